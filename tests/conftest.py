@@ -1,11 +1,9 @@
 """Settings that every test shares: few threads, and random numbers that do not depend on the order of tests."""
 
-import os
-
 import pytest
 import torch
 
-torch.set_num_threads(min(4, os.cpu_count() or 1))
+torch.set_num_threads(min(4, torch.get_num_threads()))
 
 
 @pytest.fixture(autouse=True)
