@@ -120,7 +120,7 @@ def make_venv() -> None:
 
 def install(*arguments: object) -> None:
     """Run `pip install` in `.venv`."""
-    code = run("-m", "pip", "install", "--quiet", *pip_arguments(), *arguments)
+    code = run("-m", "pip", "install", "-qq", *pip_arguments(), *arguments)
     if code != 0:
         # pip has taken back what it had begun, so `.venv` is whole and the next run may keep it.
         UNFINISHED.unlink()
