@@ -1,0 +1,126 @@
+"""Blocks of the autoencoder (spec section 6). Attribute names are those of the single-file layout."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import attend
+from .layers import GROUPS, accumulate, convolve_clip, over_frames, silu, temporal_convolution
+
+FRAME_EPS = 1e-6
+"""Epsilon of every norm within one frame; the temporal norms of the decoder use GroupNorm's own 1e-5 (spec trap 14)."""
+
+
+class FrameResidualBlock(nn.Module):
+    """Residual block on single frames."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        self.norm1 = ops.GroupNorm(GROUPS, channels_in, eps=FRAME_EPS, **place)
+        self.conv1 = ops.Conv2d(channels_in, channels_out, 3, padding=1, **place)
+        self.norm2 = ops.GroupNorm(GROUPS, channels_out, eps=FRAME_EPS, **place)
+        self.conv2 = ops.Conv2d(channels_out, channels_out, 3, padding=1, **place)
+        if channels_in != channels_out:
+            self.nin_shortcut = ops.Conv2d(channels_in, channels_out, 1, **place)
+        else:
+            self.nin_shortcut = nn.Identity()
+
+    def frame(self, x: Tensor) -> Tensor:
+        """The block on frames one by one. x: [N, C, H, W]. Returns [N, C', H, W], new memory."""
+        h = self.conv1(silu(self.norm1(x)))
+        h = self.conv2(silu(self.norm2(h)))
+        return accumulate(h, self.nin_shortcut(x))
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        return self.frame(x)
+
+
+class TemporalResidual(nn.Module):
+    """Temporal half of the decoder's residual block: norms over the whole clip and convolutions over three frames."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        self.in_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels, **place),
+            "2": temporal_convolution(channels, channels, ops=ops, **place),
+        })
+        self.out_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels, **place),
+            "3": temporal_convolution(channels, channels, ops=ops, **place),
+        })
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
+        return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
+
+
+class VideoResidualBlock(FrameResidualBlock):
+    """Frame residual block with a temporal one blended in; here sigmoid(mix_factor) weighs the temporal path (spec trap 12)."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None):
+        super().__init__(channels_in, channels_out, ops=ops, device=device, dtype=dtype)
+        self.time_stack = TemporalResidual(channels_out, ops=ops, device=device, dtype=dtype)
+        self.mix_factor = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
+
+    def temporal_weight(self, like: Tensor) -> Tensor:
+        """sigmoid(mix_factor) in like's dtype and place, shape [1]."""
+        return torch.sigmoid(self.mix_factor.to(like.device).float()).to(like.dtype)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        h = self.frame(x)
+        # alpha (S + f(S)) + (1 - alpha) S = S + alpha f(S)
+        return accumulate(h, self.time_stack(h, num_frames), self.temporal_weight(h))
+
+
+class FrameAttention(nn.Module):
+    """Single-head self-attention over the pixels of each frame, its projections being 1x1 convolutions."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        self.norm = ops.GroupNorm(GROUPS, channels, eps=FRAME_EPS, **place)
+        self.q, self.k, self.v, self.proj_out = (ops.Conv2d(channels, channels, 1, **place) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(x)
+        q, k, v = (project(h).flatten(2).transpose(1, 2)[:, None] for project in (self.q, self.k, self.v))  # [N, 1, HW, C]
+        out = attend(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
+        return x + self.proj_out(out)
+
+
+class FrameDownsample(nn.Module):
+    """Stride-2 convolution padded on the right and the bottom only (spec trap 18)."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.conv = ops.Conv2d(channels, channels, 3, stride=2, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class FrameUpsample(nn.Module):
+    """Nearest-neighbour doubling, then a convolution."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.conv = ops.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Middle(nn.Module):
+    """The lowest level of both coders: block, attention, block."""
+
+    def __init__(self, channels: int, block: type[FrameResidualBlock], *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"ops": ops, "device": device, "dtype": dtype}
+        self.block_1 = block(channels, channels, **place)
+        self.attn_1 = FrameAttention(channels, **place)
+        self.block_2 = block(channels, channels, **place)
+
+    def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x, num_frames)), num_frames)

@@ -1,0 +1,85 @@
+"""Building blocks shared by the UNet and the autoencoder: normalisation, temporal convolution, blending."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+GROUPS = 32
+"""Groups of every GroupNorm in the model (spec section 3.3)."""
+
+
+def silu(x: Tensor) -> Tensor:
+    """SiLU that reuses its input's memory where no gradient will ask for it. Pass only tensors you own."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def accumulate(x: Tensor, update: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """x + weight * update, written into x where no gradient will ask for it. Pass only an x you own."""
+    if isinstance(weight, Tensor):
+        return torch.addcmul(x, update, weight) if torch.is_grad_enabled() else x.addcmul_(update, weight)
+    return x + weight * update if torch.is_grad_enabled() else x.add_(update, alpha=weight)
+
+
+def over_frames(norm: nn.Module, x: Tensor, num_frames: int) -> Tensor:
+    """GroupNorm whose statistics pool over all frames of a video (spec section 3.3, trap 11).
+
+    x: [B*T, C, H, W]. Returns the same shape.
+    """
+    frames, channels, height, width = x.shape
+    videos = frames // num_frames
+    clip = x.reshape(videos, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, HW]
+    return norm(clip).transpose(1, 2).reshape(frames, channels, height, width)
+
+
+class _TemporalConvolution:
+    """Convolution over three frames, run as a 2-D convolution with kernel (3, 1) over [frames, pixels].
+
+    The weights keep their 3-D shape [out, in, 3, 1, 1]. The 2-D form gives the same numbers, needs no Conv3d kernel (missing
+    or slow on several devices) and reads channels-last activations without a copy (research: temporal convolution).
+    A 4-D input [B, C, T, HW] is a whole clip and is zero-padded in time; a 5-D input [B, C, 3, H, W] is a window of three
+    frames and is not padded, giving [B, C, 1, H, W].
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
+        if x.ndim == 5:
+            height, width = x.shape[-2:]
+            return F.conv2d(x.flatten(3), weight[..., 0], bias).unflatten(3, (height, width))
+        return F.conv2d(x, weight[..., 0], bias, padding=(1, 0))
+
+
+@lru_cache(maxsize=None)
+def _temporal_convolution_class(convolution: type) -> type:
+    return type("TemporalConvolution", (_TemporalConvolution, convolution), {})
+
+
+def temporal_convolution(channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None) -> nn.Module:
+    """A (3, 1, 1) convolution built from the injected layer set, so that a host's weight casting keeps working."""
+    layer = _temporal_convolution_class(ops.Conv3d)
+    return layer(channels_in, channels_out, (3, 1, 1), padding=(1, 0, 0), device=device, dtype=dtype)
+
+
+def convolve_clip(conv: nn.Module, x: Tensor, num_frames: int) -> Tensor:
+    """Apply a temporal convolution to [B*T, C, H, W], frames of one video only seeing each other."""
+    frames, channels, height, width = x.shape
+    clip = x.reshape(frames // num_frames, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, HW]
+    return conv(clip).transpose(1, 2).reshape(frames, -1, height, width)
+
+
+class Blend(nn.Module):
+    """The learned weight between the spatial and the temporal path; `mix_factor` is a logit (spec section 3.3, trap 13)."""
+
+    def __init__(self, *, device=None, dtype=None):
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.full((1,), 0.5, device=device, dtype=dtype))
+
+    def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
+        """1 - sigmoid(mix_factor) in like's dtype, broadcastable over [B*T, ...]; zero for frames marked image-only.
+
+        image_only: [B*T] with 1 where a frame takes no part in the temporal path, or None for none.
+        """
+        weight = 1.0 - torch.sigmoid(self.mix_factor.to(like.device).float())  # [1]
+        if image_only is not None:
+            weight = weight * (1.0 - image_only.to(weight).reshape(-1))  # [B*T]
+        return weight.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,191 @@
+"""The spatio-temporal UNet of Stable Video Diffusion (spec sections 3 and 4). Attribute names are those of the single-file layout."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import UNetConfig
+from .embedding import sinusoidal_embedding
+from .layers import GROUPS, Blend, accumulate, convolve_clip, over_frames, silu, temporal_convolution
+from .transformer import VideoTransformer
+
+
+class TemporalResidual(nn.Module):
+    """The temporal half of a residual block: f(S) of spec section 3.3, without its identity skip."""
+
+    def __init__(self, channels: int, embedding_channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        self.in_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels, **place),
+            "2": temporal_convolution(channels, channels, ops=ops, **place),
+        })
+        self.emb_layers = nn.ModuleDict({"1": ops.Linear(embedding_channels, channels, **place)})
+        self.out_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels, **place),
+            "3": temporal_convolution(channels, channels, ops=ops, **place),
+        })
+
+    def forward(self, x: Tensor, embedding: Tensor, num_frames: int) -> Tensor:
+        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied."""
+        h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
+        h = accumulate(h, self.emb_layers["1"](embedding)[:, :, None, None])
+        return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
+
+
+class VideoResidualBlock(nn.Module):
+    """Spatial residual block, then a temporal one blended in (spec section 3.3)."""
+
+    def __init__(self, channels_in: int, channels_out: int, embedding_channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"device": device, "dtype": dtype}
+        self.in_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels_in, **place),
+            "2": ops.Conv2d(channels_in, channels_out, 3, padding=1, **place),
+        })
+        self.emb_layers = nn.ModuleDict({"1": ops.Linear(embedding_channels, channels_out, **place)})
+        self.out_layers = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels_out, **place),
+            "3": ops.Conv2d(channels_out, channels_out, 3, padding=1, **place),
+        })
+        if channels_in != channels_out:
+            self.skip_connection = ops.Conv2d(channels_in, channels_out, 1, **place)
+        else:
+            self.skip_connection = nn.Identity()
+        self.time_stack = TemporalResidual(channels_out, embedding_channels, ops=ops, **place)
+        self.time_mixer = Blend(**place)
+
+    def forward(self, x: Tensor, embedding: Tensor, num_frames: int, image_only: Tensor | None = None) -> Tensor:
+        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied. Returns [B*T, C', H, W]."""
+        h = self.in_layers["2"](silu(self.in_layers["0"](x)))
+        h = accumulate(h, self.emb_layers["1"](embedding)[:, :, None, None])
+        h = self.out_layers["3"](silu(self.out_layers["0"](h)))
+        h = accumulate(h, self.skip_connection(x))
+        # alpha S + (1 - alpha)(S + f(S)) = S + (1 - alpha) f(S): the blend costs one multiply-add.
+        update = self.time_stack(h, embedding, num_frames)
+        return accumulate(h, update, self.time_mixer.temporal_weight(h, image_only))
+
+
+class Downsample(nn.Module):
+    """Stride-2 convolution with symmetric padding."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.op = ops.Conv2d(channels, channels, 3, stride=2, padding=1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour enlargement to a given size, then a convolution."""
+
+    def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.conv = ops.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        # The skip's size, not twice ours: latent sizes that three halvings round up come back exactly (spec trap 32).
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+class UNet(nn.Module):
+    """Predicts F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips."""
+
+    def __init__(self, config: UNetConfig, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.config = config
+        place = {"ops": ops, "device": device, "dtype": dtype}
+        layer_place = {"device": device, "dtype": dtype}
+        base = config.model_channels
+        width = 4 * base
+
+        def two_layers(channels: int) -> nn.Sequential:
+            return nn.Sequential(ops.Linear(channels, width, **layer_place), nn.SiLU(), ops.Linear(width, width, **layer_place))
+
+        def block(channels_in: int, channels_out: int, attention: bool) -> list[nn.Module]:
+            layers = [VideoResidualBlock(channels_in, channels_out, width, **place)]
+            if attention:
+                layers.append(VideoTransformer(channels_out, config.head_channels, config.context_channels, **place))
+            return layers
+
+        self.time_embed = two_layers(base)
+        self.label_emb = nn.Sequential(two_layers(config.vector_channels))
+
+        levels = len(config.channel_mult)
+        self.input_blocks = nn.ModuleList([nn.ModuleList([ops.Conv2d(config.in_channels, base, 3, padding=1, **layer_place)])])
+        skips, channels = [base], base
+        for level, mult in enumerate(config.channel_mult):
+            for _ in range(config.num_res_blocks):
+                self.input_blocks.append(nn.ModuleList(block(channels, mult * base, level in config.attention_levels)))
+                channels = mult * base
+                skips.append(channels)
+            if level < levels - 1:
+                self.input_blocks.append(nn.ModuleList([Downsample(channels, **place)]))
+                skips.append(channels)
+
+        self.middle_block = nn.ModuleList([
+            *block(channels, channels, True),
+            VideoResidualBlock(channels, channels, width, **place),
+        ])
+
+        self.output_blocks = nn.ModuleList()
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
+            for index in range(config.num_res_blocks + 1):
+                layers = block(channels + skips.pop(), mult * base, level in config.attention_levels)
+                channels = mult * base
+                if level > 0 and index == config.num_res_blocks:
+                    layers.append(Upsample(channels, **place))
+                self.output_blocks.append(nn.ModuleList(layers))
+
+        self.out = nn.ModuleDict({
+            "0": ops.GroupNorm(GROUPS, channels, **layer_place),
+            "2": ops.Conv2d(channels, config.out_channels, 3, padding=1, **layer_place),
+        })
+
+    def embed(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor:
+        """SiLU of the global embedding of spec section 3.2: [N, 4 * model_channels]. Every use of it begins with that SiLU."""
+        noise = sinusoidal_embedding(c_noise, self.config.model_channels).to(dtype)
+        return silu(self.time_embed(noise) + self.label_emb(vector.to(dtype)))
+
+    def forward(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        context: Tensor,
+        vector: Tensor,
+        num_frames: int,
+        image_only_indicator: Tensor | None = None,
+    ) -> Tensor:
+        """Run the network; rows are video-major, row b * T + t (spec, symbols).
+
+        x: [B*T, 8, h, w], noised latents times c_in and then the conditioning latent; its dtype is the computing dtype.
+        c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D]. vector: [B*T, V].
+        image_only_indicator: [B*T] or [B, T], 1 for frames kept out of the temporal paths (training on stills).
+        Returns [B*T, 4, h, w].
+        """
+        embedding = self.embed(c_noise, vector, x.dtype)
+        context = context.to(x.dtype)
+        image_only = None if image_only_indicator is None else image_only_indicator.reshape(-1)
+
+        def run(layers: nn.ModuleList, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+            for layer in layers:
+                if isinstance(layer, VideoResidualBlock):
+                    h = layer(h, embedding, num_frames, image_only)
+                elif isinstance(layer, VideoTransformer):
+                    h = layer(h, context, num_frames, image_only)
+                elif isinstance(layer, Upsample):
+                    h = layer(h, size)
+                else:
+                    h = layer(h)
+            return h
+
+        skips, h = [], x
+        for layers in self.input_blocks:
+            h = run(layers, h)
+            skips.append(h)
+        h = run(self.middle_block, h)
+        for layers in self.output_blocks:
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = run(layers, h, skips[-1].shape[-2:] if skips else None)
+        return self.out["2"](silu(self.out["0"](h)))

@@ -1,0 +1,155 @@
+"""The autoencoder: an image encoder and a decoder for frames or for whole clips (spec section 6)."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from .autoencoder_blocks import FRAME_EPS, FrameDownsample, FrameResidualBlock, FrameUpsample, Middle, VideoResidualBlock
+from .config import CoderConfig, VAEConfig
+from .layers import GROUPS, convolve_clip, silu, temporal_convolution
+
+LATENT_SCALE = 0.18215
+"""Sampled latents are VAE latents times this; conditioning latents are not scaled (spec section 6, trap 2)."""
+
+RGB = 3
+
+
+class Encoder(nn.Module):
+    """Image to posterior moments."""
+
+    def __init__(self, config: CoderConfig, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"ops": ops, "device": device, "dtype": dtype}
+        layer_place = {"device": device, "dtype": dtype}
+        self.conv_in = ops.Conv2d(RGB, config.channels, 3, padding=1, **layer_place)
+        self.down = nn.ModuleList()
+        channels = config.channels
+        for level, mult in enumerate(config.channel_mult):
+            blocks = nn.ModuleList()
+            for _ in range(config.num_res_blocks):
+                blocks.append(FrameResidualBlock(channels, mult * config.channels, **place))
+                channels = mult * config.channels
+            stage = nn.ModuleDict({"block": blocks})
+            if level < len(config.channel_mult) - 1:
+                stage["downsample"] = FrameDownsample(channels, **place)
+            self.down.append(stage)
+        self.mid = Middle(channels, FrameResidualBlock, **place)
+        self.norm_out = ops.GroupNorm(GROUPS, channels, eps=FRAME_EPS, **layer_place)
+        self.conv_out = ops.Conv2d(channels, 2 * config.latent_channels, 3, padding=1, **layer_place)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: [B, 3, H, W] in -1..1. Returns [B, 2 * latent channels, H/8, W/8]."""
+        h = self.conv_in(image)
+        for stage in self.down:
+            for block in stage["block"]:
+                h = block(h, 1)
+            if "downsample" in stage:
+                h = stage["downsample"](h)
+        return self.conv_out(silu(self.norm_out(self.mid(h, 1))))
+
+
+class _FrameMixing:
+    """Output convolution followed by one that mixes each pixel over three frames."""
+
+    def mix_over(self, x: Tensor, num_frames: int) -> Tensor:
+        return convolve_clip(self.time_mix_conv, x, num_frames)
+
+
+@lru_cache(maxsize=None)
+def _frame_mixing_class(convolution: type) -> type:
+    return type("FrameMixingConvolution", (_FrameMixing, convolution), {})
+
+
+class Decoder(nn.Module):
+    """Latent to image. `temporal` decoders see neighbouring frames, frame decoders see none."""
+
+    def __init__(self, config: CoderConfig, temporal: bool, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        place = {"ops": ops, "device": device, "dtype": dtype}
+        layer_place = {"device": device, "dtype": dtype}
+        block = VideoResidualBlock if temporal else FrameResidualBlock
+        self.temporal = temporal
+        channels = config.channels * config.channel_mult[-1]
+        self.conv_in = ops.Conv2d(config.latent_channels, channels, 3, padding=1, **layer_place)
+        self.mid = Middle(channels, block, **place)
+        stages = []
+        for level, mult in reversed(list(enumerate(config.channel_mult))):
+            blocks = nn.ModuleList()
+            for _ in range(config.num_res_blocks + 1):
+                blocks.append(block(channels, mult * config.channels, **place))
+                channels = mult * config.channels
+            stage = nn.ModuleDict({"block": blocks})
+            if level > 0:
+                stage["upsample"] = FrameUpsample(channels, **place)
+            stages.append(stage)
+        self.up = nn.ModuleList(reversed(stages))  # keys count levels upwards, execution counts down (spec trap 19)
+        self.norm_out = ops.GroupNorm(GROUPS, channels, eps=FRAME_EPS, **layer_place)
+        output = _frame_mixing_class(ops.Conv2d) if temporal else ops.Conv2d
+        self.conv_out = output(channels, RGB, 3, padding=1, **layer_place)
+        if temporal:
+            self.conv_out.time_mix_conv = temporal_convolution(RGB, RGB, **place)
+
+    def stages(self) -> Iterator[nn.Module]:
+        """The layers between the first and the last convolution, in the order in which they run."""
+        yield from (self.mid.block_1, self.mid.attn_1, self.mid.block_2)
+        for stage in reversed(self.up):
+            yield from stage["block"]
+            if "upsample" in stage:
+                yield stage["upsample"]
+
+    def to_image(self, h: Tensor) -> Tensor:
+        """Last norm and convolution of each frame: [N, C, H, W] -> [N, 3, H, W], before any mixing over frames."""
+        return self.conv_out(silu(self.norm_out(h)))
+
+    def forward(self, latent: Tensor, num_frames: int) -> Tensor:
+        """All frames at once. latent: [B*T, latent channels, h, w]. Returns [B*T, 3, 8h, 8w], about -1..1."""
+        h = self.conv_in(latent)
+        for layer in self.stages():
+            h = layer(h, num_frames) if isinstance(layer, FrameResidualBlock) else layer(h)
+        image = self.to_image(h)
+        return self.conv_out.mix_over(image, num_frames) if self.temporal else image
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and the 1x1 convolutions around the latent that the checkpoint has."""
+
+    def __init__(self, config: VAEConfig, *, ops=nn, device=None, dtype=None):
+        super().__init__()
+        self.config = config
+        place = {"ops": ops, "device": device, "dtype": dtype}
+        layer_place = {"device": device, "dtype": dtype}
+        if config.encoder is not None:
+            self.encoder = Encoder(config.encoder, **place)
+            if config.quant_conv:
+                moments = 2 * config.encoder.latent_channels
+                self.quant_conv = ops.Conv2d(moments, moments, 1, **layer_place)
+        if config.decoder is not None:
+            self.decoder = Decoder(config.decoder, config.temporal, **place)
+            if config.post_quant_conv:
+                latent = config.decoder.latent_channels
+                self.post_quant_conv = ops.Conv2d(latent, latent, 1, **layer_place)
+
+    def moments(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance (clamped to -30..20) of the posterior. image: [B, 3, H, W] in -1..1."""
+        moments = self.encoder(image)
+        if self.config.quant_conv:
+            moments = self.quant_conv(moments)
+        mean, log_variance = moments.chunk(2, dim=1)
+        return mean, log_variance.clamp(-30.0, 20.0)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Mode of the posterior, not scaled by LATENT_SCALE. image: [B, 3, H, W] in -1..1. Returns [B, 4, H/8, W/8]."""
+        return self.moments(image)[0]
+
+    def before_decoder(self, latent: Tensor) -> Tensor:
+        """What the decoder itself takes: latent, or its 1x1 map in files that have one (spec trap 24)."""
+        return self.post_quant_conv(latent) if self.config.post_quant_conv else latent
+
+    def decode(self, latent: Tensor, num_frames: int) -> Tensor:
+        """All frames at once; `decoding.decode` does it in far less memory.
+
+        latent: [B*T, 4, h, w], divided by LATENT_SCALE. Returns [B*T, 3, 8h, 8w], about -1..1.
+        """
+        return self.decoder(self.before_decoder(latent), num_frames)
