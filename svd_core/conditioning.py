@@ -1,0 +1,193 @@
+"""What the network is told besides the noise: image token, conditioning latent and motion vector (spec sections 5.1 and
+7).
+
+Owns the official preprocessing and the noise augmentation. Knows models only as methods that encode.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .models.embedding import sinusoidal_embedding
+from .sampling.noise import seeded_noise
+
+if TYPE_CHECKING:
+    from .model import SVDModel
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# Width of the sinusoid of each scalar of the motion vector (spec section 7).
+SCALAR_CHANNELS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One clip's condition; each part has one row for all frames, or one row per frame.
+
+    token: [1|T, n, D], n context tokens (SVD: 1) of the image encoder.
+    latent: [1|T, 4, h, w], unscaled latent of the (noise-augmented) image, concatenated to the noisy channels.
+    vector: [1|T, V], embedded scalars such as fps and motion bucket.
+    """
+
+    token: Tensor
+    latent: Tensor
+    vector: Tensor
+
+    def __post_init__(self) -> None:
+        lengths = set()
+        for name, axes in (("token", "[T, n, D]"), ("latent", "[T, 4, h, w]"), ("vector", "[T, V]")):
+            part = getattr(self, name)
+            if part.dim() != axes.count(",") + 1 or not len(part):
+                raise ValueError(
+                    f"the condition's {name} has shape {list(part.shape)}, but it must be {axes} with T = 1 or the "
+                    "frames."
+                )
+            lengths.add(len(part))
+        if len(lengths - {1}) > 1:
+            raise ValueError(
+                f"the parts of the condition have {', '.join(map(str, sorted(lengths)))} frames; give each one row, or "
+                "one "
+                "row per frame of the same clip."
+            )
+
+    @property
+    def frames(self) -> int:
+        """Return the number of frames this condition is for, or 1 where it fits any number."""
+        return max(len(self.token), len(self.latent), len(self.vector))
+
+    def unconditional(self) -> "Condition":
+        """Return the other branch of guidance: token and latent zero, the vector kept (spec section 7).
+
+        The encoded latent itself is zero; a black image encodes to something else.
+        """
+        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector)
+
+    def to(self, device: torch.device | str) -> "Condition":
+        """Return this condition on `device`."""
+        return Condition(self.token.to(device), self.latent.to(device), self.vector.to(device))
+
+    def over_frames(self, frames: int) -> "Condition":
+        """Return this condition with one row per frame in every part; single rows are repeated, without a copy."""
+        if self.frames not in (1, frames):
+            raise ValueError(
+                f"the condition has {self.frames} frames, the clip {frames}; give one row, or one row per frame of the "
+                "clip."
+            )
+        return Condition(*(p.expand(frames, *p.shape[1:]) for p in (self.token, self.latent, self.vector)))
+
+
+def motion_vector(
+    fps_id: float | Tensor,
+    motion_bucket_id: float | Tensor,
+    augmentation_level: float | Tensor,
+    channels: int = SCALAR_CHANNELS,
+) -> Tensor:
+    """Return the embedded scalars in the order fps, motion, augmentation: [1, 3 * channels] float32 (spec section 7).
+
+    `fps_id` is the number the net sees, frames per second minus 1. `motion_bucket_id` was 0 to 255 in training,
+    `augmentation_level` is the standard deviation of the noise on the image in -1..1. Each may be a curve over the
+    frames, a tensor [T]; the result is then [T, 3 * channels].
+    """
+    scalars = {"fps_id": fps_id, "motion_bucket_id": motion_bucket_id, "augmentation_level": augmentation_level}
+    rows = [torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in scalars.values()]
+    frames = max(len(row) for row in rows)
+    for name, row in zip(scalars, rows, strict=True):
+        if len(row) not in (1, frames):
+            raise ValueError(f"{name} has {len(row)} values, another has {frames}; give one value, or one per frame.")
+        if not torch.isfinite(row).all():
+            raise ValueError(
+                f"{name} is NaN or infinite, but it must be a number; use 6, 127 and 0.02 for fps, bucket, noise."
+            )
+    return torch.cat([sinusoidal_embedding(row.expand(frames), channels) for row in rows], dim=-1)  # [T, 3 * channels]
+
+
+def clip_pixels(image: Tensor, size: int = 224) -> Tensor:
+    """Return `image` [B, 3, H, W] in -1..1 as the normalised input [B, 3, size, size] of the image encoder, float32.
+
+    The official preprocessing (spec section 5.1): stretch without crop, Gaussian blur against aliasing, bicubic with
+    a = -0.75 and aligned corners, overshoot kept. Values are resized in -1..1.
+    """
+    image = image.float()
+    if image.shape[-2:] != (size, size):
+        image = F.interpolate(_prefilter(image, size), (size, size), mode="bicubic", align_corners=True)
+    mean = torch.tensor(CLIP_MEAN, device=image.device).reshape(1, 3, 1, 1)
+    std = torch.tensor(CLIP_STD, device=image.device).reshape(1, 3, 1, 1)
+    return ((image + 1) / 2 - mean) / std
+
+
+def augmentation_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Return the standard normal noise [B, 3, H, W] of the noise augmentation, before scaling: float32 on the CPU.
+
+    Drawn from the plain seed, the official first draw. It shares its numbers with the start noise of the same seed, at
+    unrelated places of the picture.
+    """
+    return seeded_noise(shape, seed)
+
+
+def augment(image: Tensor, level: float, seed: int) -> Tensor:
+    """Return `image` [1, 3, H, W] in -1..1 plus `level` times seeded noise, for the VAE only (spec section 7).
+
+    Not clamped. The image encoder gets the clean image.
+    """
+    if not (math.isfinite(level) and level >= 0):
+        raise ValueError(
+            f"augmentation is {level:g}, but a noise level is finite and not negative; use 0 to 0.1, such as 0.02."
+        )
+    if level == 0:
+        return image
+    return image + level * augmentation_noise(tuple(image.shape), seed).to(image)
+
+
+def condition_on_image(
+    model: "SVDModel",
+    image: Tensor,
+    *,
+    fps_id: float | Tensor = 6,
+    motion_bucket_id: float | Tensor = 127,
+    augmentation_level: float = 0.02,
+    seed: int = 23,
+) -> Condition:
+    """Return the condition of one clip from `image` [1, 3, H, W] in -1..1, already at the size of the clip (spec
+    section 7).
+
+    The image encoder sees the clean picture, the VAE the noised one. `fps_id` is frames per second minus 1.
+    """
+    if image.dim() != 4 or image.shape[:2] != (1, 3):
+        raise ValueError(
+            f"the image has shape {list(image.shape)}, but a condition is made of one, [1, 3, H, W]; pass image[:1]."
+        )
+    return Condition(
+        token=model.encode_image(image),
+        latent=model.encode_latent(augment(image, augmentation_level, seed)),
+        vector=model.embed_motion(
+            fps_id=fps_id, motion_bucket_id=motion_bucket_id, augmentation_level=augmentation_level
+        ),
+    )
+
+
+def _prefilter(image: Tensor, size: int) -> Tensor:
+    """Blur `image` [B, 3, H, W] before it shrinks to `size`, as the official resize does (spec section 5.1)."""
+    factors = [side / size for side in image.shape[-2:]]
+    if max(factors) <= 1:
+        return image
+    kernels = [_gaussian(factor).to(image.device) for factor in factors]
+    pad_y, pad_x = (len(kernel) // 2 for kernel in kernels)
+    image = F.pad(image, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
+    channels = image.shape[1]
+    for kernel, shape in zip(kernels, ((-1, 1), (1, -1)), strict=True):
+        image = F.conv2d(image, kernel.reshape(1, 1, *shape).expand(channels, 1, -1, -1), groups=channels)
+    return image
+
+
+def _gaussian(factor: float) -> Tensor:
+    """Return the normalised odd kernel that is applied when an axis shrinks `factor` times."""
+    sigma = max((factor - 1) / 2, 0.001)
+    taps = int(max(4 * sigma, 3)) | 1  # made odd by adding 1
+    u = torch.arange(taps, dtype=torch.float32) - taps // 2
+    weights = torch.exp(-(u**2) / (2 * sigma**2))
+    return weights / weights.sum()

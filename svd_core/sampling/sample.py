@@ -1,0 +1,112 @@
+"""The sampling loop: noise, sigmas, guidance and a solver become latents.
+
+Knows the model as `denoise(x, sigma, condition)` only.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .guidance import Guidance, as_guidance, guided_denoiser
+from .noise import NoiseStream
+from .schedules import custom_sigmas
+from .solvers import Churn, Setting, Step, make_solver
+
+C = TypeVar("C")
+
+
+@torch.no_grad()
+def sample(
+    denoise: Callable[[Tensor, float, C], Tensor],
+    noise: Tensor,
+    sigmas: Tensor | Sequence[float],
+    guidance: Guidance | Tensor | Sequence[float] | float,
+    condition: C,
+    *,
+    solver: str = "euler",
+    on_step: Callable[[Step], None] | None = None,
+    latent: Tensor | None = None,
+    churn: Churn | float = 0.0,
+    seed: int = 0,
+    unconditional: C | None = None,
+) -> Tensor:
+    """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
+
+    `denoise(x, sigma, condition)` is the model, such as `SVDModel.denoise`. `noise` [T, 4, h, w] is standard normal;
+    the state has its device and is float32, or float64 if the noise is. `guidance` is a scale, [T] scales, or a
+    Guidance. `latent` (scaled, [T, 4, h, w] or one frame) starts from an existing clip instead of nothing: the state is
+    then latent + noise * sigma, not noise * sqrt(1 + sigma^2). `seed` feeds stochastic solvers only (churn, "lcm").
+    `unconditional` replaces `condition.unconditional()`. `on_step` gets a Step after each step; raising there stops.
+    """
+    sigmas = custom_sigmas(sigmas)
+    guidance = as_guidance(guidance)
+    x = _start(noise, float(sigmas[0]), latent)
+    guidance.over_frames(len(x))
+    _check_condition(condition, x)
+    steps = len(sigmas) - 1
+    denoiser = guided_denoiser(denoise, condition, guidance, unconditional=unconditional)
+    churn = churn if isinstance(churn, Churn) else Churn(churn)
+    method = make_solver(solver, Setting(steps, churn, NoiseStream(x, seed)))
+    levels = sigmas.tolist()
+    for i, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        x, denoised = method.step(denoiser, x, sigma, sigma_next)
+        if not torch.isfinite(x).all():
+            raise ValueError(
+                f"step {i + 1} of {steps} (sigma {sigma:g}) gave NaN or infinite latents; load the model in float32 or "
+                "bfloat16, or lower the guidance."
+            )
+        if on_step is not None:
+            on_step(Step(i, steps, sigma, denoised, x))
+    return x
+
+
+def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
+    """Return the state at the first sigma (spec section 8.3)."""
+    if not noise.dim() or not len(noise):
+        raise ValueError(
+            f"the noise has shape {list(noise.shape)}, but a clip has at least 1 frame; use 14 for SVD or 25 for "
+            "SVD-XT."
+        )
+    if not torch.isfinite(noise).all():
+        raise ValueError(
+            "the noise has NaN or infinite values; draw it anew, for instance with start_noise(frames, h, w, seed)."
+        )
+    noise = noise if noise.dtype == torch.float64 else noise.to(torch.float32)
+    if latent is None:
+        return noise * math.sqrt(1 + sigma**2)
+    if latent.shape[1:] != noise.shape[1:] or len(latent) not in (1, len(noise)):
+        raise ValueError(
+            f"the start latent has shape {list(latent.shape)}, the noise {list(noise.shape)}; give one frame or as "
+            "many frames, "
+            "of the same size."
+        )
+    latent = latent.to(noise)
+    if not torch.isfinite(latent).all():
+        raise ValueError("the start latent has NaN or infinite values; decode and check the clip it came from.")
+    return latent + noise * sigma
+
+
+def _check_condition(condition: C, x: Tensor) -> None:
+    """Find a mismatch before the first step rather than inside the network."""
+    for name in ("token", "latent", "vector"):
+        part = getattr(condition, name, None)
+        if not isinstance(part, Tensor):
+            continue
+        if len(part) not in (1, len(x)):
+            raise ValueError(
+                f"the condition's {name} has {len(part)} frames, the noise {len(x)}; give one frame, or one per frame "
+                "of the clip."
+            )
+        if not torch.isfinite(part).all():
+            raise ValueError(f"the condition's {name} has NaN or infinite values; check the image it was made from.")
+    latent = getattr(condition, "latent", None)
+    if isinstance(latent, Tensor) and latent.shape[-2:] != x.shape[-2:]:
+        (h, w), (ch, cw) = x.shape[-2:], latent.shape[-2:]
+        raise ValueError(
+            f"the noise is {w}x{h} latents ({8 * w}x{8 * h} pixels), the condition's latent {cw}x{ch} "
+            f"({8 * cw}x{8 * ch} pixels); "
+            "make both at the size of the clip."
+        )

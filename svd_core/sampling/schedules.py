@@ -1,0 +1,158 @@
+"""Sigma lists: the noise levels that a sampler visits, from high to 0 (spec sections 8.2 and 11.2). Knows no model."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+# The range SVD was trained and is sampled with; generic samplers assume 14.6 or 120 and give a wrong first step.
+SIGMA_MIN = 0.002
+SIGMA_MAX = 700.0
+RHO = 7.0
+
+# Optimised for SVD and 10 steps: Sabour et al. 2024, "Align Your Steps".
+ALIGN_YOUR_STEPS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+# AnimateLCM distilled SVD on this many Karras points; a sampler may only visit those.
+LCM_POINTS = 40
+
+# More steps than this is a typing error, and would fill the memory rather than say so.
+MAX_STEPS = 10000
+
+
+def karras_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
+    """Return the EDM schedule [steps + 1], float32, decreasing, last value 0 (Karras et al. 2022, eq.
+
+    5; spec section 8.2).
+
+    `steps` counts network evaluations of a first-order solver. A single step goes from `sigma_max` to 0.
+    """
+    _check_range(steps, sigma_min, sigma_max)
+    if not (math.isfinite(rho) and rho > 0):
+        raise ValueError(f"rho is {rho:g}, but it must be above 0; SVD was made for 7.")
+    return _tensor(_karras(steps, sigma_min, sigma_max, rho))
+
+
+def exponential_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """Return `steps` values evenly spaced in log sigma, then 0: [steps + 1], float32."""
+    _check_range(steps, sigma_min, sigma_max)
+    ratio = math.log(sigma_min / sigma_max) / max(steps - 1, 1)
+    return _tensor([sigma_max * math.exp(i * ratio) for i in range(steps)])
+
+
+def align_your_steps_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """Return the schedule optimised for SVD at 10 steps [steps + 1], float32 (Sabour et al. 2024; spec section 8.2).
+
+    Other counts interpolate the 11 published nodes linearly in log sigma, then set the last node to 0. The table spans
+    0.002 to 700; another range stretches it linearly in log sigma, so that the first node is always `sigma_max`.
+    """
+    _check_range(steps, sigma_min, sigma_max)
+    logs = [math.log(s) for s in ALIGN_YOUR_STEPS]
+    low, high = math.log(sigma_min), math.log(sigma_max)
+    stretch = (high - low) / (logs[0] - logs[-1])
+    sigmas = []
+    for i in range(steps):
+        position = i * (len(logs) - 1) / steps
+        left = int(position)
+        log = logs[left] + (position - left) * (logs[left + 1] - logs[left])
+        sigmas.append(math.exp(high + (log - logs[0]) * stretch))
+    return _tensor(sigmas)
+
+
+def lcm_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """Return the consistency schedule of AnimateLCM [steps + 1], float32, last value 0 (Wang et al.
+
+    2024; spec section 11.2).
+
+    Every (40 // steps)-th of the 40 Karras points the model was distilled on, so `steps` is at most 40.
+    """
+    _check_range(steps, sigma_min, sigma_max)
+    if steps > LCM_POINTS:
+        raise ValueError(
+            f"{steps} steps were asked of the LCM schedule, which has {LCM_POINTS} points; use 1 to 8, at most "
+            f"{LCM_POINTS}."
+        )
+    return _tensor(_karras(LCM_POINTS, sigma_min, sigma_max, RHO)[:: LCM_POINTS // steps][:steps])
+
+
+def custom_sigmas(values: Sequence[float] | Tensor) -> Tensor:
+    """Return `values` as a sigma list, float32 on the CPU (float64 stays); see `check_sigmas` for what is legal."""
+    exact = isinstance(values, Tensor) and values.dtype == torch.float64
+    sigmas = torch.as_tensor(values, dtype=torch.float64 if exact else torch.float32, device="cpu")
+    check_sigmas(sigmas)
+    return sigmas
+
+
+def check_sigmas(sigmas: Tensor) -> None:
+    """Raise ValueError unless `sigmas` is a list of two or more finite values, each below the one before, none below 0.
+
+    A list need not end at 0: then the result of sampling is a noisy latent, for a second sampler to finish.
+    """
+    if sigmas.dim() != 1 or sigmas.numel() < 2:
+        raise ValueError(
+            f"the sigma list has shape {list(sigmas.shape)}, but sampling needs at least one step, that is two values "
+            "in "
+            "one row; add the value to step to, usually 0."
+        )
+    values = sigmas.tolist()
+    for i, value in enumerate(values):
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"sigma {i} is {value:g}, but noise levels are finite and not negative; correct that value."
+            )
+        if i and value >= values[i - 1]:
+            raise ValueError(
+                f"sigma {i} is {value:g} after {values[i - 1]:g}, but a sigma list must decrease at every step; "
+                "sort it and remove repeats."
+            )
+
+
+SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
+    "karras": karras_sigmas,
+    "align_your_steps": align_your_steps_sigmas,
+    "lcm": lcm_sigmas,
+    "exponential": exponential_sigmas,
+}
+
+
+def make_sigmas(
+    kind: str, steps: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, denoise: float = 1.0
+) -> Tensor:
+    """Return the schedule named `kind` (a key of SCHEDULES) with exactly `steps` steps: [steps + 1], float32.
+
+    `denoise` in (0, 1] leaves out the noisiest part, for starting from an existing latent: the last `steps` of a
+    schedule of int(steps / denoise) steps, as ComfyUI's KSampler does.
+    """
+    if kind not in SCHEDULES:
+        raise ValueError(f"the schedule {kind!r} is unknown; use one of {', '.join(SCHEDULES)}.")
+    if not 0 < denoise <= 1:
+        raise ValueError(
+            f"denoise is {denoise:g}, but it must be above 0 and at most 1; use 1 to start from pure noise."
+        )
+    _check_range(steps, sigma_min, sigma_max)
+    return SCHEDULES[kind](int(steps / denoise), sigma_min, sigma_max)[-(steps + 1) :]
+
+
+def _karras(steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return [(high + i / max(steps - 1, 1) * (low - high)) ** rho for i in range(steps)]
+
+
+def _tensor(sigmas: list[float]) -> Tensor:
+    # Lists are computed in float64: in float32 the power formula starts at 700.0001.
+    result = torch.tensor([*sigmas, 0.0], dtype=torch.float32)
+    check_sigmas(result)
+    return result
+
+
+def _check_range(steps: int, sigma_min: float, sigma_max: float) -> None:
+    if not isinstance(steps, int):
+        raise TypeError(f"steps is {steps!r}, but it must be a whole number, such as 25.")
+    if not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"{steps} steps were asked for, but a schedule has 1 to {MAX_STEPS}; use 20 to 30.")
+    if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
+        raise ValueError(
+            f"sigma runs from {sigma_max:g} down to {sigma_min:g}, but it must fall and stay above 0; SVD uses 700 and "
+            "0.002."
+        )
