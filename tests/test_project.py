@@ -109,9 +109,17 @@ def skipped(top: str) -> bool:
     return top == "output" or (top.startswith(".") and top not in (".ci", ".github"))
 
 
+def running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of what really runs: all but the body of `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield child
+            yield from running(child)
+
+
 def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield (level, dotted name) of every import; level 0 is absolute, the name holds the imported name too."""
-    for node in ast.walk(tree):
+    """Yield (level, dotted name) of every import that runs; level 0 is absolute, the name holds the imported name too."""
+    for node in running(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
