@@ -45,14 +45,14 @@ class Condition:
             if part.dim() != axes.count(",") + 1 or not len(part):
                 raise ValueError(
                     f"the condition's {name} has shape {list(part.shape)}, but it must be {axes} with T = 1 or the "
-                    "frames."
+                    "frames"
                 )
             lengths.add(len(part))
         if len(lengths - {1}) > 1:
             raise ValueError(
                 f"the parts of the condition have {', '.join(map(str, sorted(lengths)))} frames; give each one row, or "
                 "one "
-                "row per frame of the same clip."
+                "row per frame of the same clip"
             )
 
     @property
@@ -76,7 +76,7 @@ class Condition:
         if self.frames not in (1, frames):
             raise ValueError(
                 f"the condition has {self.frames} frames, the clip {frames}; give one row, or one row per frame of the "
-                "clip."
+                "clip"
             )
         return Condition(*(p.expand(frames, *p.shape[1:]) for p in (self.token, self.latent, self.vector)))
 
@@ -98,10 +98,10 @@ def motion_vector(
     frames = max(len(row) for row in rows)
     for name, row in zip(scalars, rows, strict=True):
         if len(row) not in (1, frames):
-            raise ValueError(f"{name} has {len(row)} values, another has {frames}; give one value, or one per frame.")
+            raise ValueError(f"{name} has {len(row)} values, another has {frames}; give one value, or one per frame")
         if not torch.isfinite(row).all():
             raise ValueError(
-                f"{name} is NaN or infinite, but it must be a number; use 6, 127 and 0.02 for fps, bucket, noise."
+                f"{name} is NaN or infinite, but it must be a number; use 6, 127 and 0.02 for fps, bucket, noise"
             )
     return torch.cat([sinusoidal_embedding(row.expand(frames), channels) for row in rows], dim=-1)  # [T, 3 * channels]
 
@@ -136,7 +136,7 @@ def augment(image: Tensor, level: float, seed: int) -> Tensor:
     """
     if not (math.isfinite(level) and level >= 0):
         raise ValueError(
-            f"augmentation is {level:g}, but a noise level is finite and not negative; use 0 to 0.1, such as 0.02."
+            f"augmentation is {level:g}, but a noise level is finite and not negative; use 0 to 0.1, such as 0.02"
         )
     if level == 0:
         return image
@@ -159,7 +159,7 @@ def condition_on_image(
     """
     if image.dim() != 4 or image.shape[:2] != (1, 3):
         raise ValueError(
-            f"the image has shape {list(image.shape)}, but a condition is made of one, [1, 3, H, W]; pass image[:1]."
+            f"the image has shape {list(image.shape)}, but a condition is made of one, [1, 3, H, W]; pass image[:1]"
         )
     return Condition(
         token=model.encode_image(image),

@@ -74,7 +74,8 @@ class SVDModel:
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
         """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec section 8.1)."""
-        return denoise_with(self.part("unet"), x, sigma, condition)
+        unet = self.part("unet")
+        return denoise_with(unet, x, sigma, condition, dtype=unet.out["2"].weight.dtype)
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """Frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].
@@ -86,5 +87,5 @@ class SVDModel:
 
 
 def _first_parameter(model: SVDModel) -> nn.Parameter:
-    part = model.unet or model.vae or model.image_encoder
-    return next(part.parameters())
+    parts = (model.unet, model.vae, model.image_encoder)
+    return next(next(part for part in parts if part is not None).parameters())

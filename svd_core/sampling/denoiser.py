@@ -24,35 +24,43 @@ def scalings(sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     bad = s[~(torch.isfinite(s) & (s > 0))]
     if bad.numel():
         raise ValueError(
-            f"sigma is {bad[0].item():g}, but a noise level is finite and above 0; denoise at 0.002 or more."
+            f"sigma is {bad[0].item():g}, but a noise level is finite and above 0; denoise at 0.002 or more"
         )
     power = s * s + 1.0
     return 1.0 / power, -s / power.sqrt(), 1.0 / power.sqrt(), s.log() / 4.0
 
 
-def denoise_with(network: Callable[..., Tensor], x: Tensor, sigma: float | Tensor, condition: "Condition") -> Tensor:
+def denoise_with(
+    network: Callable[..., Tensor],
+    x: Tensor,
+    sigma: float | Tensor,
+    condition: "Condition",
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Return the denoised estimate D(x; sigma) [T, 4, h, w] of the noisy latents `x` [T, 4, h, w] (spec section 8.1).
 
     `network(input [T, 8, h, w], c_noise [T], context [T, n, D], vector [T, V], num_frames=T)` is the raw UNet. `sigma`
     is one noise level, or one per frame [T]. The conditioning latent is concatenated as it is: c_in belongs to the
-    noisy channels alone. Scalars are computed in float64; input and result are float32 (float64 if `x` is), never half:
-    early latents reach +-3000.
+    noisy channels alone. Scalars are computed in float64; the state and the result are float32 (float64 if `x` is),
+    never half: early latents reach +-3000. `dtype` is what the network computes in (None: as the state); only its input
+    is cast.
     """
     frames = x.shape[0]
-    dtype = x.dtype if x.dtype == torch.float64 else torch.float32
-    x = x.to(dtype)
+    state = x.dtype if x.dtype == torch.float64 else torch.float32
+    x = x.to(state)
     sigma = torch.as_tensor(sigma, dtype=torch.float64, device="cpu").reshape(-1)
     if sigma.numel() not in (1, frames):
         raise ValueError(
-            f"sigma has {sigma.numel()} values, the clip has {frames} frames; give one value or one per frame."
+            f"sigma has {sigma.numel()} values, the clip has {frames} frames; give one value or one per frame"
         )
-    per_frame = [c.expand(frames).to(device=x.device, dtype=dtype) for c in scalings(sigma)]  # 4 x [T]
+    per_frame = [c.expand(frames).to(device=x.device, dtype=state) for c in scalings(sigma)]  # 4 x [T]
     c_skip, c_out, c_in = (c.reshape(-1, *[1] * (x.dim() - 1)) for c in per_frame[:3])  # [T, 1, 1, 1]
     row = condition.over_frames(frames).to(x.device)
     _check_sizes(x, row.latent)
-    noisy = torch.cat([c_in * x, row.latent.to(dtype)], dim=1)  # [T, 8, h, w]
-    out = network(noisy, per_frame[3], row.token, row.vector, num_frames=frames)
-    return c_out * out.to(dtype) + c_skip * x
+    noisy = torch.cat([c_in * x, row.latent.to(state)], dim=1)  # [T, 8, h, w]
+    out = network(noisy.to(dtype or state), per_frame[3], row.token, row.vector, num_frames=frames)
+    return c_out * out.to(state) + c_skip * x
 
 
 def _check_sizes(x: Tensor, latent: Tensor) -> None:
@@ -60,5 +68,5 @@ def _check_sizes(x: Tensor, latent: Tensor) -> None:
         (h, w), (ch, cw) = x.shape[-2:], latent.shape[-2:]
         raise ValueError(
             f"the noisy latents are {w}x{h} ({8 * w}x{8 * h} pixels), the condition's latent is {cw}x{ch} "
-            f"({8 * cw}x{8 * ch} pixels); encode the image at the size of the clip."
+            f"({8 * cw}x{8 * ch} pixels); encode the image at the size of the clip"
         )

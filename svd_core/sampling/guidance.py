@@ -68,13 +68,13 @@ def custom_guidance(points: Sequence[float] | Sequence[tuple[float, float]], fra
     """
     pairs = [p if isinstance(p, Sequence) else (i / max(len(points) - 1, 1), p) for i, p in enumerate(points)]
     if not pairs:
-        raise ValueError("the guidance curve has 0 points, but it needs at least 1; give a scale such as 2.5.")
+        raise ValueError("the guidance curve has 0 points, but it needs at least 1; give a scale such as 2.5")
     for i, pair in enumerate(pairs):
         if len(pair) != 2 or not 0 <= pair[0] <= 1 or (i and pair[0] <= pairs[i - 1][0]):
             raise ValueError(
                 f"point {i} of the guidance curve is {tuple(pair)}, but points are (position, scale) with positions "
                 "rising "
-                "from 0 to 1; correct that point."
+                "from 0 to 1; correct that point"
             )
 
     def at(t: float) -> float:
@@ -102,7 +102,7 @@ def guidance_curve(shape: str, low: float, high: float, frames: int) -> Tensor:
     A constant curve is `high` everywhere.
     """
     if shape not in GUIDANCE_SHAPES:
-        raise ValueError(f"the guidance shape {shape!r} is unknown; use one of {', '.join(GUIDANCE_SHAPES)}.")
+        raise ValueError(f"the guidance shape {shape!r} is unknown; use one of {', '.join(GUIDANCE_SHAPES)}")
     return GUIDANCE_SHAPES[shape](low, high, frames)
 
 
@@ -125,24 +125,23 @@ class Guidance:
             scale = scale.to(torch.float32)
         object.__setattr__(self, "scale", scale.cpu())
         if not len(scale):
-            raise ValueError("guidance has 0 values, but it needs one, or one per frame; give a scale such as 2.5.")
+            raise ValueError("guidance has 0 values, but it needs one, or one per frame; give a scale such as 2.5")
         if not torch.isfinite(scale).all():
             raise ValueError(
-                f"guidance has the value {scale[~torch.isfinite(scale)][0].item()}, but scales are finite; use 1 to 4."
+                f"guidance has the value {scale[~torch.isfinite(scale)][0].item()}, but scales are finite; use 1 to 4"
             )
         if not 0 <= self.sigma_low <= self.sigma_high:
             raise ValueError(
                 f"the guidance interval runs from sigma {self.sigma_low:g} to {self.sigma_high:g}, but it must start "
                 "at 0 or "
-                "above and not fall; swap the two."
+                "above and not fall; swap the two"
             )
 
     def over_frames(self, frames: int) -> Tensor:
         """Return the scales [frames]; ValueError where their number does not fit."""
         if len(self.scale) not in (1, frames):
             raise ValueError(
-                f"guidance has {len(self.scale)} values, the clip has {frames} frames; give one value, or one per "
-                "frame."
+                f"guidance has {len(self.scale)} values, the clip has {frames} frames; give one value, or one per frame"
             )
         return self.scale.expand(frames)
 
@@ -186,7 +185,7 @@ def _unconditional(condition: C) -> C:
     if not hasattr(condition, "unconditional"):
         raise TypeError(
             f"guidance other than 1 needs an unconditional form, which {type(condition).__name__} lacks; "
-            "pass a Condition, or `unconditional`, or guidance 1."
+            "pass a Condition, or `unconditional`, or guidance 1"
         )
     return condition.unconditional()
 
@@ -200,6 +199,6 @@ def _check_frames(frames: int) -> int:
     if frames < 1:
         raise ValueError(
             f"the clip has {frames} frames, but it needs at least 1; use the number the model was trained on, such as "
-            "14 or 25."
+            "14 or 25"
         )
     return frames

@@ -17,7 +17,7 @@ def start_noise(frames: int, height: int, width: int, seed: int, channels: int =
     ComfyUI's KSampler draws the same numbers for the same seed.
     """
     if frames < 1:
-        raise ValueError(f"the clip has {frames} frames, but it needs at least 1; use 14 for SVD or 25 for SVD-XT.")
+        raise ValueError(f"the clip has {frames} frames, but it needs at least 1; use 14 for SVD or 25 for SVD-XT")
     return seeded_noise((frames, channels, height, width), seed)
 
 
@@ -43,5 +43,5 @@ class NoiseStream:
 
 def _generator(seed: int) -> torch.Generator:
     if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed is {seed}, but it must be a whole number from 0 to 2^64 - 1; use any such number.")
+        raise ValueError(f"the seed is {seed}, but it must be a whole number from 0 to 2^64 - 1; use any such number")
     return torch.Generator(device="cpu").manual_seed(seed)

@@ -56,7 +56,7 @@ def sample(
         if not torch.isfinite(x).all():
             raise ValueError(
                 f"step {i + 1} of {steps} (sigma {sigma:g}) gave NaN or infinite latents; load the model in float32 or "
-                "bfloat16, or lower the guidance."
+                "bfloat16, or lower the guidance"
             )
         if on_step is not None:
             on_step(Step(i, steps, sigma, denoised, x))
@@ -67,12 +67,11 @@ def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
     """Return the state at the first sigma (spec section 8.3)."""
     if not noise.dim() or not len(noise):
         raise ValueError(
-            f"the noise has shape {list(noise.shape)}, but a clip has at least 1 frame; use 14 for SVD or 25 for "
-            "SVD-XT."
+            f"the noise has shape {list(noise.shape)}, but a clip has at least 1 frame; use 14 for SVD or 25 for SVD-XT"
         )
     if not torch.isfinite(noise).all():
         raise ValueError(
-            "the noise has NaN or infinite values; draw it anew, for instance with start_noise(frames, h, w, seed)."
+            "the noise has NaN or infinite values; draw it anew, for instance with start_noise(frames, h, w, seed)"
         )
     noise = noise if noise.dtype == torch.float64 else noise.to(torch.float32)
     if latent is None:
@@ -81,11 +80,11 @@ def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
         raise ValueError(
             f"the start latent has shape {list(latent.shape)}, the noise {list(noise.shape)}; give one frame or as "
             "many frames, "
-            "of the same size."
+            "of the same size"
         )
     latent = latent.to(noise)
     if not torch.isfinite(latent).all():
-        raise ValueError("the start latent has NaN or infinite values; decode and check the clip it came from.")
+        raise ValueError("the start latent has NaN or infinite values; decode and check the clip it came from")
     return latent + noise * sigma
 
 
@@ -98,15 +97,15 @@ def _check_condition(condition: C, x: Tensor) -> None:
         if len(part) not in (1, len(x)):
             raise ValueError(
                 f"the condition's {name} has {len(part)} frames, the noise {len(x)}; give one frame, or one per frame "
-                "of the clip."
+                "of the clip"
             )
         if not torch.isfinite(part).all():
-            raise ValueError(f"the condition's {name} has NaN or infinite values; check the image it was made from.")
+            raise ValueError(f"the condition's {name} has NaN or infinite values; check the image it was made from")
     latent = getattr(condition, "latent", None)
     if isinstance(latent, Tensor) and latent.shape[-2:] != x.shape[-2:]:
         (h, w), (ch, cw) = x.shape[-2:], latent.shape[-2:]
         raise ValueError(
             f"the noise is {w}x{h} latents ({8 * w}x{8 * h} pixels), the condition's latent {cw}x{ch} "
             f"({8 * cw}x{8 * ch} pixels); "
-            "make both at the size of the clip."
+            "make both at the size of the clip"
         )

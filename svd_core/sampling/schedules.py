@@ -30,7 +30,7 @@ def karras_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = S
     """
     _check_range(steps, sigma_min, sigma_max)
     if not (math.isfinite(rho) and rho > 0):
-        raise ValueError(f"rho is {rho:g}, but it must be above 0; SVD was made for 7.")
+        raise ValueError(f"rho is {rho:g}, but it must be above 0; SVD was made for 7")
     return _tensor(_karras(steps, sigma_min, sigma_max, rho))
 
 
@@ -71,7 +71,7 @@ def lcm_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGM
     if steps > LCM_POINTS:
         raise ValueError(
             f"{steps} steps were asked of the LCM schedule, which has {LCM_POINTS} points; use 1 to 8, at most "
-            f"{LCM_POINTS}."
+            f"{LCM_POINTS}"
         )
     return _tensor(_karras(LCM_POINTS, sigma_min, sigma_max, RHO)[:: LCM_POINTS // steps][:steps])
 
@@ -93,18 +93,18 @@ def check_sigmas(sigmas: Tensor) -> None:
         raise ValueError(
             f"the sigma list has shape {list(sigmas.shape)}, but sampling needs at least one step, that is two values "
             "in "
-            "one row; add the value to step to, usually 0."
+            "one row; add the value to step to, usually 0"
         )
     values = sigmas.tolist()
     for i, value in enumerate(values):
         if not math.isfinite(value) or value < 0:
             raise ValueError(
-                f"sigma {i} is {value:g}, but noise levels are finite and not negative; correct that value."
+                f"sigma {i} is {value:g}, but noise levels are finite and not negative; correct that value"
             )
         if i and value >= values[i - 1]:
             raise ValueError(
                 f"sigma {i} is {value:g} after {values[i - 1]:g}, but a sigma list must decrease at every step; "
-                "sort it and remove repeats."
+                "sort it and remove repeats"
             )
 
 
@@ -125,10 +125,10 @@ def make_sigmas(
     schedule of int(steps / denoise) steps, as ComfyUI's KSampler does.
     """
     if kind not in SCHEDULES:
-        raise ValueError(f"the schedule {kind!r} is unknown; use one of {', '.join(SCHEDULES)}.")
+        raise ValueError(f"the schedule {kind!r} is unknown; use one of {', '.join(SCHEDULES)}")
     if not 0 < denoise <= 1:
         raise ValueError(
-            f"denoise is {denoise:g}, but it must be above 0 and at most 1; use 1 to start from pure noise."
+            f"denoise is {denoise:g}, but it must be above 0 and at most 1; use 1 to start from pure noise"
         )
     _check_range(steps, sigma_min, sigma_max)
     return SCHEDULES[kind](int(steps / denoise), sigma_min, sigma_max)[-(steps + 1) :]
@@ -148,11 +148,11 @@ def _tensor(sigmas: list[float]) -> Tensor:
 
 def _check_range(steps: int, sigma_min: float, sigma_max: float) -> None:
     if not isinstance(steps, int):
-        raise TypeError(f"steps is {steps!r}, but it must be a whole number, such as 25.")
+        raise TypeError(f"steps is {steps!r}, but it must be a whole number, such as 25")
     if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"{steps} steps were asked for, but a schedule has 1 to {MAX_STEPS}; use 20 to 30.")
+        raise ValueError(f"{steps} steps were asked for, but a schedule has 1 to {MAX_STEPS}; use 20 to 30")
     if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
         raise ValueError(
             f"sigma runs from {sigma_max:g} down to {sigma_min:g}, but it must fall and stay above 0; SVD uses 700 and "
-            "0.002."
+            "0.002"
         )

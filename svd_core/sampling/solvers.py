@@ -42,7 +42,7 @@ class Churn:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0):
-            raise ValueError(f"churn is {self.amount:g}, but it must be finite and not negative; use 0 for none.")
+            raise ValueError(f"churn is {self.amount:g}, but it must be finite and not negative; use 0 for none")
 
 
 class Solver(Protocol):
@@ -150,9 +150,9 @@ def make_solver(name: str, setting: Setting) -> Solver:
     ignored.
     """
     if name not in SOLVERS:
-        raise ValueError(f"the solver {name!r} is unknown; use one of {', '.join(SOLVERS)}.")
+        raise ValueError(f"the solver {name!r} is unknown; use one of {', '.join(SOLVERS)}")
     if setting.churn.amount > 0 and name not in ("euler", "heun"):
         raise ValueError(
-            f"churn is {setting.churn.amount:g}, but the solver {name} takes none; use euler or heun, or churn 0."
+            f"churn is {setting.churn.amount:g}, but the solver {name} takes none; use euler or heun, or churn 0"
         )
     return SOLVERS[name](setting)

@@ -1,0 +1,236 @@
+"""From a picture to a clip in one call: fit, condition, sample, decode.
+
+Owns the settings and their defaults per variant.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Union
+
+import torch
+from torch import Tensor
+
+from .conditioning import condition_on_image
+from .decoding import frames_to_image, parse_plan
+from .models.config import SVDConfig
+from .pictures import as_batch, check_size, fit
+from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
+from .sampling.noise import start_noise
+from .sampling.sample import sample
+from .sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
+from .sampling.solvers import SOLVERS, Step
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from .model import SVDModel
+
+log = logging.getLogger("svd_reel")
+_warned: set[str] = set()
+
+# Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
+_SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}
+_SVD_XT = {"steps": 30, "min_guidance": 1.5, "max_guidance": 3.0}
+_VARIANTS = {
+    "svd": _SVD,
+    "svd_xt": _SVD_XT,
+    "svd_xt_1_1": _SVD_XT,
+    "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
+}
+# Schedules that were made for few steps bring their own (spec sections 8.2 and 11.2).
+_SCHEDULES = {
+    "align_your_steps": {"steps": 10},
+    "lcm": {"steps": 4, "solver": "lcm", "min_guidance": 1.0, "max_guidance": 1.2},
+}
+
+
+@dataclass(frozen=True)
+class AnimateSettings:
+    """How to animate a picture. None means the default of the loaded model, which `resolve` fills in.
+
+    width, height: pixels of the clip, multiples of 8. frames, steps: counts. motion_bucket: amount of motion, 0..255 in
+    training. fps: frames per second that the motion is meant for (the network is told fps - 1). augmentation: standard
+    deviation of the noise on the picture in -1..1. min_guidance, max_guidance: ends of the guidance curve over the
+    frames, `guidance_shape` a key of GUIDANCE_SHAPES; if only one end is given, the other's default yields to it.
+    schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
+    stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    steps: int | None = None
+    motion_bucket: float = 127
+    fps: float = 7
+    augmentation: float = 0.02
+    min_guidance: float | None = None
+    max_guidance: float | None = None
+    guidance_shape: str = "linear"
+    schedule: str = "karras"
+    sigma_min: float = SIGMA_MIN
+    sigma_max: float = SIGMA_MAX
+    solver: str | None = None
+    seed: int = 23
+    fit: str = "crop"
+    background: str | tuple[float, float, float] = "white"
+    decode: str | int = "exact"
+
+    def resolve(self, config: SVDConfig) -> "AnimateSettings":
+        """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
+        if config.variant.startswith("sv3d"):
+            raise ValueError(
+                f"{config.variant} is an orbital model, which animate does not support; load svd, svd_xt or svd_xt_1_1"
+            )
+        defaults = {f.name: f.default for f in fields(self)}
+        defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
+        defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
+        defaults |= _SCHEDULES.get(self.schedule, {})
+        if self.max_guidance is not None:
+            defaults["min_guidance"] = min(defaults["min_guidance"], self.max_guidance)
+        if self.min_guidance is not None:
+            defaults["max_guidance"] = max(defaults["max_guidance"], self.min_guidance)
+        resolved = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
+        resolved._check()
+        return resolved
+
+    def sigmas(self) -> Tensor:
+        """Return the sigma list [steps + 1] of resolved settings."""
+        return make_sigmas(self.schedule, self.steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
+
+    def guidance(self) -> Tensor:
+        """Return the guidance scales [frames] of resolved settings."""
+        return guidance_curve(self.guidance_shape, self.min_guidance, self.max_guidance, self.frames)
+
+    def _check(self) -> None:
+        """Find illegal values before anything is computed."""
+        check_size(self.width, self.height)
+        for name, known in (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
+        for name, low, advice in (
+            ("frames", 1, "use the number the model was trained on, such as 14 or 25"),
+            ("fps", 1, "use 6 to 30, such as 7"),
+            ("motion_bucket", 0, "use 1 to 255, such as 127"),
+            ("augmentation", 0, "use 0 to 0.1, such as 0.02"),
+            ("min_guidance", 0, "use 1 for none"),
+            ("max_guidance", 0, "use 1 for none"),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= low):
+                raise ValueError(f"{name} is {value:g}, but it must be a number of at least {low}; {advice}")
+        parse_plan(self.decode)
+        self.sigmas()
+
+
+def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, str]:
+    """Return what the model was not trained for in resolved `settings`: setting -> one sentence. Legal, but worse."""
+    advice = {}
+    if settings.motion_bucket > 255:
+        advice["motion_bucket"] = f"motion bucket {settings.motion_bucket:g} is above 255, the highest in training"
+    # The advised range, 5..30, is of the number the network sees (spec section 1.2).
+    if not 6 <= settings.fps <= 31:
+        advice["fps"] = f"{settings.fps:g} fps is outside 6 to 31, the range the official script advises"
+    if config.variant == "svd_xt_1_1" and (settings.fps, settings.motion_bucket) != (7, 127):
+        advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 alone; other values work better in SVD-XT"
+    if settings.augmentation > 0.3:
+        advice["augmentation"] = f"augmentation {settings.augmentation:g} is far above training, about 0.05"
+    if settings.frames > config.frames:
+        advice["frames"] = f"{settings.frames} frames are more than the {config.frames} the model was trained on"
+    native = config.width * config.height
+    if not native / 2 <= settings.width * settings.height <= native * 2:
+        advice["size"] = (
+            f"{settings.width}x{settings.height} is far from the {config.width}x{config.height} pixels of training; "
+            "expect still or broken pictures"
+        )
+    return advice
+
+
+@torch.no_grad()
+def animate(
+    model: "SVDModel",
+    image: Union["Image", "numpy.ndarray", Tensor],
+    settings: AnimateSettings | None = None,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    on_decode: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Return the clip [T, H, W, 3] in 0..1 (float32, CPU) that `model` makes of `image`, in the official order (spec
+    section 2).
+
+    `image` is a PIL image, [H, W, C] or [B, H, W, C] in 0..1, or [B, 3, H, W] in -1..1. B pictures make B clips, [B *
+    T, H, W, 3], one after the other, picture b drawn with seed + b; none depends on the others. With fit "pad" the
+    borders are cropped off again. `on_step(Step)` and `on_decode(done, total)` report progress, counted over the whole
+    batch, and may raise to stop.
+    """
+    settings = (settings or AnimateSettings()).resolve(model.config)
+    for cause, sentence in off_distribution(settings, model.config).items():
+        if cause not in _warned:
+            _warned.add(cause)
+            log.warning("%s", sentence)
+    pictures, placement = fit(as_batch(image, settings.background), settings.width, settings.height, settings.fit)
+    clips = []
+    for b in range(len(pictures)):
+        latents = sample_clip(
+            model,
+            pictures[b : b + 1],
+            replace(settings, seed=(settings.seed + b) % 2**64),
+            on_step=_over_batch(on_step, b, len(pictures)),
+        )
+        frames = model.decode(
+            latents,
+            settings.decode,
+            memory_limit=_free_bytes(model.device),
+            on_progress=_decode_progress(on_decode, b, len(pictures)),
+        )
+        clips.append(placement.undo(frames_to_image(frames).float().cpu()))
+    return torch.cat(clips)
+
+
+@torch.no_grad()
+def sample_clip(
+    model: "SVDModel", picture: Tensor, settings: AnimateSettings, *, on_step: Callable[[Step], None] | None = None
+) -> Tensor:
+    """Return the scaled latents [T, 4, h, w] of one `picture` [1, 3, 8h, 8w] in -1..1, under resolved `settings`."""
+    condition = condition_on_image(
+        model,
+        picture,
+        fps_id=settings.fps - 1,
+        motion_bucket_id=settings.motion_bucket,
+        augmentation_level=settings.augmentation,
+        seed=settings.seed,
+    ).to(model.device)
+    noise = start_noise(settings.frames, settings.height // 8, settings.width // 8, settings.seed).to(model.device)
+    return sample(
+        model.denoise,
+        noise,
+        settings.sigmas(),
+        settings.guidance(),
+        condition,
+        solver=settings.solver,
+        on_step=on_step,
+        seed=settings.seed,
+    )
+
+
+def _over_batch(on_step: Callable[[Step], None] | None, clip: int, clips: int) -> Callable[[Step], None] | None:
+    if on_step is None:
+        return None
+    return lambda step: on_step(step._replace(index=clip * step.steps + step.index, steps=clips * step.steps))
+
+
+def _decode_progress(on_decode: Callable[[int, int], None] | None, clip: int, clips: int) -> Callable | None:
+    if on_decode is None:
+        return None
+    return lambda done, total: on_decode(clip * total + done, clips * total)
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Return what a decode may take on `device`, None where nobody says. It moves intermediates, never the result."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    # A tenth stays for what an estimate cannot know: workspaces of kernels and fragmentation.
+    return int(0.9 * (torch.cuda.mem_get_info(device)[0] + unused))
