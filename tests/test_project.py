@@ -118,7 +118,7 @@ def running(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield (level, dotted name) of every import that runs; level 0 is absolute, the name holds the imported name too."""
+    """Yield (level, dotted name) of every import that runs; level 0 is absolute, ending with what is imported."""
     for node in running(tree):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)

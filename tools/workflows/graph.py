@@ -1,0 +1,237 @@
+"""A workflow while it is being described: nodes in stages, links by socket name; then its layout and its JSON."""
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from .library import Input, NodeType
+
+STAGE_GAP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 90, 70, 30, 20, 50
+SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
+NODE_WIDTH, NOTE_WIDTH = 330, 460
+# Room below the widgets for the picture or clip that the interface shows in the node.
+PREVIEW_HEIGHT = {"LoadImage": 260, "PreviewImage": 260, "SaveVideo": 300, "SaveAnimatedWEBP": 300}
+STAGE_COLORS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output socket of a node in the graph."""
+
+    node: "Node"
+    slot: int
+    type: str
+
+
+@dataclass
+class Node:
+    """One node in the graph; `values` are its widgets, `links` its linked inputs."""
+
+    number: int
+    type: NodeType
+    title: str
+    values: dict[str, Any]
+    links: dict[str, Output]
+    properties: dict[str, Any]
+    position: tuple[int, int] = (0, 0)
+
+    def __getitem__(self, name: str) -> Output:
+        """Return an output by name, or by type where only one output has it."""
+        by_name = [slot for slot, (label, _) in enumerate(self.type.outputs) if label == name]
+        slots = by_name or [slot for slot, (_, kind) in enumerate(self.type.outputs) if kind == name]
+        if len(slots) != 1:
+            raise ValueError(f"{self.type.id} has {len(slots)} outputs {name!r}; it has {self.type.outputs}")
+        return Output(self, slots[0], self.type.outputs[slots[0]][1])
+
+    @property
+    def shown_inputs(self) -> list[Input]:
+        """Inputs with a dot: sockets, and widgets that a link has taken over."""
+        return [entry for entry in self.type.inputs.values() if entry.socket or entry.name in self.links]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in the editor's units, on the large side: newer interfaces draw taller widgets."""
+        sockets = max(len(self.shown_inputs), len(self.type.outputs))
+        widgets = len(self.type.widgets) + sum(entry.seed for entry in self.type.widgets)
+        height = NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * widgets
+        return NODE_WIDTH, height + PREVIEW_HEIGHT.get(self.type.id, 0)
+
+    def widget_values(self) -> list[Any]:
+        """Values in the order in which the interface stores them, with its own additions."""
+        stored = []
+        for entry in self.type.widgets:
+            stored.append(self.values.get(entry.name, entry.default))
+            if entry.seed:
+                stored.append("fixed")
+        return [*stored, "image"] if self.type.id == "LoadImage" else stored
+
+
+@dataclass
+class Stage:
+    """A column of nodes with a frame around it."""
+
+    graph: "Graph"
+    title: str
+    nodes: list[Node] = field(default_factory=list)
+
+    def add(self, kind: str, *, title: str = "", models: list[dict] | None = None, **inputs: Any) -> Node:
+        """Put a node below the last one. `inputs` are outputs of other nodes (links) or widget values."""
+        node_type = self.graph.library[kind]
+        links = {name: value for name, value in inputs.items() if isinstance(value, Output)}
+        values = {name: value for name, value in inputs.items() if name not in links}
+        for name in inputs:
+            if name not in node_type.inputs:
+                raise ValueError(f"{kind} has no input {name!r}; it has {', '.join(node_type.inputs)}")
+        for name, link in links.items():
+            if link.type != node_type.inputs[name].type:
+                raise ValueError(f"{kind}.{name} takes {node_type.inputs[name].type}, the link brings {link.type}")
+        for name, value in values.items():
+            # Which files there are is known on the reader's machine only.
+            problem = "" if models else node_type.inputs[name].problem(value)
+            if problem:
+                raise ValueError(f"{kind}: {problem}")
+        for entry in node_type.sockets:
+            if not entry.optional and entry.name not in links:
+                raise ValueError(f"{kind}.{entry.name} must be linked")
+        source = {"cnr_id": "svd-reel", "ver": "0.1.0"} if node_type.ours else {"cnr_id": "comfy-core", "ver": "0.3.64"}
+        properties = {"Node name for S&R": kind, **source} | ({"models": models} if models else {})
+        node = Node(self.graph.new_number(), node_type, title or node_type.title, values, links, properties)
+        self.nodes.append(node)
+        return node
+
+
+class Graph:
+    """A whole workflow. `library` maps node ids to their types."""
+
+    def __init__(self, name: str, library: dict[str, NodeType]):
+        self.name, self.library = name, library
+        self.stages: list[Stage] = []
+        self.notes: list[str] = []
+        self._numbers = 0
+
+    def new_number(self) -> int:
+        """Return the next node number."""
+        self._numbers += 1
+        return self._numbers
+
+    def stage(self, title: str) -> Stage:
+        """Open a new column to the right of the last."""
+        self.stages.append(Stage(self, title))
+        return self.stages[-1]
+
+    def note(self, text: str) -> None:
+        """Add a Markdown text to the left of everything."""
+        self.notes.append(text.strip())
+
+    def to_json(self) -> dict[str, Any]:
+        """Lay the graph out and return it in the interface's own format, version 0.4."""
+        frames = self._lay_out()
+        nodes = [node for stage in self.stages for node in stage.nodes]
+        links, joined = self._links(nodes)
+        written = [self._node_json(order, node, joined) for order, node in enumerate(nodes)]
+        written += self._note_json(len(nodes))
+        return {
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/{self.name}")),
+            "revision": 0,
+            "last_node_id": self._numbers,
+            "last_link_id": len(links),
+            "nodes": written,
+            "links": links,
+            "groups": frames,
+            "config": {},
+            "extra": {"ds": {"scale": 0.65, "offset": [NOTE_WIDTH + 200, 160]}},
+            "version": 0.4,
+        }
+
+    def _lay_out(self) -> list[dict[str, Any]]:
+        frames, x = [], 0
+        for number, stage in enumerate(self.stages):
+            y, width = 0, 0
+            for node in stage.nodes:
+                node.position = (x, y)
+                width = max(width, node.size[0])
+                y += node.size[1] + TITLE_HEIGHT + NODE_GAP
+            top = -TITLE_HEIGHT - GROUP_HEAD
+            height = y - NODE_GAP - TITLE_HEIGHT + GROUP_MARGIN - top
+            frames.append(
+                {
+                    "id": number + 1,
+                    "title": stage.title,
+                    "bounding": [x - GROUP_MARGIN, top, width + 2 * GROUP_MARGIN, height],
+                    "color": STAGE_COLORS[number % len(STAGE_COLORS)],
+                    "font_size": 24,
+                    "flags": {},
+                }
+            )
+            x += width + STAGE_GAP
+        return frames
+
+    def _links(self, nodes: list[Node]) -> tuple[list[list[Any]], dict[tuple[int, str], int]]:
+        links: list[list[Any]] = []
+        joined: dict[tuple[int, str], int] = {}
+        for node in nodes:
+            for slot, entry in enumerate(node.shown_inputs):
+                source = node.links.get(entry.name)
+                if source is not None:
+                    links.append([len(links) + 1, source.node.number, source.slot, node.number, slot, source.type])
+                    joined[node.number, entry.name] = len(links)
+        return links, joined
+
+    def _node_json(self, order: int, node: Node, joined: dict[tuple[int, str], int]) -> dict[str, Any]:
+        inputs = [
+            {"name": entry.name, "type": entry.type, "link": joined.get((node.number, entry.name))}
+            | ({} if entry.socket else {"widget": {"name": entry.name}})
+            for entry in node.shown_inputs
+        ]
+        used: dict[int, list[int]] = {}
+        for stage in self.stages:
+            for other in stage.nodes:
+                for name, source in other.links.items():
+                    if source.node is node:
+                        used.setdefault(source.slot, []).append(joined[other.number, name])
+        outputs = [
+            {"name": name, "type": kind, "slot_index": slot, "links": sorted(used.get(slot, [])) or None}
+            for slot, (name, kind) in enumerate(node.type.outputs)
+        ]
+        titled = {"title": node.title} if node.title != node.type.title else {}
+        return {
+            "id": node.number,
+            "type": node.type.id,
+            **titled,
+            "pos": list(node.position),
+            "size": list(node.size),
+            "flags": {},
+            "order": order,
+            "mode": 0,
+            "inputs": inputs,
+            "outputs": outputs,
+            "properties": node.properties,
+            "widgets_values": node.widget_values(),
+        }
+
+    def _note_json(self, order: int) -> list[dict[str, Any]]:
+        written, y = [], -TITLE_HEIGHT - GROUP_HEAD + TITLE_HEIGHT
+        for text in self.notes:
+            # About 55 characters fit a line of a note; a blank line between paragraphs is half a line.
+            lines = sum(1 + len(line) // 55 for line in text.splitlines())
+            height = 60 + 22 * lines
+            written.append(
+                {
+                    "id": self.new_number(),
+                    "type": "MarkdownNote",
+                    "title": "How to use this workflow" if not written else "Good to know",
+                    "pos": [-NOTE_WIDTH - STAGE_GAP, y],
+                    "size": [NOTE_WIDTH, height],
+                    "flags": {},
+                    "order": order + len(written),
+                    "mode": 0,
+                    "inputs": [],
+                    "outputs": [],
+                    "properties": {},
+                    "widgets_values": [text],
+                    "color": "#432",
+                    "bgcolor": "#653",
+                }
+            )
+            y += height + TITLE_HEIGHT + NODE_GAP
+        return written

@@ -1,0 +1,130 @@
+"""What nodes exist: ours by asking their classes, ComfyUI's by the lists that real servers gave."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOST_LISTS = ROOT / "tests" / "data" / "host_nodes"
+WIDGET_TYPES = {"BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "FLOAT", "INT", "STRING"}
+PACK = "svd_reel_pack"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a node: a socket, or a widget, which can be linked too. Limits are None where there are none."""
+
+    name: str
+    type: str
+    optional: bool = False
+    socket: bool = False
+    default: Any = None
+    low: float | None = None
+    high: float | None = None
+    options: tuple[str, ...] = ()
+    seed: bool = False
+
+    def problem(self, value: Any) -> str:
+        """Say what is wrong with a widget value, or return an empty text. Empty combos take any text: file names."""
+        expected = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool, "COMBO": str}.get(self.type, str)
+        if not isinstance(value, expected) or (isinstance(value, bool) and self.type != "BOOLEAN"):
+            return f"{self.name} is {value!r}, no {self.type}"
+        if self.low is not None and value < self.low or self.high is not None and value > self.high:
+            return f"{self.name} is {value}, outside {self.low} to {self.high}"
+        if self.options and value not in self.options:
+            return f"{self.name} is {value!r}, none of {', '.join(self.options)}"
+        return ""
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """One kind of node. `outputs` are pairs (name, type); `ours` tells this pack's nodes from the host's."""
+
+    id: str
+    inputs: dict[str, Input]
+    outputs: tuple[tuple[str, str], ...]
+    title: str
+    ours: bool
+
+    @property
+    def sockets(self) -> list[Input]:
+        """Inputs that only a link can fill."""
+        return [entry for entry in self.inputs.values() if entry.socket]
+
+    @property
+    def widgets(self) -> list[Input]:
+        """Inputs with a widget, in the order in which a workflow stores their values."""
+        return [entry for entry in self.inputs.values() if not entry.socket]
+
+
+def load_pack() -> ModuleType:
+    """Import the pack as ComfyUI does, under a name of its own, without ComfyUI."""
+    if PACK not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[PACK] = module
+        spec.loader.exec_module(module)
+    return sys.modules[PACK]
+
+
+def own_nodes() -> dict[str, NodeType]:
+    """Read this pack's nodes."""
+    pack = load_pack()
+    names = pack.NODE_DISPLAY_NAME_MAPPINGS
+    return {key: _from_class(key, node, names[key]) for key, node in pack.NODE_CLASS_MAPPINGS.items()}
+
+
+def host_nodes(version: str) -> dict[str, NodeType]:
+    """Read the nodes of one ComfyUI version from tests/data/host_nodes."""
+    listed = json.loads((HOST_LISTS / f"comfyui_{version}.json").read_text(encoding="utf-8"))
+    return {key: _from_list(key, entry) for key, entry in listed.items()}
+
+
+def host_versions() -> list[str]:
+    """ComfyUI versions whose node lists are at hand, oldest first."""
+    versions = [path.stem.removeprefix("comfyui_") for path in HOST_LISTS.glob("comfyui_*.json")]
+    return sorted(versions, key=lambda version: [int(part) for part in version.split(".")])
+
+
+def library() -> dict[str, NodeType]:
+    """Every node that a workflow may use: ours, and of the host's those of the oldest version that has them."""
+    merged: dict[str, NodeType] = {}
+    for version in reversed(host_versions()):
+        merged.update(host_nodes(version))
+    merged.update(own_nodes())
+    return merged
+
+
+def _from_class(key: str, node: type, title: str) -> NodeType:
+    declared = node.INPUT_TYPES()
+    inputs = {}
+    for part in ("required", "optional"):
+        for name, spec in declared.get(part, {}).items():
+            kind, extra = spec[0], (spec[1] if len(spec) > 1 else {})
+            options = kind if isinstance(kind, (list, tuple)) else extra.get("options", ())
+            kind = "COMBO" if isinstance(kind, (list, tuple)) else kind
+            inputs[name] = _input(name, kind, part == "optional", extra, tuple(options))
+    names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
+    return NodeType(key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True)
+
+
+def _from_list(key: str, entry: dict) -> NodeType:
+    inputs = {
+        name: _input(name, spec["type"], spec.get("optional", False), spec, tuple(spec.get("options", ())))
+        for name, spec in entry["inputs"].items()
+    }
+    return NodeType(key, inputs, tuple(zip(entry["output_names"], entry["outputs"], strict=True)), key, False)
+
+
+def _input(name: str, kind: str, optional: bool, extra: dict, options: tuple[str, ...]) -> Input:
+    socket = kind not in WIDGET_TYPES or extra.get("forceInput", False)
+    default = extra.get("default", options[0] if options else None)
+    # The interface gives these two a second widget, "control after generate", asked for or not.
+    seed = kind == "INT" and (bool(extra.get("control_after_generate")) or name in ("seed", "noise_seed"))
+    return Input(name, kind, optional, socket, default, extra.get("min"), extra.get("max"), options, seed)
