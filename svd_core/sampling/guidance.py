@@ -167,16 +167,19 @@ def guided_denoiser(
     """
     guidance = as_guidance(guidance)
 
+    def estimate(x: Tensor, sigma: float, branch: C) -> Tensor:
+        # The state keeps its precision, whatever the model answers in.
+        return denoise(x, sigma, branch).to(x.dtype)
+
     def denoiser(x: Tensor, sigma: float) -> Tensor:
         scale = guidance.over_frames(x.shape[0])
         if not guidance.sigma_low <= sigma <= guidance.sigma_high or bool((scale == 1).all()):
-            return denoise(x, sigma, condition)
-        other = unconditional if unconditional is not None else _unconditional(condition)
-        without = denoise(x, sigma, other)
+            return estimate(x, sigma, condition)
+        without = estimate(x, sigma, unconditional if unconditional is not None else _unconditional(condition))
         if bool((scale == 0).all()):
             return without
-        scale = scale.to(device=x.device, dtype=without.dtype).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
-        return without + scale * (denoise(x, sigma, condition) - without)
+        scale = scale.to(x).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
+        return without + scale * (estimate(x, sigma, condition) - without)
 
     return denoiser
 

@@ -148,7 +148,7 @@ def _tensor(sigmas: list[float]) -> Tensor:
 
 def _check_range(steps: int, sigma_min: float, sigma_max: float) -> None:
     if not isinstance(steps, int):
-        raise TypeError(f"steps is {steps!r}, but it must be a whole number, such as 25")
+        raise TypeError(f"steps is {steps!r}, but it must be a whole number; use 20 to 30")
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"{steps} steps were asked for, but a schedule has 1 to {MAX_STEPS}; use 20 to 30")
     if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
