@@ -1,0 +1,16 @@
+"""Checkpoint files become models: single file and diffusers folder, safetensors only (spec section 1)."""
+
+from .describe import CheckpointInfo, inspect_checkpoint
+from .errors import CheckpointError
+from .load import load_model, read_state_dict
+from .split import Parts, split_state_dict
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointInfo",
+    "Parts",
+    "inspect_checkpoint",
+    "load_model",
+    "read_state_dict",
+    "split_state_dict",
+]

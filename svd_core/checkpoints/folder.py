@@ -1,0 +1,139 @@
+"""The diffusers folder layout: which files hold the parts, and what their config files say beyond shapes."""
+
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .source import PICKLE_SUFFIXES, Header, TensorSource, missing_path, read_header, refuse_foreign, some
+
+COMPONENTS = ("unet", "vae", "image_encoder")
+STANDARD_NAMES = ("diffusion_pytorch_model", "model.", "model-")
+log = logging.getLogger("svd_reel")
+
+
+def open_checkpoint(path: str | Path, *, half: bool = False) -> TensorSource:
+    """Map a safetensors file, a shard index, or a diffusers folder; reads headers only.
+
+    Where a folder has both, `half` prefers the `.fp16` files. Metadata keys `svd.*` of a folder come from its
+    config files. Raises CheckpointError for whatever cannot be a checkpoint.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _open_folder(path, half)
+    if not path.is_file():
+        raise missing_path(path)
+    headers = _read_index(path) if path.suffix == ".json" else [read_header(path)]
+    return TensorSource(path, headers, _merged(headers), path.name)
+
+
+def _open_folder(folder: Path, half: bool) -> TensorSource:
+    parts = [folder / name for name in COMPONENTS if (folder / name).is_dir()]
+    pipeline = str(_read_json(folder / "model_index.json").get("_class_name", ""))
+    if pipeline and "StableVideoDiffusion" not in pipeline and folder / "unet" not in parts:
+        raise CheckpointError(
+            f"{folder} is a {pipeline} without a unet/ folder, not a StableVideoDiffusionPipeline; "
+            "give a folder such as stable-video-diffusion-img2vid-xt"
+        )
+    headers = [header for part in parts or [folder] for header in _part_headers(part, half)]
+    metadata = _config_metadata(folder, parts) | _merged(headers)
+    return TensorSource(folder, headers, metadata, _folder_name(folder, parts, headers[0].path.name))
+
+
+def _part_headers(folder: Path, half: bool) -> list[Header]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    indexes = [name for name in names if ".safetensors.index." in name]
+    shards = {header.path.name for name in indexes for header in _read_index(folder / name)}
+    weights = [name for name in names if name.endswith(".safetensors") and name not in shards]
+    candidates = weights + indexes
+    if not candidates:
+        pickles = [name for name in names if name.endswith(PICKLE_SUFFIXES)]
+        if pickles:
+            refuse_foreign(folder / pickles[0])
+        raise CheckpointError(f"{folder} holds no .safetensors file; give one, or a diffusers folder with unet/ in it")
+    wanted = [name for name in candidates if (".fp16." in name) == half] or candidates
+    known = [name for name in wanted if name.startswith(STANDARD_NAMES)] or wanted
+    if len(known) > 1 and any(name in known for name in weights):
+        known = [name for name in known if name in weights and ".non_ema." not in name] or known
+    if len(known) > 1:
+        raise CheckpointError(f"{folder} holds {len(known)} models ({some(known)}); give the path of one of them")
+    chosen = folder / known[0]
+    return _read_index(chosen) if chosen.suffix == ".json" else [read_header(chosen)]
+
+
+def _read_index(path: Path) -> list[Header]:
+    """Headers of the shards that a `*.safetensors.index.json` lists."""
+    shards = _read_json(path).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        refuse_foreign(path)
+        raise CheckpointError(f"{path} lists no shards under 'weight_map'; give the .safetensors file or the folder")
+    names = sorted({str(name) for name in shards.values()})
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{path} points outside its folder ({some(outside)}); shards lie beside their index")
+    absent = [name for name in names if not (path.parent / name).is_file()]
+    if absent:
+        raise CheckpointError(f"{path.parent} lacks {len(absent)} of {len(names)} shards ({some(absent)}); add them")
+    return [read_header(path.parent / name) for name in names]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); download it again") from error
+    return value if isinstance(value, dict) else {}
+
+
+def _config_metadata(folder: Path, parts: Iterable[Path]) -> dict[str, str]:
+    """What the config files know and shapes do not, as `svd.*` metadata."""
+    folders = {part.name: part for part in parts} or {"unet": folder}
+    unet = _read_json(folders["unet"] / "config.json") if "unet" in folders else {}
+    tower = _read_json(folders["image_encoder"] / "config.json") if "image_encoder" in folders else {}
+    metadata: dict[str, str] = {}
+    if isinstance(unet.get("num_frames"), int):
+        metadata["svd.frames"] = str(unet["num_frames"])
+    width = _head_width(unet, folder)
+    if width is not None:
+        metadata["svd.head_channels"] = str(width)
+    if tower.get("hidden_size") and tower.get("num_attention_heads"):
+        metadata["svd.clip_head_channels"] = str(tower["hidden_size"] // tower["num_attention_heads"])
+    if tower.get("hidden_act", "gelu") != "gelu":
+        log.warning("%s: SVD's image tower uses the exact GELU, not %s; GELU is used", folder, tower["hidden_act"])
+    return metadata
+
+
+def _head_width(config: dict[str, Any], folder: Path) -> int | None:
+    """Channels per attention head of a `unet/config.json`, None where it does not say."""
+    channels, heads = config.get("block_out_channels"), config.get("num_attention_heads")
+    if not channels or not heads:
+        return None
+    if list(channels) == [320, 640, 1280, 1280] and heads == [5, 10, 10, 20]:
+        return 64  # an early default of the diffusers class; the weights were trained 64 wide (spec trap 20)
+    heads = heads if isinstance(heads, list) else [heads] * len(channels)
+    widths = {width // max(count, 1) for width, count in zip(channels, heads, strict=False)}
+    if len(widths) > 1:
+        raise CheckpointError(
+            f"{folder}: num_attention_heads {heads} over {list(channels)} channels makes heads {sorted(widths)} wide; "
+            "SVD's UNet has one head width for all levels"
+        )
+    return widths.pop()
+
+
+def _folder_name(folder: Path, parts: list[Path], first: str) -> str:
+    """A name that tells the variant: the file's, the folder's, or the repository's where a download cache hides it."""
+    if not parts and not first.startswith(STANDARD_NAMES):
+        return first
+    folder = folder.resolve()
+    if not parts and folder.name in COMPONENTS:
+        folder = folder.parent
+    cached = [name for name in folder.parts if name.startswith("models--")]
+    return cached[-1] if cached and folder.parent.name == "snapshots" else folder.name
+
+
+def _merged(headers: Iterable[Header]) -> dict[str, str]:
+    return {key: value for header in headers for key, value in header.metadata.items()}

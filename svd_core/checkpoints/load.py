@@ -1,0 +1,77 @@
+"""From a path to a model that runs: maps the file, casts tensor by tensor, gives the tensors to the networks."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..model import SVDModel
+from .errors import CheckpointError
+from .folder import open_checkpoint
+from .parts import Part
+from .source import TensorSource
+from .split import NETWORKS, REMEDY, SPOKEN, Parts, complete, split_state_dict
+
+NANO = Path(__file__).parent.parent / "assets" / "nano.safetensors"
+log = logging.getLogger("svd_reel")
+
+
+def read_state_dict(path: str | Path, *, half: bool = False) -> TensorSource:
+    """Map a safetensors file, shard index or diffusers folder ("nano" = the embedded model) without reading tensors.
+
+    The result maps stored names to tensors, fetched when asked for, and knows `shapes`, `dtypes`, `metadata`, `name`
+    and `size` (bytes). `half` prefers a folder's `.fp16` files. Raises CheckpointError for everything else.
+    """
+    return open_checkpoint(NANO if str(path) == "nano" else path, half=half)
+
+
+def load_model(
+    path_or_name: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = torch.float32,
+    ops: Any = nn,
+    complete_from: str | Path | None = None,
+) -> SVDModel:
+    """Load an SVD model from a single file, a diffusers folder, or "nano".
+
+    Tensors are mapped from disk and cast one at a time to `dtype` (None = as stored); those that fit already are not
+    copied. A file without VAE or image encoder (a fine-tuned or distilled UNet) borrows them from `complete_from`;
+    without that they are None in the model. `ops` provides the layer classes. Raises CheckpointError, one sentence
+    saying what is wrong with the file and what to do.
+    """
+    if dtype is not None and not dtype.is_floating_point:
+        raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
+    parts = _open_parts(path_or_name, dtype)
+    if parts.unet is None:
+        has = " and ".join(SPOKEN[name] for name in parts.present())
+        raise CheckpointError(f"{path_or_name} holds {has or 'nothing'} but no UNet; {REMEDY}")
+    if complete_from is not None and _incomplete(parts):
+        parts = complete(parts, _open_parts(complete_from, dtype), str(complete_from))
+    elif complete_from is not None:
+        log.info("%s is complete; %s is not needed", path_or_name, complete_from)
+    networks = {
+        name: _build(NETWORKS[name], getattr(parts.config, name), part, device, dtype, ops)
+        for name, part in parts.present().items()
+    }
+    return SVDModel(networks["unet"], networks.get("vae"), networks.get("image_encoder"), parts.config)
+
+
+def _open_parts(path: str | Path, dtype: torch.dtype | None) -> Parts:
+    return split_state_dict(read_state_dict(path, half=dtype == torch.float16))
+
+
+def _incomplete(parts: Parts) -> bool:
+    vae = parts.config.vae
+    return parts.image_encoder is None or vae is None or vae.encoder is None or vae.decoder is None
+
+
+def _build(
+    network: type[nn.Module], config: Any, part: Part, device: torch.device | str, dtype: torch.dtype | None, ops: Any
+) -> nn.Module:
+    module = network(config, ops=ops, device="meta", dtype=dtype)
+    tensors = {key: part.fetch(key, device, dtype) for key in part}
+    module.load_state_dict(tensors, strict=True, assign=True)
+    return module.requires_grad_(False)

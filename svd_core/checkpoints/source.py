@@ -1,0 +1,203 @@
+"""Tensors on disk: safetensors headers, lazily mapped tensors, refusal of everything else.
+
+Knows files and bytes, nothing of what the tensors mean.
+"""
+
+import difflib
+import json
+import math
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import CheckpointError
+
+FLOAT_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+BITS = {"BOOL": 8, "I8": 8, "U8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
+BITS |= {name: 8 * dtype.itemsize for name, dtype in FLOAT_TYPES.items()}
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own bound
+FOREIGN_STARTS = (
+    (b"version https://git-lfs", "a git-lfs pointer, not weights", "run `git lfs pull`, or download the file itself"),
+    (b"<", "a web page, not weights", "the download needs a login or another link; download the file itself"),
+    (b"GGUF", "a GGUF file", "use the safetensors file of the model"),
+    (b"{", "a JSON text, not weights", "give the .safetensors file or the folder of the model"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a header: safetensors type name, shape, bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    size: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Header of one safetensors file, with the file's size in bytes."""
+
+    path: Path
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+    size: int
+
+
+class TensorSource(Mapping[str, Tensor]):
+    """Tensors of a checkpoint (one file, shards, or a folder's parts), mapped from disk when asked for.
+
+    `shapes`, `dtypes` (safetensors names) and `metadata` come from the headers. A tensor that is asked for is a private
+    mapping of the file: no copy is made, and writing to it does not reach the disk.
+    """
+
+    def __init__(self, path: Path, headers: Sequence[Header], metadata: Mapping[str, str], name: str) -> None:
+        self.path, self.headers, self.metadata, self.name = path, tuple(headers), dict(metadata), name
+        self._headers: dict[str, Header] = {}
+        self._open: dict[Path, Any] = {}
+        for header in headers:
+            twice = self._headers.keys() & header.entries.keys()
+            if twice:
+                raise CheckpointError(
+                    f"{path} holds {len(twice)} tensors twice ({some(twice)}), last in {header.path.name}; "
+                    "keep only one copy of the weights in the folder"
+                )
+            self._headers |= dict.fromkeys(header.entries, header)
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Header entry of every tensor."""
+        return {key: header.entries[key] for key, header in self._headers.items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor, from the headers."""
+        return {key: entry.shape for key, entry in self.entries.items()}
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Safetensors type name of every tensor, from the headers."""
+        return {key: entry.dtype for key, entry in self.entries.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(header.size for header in self.headers)
+
+    def __getitem__(self, key: str) -> Tensor:
+        path = self._headers[key].path
+        try:
+            if path not in self._open:
+                self._open[path] = safe_open(path, framework="pt", device="cpu")
+            return self._open[path].get_tensor(key)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise CheckpointError(f"'{key}' of {path} cannot be read ({error}); download the file again") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+def read_header(path: Path) -> Header:
+    """Header of a safetensors file, checked against the file's size; reads no tensor.
+
+    Raises CheckpointError for everything that is not a whole safetensors file.
+    """
+    refuse_foreign(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        text = file.read(length) if length <= size - 8 else b""
+    if not text:
+        raise truncated(path, size, 8 + length)
+    try:
+        raw = json.loads(text)
+        metadata = raw.pop("__metadata__", None) or {}
+        entries = {key: _entry(value) for key, value in raw.items()}
+        end = max((value["data_offsets"][1] for value in raw.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(f"the safetensors header of {path} is damaged ({error}); download it again") from error
+    expected = 8 + length + end
+    if size < expected:
+        raise truncated(path, size, expected)
+    if size > expected:
+        raise CheckpointError(f"{path} is {size:,} bytes but its header describes {expected:,}; download it again")
+    return Header(path, entries, {str(key): str(value) for key, value in metadata.items()}, size)
+
+
+def _entry(raw: dict[str, Any]) -> Entry:
+    shape, (begin, end) = tuple(int(n) for n in raw["shape"]), raw["data_offsets"]
+    bits = BITS.get(raw["dtype"])
+    if begin < 0 or end < begin or min(shape, default=0) < 0:
+        raise ValueError(f"offsets {begin} to {end}, shape {list(shape)}")
+    if bits is not None and math.prod(shape) * bits != 8 * (end - begin):
+        raise ValueError(f"{raw['dtype']} {list(shape)} does not fill {end - begin} bytes")
+    return Entry(raw["dtype"], shape, end - begin)
+
+
+def truncated(path: Path, size: int, expected: int) -> CheckpointError:
+    """The error for a file that ends too early (sizes in bytes)."""
+    return CheckpointError(f"{path} is truncated: {size:,} bytes of {expected:,} are there; download it again")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise CheckpointError unless the first bytes may start a safetensors file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened ({error.strerror}); check its permissions") from error
+    (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\0"))
+    if path.suffix.lower() not in PICKLE_SUFFIXES and length <= LONGEST_HEADER and start[8:9] == b"{":
+        return
+    pickled = start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and start[1:2] <= b"\5")
+    if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
+        raise CheckpointError(
+            f"{path} is a pickle, which can run any code when opened, so only .safetensors is read; convert it once: "
+            f"`safetensors.torch.save_file(torch.load('{path.name}', weights_only=True), '{path.stem}.safetensors')`, "
+            "taking the entry 'state_dict' if there is one"
+        )
+    for magic, what, remedy in FOREIGN_STARTS:
+        if start.lstrip().startswith(magic):
+            raise CheckpointError(f"{path} is {what}; {remedy}")
+    if len(start) < 9 or start.strip(b"\0") == b"":
+        raise CheckpointError(f"{path} is truncated: {path.stat().st_size:,} bytes without a header; download it again")
+    raise CheckpointError(f"{path} is not a safetensors file (it has no header); give a .safetensors file or a folder")
+
+
+def missing_path(path: Path) -> CheckpointError:
+    """The error for a path that does not exist, with what is near it."""
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors" or entry.is_dir())
+    weights = [name for name in names if name.endswith(".safetensors")]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    if folder != path.parent:
+        near = f"the nearest folder that exists is {folder}, holding {some(names) if names else 'no model'}"
+    else:
+        near = f"{folder} holds {some(weights) if weights else 'no .safetensors file'}"
+    remedy = f"did you mean {close[0]}?" if close else "check the name, or download the model into that folder"
+    return CheckpointError(f"there is no model at {path}; {near}; {remedy}")
+
+
+def some(names: Any, count: int = 3) -> str:
+    """The first `count` of the names in order, as text, with the number of the rest."""
+    names = sorted(names)
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest

@@ -1,0 +1,240 @@
+"""A state dict becomes networks: parts under module names, their sizes, and a report of what does not fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from ..models.config import SVDConfig, VAEConfig
+from ..models.image_encoder import ImageEncoder
+from ..models.unet import UNet
+from ..models.vae import VAE
+from .detect import REMEDY, decoder_config, encoder_config, foreign, image_encoder_config, unet_config
+from .errors import CheckpointError
+from .parts import Part, Recipe, Shape, Sorted, sort_tensors
+from .source import FLOAT_TYPES, TensorSource, some
+from .variant import NATIVE, guess_variant, read_hints
+
+NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
+SPOKEN = {"unet": "UNet", "vae": "VAE", "image_encoder": "image encoder"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found: layout, stored tensors that no network uses (by reason), and problems as sentences."""
+
+    layout: str
+    unused: dict[str, list[str]] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """State dicts of the networks under module names (None = absent), their configuration, and the report.
+
+    The state dicts are mappings whose tensors are fetched when asked for; `dict(parts.unet)` makes a plain dictionary.
+    """
+
+    unet: Part | None
+    vae: Part | None
+    image_encoder: Part | None
+    config: SVDConfig
+    report: Report
+
+    def present(self) -> dict[str, Part]:
+        """The networks that the checkpoint has, by name."""
+        return {name: part for name in NETWORKS if (part := getattr(self, name)) is not None}
+
+
+def split_state_dict(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, name: str = "", strict: bool = True
+) -> Parts:
+    """Split a checkpoint of any layout of spec section 1.4 into its networks.
+
+    tensors: real, meta or lazily mapped (`read_state_dict`) tensors; values are not touched. metadata: the file's
+    (`svd.*` keys; None = that of `tensors` if it was read from disk). name: file or folder name, which tells variants
+    apart that shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
+    raise CheckpointError; otherwise they are listed in `report.problems`.
+    """
+    if not isinstance(tensors, TensorSource):
+        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    else:
+        shapes = tensors.shapes
+        metadata, name = tensors.metadata if metadata is None else metadata, name or tensors.name
+    found = sort_tensors(shapes)
+    _refuse_other_models(found, shapes, name)
+    hints = read_hints(metadata or {})
+    unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
+    vae, vae_recipes = _vae(found)
+    tower = image_encoder_config(_shapes(found.tower), hints.clip_head_channels) if found.tower else None
+    variant = hints.variant or "custom"
+    if unet and not hints.variant:
+        variant = guess_variant(name, unet.vector_channels, hints.frames, unet.model_channels == 320)
+    frames, width, height = NATIVE[variant]
+    config = SVDConfig(
+        unet, vae, tower, variant, hints.frames or frames, hints.width or width, hints.height or height
+    )  # fmt: skip
+    recipes = {"unet": found.unet, "vae": vae_recipes, "image_encoder": found.tower}
+    parts = {key: Part(tensors, value) if value else None for key, value in recipes.items()}
+    layout = "folder" if found.folder_naming else "single file"
+    if list(filter(parts.get, parts)) == ["unet"]:
+        layout = f"UNet only, {layout} naming"
+    problems = [*part_problems(config, parts), *_stray(found.stray, shapes), *_types(tensors, parts)]
+    if unet and tower and unet.context_channels != tower.output_channels:
+        problems.append(token_mismatch(unet.context_channels, tower.output_channels))
+    if strict and problems:
+        raise CheckpointError(f"{name or 'the model'}: " + "; ".join(problems))
+    return Parts(**parts, config=config, report=Report(layout, found.unused, tuple(problems)))
+
+
+def complete(parts: Parts, donor: Parts, name: str) -> Parts:
+    """`parts` with the networks, or halves of the VAE, that it lacks taken from `donor` (called `name` in errors)."""
+    config, mine = parts.config, parts.config.vae
+    vae, vae_config = parts.vae, mine
+    if donor.vae is not None and donor.config.vae is not None:
+        other = donor.config.vae
+        vae_config = other if mine is None else replace(
+            mine,
+            encoder=mine.encoder or other.encoder,
+            quant_conv=mine.quant_conv if mine.encoder else other.quant_conv,
+            decoder=mine.decoder or other.decoder,
+            temporal=mine.temporal if mine.decoder else other.temporal,
+            post_quant_conv=mine.post_quant_conv if mine.decoder else other.post_quant_conv,
+        )  # fmt: skip
+        vae = donor.vae if vae is None else vae.joined(_half(donor.vae, mine))
+    tower, tower_config = parts.image_encoder, config.image_encoder
+    if tower is None:
+        tower, tower_config = donor.image_encoder, donor.config.image_encoder
+    lacking = [SPOKEN[key] for key, part in (("vae", vae), ("image_encoder", tower)) if part is None]
+    if lacking:
+        raise CheckpointError(f"{name} has no {' and no '.join(lacking)} to complete the model with; {REMEDY}")
+    if config.unet and tower_config and config.unet.context_channels != tower_config.output_channels:
+        raise CheckpointError(f"{name}: {token_mismatch(config.unet.context_channels, tower_config.output_channels)}")
+    config = replace(config, vae=vae_config, image_encoder=tower_config)
+    return replace(parts, vae=vae, image_encoder=tower, config=config)
+
+
+def _half(part: Part, mine: VAEConfig | None) -> Part:
+    """The half of the donor's VAE that `mine` lacks."""
+    skip = (
+        ()
+        if mine is None
+        else (("encoder.", "quant_conv.") if mine.encoder else ())
+        + (("decoder.", "post_quant_conv.") if mine.decoder else ())
+    )
+    return part.without(skip)
+
+
+def token_mismatch(context: int, output: int) -> str:
+    """The sentence for an image encoder whose token the UNet cannot take."""
+    return f"the image encoder's token has {output} numbers, the UNet takes {context}; they belong to different models"
+
+
+def part_problems(config: SVDConfig, parts: Mapping[str, Part | None]) -> list[str]:
+    """Sentences on tensors that are missing, unexpected or misshapen, by building each network without memory."""
+    problems = []
+    for name, network in NETWORKS.items():
+        part = parts[name]
+        if part is None:
+            continue
+        module = network(getattr(config, name), device="meta")
+        wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+        have = part.shapes
+        absent, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
+        other = {key for key in wanted.keys() & have.keys() if wanted[key] != have[key]}
+        label = SPOKEN[name]
+        if absent:
+            count = f"{len(absent)} of {len(wanted)}"
+            problems.append(f"the {label} lacks {count} tensors ({some(absent)}); download the file again")
+        if extra:
+            kind = foreign(extra)
+            problems.append(
+                f"the {label} has {len(extra)} tensors that SVD has not ({some(extra)}){f': {kind}' if kind else ''}; "
+                "use the plain SVD model, this one needs code of its own"
+            )
+        if other:
+            key = min(other)
+            problems.append(
+                f"{len(other)} tensors of the {label} have other shapes than its size asks for ({some(other)}: "
+                f"{list(have[key])} instead of {list(wanted[key])}); the file mixes models, use an unmodified one"
+            )
+    return problems
+
+
+def _shapes(recipes: Mapping[str, Recipe]) -> dict[str, Shape]:
+    return {key: recipe.shape for key, recipe in recipes.items()}
+
+
+def _vae(found: Sorted) -> tuple[VAEConfig | None, dict[str, Recipe]]:
+    """Choose encoder and decoder where a file has several (spec sections 6.1 and 6.3); counts the others as unused."""
+
+    def half(source: Mapping[str, Recipe], *starts: str) -> dict[str, Recipe]:
+        return {key: recipe for key, recipe in source.items() if key.startswith(starts)}
+
+    first, conditioner = found.first_stage, found.conditioner
+    mine, theirs = half(first, "encoder.", "quant_conv."), half(conditioner, "encoder.", "quant_conv.")
+    if "encoder.conv_in.weight" in theirs:
+        encoder = theirs  # what the official sampler conditions with
+        found.drop("second copy of the VAE encoder", mine)
+    else:
+        encoder = mine
+        found.drop("rest of the conditioner's VAE encoder", theirs)
+    frame = half(conditioner, "decoder.", "post_quant_conv.")
+    decoder = half(first, "decoder.", "post_quant_conv.")
+    temporal = any(key.endswith(".mix_factor") for key in decoder)
+    folded = bool(decoder) and not temporal and "post_quant_conv.weight" not in decoder
+    if (folded or not decoder) and "decoder.conv_in.weight" in frame and "post_quant_conv.weight" in frame:
+        found.drop("VAE decoder without its 1x1 convolution", decoder)
+        decoder, temporal = frame, False
+    else:
+        found.drop("decoder half of the conditioner's autoencoder", frame)
+    chosen = {**encoder, **decoder}
+    if not chosen:
+        return None, {}
+    shapes = _shapes(chosen)
+    return VAEConfig(
+        encoder=encoder_config(shapes) if encoder else None,
+        decoder=decoder_config(shapes) if decoder else None,
+        temporal=temporal,
+        quant_conv="quant_conv.weight" in chosen,
+        post_quant_conv="post_quant_conv.weight" in chosen,
+    ), chosen
+
+
+def _refuse_other_models(found: Sorted, shapes: Mapping[str, Shape], name: str) -> None:
+    temporal = any("time_stack" in key for key in found.unet)
+    if temporal or (not found.unet and (found.first_stage or found.tower) and not found.stray):
+        return
+    kind = foreign(shapes)
+    if found.unet and kind != "a LoRA; it is applied to an SVD model, not loaded as one":
+        first = found.unet.get("input_blocks.0.0.weight")
+        width = f" and takes {first.shape[1]} channels instead of 8" if first and len(first.shape) == 4 else ""
+        kind = f"{kind or 'an image model'}: its UNet has no temporal layers{width}"
+    what = kind or f"no model that is known here ({len(shapes)} tensors: {some(shapes)})"
+    raise CheckpointError(f"{name or 'the model'} is {what}; {REMEDY}")
+
+
+def _stray(keys: list[str], shapes: Mapping[str, Shape]) -> list[str]:
+    if not keys:
+        return []
+    kind = foreign(keys)
+    return [
+        f"{len(keys)} of {len(shapes)} tensors belong to no part of SVD ({some(keys)}){f': {kind}' if kind else ''}; "
+        "use an unmodified SVD file, or save it again without them"
+    ]
+
+
+def _types(tensors: Mapping[str, Tensor], parts: Mapping[str, Part | None]) -> list[str]:
+    """Sentence on used tensors that are not float."""
+    keys = [key for part in parts.values() if part is not None for key in part.sources()]
+    if isinstance(tensors, TensorSource):
+        dtypes = tensors.dtypes
+        wrong = {key: dtypes[key] for key in keys if dtypes[key] not in FLOAT_TYPES}
+    else:
+        wrong = {key: str(tensors[key].dtype) for key in keys if not tensors[key].dtype.is_floating_point}
+    if not wrong:
+        return []
+    return [
+        f"{len(wrong)} tensors are stored as {some(set(wrong.values()))} ({some(wrong)}); only float types are read "
+        "(float32, float16, bfloat16, float8), so use a file that is not quantised otherwise"
+    ]
