@@ -1,3 +1,30 @@
-"""Stable Video Diffusion in plain PyTorch: a still image in, a short clip out."""
+"""Stable Video Diffusion in plain PyTorch: a still image in, a short clip out.
+
+    import svd_core as svd
+
+    model = svd.load_model("svd_xt.safetensors", device="cuda", dtype=torch.float16)
+    clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3] in 0..1
+"""
+
+from .animate import AnimateSettings, animate
+from .checkpoints import load_model
+from .conditioning import Condition
+from .model import SVDModel
+from .sampling.guidance import linear_guidance, triangle_guidance
+from .sampling.sample import sample
+from .sampling.schedules import karras_sigmas
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AnimateSettings",
+    "Condition",
+    "SVDModel",
+    "__version__",
+    "animate",
+    "karras_sigmas",
+    "linear_guidance",
+    "load_model",
+    "sample",
+    "triangle_guidance",
+]

@@ -17,7 +17,7 @@ from .decoding import frames_to_image, parse_plan
 from .models.config import SVDConfig
 from .pictures import as_batch, check_size, fit
 from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
-from .sampling.noise import start_noise
+from .sampling.noise import check_seed, start_noise
 from .sampling.sample import sample
 from .sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
 from .sampling.solvers import SOLVERS, Step
@@ -122,6 +122,7 @@ class AnimateSettings:
             if not (math.isfinite(value) and value >= low):
                 raise ValueError(f"{name} is {value:g}, but it must be a number of at least {low}; {advice}")
         parse_plan(self.decode)
+        check_seed(self.seed)
         self.sigmas()
 
 

@@ -41,7 +41,12 @@ class NoiseStream:
         return torch.randn(self._like.shape, generator=self._source).to(self._like)
 
 
-def _generator(seed: int) -> torch.Generator:
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless `seed` is in the range of torch's generators, 0 to 2^64 - 1."""
     if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed is {seed}, but it must be a whole number from 0 to 2^64 - 1; use any such number")
+        raise ValueError(f"the seed is {seed}, but it must be from 0 to 2^64 - 1; use any such whole number")
+
+
+def _generator(seed: int) -> torch.Generator:
+    check_seed(seed)
     return torch.Generator(device="cpu").manual_seed(seed)
