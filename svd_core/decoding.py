@@ -37,7 +37,10 @@ def strategy_for(vae: VAE, latent: Tensor, itemsize: int, memory_limit: int | No
         return STRATEGIES[0]
     frames, _, height, width = latent.shape
     for strategy in STRATEGIES[:-1]:
-        if decoder_activation_bytes(vae.config.decoder, frames, height, width, itemsize, strategy=strategy) <= memory_limit:
+        if (
+            decoder_activation_bytes(vae.config.decoder, frames, height, width, itemsize, strategy=strategy)
+            <= memory_limit
+        ):
             return strategy
     return STRATEGIES[-1]
 
@@ -57,14 +60,16 @@ def decode(
 ) -> Tensor:
     """Decode scaled latents to frames.
 
-    latent: [T, 4, h, w], scaled as the sampler gives it. plan: "exact", every frame sees the whole clip; or a number, that many
-    frames per chunk decoded independently as the official script does, which changes the picture slightly (spec section 6.4).
+    latent: [T, 4, h, w], scaled as the sampler gives it. plan: "exact", every frame sees the whole clip; or a number,
+    that many frames per chunk decoded independently as the official script does, which changes the picture slightly
+    (spec section 6.4).
     memory_limit: bytes for activations; it picks where intermediate frames are kept and never changes the result.
-    tile: pixels, a multiple of 8; decode overlapping spatial tiles, approximate, only for pictures too large for anything else.
-    dtype, device: where and in what to compute; the weights' own by default. weights_follow_input: the layers cast their weights to
-    the input themselves, as a host's may.
-    Returns [T, 3, 8h, 8w] float32, about -1..1 (not clamped), on the computing device. Values that overflow in half precision are
-    decoded again in float32, with a warning in the log.
+    tile: pixels, a multiple of 8; decode overlapping spatial tiles, approximate, only for pictures too large for
+    anything else.
+    dtype, device: where and in what to compute; the weights' own by default. weights_follow_input: the layers cast
+    their weights to the input themselves, as a host's may.
+    Returns [T, 3, 8h, 8w] float32, about -1..1 (not clamped), on the computing device. Values that overflow in half
+    precision are decoded again in float32, with a warning in the log.
     """
     chunk = parse_plan(plan)
     _check(vae, latent, tile)
@@ -75,10 +80,16 @@ def decode(
         return _decode_in(vae, latent, chunk, tile, dtype, device, memory_limit, on_progress)
     except NonFiniteError as failure:
         if not bool(torch.isfinite(latent).all()):
-            raise ValueError("the latent holds NaN or infinite values; the sampler's result is broken, not the decoder") from failure
+            raise ValueError(
+                "the latent holds NaN or infinite values; the sampler's result is broken, not the decoder"
+            ) from failure
         if dtype == torch.float32:
-            raise ValueError(f"decoding gave NaN or infinite values in float32 ({failure}); the VAE weights are damaged") from failure
-        log.warning("decoding in %s overflowed (%s); decoding again in float32", str(dtype).removeprefix("torch."), failure)
+            raise ValueError(
+                f"decoding gave NaN or infinite values in float32 ({failure}); the VAE weights are damaged"
+            ) from failure
+        log.warning(
+            "decoding in %s overflowed (%s); decoding again in float32", str(dtype).removeprefix("torch."), failure
+        )
     upcast = vae if weights_follow_input else copy.deepcopy(vae).float()
     return _decode_in(upcast, latent, chunk, tile, torch.float32, device, memory_limit, on_progress)
 
@@ -88,7 +99,9 @@ def _check(vae: VAE, latent: Tensor, tile: int | None) -> None:
         raise ValueError("the model file has no decoder; load the VAE of a full SVD checkpoint")
     channels = vae.config.decoder.latent_channels
     if latent.ndim != 4 or latent.shape[0] < 1 or latent.shape[1] != channels:
-        raise ValueError(f"latent of shape {list(latent.shape)} cannot be decoded; it must be [frames, {channels}, height, width]")
+        raise ValueError(
+            f"latent of shape {list(latent.shape)} cannot be decoded; it must be [frames, {channels}, height, width]"
+        )
     if tile is not None and (tile < 128 or tile % 8):
         raise ValueError(f"tile {tile} is not a multiple of 8 from 128 up; use 512")
 

@@ -12,9 +12,9 @@ from .models.config import CoderConfig, UNetConfig
 class PeakMemory(TorchDispatchMode):
     """Counts the bytes of tensors made inside the `with` block that are alive at the same time.
 
-    Weights and inputs made before the block are not counted. On the meta device this measures a real-size network without
-    any memory; what a kernel allocates for itself and gives back (workspaces) is not seen.
-    `peak` is the highest count so far, `operations` how many kernels ran.
+    Weights and inputs made before the block are not counted. On the meta device this measures a real-size network
+    without any memory; what a kernel allocates for itself and gives back (workspaces) is not seen. `peak` is the
+    highest count so far, `operations` how many kernels ran.
     """
 
     def __init__(self):
@@ -68,11 +68,14 @@ def decoder_activation_bytes(
 ) -> int:
     """Estimated peak activation bytes of the exact streamed decode of T latents of height x width.
 
-    strategy: "store", "recompute" or "host", as in `streamed.STRATEGIES`.
+    strategy: "store", "recompute" or "host", as in `streamed.STRATEGIES`. Counted in frames of the base width at full
+    size: the lists that the strategy keeps, the windows of its temporal convolutions and the last block's own
+    intermediate results. Small clips of large pictures are bound by the attention over one frame's pixels instead.
     """
-    top = 2 ** (len(config.channel_mult) - 1)
-    frame = config.channels * height * top * width * top * itemsize
-    lists = {"store": 2 * frames, "recompute": frames, "host": 0}[strategy]
-    working = 12 if strategy != "store" else 5
-    image = frames * 3 * height * top * width * top * (itemsize + 4)
-    return int(frame * (lists + working) + image)
+    scale = 2 ** (len(config.channel_mult) - 1)
+    frame = config.channels * height * scale * width * scale * itemsize
+    lists = {"store": 2 * frames + 4, "recompute": frames + 9, "host": 9}[strategy]
+    resident = 0 if strategy == "host" else frames
+    one_frame = (resident + 7) * frame + min(2**26, frame * 4 // itemsize)
+    attention = 4 * (height * width) ** 2 * itemsize + resident * frame
+    return int(max(lists * frame, one_frame, attention) * 1.02)

@@ -48,13 +48,16 @@ class SVDModel:
         module = getattr(self, name)
         if module is None:
             raise MissingPartError(
-                f"the model file has no {name.replace('_', ' ')}; complete it from a full SVD checkpoint (complete_from)"
+                f"the model file has no {name.replace('_', ' ')}; "
+                "complete it from a full SVD checkpoint (complete_from)"
             )
         return module
 
     @torch.no_grad()
     def encode_image(self, image: Tensor) -> Tensor:
-        """Image token [B, 1, D] of a clean image [B, 3, H, W] in -1..1, with the official preprocessing (spec section 5)."""
+        """Image token [B, 1, D] of a clean image [B, 3, H, W] in -1..1, with the official preprocessing (spec section
+        5).
+        """
         encoder = self.part("image_encoder")
         place = encoder.class_embedding
         pixels = conditioning.clip_pixels(image.to(place.device), encoder.config.image_size)
@@ -62,18 +65,26 @@ class SVDModel:
 
     @torch.no_grad()
     def encode_latent(self, image: Tensor) -> Tensor:
-        """Conditioning latent [B, 4, H/8, W/8] of an image [B, 3, H, W] in -1..1: posterior mode, unscaled (spec section 6)."""
+        """Conditioning latent [B, 4, H/8, W/8] of an image [B, 3, H, W] in -1..1: posterior mode, unscaled (spec
+        section 6).
+        """
         vae = self.part("vae")
         weight = vae.encoder.conv_in.weight
         return vae.encode(image.to(weight)).float()
 
-    def embed_motion(self, *, fps_id: float = 6, motion_bucket_id: float = 127, augmentation_level: float = 0.02) -> Tensor:
-        """Vector [1, V] of the three motion numbers. `fps_id` is the number the net sees, one less than frames per second."""
+    def embed_motion(
+        self, *, fps_id: float = 6, motion_bucket_id: float = 127, augmentation_level: float = 0.02
+    ) -> Tensor:
+        """Vector [1, V] of the three motion numbers. `fps_id` is the number the net sees, one less than frames per
+        second.
+        """
         return conditioning.motion_vector(fps_id, motion_bucket_id, augmentation_level).to(self.device)
 
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
-        """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec section 8.1)."""
+        """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec
+        section 8.1).
+        """
         unet = self.part("unet")
         return denoise_with(unet, x, sigma, condition, dtype=unet.out["2"].weight.dtype)
 

@@ -1,11 +1,11 @@
 """Exact decode of a whole clip, layer by layer and frame by frame.
 
-Every temporal norm of the decoder pools over all frames, so cutting a clip in chunks changes each frame of it (spec section 6.4).
-Here one layer at a time passes over the list of frames instead: a pass collects the statistics of the next temporal norm while
-each frame is at hand, and temporal convolutions slide over three frames. The numbers are those of decoding all frames at once;
-the memory is that of two lists of frames ("store"), of one ("recompute": the first temporal convolution runs twice), or of a
-few frames ("host": the list lies in main memory). All three run the same operations on the same values, so that which one is
-chosen never shows in the clip.
+Every temporal norm of the decoder pools over all frames, so cutting a clip in chunks changes each frame of it (spec
+section 6.4). Here one layer at a time passes over the list of frames instead: a pass collects the statistics of the
+next temporal norm while each frame is at hand, and temporal convolutions slide over three frames. The numbers are
+those of decoding all frames at once; the memory is that of two lists of frames ("store"), of one ("recompute": the
+first temporal convolution runs twice), or of a few frames ("host": the list lies in main memory). All three run the
+same operations on the same values, so that which one is chosen never shows in the clip.
 """
 
 from collections import deque
@@ -22,7 +22,8 @@ from .models.vae import VAE
 STRATEGIES = ("store", "recompute", "host")
 
 ELEMENTS_PER_STATISTIC = 2**24
-"""Numbers converted to float32 at once for the statistics of a half-precision frame; bounds that temporary to 64 MiB."""
+"""Numbers converted to float32 at once for the statistics of a half-precision frame; bounds that temporary to 64 MiB.
+"""
 
 
 class NonFiniteError(ArithmeticError):
@@ -146,8 +147,8 @@ def steps_of(vae: VAE, num_frames: int) -> int:
 def decode_clip(vae: VAE, latent: Tensor, strategy: str = "store", tick: Callable[[], None] = lambda: None) -> Tensor:
     """Decode one clip, all frames seeing each other.
 
-    latent: [T, 4, h, w], divided by the latent scale, in the computing dtype and on the computing device. strategy: one of
-    STRATEGIES. `tick` is called after every frame of every pass; what it raises ends the decode.
+    latent: [T, 4, h, w], divided by the latent scale, in the computing dtype and on the computing device. strategy:
+    one of STRATEGIES. `tick` is called after every frame of every pass; what it raises ends the decode.
     Returns [T, 3, 8h, 8w] in the latent's dtype. Raises NonFiniteError naming the stage that overflowed.
     """
     decoder, device = vae.decoder, latent.device

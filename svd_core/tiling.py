@@ -1,4 +1,6 @@
-"""Spatial tiles for the decoder: the last resort, only on request, because tiles change the norms' statistics (spec section 6.4)."""
+"""Spatial tiles for the decoder: the last resort, only on request, because tiles change the norms' statistics (spec
+section 6.4).
+"""
 
 from collections.abc import Callable
 
@@ -15,7 +17,9 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramp(length: int, overlap: int, at_start: bool, at_end: bool, like: Tensor) -> Tensor:
-    """Blending weights along one axis: rising from a neighbour's side to 1 over the overlap, flat at the picture's border."""
+    """Blending weights along one axis: rising from a neighbour's side to 1 over the overlap, flat at the picture's
+    border.
+    """
     weights = torch.ones(length, dtype=like.dtype, device=like.device)
     rise = (torch.arange(overlap, dtype=like.dtype, device=like.device) + 1) / (overlap + 1)
     if not at_start:

@@ -10,11 +10,15 @@ SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""
 
 ROWS_PER_CALL = 2**16
-"""Tokens of one feed-forward call. Its hidden layer is eight times as wide as its input; larger batches go piece by piece."""
+"""Tokens of one feed-forward call. Its hidden layer is eight times as wide as its input; larger batches go piece by
+piece.
+"""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention over [N, heads, length, head width], sliced along N where kernels could not take it."""
+    """Scaled dot-product attention over [N, heads, length, head width], sliced along N where kernels could not take
+    it.
+    """
     if q.shape[0] <= SEQUENCES_PER_CALL:
         return F.scaled_dot_product_attention(q, k, v)
     pieces = zip(q.split(SEQUENCES_PER_CALL), k.split(SEQUENCES_PER_CALL), v.split(SEQUENCES_PER_CALL), strict=True)
@@ -22,9 +26,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; keys and values come from `context_channels` wide tokens (None: from the queries' tokens)."""
+    """Multi-head attention; keys and values come from `context_channels` wide tokens (None: the queries' own)."""
 
-    def __init__(self, channels: int, head_channels: int, context_channels: int | None = None, *, ops=nn, device=None, dtype=None):
+    def __init__(
+        self, channels: int, head_channels: int, context_channels: int | None = None, *, ops=nn, device=None, dtype=None
+    ):
         super().__init__()
         place = {"device": device, "dtype": dtype}
         context_channels = context_channels or channels
@@ -81,10 +87,12 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        self.net = nn.ModuleDict({
-            "0": _GatedProjection(channels, 4 * channels, ops=ops, **place),
-            "2": ops.Linear(4 * channels, channels, **place),
-        })
+        self.net = nn.ModuleDict(
+            {
+                "0": _GatedProjection(channels, 4 * channels, ops=ops, **place),
+                "2": ops.Linear(4 * channels, channels, **place),
+            }
+        )
 
     def _rows(self, x: Tensor) -> Tensor:
         return self.net["2"](self.net["0"](x))

@@ -42,14 +42,18 @@ class TemporalResidual(nn.Module):
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        self.in_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels, **place),
-            "2": temporal_convolution(channels, channels, ops=ops, **place),
-        })
-        self.out_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels, **place),
-            "3": temporal_convolution(channels, channels, ops=ops, **place),
-        })
+        self.in_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels, **place),
+                "2": temporal_convolution(channels, channels, ops=ops, **place),
+            }
+        )
+        self.out_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels, **place),
+                "3": temporal_convolution(channels, channels, ops=ops, **place),
+            }
+        )
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
         h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
@@ -57,7 +61,9 @@ class TemporalResidual(nn.Module):
 
 
 class VideoResidualBlock(FrameResidualBlock):
-    """Frame residual block with a temporal one blended in; here sigmoid(mix_factor) weighs the temporal path (spec trap 12)."""
+    """Frame residual block with a temporal one blended in; here sigmoid(mix_factor) weighs the temporal path (spec
+    trap 12).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None):
         super().__init__(channels_in, channels_out, ops=ops, device=device, dtype=dtype)
@@ -85,7 +91,9 @@ class FrameAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (project(h).flatten(2).transpose(1, 2)[:, None] for project in (self.q, self.k, self.v))  # [N, 1, HW, C]
+        q, k, v = (
+            project(h).flatten(2).transpose(1, 2)[:, None] for project in (self.q, self.k, self.v)
+        )  # [N, 1, HW, C]
         out = attend(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(out)
 

@@ -1,4 +1,4 @@
-"""The OpenCLIP image tower that turns the start image into one token (spec section 5). Attribute names are OpenCLIP's."""
+"""The OpenCLIP image tower: start image to one token (spec section 5). Attribute names are OpenCLIP's."""
 
 import torch
 import torch.nn.functional as F
@@ -29,10 +29,12 @@ class _Layer(nn.Module):
         self.ln_1 = ops.LayerNorm(width, **place)
         self.attn = _SelfAttention(width, heads, ops=ops, **place)
         self.ln_2 = ops.LayerNorm(width, **place)
-        self.mlp = nn.ModuleDict({
-            "c_fc": ops.Linear(width, hidden, **place),
-            "c_proj": ops.Linear(hidden, width, **place),
-        })
+        self.mlp = nn.ModuleDict(
+            {
+                "c_fc": ops.Linear(width, hidden, **place),
+                "c_proj": ops.Linear(hidden, width, **place),
+            }
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))

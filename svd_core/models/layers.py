@@ -1,6 +1,6 @@
 """Building blocks shared by the UNet and the autoencoder: normalisation, temporal convolution, blending."""
 
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +36,10 @@ def over_frames(norm: nn.Module, x: Tensor, num_frames: int) -> Tensor:
 class _TemporalConvolution:
     """Convolution over three frames, run as a 2-D convolution with kernel (3, 1) over [frames, pixels].
 
-    The weights keep their 3-D shape [out, in, 3, 1, 1]. The 2-D form gives the same numbers, needs no Conv3d kernel (missing
-    or slow on several devices) and reads channels-last activations without a copy (research: temporal convolution).
-    A 4-D input [B, C, T, HW] is a whole clip and is zero-padded in time; a 5-D input [B, C, 3, H, W] is a window of three
-    frames and is not padded, giving [B, C, 1, H, W].
+    The weights keep their 3-D shape [out, in, 3, 1, 1]. The 2-D form gives the same numbers, needs no Conv3d kernel
+    (missing or slow on several devices) and reads channels-last activations without a copy (research: temporal
+    convolution). A 4-D input [B, C, T, HW] is a whole clip and is zero-padded in time; a 5-D input [B, C, 3, H, W] is
+    a window of three frames and is not padded, giving [B, C, 1, H, W].
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
@@ -49,7 +49,7 @@ class _TemporalConvolution:
         return F.conv2d(x, weight[..., 0], bias, padding=(1, 0))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _temporal_convolution_class(convolution: type) -> type:
     return type("TemporalConvolution", (_TemporalConvolution, convolution), {})
 
@@ -68,7 +68,9 @@ def convolve_clip(conv: nn.Module, x: Tensor, num_frames: int) -> Tensor:
 
 
 class Blend(nn.Module):
-    """The learned weight between the spatial and the temporal path; `mix_factor` is a logit (spec section 3.3, trap 13)."""
+    """The learned weight between the spatial and the temporal path; `mix_factor` is a logit (spec section 3.3, trap
+    13).
+    """
 
     def __init__(self, *, device=None, dtype=None):
         super().__init__()

@@ -47,7 +47,9 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(channels, ops=ops, **place)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x: [B, T, S, C], owned by the caller; context: [B, n, D], the tokens of frame 0 of each video (spec section 3.5)."""
+        """x: [B, T, S, C], owned by the caller; context: [B, n, D], the tokens of frame 0 of each video (spec section
+        3.5).
+        """
         x = self.ff_in.add_to(x, self.norm_in)
         x = accumulate(x, self.attn1.temporal(self.norm1(x)))
         if context.shape[1] == 1:
@@ -60,7 +62,9 @@ class TemporalBlock(nn.Module):
 
 
 class VideoTransformer(nn.Module):
-    """Normalise, project to tokens, spatial block, temporal block on the frame-position-embedded tokens, blend, project back."""
+    """Normalise, project to tokens, spatial block, temporal block on the frame-position-embedded tokens, blend,
+    project back.
+    """
 
     def __init__(self, channels: int, head_channels: int, context_channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()

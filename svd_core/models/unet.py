@@ -1,4 +1,6 @@
-"""The spatio-temporal UNet of Stable Video Diffusion (spec sections 3 and 4). Attribute names are those of the single-file layout."""
+"""The spatio-temporal UNet of Stable Video Diffusion (spec sections 3 and 4). Attribute names are those of the single-
+file layout.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +18,19 @@ class TemporalResidual(nn.Module):
     def __init__(self, channels: int, embedding_channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        self.in_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels, **place),
-            "2": temporal_convolution(channels, channels, ops=ops, **place),
-        })
+        self.in_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels, **place),
+                "2": temporal_convolution(channels, channels, ops=ops, **place),
+            }
+        )
         self.emb_layers = nn.ModuleDict({"1": ops.Linear(embedding_channels, channels, **place)})
-        self.out_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels, **place),
-            "3": temporal_convolution(channels, channels, ops=ops, **place),
-        })
+        self.out_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels, **place),
+                "3": temporal_convolution(channels, channels, ops=ops, **place),
+            }
+        )
 
     def forward(self, x: Tensor, embedding: Tensor, num_frames: int) -> Tensor:
         """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied."""
@@ -36,18 +42,24 @@ class TemporalResidual(nn.Module):
 class VideoResidualBlock(nn.Module):
     """Spatial residual block, then a temporal one blended in (spec section 3.3)."""
 
-    def __init__(self, channels_in: int, channels_out: int, embedding_channels: int, *, ops=nn, device=None, dtype=None):
+    def __init__(
+        self, channels_in: int, channels_out: int, embedding_channels: int, *, ops=nn, device=None, dtype=None
+    ):
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        self.in_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels_in, **place),
-            "2": ops.Conv2d(channels_in, channels_out, 3, padding=1, **place),
-        })
+        self.in_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels_in, **place),
+                "2": ops.Conv2d(channels_in, channels_out, 3, padding=1, **place),
+            }
+        )
         self.emb_layers = nn.ModuleDict({"1": ops.Linear(embedding_channels, channels_out, **place)})
-        self.out_layers = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels_out, **place),
-            "3": ops.Conv2d(channels_out, channels_out, 3, padding=1, **place),
-        })
+        self.out_layers = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels_out, **place),
+                "3": ops.Conv2d(channels_out, channels_out, 3, padding=1, **place),
+            }
+        )
         if channels_in != channels_out:
             self.skip_connection = ops.Conv2d(channels_in, channels_out, 1, **place)
         else:
@@ -101,7 +113,9 @@ class UNet(nn.Module):
         width = 4 * base
 
         def two_layers(channels: int) -> nn.Sequential:
-            return nn.Sequential(ops.Linear(channels, width, **layer_place), nn.SiLU(), ops.Linear(width, width, **layer_place))
+            return nn.Sequential(
+                ops.Linear(channels, width, **layer_place), nn.SiLU(), ops.Linear(width, width, **layer_place)
+            )
 
         def block(channels_in: int, channels_out: int, attention: bool) -> list[nn.Module]:
             layers = [VideoResidualBlock(channels_in, channels_out, width, **place)]
@@ -113,7 +127,9 @@ class UNet(nn.Module):
         self.label_emb = nn.Sequential(two_layers(config.vector_channels))
 
         levels = len(config.channel_mult)
-        self.input_blocks = nn.ModuleList([nn.ModuleList([ops.Conv2d(config.in_channels, base, 3, padding=1, **layer_place)])])
+        self.input_blocks = nn.ModuleList(
+            [nn.ModuleList([ops.Conv2d(config.in_channels, base, 3, padding=1, **layer_place)])]
+        )
         skips, channels = [base], base
         for level, mult in enumerate(config.channel_mult):
             for _ in range(config.num_res_blocks):
@@ -124,10 +140,12 @@ class UNet(nn.Module):
                 self.input_blocks.append(nn.ModuleList([Downsample(channels, **place)]))
                 skips.append(channels)
 
-        self.middle_block = nn.ModuleList([
-            *block(channels, channels, True),
-            VideoResidualBlock(channels, channels, width, **place),
-        ])
+        self.middle_block = nn.ModuleList(
+            [
+                *block(channels, channels, True),
+                VideoResidualBlock(channels, channels, width, **place),
+            ]
+        )
 
         self.output_blocks = nn.ModuleList()
         for level, mult in reversed(list(enumerate(config.channel_mult))):
@@ -138,13 +156,17 @@ class UNet(nn.Module):
                     layers.append(Upsample(channels, **place))
                 self.output_blocks.append(nn.ModuleList(layers))
 
-        self.out = nn.ModuleDict({
-            "0": ops.GroupNorm(GROUPS, channels, **layer_place),
-            "2": ops.Conv2d(channels, config.out_channels, 3, padding=1, **layer_place),
-        })
+        self.out = nn.ModuleDict(
+            {
+                "0": ops.GroupNorm(GROUPS, channels, **layer_place),
+                "2": ops.Conv2d(channels, config.out_channels, 3, padding=1, **layer_place),
+            }
+        )
 
     def embed(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor:
-        """SiLU of the global embedding of spec section 3.2: [N, 4 * model_channels]. Every use of it begins with that SiLU."""
+        """SiLU of the global embedding of spec section 3.2: [N, 4 * model_channels]. Every use of it begins with that
+        SiLU.
+        """
         noise = sinusoidal_embedding(c_noise, self.config.model_channels).to(dtype)
         return silu(self.time_embed(noise) + self.label_emb(vector.to(dtype)))
 

@@ -1,12 +1,18 @@
 """The autoencoder: an image encoder and a decoder for frames or for whole clips (spec section 6)."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
-import torch
 from torch import Tensor, nn
 
-from .autoencoder_blocks import FRAME_EPS, FrameDownsample, FrameResidualBlock, FrameUpsample, Middle, VideoResidualBlock
+from .autoencoder_blocks import (
+    FRAME_EPS,
+    FrameDownsample,
+    FrameResidualBlock,
+    FrameUpsample,
+    Middle,
+    VideoResidualBlock,
+)
 from .config import CoderConfig, VAEConfig
 from .layers import GROUPS, convolve_clip, silu, temporal_convolution
 
@@ -57,7 +63,7 @@ class _FrameMixing:
         return convolve_clip(self.time_mix_conv, x, num_frames)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _frame_mixing_class(convolution: type) -> type:
     return type("FrameMixingConvolution", (_FrameMixing, convolution), {})
 
