@@ -93,7 +93,8 @@ def inspect_checkpoint(path: str | Path) -> CheckpointInfo:
 
 
 def _part_info(source: TensorSource, keys: list[str]) -> PartInfo:
-    entries = [source.entries[key] for key in keys]
+    found = source.entries
+    entries = [found[key] for key in keys]
     types = Counter(TYPE_NAMES.get(entry.dtype, entry.dtype) for entry in entries)
     return PartInfo(len(keys), sum(prod(entry.shape) for entry in entries), sum(e.size for e in entries), dict(types))
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import CheckpointError
@@ -26,8 +25,14 @@ FLOAT_TYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-BITS = {"BOOL": 8, "I8": 8, "U8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64}
-BITS |= {name: 8 * dtype.itemsize for name, dtype in FLOAT_TYPES.items()}
+TYPES = FLOAT_TYPES | {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own bound
 FOREIGN_STARTS = (
@@ -40,10 +45,11 @@ FOREIGN_STARTS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a header: safetensors type name, shape, bytes."""
+    """One tensor of a header: safetensors type name, shape, first byte in the file, bytes."""
 
     dtype: str
     shape: tuple[int, ...]
+    begin: int
     size: int
 
 
@@ -67,7 +73,7 @@ class TensorSource(Mapping[str, Tensor]):
     def __init__(self, path: Path, headers: Sequence[Header], metadata: Mapping[str, str], name: str) -> None:
         self.path, self.headers, self.metadata, self.name = path, tuple(headers), dict(metadata), name
         self._headers: dict[str, Header] = {}
-        self._open: dict[Path, Any] = {}
+        self._mapped: dict[Path, torch.UntypedStorage] = {}
         for header in headers:
             twice = self._headers.keys() & header.entries.keys()
             if twice:
@@ -85,12 +91,12 @@ class TensorSource(Mapping[str, Tensor]):
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor, from the headers."""
-        return {key: entry.shape for key, entry in self.entries.items()}
+        return {key: header.entries[key].shape for key, header in self._headers.items()}
 
     @property
     def dtypes(self) -> dict[str, str]:
         """Safetensors type name of every tensor, from the headers."""
-        return {key: entry.dtype for key, entry in self.entries.items()}
+        return {key: header.entries[key].dtype for key, header in self._headers.items()}
 
     @property
     def size(self) -> int:
@@ -98,13 +104,29 @@ class TensorSource(Mapping[str, Tensor]):
         return sum(header.size for header in self.headers)
 
     def __getitem__(self, key: str) -> Tensor:
-        path = self._headers[key].path
-        try:
-            if path not in self._open:
-                self._open[path] = safe_open(path, framework="pt", device="cpu")
-            return self._open[path].get_tensor(key)
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise CheckpointError(f"'{key}' of {path} cannot be read ({error}); download the file again") from error
+        header = self._headers[key]
+        entry = header.entries[key]
+        dtype = TYPES.get(entry.dtype)
+        if dtype is None:
+            raise CheckpointError(f"'{key}' of {header.path} is stored as {entry.dtype}; use a file with float tensors")
+        if entry.size == 0:
+            return torch.empty(entry.shape, dtype=dtype)
+        data = self._map(header)[entry.begin : entry.begin + entry.size]  # a view with a storage of its own
+        if entry.begin % dtype.itemsize:  # old writers did not align the data, and torch cannot view it in place
+            data = data.clone()
+        return torch.empty(0, dtype=dtype).set_(data).view(entry.shape)
+
+    def _map(self, header: Header) -> torch.UntypedStorage:
+        if header.path not in self._mapped:
+            try:
+                storage = torch.UntypedStorage.from_file(str(header.path), False, header.size)
+            except (OSError, RuntimeError) as error:
+                raise CheckpointError(
+                    f"{header.path} ({header.size:,} bytes) cannot be mapped into memory ({error}); "
+                    "close other programs, or use the fp16 file of the model"
+                ) from error
+            self._mapped[header.path] = storage
+        return self._mapped[header.path]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._headers)
@@ -128,7 +150,7 @@ def read_header(path: Path) -> Header:
     try:
         raw = json.loads(text)
         metadata = raw.pop("__metadata__", None) or {}
-        entries = {key: _entry(value) for key, value in raw.items()}
+        entries = {key: _entry(value, 8 + length) for key, value in raw.items()}
         end = max((value["data_offsets"][1] for value in raw.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(f"the safetensors header of {path} is damaged ({error}); download it again") from error
@@ -140,14 +162,14 @@ def read_header(path: Path) -> Header:
     return Header(path, entries, {str(key): str(value) for key, value in metadata.items()}, size)
 
 
-def _entry(raw: dict[str, Any]) -> Entry:
+def _entry(raw: dict[str, Any], start: int) -> Entry:
     shape, (begin, end) = tuple(int(n) for n in raw["shape"]), raw["data_offsets"]
-    bits = BITS.get(raw["dtype"])
+    dtype = TYPES.get(raw["dtype"])
     if begin < 0 or end < begin or min(shape, default=0) < 0:
         raise ValueError(f"offsets {begin} to {end}, shape {list(shape)}")
-    if bits is not None and math.prod(shape) * bits != 8 * (end - begin):
+    if dtype is not None and math.prod(shape) * dtype.itemsize != end - begin:
         raise ValueError(f"{raw['dtype']} {list(shape)} does not fill {end - begin} bytes")
-    return Entry(raw["dtype"], shape, end - begin)
+    return Entry(raw["dtype"], shape, start + begin, end - begin)
 
 
 def truncated(path: Path, size: int, expected: int) -> CheckpointError:
