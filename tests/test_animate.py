@@ -280,6 +280,9 @@ def test_animate_runs_through_the_real_networks():
         height=40,
     )
     model = svd_core.SVDModel(UNet(config.unet), VAE(config.vae), ImageEncoder(tower), config)
+    for network in (model.unet, model.vae, model.image_encoder):
+        for parameter in network.parameters():  # some are created empty, for a checkpoint to fill
+            torch.nn.init.normal_(parameter, std=0.1)
     settings = AnimateSettings(steps=2, max_guidance=2.0)
     clip = animate(model, np.asarray(picture(100, 100)), settings)
     assert clip.shape == (2, 40, 64, 3) and torch.isfinite(clip).all()
