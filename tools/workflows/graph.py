@@ -1,5 +1,6 @@
 """A workflow while it is being described: nodes in stages, links by socket name; then its layout and its JSON."""
 
+import re
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,7 +122,8 @@ class Graph:
 
     def note(self, text: str) -> None:
         """Add a Markdown text to the left of everything."""
-        self.notes.append(text.strip())
+        # Some versions of the interface keep line breaks, so a paragraph must be one line.
+        self.notes.append(re.sub(r"(?<=\S)\n(?![\n#-]|\d+\.)\s*", " ", text.strip()))
 
     def to_json(self) -> dict[str, Any]:
         """Lay the graph out and return it in the interface's own format, version 0.4."""

@@ -1,0 +1,176 @@
+"""The shipped workflows: their format, and that every node, socket and value in them exists on both known hosts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.workflows.build import build_all
+from tools.workflows.library import NodeType, host_nodes, host_versions, own_nodes
+from tools.workflows.prompt import NOTES, to_prompt
+
+FOLDER = Path(__file__).resolve().parent.parent / "workflows"
+FILES = sorted(FOLDER.glob("*.json"))
+VERSIONS = host_versions()
+# Nodes that came after the oldest host we support; the workflow's note says so.
+NEWER_NODES = {"0.3.64": {"FrameInterpolationModelLoader", "FrameInterpolate"}}
+# Combos of file names, whose options only a reader's machine knows.
+FILE_WIDGETS = {("LoadImage", "image"), ("SVDReelLoadModel", "model_name"), ("SVDReelLoadModel", "complete_from")}
+FILE_WIDGETS |= {("UpscaleModelLoader", "model_name"), ("FrameInterpolationModelLoader", "model_name")}
+TITLE = 30
+
+every_workflow = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Contents of a workflow."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def known_nodes(version: str) -> dict[str, NodeType]:
+    """Every node on a host of this version with our pack; newer nodes as the first version that has them declares."""
+    newer = host_nodes(VERSIONS[-1])
+    missing = {key: newer[key] for key in NEWER_NODES.get(version, ())}
+    return {**missing, **host_nodes(version), **own_nodes()}
+
+
+def working_nodes(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Nodes that compute something."""
+    return (node for node in workflow["nodes"] if node["type"] not in NOTES)
+
+
+def rectangle(node: dict[str, Any]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a node with its title bar."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE, x + width, y + height
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether two rectangles share area."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def test_the_workflows_of_the_readme_exist() -> None:
+    assert {path.stem for path in FILES} == {
+        "nano_image_to_video",
+        "svd_image_to_video",
+        "svd_with_comfyui_nodes",
+        "svd_xt_1_1_image_to_video",
+        "svd_xt_image_to_video",
+        "upscale_and_interpolate",
+    }
+
+
+def test_the_files_are_what_the_builder_makes_of_todays_nodes() -> None:
+    built = build_all()
+    assert {path.stem: read(path) for path in FILES} == built, "run `python -m tools.workflows`"
+
+
+def test_every_workflow_has_its_picture_and_nothing_else_lies_beside_it() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {
+        f"{path.stem}{end}" for path in FILES for end in (".json", ".jpg")
+    }
+    for path in FILES:
+        picture = path.with_suffix(".jpg").read_bytes()
+        assert picture[:3] == b"\xff\xd8\xff" and len(picture) < 200_000
+
+
+def test_every_node_of_the_pack_is_shown_in_some_workflow() -> None:
+    used = {node["type"] for path in FILES for node in read(path)["nodes"]}
+    assert set(own_nodes()) <= used
+
+
+@every_workflow
+def test_the_format_is_the_interfaces_own(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["version"] == 0.4
+    assert {"last_node_id", "last_link_id", "nodes", "links", "groups", "config", "extra"} <= workflow.keys()
+    numbers = [node["id"] for node in workflow["nodes"]]
+    assert len(set(numbers)) == len(numbers) and max(numbers) == workflow["last_node_id"]
+    assert [node["order"] for node in workflow["nodes"]] == list(range(len(numbers)))
+    for node in workflow["nodes"]:
+        assert {"id", "type", "pos", "size", "flags", "mode", "inputs", "outputs", "properties"} <= node.keys()
+        assert node["mode"] == 0
+    assert any(node["type"] in NOTES for node in workflow["nodes"])
+
+
+@every_workflow
+def test_links_join_sockets_of_one_type_and_both_ends_know_them(path: Path) -> None:
+    workflow = read(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: link for link in workflow["links"]}
+    assert len(links) == len(workflow["links"]) == workflow["last_link_id"]
+    for number, origin, origin_slot, target, target_slot, kind in links.values():
+        source, sink = nodes[origin]["outputs"][origin_slot], nodes[target]["inputs"][target_slot]
+        assert source["type"] == kind == sink["type"]
+        assert number in source["links"] and sink["link"] == number
+    ends = [entry["link"] for node in nodes.values() for entry in node["inputs"] if entry["link"] is not None]
+    starts = [number for node in nodes.values() for entry in node["outputs"] for number in entry["links"] or ()]
+    assert sorted(ends) == sorted(starts) == sorted(links)
+
+
+@every_version
+@every_workflow
+def test_every_node_exists_with_these_sockets(path: Path, version: str) -> None:
+    known = known_nodes(version)
+    for node in working_nodes(read(path)):
+        declared = known[node["type"]]
+        for entry in node["inputs"]:
+            there = declared.inputs[entry["name"]]
+            assert there.type == entry["type"]
+            assert there.socket != ("widget" in entry)
+        linked = {entry["name"] for entry in node["inputs"] if entry["link"] is not None}
+        assert {entry.name for entry in declared.sockets if not entry.optional} <= linked
+        types = [kind for _, kind in declared.outputs]
+        # A newer host may have grown outputs at the end.
+        assert types[: len(node["outputs"])] == [entry["type"] for entry in node["outputs"]]
+
+
+@every_version
+@every_workflow
+def test_every_widget_value_is_one_that_the_host_takes(path: Path, version: str) -> None:
+    workflow, known = read(path), known_nodes(version)
+    for number, call in to_prompt(workflow, known).items():
+        declared = known[call["class_type"]]
+        for name, value in call["inputs"].items():
+            linked = isinstance(value, list)
+            if not linked and (declared.id, name) not in FILE_WIDGETS:
+                assert not declared.inputs[name].problem(value), f"node {number} {declared.id}"
+        given = {entry.name for entry in declared.inputs.values() if not entry.optional} - set(call["inputs"])
+        assert not given, f"node {number} {declared.id} lacks {given}"
+
+
+@every_workflow
+def test_nodes_and_groups_lie_apart_and_data_runs_to_the_right(path: Path) -> None:
+    workflow = read(path)
+    nodes = workflow["nodes"]
+    for index, node in enumerate(nodes):
+        for other in nodes[index + 1 :]:
+            assert not overlap(rectangle(node), rectangle(other)), f"{node['type']} and {other['type']}"
+    frames = [(x, y, x + width, y + height) for x, y, width, height in (g["bounding"] for g in workflow["groups"])]
+    for index, frame in enumerate(frames):
+        assert not any(overlap(frame, other) for other in frames[index + 1 :])
+    for node in nodes:
+        left, top, right, bottom = rectangle(node)
+        holders = [f for f in frames if f[0] <= left and f[1] <= top and right <= f[2] and bottom <= f[3]]
+        assert len(holders) == (node["type"] not in NOTES)
+    places = {node["id"]: node["pos"] for node in nodes}
+    for _, origin, _, target, _, _ in workflow["links"]:
+        (x, y), (to_x, to_y) = places[origin], places[target]
+        assert x < to_x or (x == to_x and y < to_y)
+
+
+@every_workflow
+def test_loaders_of_files_say_where_to_get_them_and_where_they_go(path: Path) -> None:
+    folders = {"SVDReelLoadModel": "checkpoints", "UpscaleModelLoader": "upscale_models"}
+    folders["FrameInterpolationModelLoader"] = "frame_interpolation"
+    for node in working_nodes(read(path)):
+        if node["type"] in folders and not node["widgets_values"][0].startswith("nano"):
+            (model,) = node["properties"]["models"]
+            assert model["directory"] == folders[node["type"]]
+            assert node["widgets_values"][0].endswith(model["name"])
+            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{model['name']}")
+            assert model["name"].endswith(".safetensors")
