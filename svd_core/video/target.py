@@ -1,0 +1,128 @@
+"""Where a clip goes: the kind of file its name asks for, and the temporary name it is written under first."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+
+from PIL import Image
+
+from .clip import MARK
+
+FILE_KINDS = ("mp4", "webm", "webp", "gif")
+FOLDER_KIND = "folder"
+FRAME_NAME = "frame_{:05d}.png"
+
+
+def clip_kind(path: str | PathLike) -> str:
+    """mp4, webm, webp or gif by suffix; "folder" (of PNG frames) without a suffix or with a slash at the end."""
+    text = os.fspath(path)
+    suffix = Path(text).suffix.lower().removeprefix(".")
+    if text.endswith(("/", os.sep)) or not suffix:
+        return FOLDER_KIND
+    if suffix not in FILE_KINDS:
+        kinds = ", ".join(f".{kind}" for kind in FILE_KINDS)
+        raise ValueError(f"{text} asks for a .{suffix} file; use {kinds}, or a name without suffix for PNG frames")
+    return suffix
+
+
+def check_output(path: str | PathLike) -> str:
+    """Say early whether a clip can be written to `path`, before minutes of sampling: returns its kind.
+
+    Raises ValueError for an unknown suffix or a path that holds something else, OSError where nothing can be written.
+    """
+    kind = clip_kind(path)
+    path = Path(path)
+    parent = path.parent
+    if not parent.is_dir():
+        raise FileNotFoundError(f"folder {parent} does not exist; create it first")
+    if kind == FOLDER_KIND:
+        if path.exists() and not _is_ours(path):
+            raise ValueError(f"{path} exists and is not a folder of our frames; choose another name")
+    elif path.is_dir():
+        raise ValueError(f"{path} is a folder; choose another name")
+    probe = temporary_name(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise write_error(path, error) from error
+    return kind
+
+
+def write_error(path: Path, error: BaseException) -> OSError:
+    """The one sentence for a clip that could not be written, as an OSError with the same errno."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    sentence = f"cannot write {path} ({reason}); free space or choose another folder"
+    wrapped = OSError(sentence)
+    wrapped.errno = getattr(error, "errno", None)
+    return wrapped
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside `path`: same file system, so that the final rename is atomic."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name; on success it takes the place of `path`, on any failure or interruption it is removed."""
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        if temporary.is_dir():
+            _replace_folder(temporary, path)
+        else:
+            os.replace(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Folders cannot be replaced in one step: the old one steps aside, and comes back if the new one cannot move in."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    aside = temporary_name(path)
+    path.rename(aside)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """The numbered PNG frames of a folder, in order, starting at 0."""
+    count = len(list(folder.glob("frame_*.png")))
+    return [folder / FRAME_NAME.format(index) for index in range(count)]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or holds nothing but frames that carry our settings."""
+    if not folder.is_dir():
+        return False
+    found = set(folder.iterdir())
+    frames = frame_files(folder)
+    if found != set(frames):
+        return False
+    for frame in frames[:1]:
+        try:
+            with Image.open(frame) as picture:
+                return MARK in picture.info
+        except OSError:
+            return False
+    return True
