@@ -1,0 +1,7 @@
+"""SVD Reel, a ComfyUI node pack: turns a still image into a short clip with Stable Video Diffusion."""
+
+# Test runners import a root __init__.py without a package; then there is nothing to register.
+if __package__:
+    from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+    __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]

@@ -1,0 +1,38 @@
+"""The pack's nodes. One file per stage; only host.py knows ComfyUI."""
+
+from . import host
+from .animate import SVDReelAnimate
+from .condition import SVDReelCondition, SVDReelMotion
+from .decode import SVDReelDecode
+from .export import SVDReelExportModel
+from .guidance import SVDReelGuidance
+from .load import SVDReelLoadModel
+from .sample import SVDReelSampler
+from .schedule import SVDReelSchedule
+
+# Literal, because the pack managers read it without importing the pack.
+NODE_CLASS_MAPPINGS = {
+    "SVDReelLoadModel": SVDReelLoadModel,
+    "SVDReelAnimate": SVDReelAnimate,
+    "SVDReelMotion": SVDReelMotion,
+    "SVDReelCondition": SVDReelCondition,
+    "SVDReelGuidance": SVDReelGuidance,
+    "SVDReelSchedule": SVDReelSchedule,
+    "SVDReelSampler": SVDReelSampler,
+    "SVDReelDecode": SVDReelDecode,
+    "SVDReelExportModel": SVDReelExportModel,
+}
+
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "SVDReelLoadModel": "Load SVD Model",
+    "SVDReelAnimate": "Animate Image (SVD)",
+    "SVDReelMotion": "Set Motion (SVD)",
+    "SVDReelCondition": "Prepare Image for SVD",
+    "SVDReelGuidance": "Shape Guidance over Frames (SVD)",
+    "SVDReelSchedule": "Make Noise Schedule (SVD)",
+    "SVDReelSampler": "Sample SVD Clip",
+    "SVDReelDecode": "Decode SVD Clip",
+    "SVDReelExportModel": "Export SVD to ComfyUI Model",
+}
+
+host.register_model_folder("svd")

@@ -1,0 +1,182 @@
+"""Nodes that say what to animate and how much it moves."""
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..svd_core.animate import AnimateSettings, off_distribution
+from ..svd_core.conditioning import augment
+from ..svd_core.pictures import as_batch, fit
+from . import host, inputs
+from .clips import CLIP_KEY, ClipNote, make_conditioning
+from .model import LoadedModel
+
+log = logging.getLogger("svd_reel")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What travels on the SVD_MOTION socket; `fps` is frames per second, the network is told one less."""
+
+    motion_bucket_id: float = 127
+    fps: float = 7
+    augmentation_level: float = 0.02
+
+
+# What published recipes use; None takes the widgets.
+PRESETS = {
+    "from the widgets": None,
+    "official (SVD, SVD-XT and 1.1)": Motion(),
+    "calm": Motion(motion_bucket_id=40),
+    "portrait or product": Motion(motion_bucket_id=90),
+    "lively": Motion(motion_bucket_id=180, augmentation_level=0.1),
+    "AnimateLCM": Motion(motion_bucket_id=80),
+    "ComfyUI's own SVD node": Motion(fps=6, augmentation_level=0.0),
+}
+
+
+class SVDReelMotion:
+    """Motion settings of a clip."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "How much and how fast the picture shall move: motion bucket, frames per second and noise on the picture."
+    )
+    SEARCH_ALIASES = ["svd motion", "motion_bucket_id", "motion bucket", "fps_id", "cond_aug", "noise_aug_strength"]
+    RETURN_TYPES = ("SVD_MOTION",)
+    RETURN_NAMES = ("motion",)
+    OUTPUT_TOOLTIPS = ("For Prepare Image for SVD.",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "preset": inputs.choice(
+                    PRESETS,
+                    "Known good combinations, which replace the three numbers below. SVD-XT 1.1 was tuned for the "
+                    "official one alone.",
+                ),
+                "motion_bucket_id": inputs.MOTION_BUCKET,
+                "fps": inputs.FPS,
+                "augmentation_level": inputs.AUGMENTATION,
+            }
+        }
+
+    def execute(self, preset: str, motion_bucket_id: int, fps: int, augmentation_level: float) -> tuple:
+        return (PRESETS[preset] or Motion(motion_bucket_id, fps, augmentation_level),)
+
+
+class SVDReelCondition:
+    """From a picture to everything the sampler needs."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Fits a picture to the clip and encodes it as Stable Video Diffusion was trained: conditioning and an empty "
+        "latent for Sample SVD Clip or, with Export SVD to ComfyUI Model, for KSampler."
+    )
+    SEARCH_ALIASES = ["SVD_img2vid_Conditioning", "image to video", "img2vid", "svd conditioning", "init_image"]
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
+    RETURN_NAMES = ("positive", "negative", "latent")
+    OUTPUT_TOOLTIPS = (
+        "The picture and its motion, for the sampler.",
+        "The same without the picture, which guidance compares with.",
+        "An empty clip of the chosen size and length.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "image": inputs.IMAGE,
+                "width": inputs.WIDTH,
+                "height": inputs.HEIGHT,
+                "frames": inputs.FRAMES,
+                "fit": inputs.FIT,
+                "seed": inputs.SEED,
+            },
+            "optional": {
+                "motion": inputs.socket("SVD_MOTION", "From Set Motion. Without it: bucket 127, 7 fps, noise 0.02."),
+                "clip_vision": inputs.socket(
+                    "CLIP_VISION",
+                    "Another image encoder than the model's own, such as a CLIP ViT-H loaded alone.",
+                    advanced=True,
+                ),
+                "vae": inputs.socket(
+                    "VAE", "Another VAE than the model's own for encoding the picture.", advanced=True
+                ),
+                "background": inputs.text(
+                    "white",
+                    "Colour under transparent pixels: a name such as white or black, or #rrggbb.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        image: Tensor,
+        width: int,
+        height: int,
+        frames: int,
+        fit: str,
+        seed: int,
+        motion: Motion | None = None,
+        clip_vision=None,
+        vae=None,
+        background: str = "white",
+    ) -> tuple:
+        model = model.with_parts(vae=vae, image_encoder=clip_vision)
+        return condition_clips(model, image, width, height, frames, fit, seed, motion or Motion(), background)
+
+
+def condition_clips(
+    model: LoadedModel,
+    image: Tensor,
+    width: int,
+    height: int,
+    frames: int,
+    fit_mode: str,
+    seed: int,
+    motion: Motion,
+    background: str = "white",
+) -> tuple[list, list, dict]:
+    """Positive and negative CONDITIONING and an empty LATENT for IMAGE [B, H, W, C]; sizes of 0 are the model's own."""
+    settings = AnimateSettings(
+        width=width or None,
+        height=height or None,
+        frames=frames or None,
+        motion_bucket=motion.motion_bucket_id,
+        fps=motion.fps,
+        augmentation=motion.augmentation_level,
+        seed=seed,
+        fit=fit_mode,
+        background=background,
+    ).resolve(model.config)
+    for sentence in off_distribution(settings, model.config).values():
+        log.warning("%s", sentence)
+    pictures, placement = fit(
+        as_batch(image, background), settings.width, settings.height, settings.fit
+    )  # [B, 3, H, W]
+    noised = [augment(row, settings.augmentation, (seed + b) % 2**64) for b, row in enumerate(pictures.split(1))]
+    with torch.no_grad():
+        token = torch.cat([model.encode_image(row) for row in pictures.split(1)])  # [B, 1, D]
+        latent = torch.cat([model.encode_latent(row) for row in noised])  # [B, 4, h, w]
+    numbers = {
+        "motion_bucket_id": motion.motion_bucket_id,
+        "fps": motion.fps,
+        "augmentation_level": motion.augmentation_level,
+    }
+    count = settings.frames
+    positive = make_conditioning(token, latent, numbers, count)
+    negative = make_conditioning(torch.zeros_like(token), torch.zeros_like(latent), numbers, count)
+    empty = torch.zeros(
+        len(pictures) * count, 4, settings.height // 8, settings.width // 8, device=host.output_device()
+    )
+    note = ClipNote(count, placement if placement.padded else None)
+    return positive, negative, {"samples": empty, CLIP_KEY: note}

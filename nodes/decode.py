@@ -1,0 +1,73 @@
+"""The node that turns latents into pictures."""
+
+import torch
+
+from . import host, inputs
+from .clips import CLIP_KEY, check_samples, clip_length
+from .host_types import MissingPart, ReelVAE
+from .load import borrowed_vae
+
+
+class SVDReelDecode:
+    """The decoder."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Turns the clip's latents into pictures, exactly and in little memory, and cuts off the borders of a padded "
+        "picture. Takes any VAE; with a VAE of single pictures each frame is decoded by itself."
+    )
+    SEARCH_ALIASES = ["VAEDecode", "svd decoder", "decoding_t", "decode_chunk_size", "latent to video"]
+    RETURN_TYPES = ("IMAGE",)
+    RETURN_NAMES = ("frames",)
+    OUTPUT_TOOLTIPS = (
+        "The frames of the clip, for Create Video, Save Animated WEBP, upscalers and frame interpolators.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "vae": inputs.socket("VAE", "The VAE from Load SVD Model or from any other loader."),
+                "latent": inputs.socket("LATENT", "The clip from a sampler."),
+                "frames_per_chunk": inputs.whole(
+                    0,
+                    0,
+                    1024,
+                    "0 decodes exactly, every frame seeing the whole clip, in little memory; the result never "
+                    "depends on the graphics card. A number decodes that many frames at a time as the official "
+                    "script does (14), with seams between them.",
+                ),
+            },
+            "optional": {
+                "tile": inputs.whole(
+                    0,
+                    0,
+                    8192,
+                    "Side in pixels of overlapping tiles, for pictures too large for the memory. 0 is off and exact; "
+                    "512 changes the picture slightly.",
+                    step=8,
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(self, vae, latent: dict, frames_per_chunk: int, tile: int = 0) -> tuple:
+        return (decode_clips(vae, latent, frames_per_chunk, tile),)
+
+
+def decode_clips(vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0) -> torch.Tensor:
+    """IMAGE [N, H, W, 3] of all clips in a LATENT, each decoded by itself."""
+    clips = check_samples(latent).split(clip_length(latent))
+    if not isinstance(vae, (ReelVAE, MissingPart)):
+        vae = borrowed_vae(vae) or vae
+    images = []
+    for clip in clips:
+        host.check_interrupt()
+        if isinstance(vae, ReelVAE):
+            images.append(vae.frames(clip, frames_per_chunk or "exact", tile or None))
+        else:
+            images.append(vae.decode(clip))
+    frames = torch.cat(images)
+    note = latent.get(CLIP_KEY)
+    return note.placement.undo(frames) if note is not None and note.placement is not None else frames

@@ -1,0 +1,271 @@
+"""Everything this pack asks of ComfyUI, and what stands in for it where there is no ComfyUI.
+
+No other file of the pack imports the host. Without a host, models stay on the CPU in plain torch layers, so that
+every node also runs in tests and scripts. Differences between host versions live here and nowhere else.
+"""
+
+import math
+import os
+from types import SimpleNamespace
+
+import torch
+
+try:
+    import folder_paths
+except ImportError:
+    folder_paths = None
+
+if folder_paths is not None:
+    import comfy.clip_vision
+    import comfy.latent_formats
+    import comfy.model_base
+    import comfy.model_management as mm
+    import comfy.model_patcher
+    import comfy.ops
+    import comfy.sd
+    import comfy.supported_models
+    import comfy.utils
+    import latent_preview
+
+PRESENT = folder_paths is not None
+VAEBase = comfy.sd.VAE if PRESENT else object
+ClipVisionBase = comfy.clip_vision.ClipVisionModel if PRESENT else object
+ModelBase = comfy.model_base.SVD_img2vid if PRESENT else torch.nn.Module
+CPU = torch.device("cpu")
+
+
+# Files
+
+
+def register_model_folder(name: str) -> None:
+    """Make `models/<name>` a model folder of the host, beside what the user's extra_model_paths.yaml says of it."""
+    if not PRESENT:
+        return
+    paths, _ = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    own = os.path.join(folder_paths.models_dir, name)
+    merged = [*paths] if own in paths else [*paths, own]
+    # A folder that only the yaml names has an empty extension set, which would list every file.
+    folder_paths.folder_names_and_paths[name] = (merged, folder_paths.supported_pt_extensions)
+
+
+def model_files(folder: str) -> list[str]:
+    """Names of the files in one of the host's model folders; empty without a host."""
+    if not PRESENT or folder not in folder_paths.folder_names_and_paths:
+        return []
+    return folder_paths.get_filename_list(folder)
+
+
+def model_roots(folder: str) -> list[str]:
+    """The folders on disk that the host searches for models of one kind; empty without a host."""
+    if not PRESENT or folder not in folder_paths.folder_names_and_paths:
+        return []
+    return folder_paths.get_folder_paths(folder)
+
+
+def model_path(folder: str, name: str) -> str | None:
+    """Full path of a listed file, or None. The host confines the answer to its own folders."""
+    return folder_paths.get_full_path(folder, name) if PRESENT else None
+
+
+def load_state_dict(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file through the host's loader, which dynamic memory needs."""
+    tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    return tensors, metadata or {}
+
+
+# Devices, precisions, layers
+
+
+def compute_device() -> torch.device:
+    """Where the networks run."""
+    return mm.get_torch_device() if PRESENT else CPU
+
+
+def output_device() -> torch.device:
+    """Where node outputs live."""
+    return mm.intermediate_device() if PRESENT else CPU
+
+
+def output_dtype() -> torch.dtype:
+    """Number format of IMAGE outputs; hosts before 0.18 know only float32."""
+    return mm.intermediate_dtype() if hasattr_host("intermediate_dtype") else torch.float32
+
+
+def hasattr_host(name: str) -> bool:
+    """Whether the host's model management has a function that older versions lack."""
+    return PRESENT and hasattr(mm, name)
+
+
+def unet_dtypes(parameters: int, stored: torch.dtype, wanted: torch.dtype | None) -> tuple[torch.dtype, torch.dtype]:
+    """Formats in which the UNet is kept and in which it computes, from its size, its file and the user's wish."""
+    if not PRESENT:
+        weight = wanted or torch.float32
+        return weight, weight
+    weight = wanted or mm.unet_dtype(model_params=parameters, weight_dtype=stored)
+    return weight, mm.unet_manual_cast(weight, mm.get_torch_device()) or weight
+
+
+def vae_dtype(wanted: torch.dtype | None) -> torch.dtype:
+    """Format in which the autoencoder is kept and decodes; it encodes in float32."""
+    if wanted == torch.float32 or not PRESENT:
+        return torch.float32
+    # float16 first: it shows less banding than bfloat16, and what overflows is decoded again in float32.
+    return mm.vae_dtype(mm.vae_device(), [torch.float16, torch.bfloat16, torch.float32])
+
+
+def image_encoder_dtype(wanted: torch.dtype | None) -> torch.dtype:
+    """Format in which the image encoder is kept; it computes in that of its input."""
+    if wanted == torch.float32 or not PRESENT:
+        return torch.float32
+    device = mm.text_encoder_device()
+    # The host keeps half precision even on a CPU, where it would only cost exactness.
+    return torch.float32 if mm.is_device_cpu(device) else mm.text_encoder_dtype(device)
+
+
+def layer_ops(weight: torch.dtype, compute: torch.dtype):
+    """Namespace of layers for the UNet: the host's, so that it can offload, cast and patch them."""
+    return comfy.ops.pick_operations(weight, compute) if PRESENT else torch.nn
+
+
+def casting_ops():
+    """Namespace of layers that compute in the format of their input, whatever their weights are kept in."""
+    return comfy.ops.manual_cast if PRESENT else torch.nn
+
+
+# Memory
+
+
+class PlainPatcher:
+    """Stands in for the host's model patcher: the model stays where it was built and takes no patches."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.model = model
+        self.load_device = self.offload_device = CPU
+
+    def clone(self) -> "PlainPatcher":
+        return PlainPatcher(self.model)
+
+
+def managed(module: torch.nn.Module, kind: str):
+    """Hand a module to the host's memory management. `kind` is "unet", "vae" or "image_encoder"."""
+    if not PRESENT:
+        return PlainPatcher(module)
+    load, offload = {
+        "unet": (mm.get_torch_device, mm.unet_offload_device),
+        "vae": (mm.vae_device, mm.vae_offload_device),
+        "image_encoder": (mm.text_encoder_device, mm.text_encoder_offload_device),
+    }[kind]
+    # Looked up at call time: hosts from 0.12 rebind CoreModelPatcher at start, older ones lack it.
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher_class(module, load_device=load(), offload_device=offload())
+
+
+def remember_dtypes(module: torch.nn.Module) -> None:
+    """Tell hosts with dynamic memory (0.16 and later) in which formats the weights are to be kept."""
+    if hasattr_host("archive_model_dtypes"):
+        mm.archive_model_dtypes(module)
+
+
+def use(patcher, activation_bytes: float) -> torch.device:
+    """Bring a model to its device, with room for that many bytes of activations; answers the device."""
+    if PRESENT:
+        mm.load_models_gpu([patcher], memory_required=activation_bytes)
+    return patcher.load_device
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory left on an accelerator, None where it is not counted."""
+    if not PRESENT or mm.is_device_cpu(device):
+        return None
+    return int(mm.get_free_memory(device) * 0.9)
+
+
+def check_interrupt() -> None:
+    """Raise the host's own exception if the user has cancelled the run."""
+    if PRESENT:
+        mm.throw_exception_if_processing_interrupted()
+
+
+# Models
+
+
+def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: torch.dtype | None):
+    """The patcher of a host model around our UNet: what samplers, LoRA loaders and our own sampler share.
+
+    `model_class` makes the model from a host model configuration; `compute` is None where no cast is needed.
+    """
+    if not PRESENT:
+        holder = torch.nn.Module()
+        holder.diffusion_model = unet
+        return PlainPatcher(holder)
+    config = comfy.supported_models.SVD_img2vid({**unet_config, "disable_unet_model_creation": True})
+    config.set_inference_dtype(unet.dtype, compute)
+    model = model_class(config)
+    model.diffusion_model = unet
+    return managed(model, "unet")
+
+
+def clip_embedding(clip_vision, pixels: torch.Tensor) -> torch.Tensor:
+    """Embeddings [B, D] by a CLIP_VISION of the host from pixels [B, 3, s, s] that are already normalised.
+
+    The model is called directly because the host's own entry crops the picture and rounds it to 8 bits.
+    """
+    mm.load_model_gpu(clip_vision.patcher)
+    output = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)
+    return output[2].float().to(output_device())
+
+
+def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Tensor):
+    """The host's CLIP_VISION_OUTPUT object from hidden states [B, N, C] and embeddings [B, D]."""
+    output = comfy.clip_vision.Output() if PRESENT else SimpleNamespace()
+    output.last_hidden_state = last.to(output_device())
+    output.penultimate_hidden_states = penultimate.to(output_device())
+    output.image_embeds = embeds.to(output_device())
+    output.mm_projected = None
+    return output
+
+
+# Progress
+
+
+class Progress:
+    """Progress bar of the running node, with a preview of all frames where the user asked for previews."""
+
+    def __init__(self, total: int, preview_device: torch.device | None = None):
+        self.total, self.percent = total, -1
+        self.bar = comfy.utils.ProgressBar(total) if PRESENT else None
+        self.previewer = None
+        if PRESENT and preview_device is not None:
+            # Through the module attribute: animating packs replace this function.
+            self.previewer = latent_preview.get_previewer(preview_device, comfy.latent_formats.SD15())
+
+    def update(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
+        """Report `done` of the total; `latents` [T, 4, h, w] (scaled) are shown. Raises if the user cancelled."""
+        check_interrupt()
+        self.total = total or self.total
+        if self.bar is None:
+            return
+        picture = None
+        if self.previewer is not None and latents is not None:
+            picture = self.previewer.decode_latent_to_preview_image("JPEG", self._arranged(latents))
+        percent = 100 * done // self.total
+        if picture is None and percent == self.percent:
+            return  # every report is a message to the browser, and hosts before 0.9.2 send them all
+        self.percent = percent
+        self.bar.update_absolute(done, self.total, picture)
+
+    def _arranged(self, latents: torch.Tensor) -> torch.Tensor:
+        if type(self.previewer).__module__ != latent_preview.__name__:
+            return latents  # previewers of other packs animate the batch themselves
+        return contact_sheet(latents)
+
+
+def contact_sheet(latents: torch.Tensor) -> torch.Tensor:
+    """All frames [T, 4, h, w] side by side as one latent [1, 4, rows * h, columns * w], about as wide as high."""
+    frames, channels, height, width = latents.shape
+    columns = min(frames, max(1, round(math.sqrt(frames * height / width))))
+    rows = math.ceil(frames / columns)
+    sheet = latents.new_zeros(rows * columns, channels, height, width)
+    sheet[:frames] = latents
+    sheet = sheet.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)  # [4, rows, h, columns, w]
+    return sheet.reshape(1, channels, rows * height, columns * width)

@@ -1,0 +1,200 @@
+"""Our autoencoder and image encoder as the host's VAE and CLIP_VISION, for its nodes and those of other packs."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..svd_core.conditioning import CLIP_MEAN, CLIP_STD, clip_pixels
+from ..svd_core.decoding import decode, frames_to_image
+from ..svd_core.memory import decoder_activation_bytes
+from ..svd_core.models.config import CoderConfig
+from ..svd_core.models.image_encoder import ImageEncoder
+from ..svd_core.models.vae import LATENT_SCALE, VAE
+from . import host
+
+
+class MissingPart:
+    """Stands on the socket of a part that the file lacks; says so when it is used."""
+
+    def __init__(self, part: str, name: str):
+        self.__dict__.update(part=part, name=name)
+
+    def __getattr__(self, attribute: str):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise ValueError(
+            f"{self.name} holds no {self.part}; choose a full SVD checkpoint under complete_from in Load SVD Model, "
+            "or connect one from another loader"
+        )
+
+
+class HostVAE(VAE):
+    """Our VAE with the calls that the host and other packs make on `vae.first_stage_model`."""
+
+    def decode(self, latent: Tensor, num_frames: int | None = None, **options) -> Tensor:
+        """All rows are one clip unless told otherwise."""
+        return super().decode(latent, num_frames or latent.shape[0])
+
+
+class ReelVAE(host.VAEBase):
+    """The host's VAE on our networks. Decoding is exact however much memory is free, so it never changes a clip."""
+
+    def __init__(self, module: HostVAE, dtype: torch.dtype):
+        # Not calling super: it would build the host's own networks. These are the attributes that it would set.
+        self.first_stage_model = module
+        self.patcher = host.managed(module, "vae")
+        self.device = self.patcher.load_device
+        self.output_device = host.output_device()
+        self.vae_dtype = dtype
+        self.working_dtypes = [torch.bfloat16, torch.float32]
+        self.downscale_ratio = self.upscale_ratio = 8
+        self.latent_channels, self.latent_dim, self.output_channels = 4, 2, 3
+        self.memory_used_encode = lambda shape, dtype: encoder_bytes(module.config.encoder, *shape[2:])
+        self.memory_used_decode = lambda shape, dtype: decoder_activation_bytes(
+            module.config.decoder, shape[0], shape[-2], shape[-1], dtype.itemsize
+        )
+        self.process_input = lambda image: image * 2.0 - 1.0
+        self.process_output = lambda image: ((image + 1.0) / 2.0).clamp(0.0, 1.0)
+        self.downscale_index_formula = self.upscale_index_formula = None
+        self.extra_1d_channel = self.pad_channel_value = self.format_encoded = self.size = None
+        self.disable_offload = self.not_video = self.handles_tiling = False
+        self.crop_input = True
+
+    def frames(self, latent: Tensor, plan: str | int = "exact", tile: int | None = None) -> Tensor:
+        """Decode one clip of unscaled latents [T, 4, h, w] to an IMAGE [T, H, W, 3] in 0..1 on the output device.
+
+        plan and tile: as in `decoding.decode`.
+        """
+        module, dtype = self.first_stage_model, self.vae_dtype
+        size = (latent.shape[0], *latent.shape[-2:])
+        device = host.use(self.patcher, decoder_activation_bytes(module.config.decoder, *size, dtype.itemsize))
+        progress = host.Progress(1)
+        frames = decode(
+            module,
+            latent.to(device=device, dtype=torch.float32) * LATENT_SCALE,
+            plan,
+            # Where the frames wait between layers depends on free memory; what they become does not.
+            memory_limit=host.free_bytes(device),
+            tile=tile,
+            dtype=dtype,
+            device=device,
+            weights_follow_input=host.PRESENT,
+            on_progress=lambda done, total: progress.update(done, total=total),
+        )
+        return frames_to_image(frames).to(host.output_device(), host.output_dtype())
+
+    def latent(self, image: Tensor) -> Tensor:
+        """Posterior mode [B, 4, h, w], unscaled, of images [B, 3, H, W] in -1..1, one by one."""
+        # Encoding is one frame's work, so it is always done in single precision, as officially.
+        device = host.use(self.patcher, encoder_bytes(self.first_stage_model.config.encoder, *image.shape[-2:]))
+        rows = []
+        with torch.no_grad():
+            for row in image.split(1):
+                host.check_interrupt()
+                rows.append(self.first_stage_model.encode(row.to(device=device, dtype=torch.float32)))
+        return torch.cat(rows).to(host.output_device())
+
+    # What the host's nodes call
+
+    def decode(self, samples_in: Tensor, vae_options: dict | None = None) -> Tensor:
+        """IMAGE [T, H, W, 3] of latents [T, 4, h, w], as one clip."""
+        return self.frames(samples_in[:, :, 0] if samples_in.ndim == 5 else samples_in)
+
+    def decode_tiled(
+        self, samples: Tensor, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None
+    ) -> Tensor:
+        """As `decode`: streaming already needs little memory, and tiles would change the picture."""
+        return self.decode(samples)
+
+    def encode(self, pixel_samples: Tensor) -> Tensor:
+        """Latents [B, 4, h, w] of an IMAGE [B, H, W, C] in 0..1, cropped to multiples of 8 as the host does."""
+        height, width = (side // 8 * 8 for side in pixel_samples.shape[1:3])
+        top, left = ((side % 8) // 2 for side in pixel_samples.shape[1:3])
+        pixels = pixel_samples[:, top : top + height, left : left + width, :3]
+        return self.latent(pixels.movedim(-1, 1) * 2 - 1)
+
+    def encode_tiled(self, pixel_samples: Tensor, **tiles) -> Tensor:
+        """As `encode`."""
+        return self.encode(pixel_samples)
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """Weights under the names and in the form that the host's own SVD autoencoder has."""
+        weights = dict(self.first_stage_model.state_dict())
+        if self.first_stage_model.config.temporal and "quant_conv.weight" in weights:
+            # The host's video autoencoder has no quant_conv: it expects the 1x1 map inside the encoder's last layer.
+            outer, shift = weights.pop("quant_conv.weight")[:, :, 0, 0], weights.pop("quant_conv.bias")
+            weight, bias = weights["encoder.conv_out.weight"], weights["encoder.conv_out.bias"]
+            weights["encoder.conv_out.weight"] = torch.einsum("oi,ichw->ochw", outer, weight)
+            weights["encoder.conv_out.bias"] = outer @ bias + shift
+        return weights
+
+    def throw_exception_if_invalid(self) -> None:
+        """Nothing to say: the weights were checked when they were loaded."""
+
+    def spacial_compression_decode(self) -> int:
+        """Pixels per latent, under the host's spelling."""
+        return self.upscale_ratio
+
+    def spacial_compression_encode(self) -> int:
+        """Pixels per latent, under the host's spelling."""
+        return self.downscale_ratio
+
+    def temporal_compression_decode(self) -> None:
+        """None: one latent per frame."""
+
+
+class ReelClipVision(host.ClipVisionBase):
+    """The host's CLIP_VISION on our image encoder."""
+
+    def __init__(self, module: ImageEncoder, dtype: torch.dtype):
+        # Not calling super: it would build the host's own network.
+        self.model = module
+        self.patcher = host.managed(module, "image_encoder")
+        self.load_device = self.patcher.load_device
+        self.dtype = dtype
+        self.image_size = module.config.image_size
+        self.image_mean, self.image_std = list(CLIP_MEAN), list(CLIP_STD)
+        self.model_type, self.return_all_hidden_states, self.config, self.naf = "clip_vision_model", False, {}, None
+
+    def token(self, image: Tensor) -> Tensor:
+        """Image token [B, 1, D] of images [B, 3, H, W] in -1..1, with the official preprocessing."""
+        device = host.use(self.patcher, 0)
+        pixels = clip_pixels(image.to(device), self.image_size)
+        with torch.no_grad():
+            return self.model(pixels)[:, None].float().to(host.output_device())
+
+    def encode_image(self, image: Tensor, crop: bool = False):
+        """The host's CLIP_VISION_OUTPUT of an IMAGE [B, H, W, C] in 0..1.
+
+        Without `crop` the picture is stretched as SVD was trained. That is the default here, unlike the host's, because
+        its SVD node leaves the choice to it; `crop` does what the host does: centre square, rounded to 8 bits.
+        """
+        device = host.use(self.patcher, 0)
+        picture = image[..., :3].movedim(-1, 1).to(device).float()
+        pixels = centre_crop_pixels(picture, self.image_size) if crop else clip_pixels(picture * 2 - 1, self.image_size)
+        with torch.no_grad():
+            states = self.model.hidden_states(pixels)
+            return host.clip_output(states[-1], states[-2], self.model.project(states[-1]))
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """Weights under their OpenCLIP names."""
+        return self.model.state_dict()
+
+
+def encoder_bytes(config: CoderConfig, height: int, width: int) -> int:
+    """Estimated peak bytes of encoding one picture in single precision: five tensors of the widest layer."""
+    return 5 * 4 * config.channels * height * width
+
+
+def centre_crop_pixels(image: Tensor, size: int) -> Tensor:
+    """The host's own CLIP preprocessing of [B, 3, H, W] in 0..1: centre square of `size`, 8 bits, normalised."""
+    height, width = image.shape[-2:]
+    if (height, width) != (size, size):
+        scale = size / min(height, width)
+        scaled = (round(height * scale), round(width * scale))
+        image = F.interpolate(image, scaled, mode="bicubic", antialias=True)
+        top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
+        image = image[:, :, top : top + size, left : left + size]
+    image = (image * 255).clamp(0, 255).round() / 255
+    mean, std = (torch.tensor(values, device=image.device).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (image - mean) / std

@@ -1,0 +1,211 @@
+"""The node that loads a model: which files are offered, how they become networks in the host's care."""
+
+import math
+from pathlib import Path
+
+import torch
+
+from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
+from ..svd_core.checkpoints.parts import Part
+from ..svd_core.checkpoints.split import complete
+from ..svd_core.checkpoints.variant import NATIVE
+from ..svd_core.models.image_encoder import ImageEncoder
+from . import host, inputs
+from .host_types import HostVAE, MissingPart, ReelClipVision, ReelVAE
+from .model import LoadedModel
+from .unet import HostModel, HostUNet, host_unet_config
+
+NANO = "nano (embedded)"
+NONE = "none"
+AUTO = "auto"
+FOLDERS = ("svd", "checkpoints")
+PRECISIONS = {AUTO: None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LIKELY = ("svd", "stable-video", "stable_video", "img2vid", "animatelcm")
+
+
+def model_names() -> list[str]:
+    """What the model widgets offer: nano, then files and folders whose names sound like SVD, then all other files."""
+    files = [name for folder in FOLDERS for name in host.model_files(folder) if name.lower().endswith(".safetensors")]
+    names = list(dict.fromkeys([*files, *diffusers_folders()]))
+    names.sort(key=lambda name: not any(word in name.lower() for word in LIKELY))
+    return [NANO, *names]
+
+
+def diffusers_folders() -> list[str]:
+    """Names of the folders in the host's `diffusers` folder and ours that hold a video model."""
+    found = []
+    for root in (Path(path) for key in ("svd", "diffusers") for path in host.model_roots(key)):
+        if root.is_dir():
+            indexes = sorted(root.glob("*/model_index.json"))
+            found += [index.parent.name for index in indexes if (index.parent / "unet").is_dir()]
+    return found
+
+
+def model_location(name: str) -> str:
+    """Path of a name that the widgets offer, or "nano"; FileNotFoundError says where models belong."""
+    if name == NANO:
+        return "nano"
+    for folder in FOLDERS:
+        path = host.model_path(folder, name)
+        if path is not None:
+            return path
+    if name in diffusers_folders():
+        roots = (Path(path) / name for key in ("svd", "diffusers") for path in host.model_roots(key))
+        return next(str(path) for path in roots if path.is_dir())
+    raise FileNotFoundError(
+        f"there is no model {name!r}; put svd_xt.safetensors or another SVD file into models/svd or "
+        "models/checkpoints and press R, or choose the embedded nano model"
+    )
+
+
+def open_parts(name: str, variant: str = AUTO) -> Parts:
+    """The parts of a checkpoint that the widgets offer, its tensors read by the host's loader."""
+    source = read_state_dict(model_location(name))  # headers only; refuses what is no model
+    tensors = source
+    if host.PRESENT:
+        tensors = {}
+        for header in source.headers:
+            tensors |= host.load_state_dict(str(header.path))[0]
+    metadata = dict(source.metadata)
+    if variant != AUTO:
+        # A chosen variant brings its own native size and length.
+        metadata = {
+            key: text for key, text in metadata.items() if key.removeprefix("svd.") not in ("frames", "width", "height")
+        }
+        metadata["svd.variant"] = variant
+    return split_state_dict(tensors, metadata, name=source.name)
+
+
+def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype) -> torch.nn.Module:
+    """Give a module built on the meta device its weights, cast one at a time; those that fit already are not copied."""
+    tensors = {key: part.fetch(key, dtype=dtype) for key in part}
+    module.load_state_dict(tensors, strict=True, assign=True)
+    module.requires_grad_(False).eval()
+    host.remember_dtypes(module)
+    return module
+
+
+def manage_unet(parts: Parts, wanted: torch.dtype | None):
+    """The host's patcher around the UNet of a checkpoint, and the format in which it computes."""
+    shapes = parts.unet.shapes
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    stored = parts.unet.fetch(next(iter(shapes))).dtype
+    weight, compute = host.unet_dtypes(parameters, stored, wanted)
+    unet = HostUNet(parts.config.unet, ops=host.layer_ops(weight, compute), device="meta", dtype=weight)
+    fill(unet, parts.unet, weight)
+    unet.dtype = weight  # the host asks the network itself
+    return host.wrap_unet(unet, HostModel, host_unet_config(parts.config.unet), compute), compute
+
+
+def manage_vae(parts: Parts, wanted: torch.dtype | None) -> ReelVAE:
+    """The VAE of a checkpoint as the host's VAE."""
+    dtype = host.vae_dtype(wanted)
+    module = HostVAE(parts.config.vae, ops=host.casting_ops(), device="meta", dtype=dtype)
+    return ReelVAE(fill(module, parts.vae, dtype), dtype)
+
+
+def manage_image_encoder(parts: Parts, wanted: torch.dtype | None) -> ReelClipVision:
+    """The image encoder of a checkpoint as the host's CLIP_VISION."""
+    dtype = host.image_encoder_dtype(wanted)
+    module = ImageEncoder(parts.config.image_encoder, ops=host.casting_ops(), device="meta", dtype=dtype)
+    return ReelClipVision(fill(module, parts.image_encoder, dtype), dtype)
+
+
+def borrowed_vae(vae) -> ReelVAE | None:
+    """Our decoder with the weights of a host's VAE, if that is SVD's with a decoder that mixes frames, else None.
+
+    The host decodes as many frames at a time as happen to fit in free memory, which changes the clip; ours never does.
+    """
+    weights = vae.get_sd() if hasattr(vae, "get_sd") else {}
+    decoder = {key: tensor for key, tensor in weights.items() if key.startswith("decoder.")}
+    if "decoder.mid.block_1.mix_factor" not in decoder:
+        return None
+    return manage_vae(split_state_dict(decoder, {}, name="the connected VAE"), None)
+
+
+class SVDReelLoadModel:
+    """The loader."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Loads a Stable Video Diffusion checkpoint with its image encoder and VAE. Put svd.safetensors, "
+        "svd_xt.safetensors or svd_xt_1_1.safetensors into models/svd or models/checkpoints, or a diffusers folder "
+        "into models/diffusers. The embedded nano model needs no download."
+    )
+    SEARCH_ALIASES = [
+        "ImageOnlyCheckpointLoader",
+        "SVDModelLoader",
+        "svd_xt",
+        "svd checkpoint",
+        "load svd",
+        "img2vid model",
+    ]
+    RETURN_TYPES = ("SVD_MODEL", "CLIP_VISION", "VAE")
+    RETURN_NAMES = ("model", "clip_vision", "vae")
+    OUTPUT_TOOLTIPS = (
+        "The video model, for the other SVD Reel nodes.",
+        "Its image encoder, for these and ComfyUI's own nodes.",
+        "Its VAE, for these and ComfyUI's own nodes.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        names = model_names()
+        return {
+            "required": {
+                "model_name": inputs.choice(
+                    names,
+                    "Safetensors file in models/svd or models/checkpoints, or folder in models/diffusers. nano is a "
+                    "tiny model inside this pack, to try everything at once.",
+                ),
+                "variant": inputs.choice(
+                    [AUTO, *NATIVE],
+                    "Which release this is, for the defaults of size, length, steps and guidance. auto goes by file "
+                    "name and contents; choose it yourself if the file was renamed.",
+                ),
+                "precision": inputs.choice(
+                    PRECISIONS,
+                    "Format of the weights. auto is what ComfyUI would choose. fp16 and bf16 halve the memory; fp32 is "
+                    "exact, and twice as large and slow.",
+                ),
+            },
+            "optional": {
+                "complete_from": inputs.choice(
+                    [NONE, *names],
+                    "Full checkpoint that lends image encoder and VAE to a file that has only the UNet, such as "
+                    "AnimateLCM or a fine-tuned model.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, model_name: str, variant: str, precision: str, complete_from: str = NONE) -> str:
+        """The files' times and sizes, so that a replaced file is loaded again."""
+        return " ".join(_stamp(name) for name in (model_name, complete_from) if name != NONE)
+
+    def execute(self, model_name: str, variant: str, precision: str, complete_from: str = NONE) -> tuple:
+        wanted = PRECISIONS[precision]
+        parts = open_parts(model_name, variant)
+        if parts.unet is None:
+            raise CheckpointError(f"{model_name} holds no UNet; choose an SVD checkpoint such as svd_xt.safetensors")
+        if complete_from != NONE:
+            parts = complete(parts, open_parts(complete_from), complete_from)
+        unet, compute = manage_unet(parts, wanted)
+        vae_config = parts.config.vae
+        whole = vae_config is not None and vae_config.encoder is not None and vae_config.decoder is not None
+        vae = manage_vae(parts, wanted) if whole else MissingPart("VAE", model_name)
+        if parts.image_encoder is None:
+            tower = MissingPart("image encoder", model_name)
+        else:
+            tower = manage_image_encoder(parts, wanted)
+        return (LoadedModel(parts.config, unet, compute, vae, tower), tower, vae)
+
+
+def _stamp(name: str) -> str:
+    path = Path(model_location(name))
+    if name == NANO:
+        return NANO
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    return " ".join(f"{file.stat().st_mtime_ns}:{file.stat().st_size}" for file in files)

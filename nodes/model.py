@@ -1,0 +1,69 @@
+"""What travels on the SVD_MODEL socket: one checkpoint's networks in the care of the host's memory management."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..svd_core.conditioning import Condition, clip_pixels, motion_vector
+from ..svd_core.memory import unet_activation_bytes
+from ..svd_core.models.config import SVDConfig
+from ..svd_core.sampling.denoiser import denoise_with
+from . import host
+from .host_types import MissingPart, ReelClipVision, ReelVAE
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """The networks of one checkpoint; it speaks the same verbs as `svd_core.SVDModel`.
+
+    `unet` is the host's patcher around a model whose `diffusion_model` is our UNet, `compute_dtype` the format in which
+    that computes. The host's own VAE and CLIP_VISION may stand in for ours. Images are [B, 3, H, W] in -1..1.
+    """
+
+    config: SVDConfig
+    unet: Any
+    compute_dtype: torch.dtype
+    vae: Any
+    image_encoder: Any
+
+    @property
+    def variant(self) -> str:
+        """svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, nano or custom."""
+        return self.config.variant
+
+    def with_parts(self, *, vae=None, image_encoder=None) -> "LoadedModel":
+        """This model with another VAE or CLIP_VISION; None keeps what there is."""
+        return replace(self, vae=vae or self.vae, image_encoder=image_encoder or self.image_encoder)
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Image token [B, 1, D], with the official preprocessing whoever encodes (spec section 5)."""
+        if isinstance(self.image_encoder, (ReelClipVision, MissingPart)):
+            return self.image_encoder.token(image)
+        return host.clip_embedding(self.image_encoder, clip_pixels(image))[:, None]
+
+    def encode_latent(self, image: Tensor) -> Tensor:
+        """Conditioning latent [B, 4, h, w], not scaled (spec section 6)."""
+        if isinstance(self.vae, (ReelVAE, MissingPart)):
+            return self.vae.latent(image)
+        # The host's VAE takes 0..1 and maps it back; values that the noise pushed outside survive both maps.
+        return self.vae.encode((image.movedim(1, -1) + 1) / 2).float()
+
+    def embed_motion(self, *, fps_id: float, motion_bucket_id: float, augmentation_level: float) -> Tensor:
+        """Vector [1, V] of the three motion numbers; `fps_id` is one less than frames per second."""
+        return motion_vector(fps_id, motion_bucket_id, augmentation_level)
+
+    def prepare_unet(self, frames: int, height: int, width: int) -> torch.device:
+        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width]."""
+        size = unet_activation_bytes(self.config.unet, frames, height, width, self.compute_dtype.itemsize)
+        return host.use(self.unet, size)
+
+    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+        """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first."""
+
+        def network(noisy: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, num_frames: int) -> Tensor:
+            unet = self.unet.model.diffusion_model
+            return unet(noisy.to(self.compute_dtype), c_noise, context, vector, num_frames=num_frames)
+
+        return denoise_with(network, x, sigma, condition)

@@ -1,0 +1,129 @@
+"""The node that samples: noise becomes a clip."""
+
+import torch
+from torch import Tensor
+
+from ..svd_core.animate import AnimateSettings
+from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.sampling.noise import start_noise
+from ..svd_core.sampling.sample import sample
+from ..svd_core.sampling.solvers import SOLVERS, Step
+from . import host, inputs
+from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .guidance import GuidanceCurve
+from .model import LoadedModel
+
+
+class SVDReelSampler:
+    """The sampler."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Makes the clip, in latents. Without guidance and sigmas it runs as the loaded model was released. "
+        "Shows all frames while it works if previews are on in the settings."
+    )
+    SEARCH_ALIASES = ["KSampler", "svd sampler", "sample video", "euler", "heun", "image to video"]
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The clip as latents, for Decode SVD Clip or VAE Decode.",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "positive": inputs.socket(
+                    "CONDITIONING", "From Prepare Image for SVD, or from ComfyUI's own SVD node."
+                ),
+                "negative": inputs.socket("CONDITIONING", "What guidance compares with, from the same node."),
+                "latent": inputs.socket(
+                    "LATENT",
+                    "Empty: sets size and length. A clip: sampling starts from it, with a denoise below 1 in the "
+                    "schedule.",
+                ),
+                "seed": inputs.SEED,
+                "solver": inputs.choice(
+                    SOLVERS,
+                    "How a step is made. euler: SVD's own. heun: more exact, twice as slow. dpmpp_2m: good at 10 to 20 "
+                    "steps. lcm: only for AnimateLCM models.",
+                ),
+            },
+            "optional": {
+                "guidance": inputs.socket(
+                    "SVD_GUIDANCE", "From Shape Guidance over Frames. Without it: what the model was released with."
+                ),
+                "sigmas": inputs.socket(
+                    "SIGMAS",
+                    "From Make Noise Schedule or any scheduler. Without it: the model's own schedule and steps.",
+                ),
+                "churn": inputs.decimal(
+                    0.0,
+                    0.0,
+                    100.0,
+                    "Fresh noise at every step of euler and heun. 0 is official; up to 10 varies details.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        positive: list,
+        negative: list,
+        latent: dict,
+        seed: int,
+        solver: str,
+        guidance: GuidanceCurve | None = None,
+        sigmas: Tensor | None = None,
+        churn: float = 0.0,
+    ) -> tuple:
+        return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn),)
+
+
+def sample_clips(
+    model: LoadedModel,
+    positive: list,
+    negative: list,
+    latent: dict,
+    seed: int,
+    solver: str = "euler",
+    guidance: GuidanceCurve | None = None,
+    sigmas: Tensor | None = None,
+    churn: float = 0.0,
+) -> dict:
+    """LATENT of all clips in `latent`, clip b drawn with seed + b. Latents on sockets are not scaled, as the host's."""
+    frames, samples = clip_length(latent), check_samples(latent)
+    size = tuple(samples.shape[-2:])
+    settings = AnimateSettings(frames=frames).resolve(model.config)
+    sigmas = settings.sigmas() if sigmas is None else sigmas
+    scales = (guidance or GuidanceCurve()).over(frames, model.config)
+    device = model.prepare_unet(frames, *size)
+    starts = samples.split(frames)
+    steps = len(sigmas) - 1
+    progress = host.Progress(max(1, steps * len(starts)), preview_device=device)
+    clips = []
+    for b, start in enumerate(starts):
+        clip_seed = (seed + b) % 2**64
+
+        def on_step(step: Step, before: int = b * steps) -> None:
+            progress.update(before + step.index + 1, step.denoised)
+
+        host.check_interrupt()
+        clip = sample(
+            model.denoise,
+            start_noise(frames, *size, clip_seed).to(device),
+            sigmas,
+            scales,
+            read_conditioning(positive, b, frames, size).to(device),
+            solver=solver,
+            on_step=on_step,
+            # Zeros are the host's way of saying that there is no clip to start from.
+            latent=(start * LATENT_SCALE).to(device) if bool(start.any()) else None,
+            churn=churn,
+            seed=clip_seed,
+            unconditional=read_conditioning(negative, b, frames, size).to(device),
+        )
+        clips.append((clip / LATENT_SCALE).to(host.output_device()))
+    return {**latent, "samples": torch.cat(clips), CLIP_KEY: latent.get(CLIP_KEY) or ClipNote(frames)}
