@@ -45,10 +45,8 @@ class Counting:
 
 def error(solver, steps):
     noise = torch.tensor([1.3, -0.4, 2.0], dtype=torch.float64)
-    # Steps alternate 1:2 in log sigma, as a multistep solver must allow for their ratio. The list ends above 0: the step
-    # to 0 returns the estimate itself and would hide the order.
-    widths = torch.tensor([0.0] + [1.0, 2.0] * (steps // 2), dtype=torch.float64)
-    sigmas = 10.0 * (0.05 / 10.0) ** (widths.cumsum(0) / widths.sum())
+    # Ends above 0: the step to 0 returns the estimate itself and would hide the order.
+    sigmas = torch.tensor([10.0 * (0.05 / 10.0) ** (i / steps) for i in range(steps + 1)], dtype=torch.float64)
     got = sample(gaussian, noise, sigmas, 1.0, None, solver=solver)
     return (got - exact(noise, sigmas)).abs().max().item()
 
@@ -63,6 +61,22 @@ def test_solver_converges_with_its_order(solver, order):
 @pytest.mark.parametrize("steps", [10, 20, 40])
 def test_dpmpp_2m_beats_euler_at_equal_evaluations(steps):
     assert error("dpmpp_2m", steps) < 0.5 * error("euler", steps)
+
+
+def test_dpmpp_2m_is_the_published_multistep_formula_on_uneven_steps():
+    sigmas = torch.tensor([10.0, 4.0, 3.5, 0.3, 0.1], dtype=torch.float64)
+    noise = torch.tensor([1.3, -0.4], dtype=torch.float64)
+    times = (-sigmas.log()).tolist()  # lambda of Lu et al. 2022, where alpha is 1
+    x, estimates = noise * math.sqrt(101), []
+    for i in range(4):
+        estimates.append(gaussian(x, sigmas[i].item()))
+        h, combined = times[i + 1] - times[i], estimates[i]
+        if i:
+            r = (times[i] - times[i - 1]) / h
+            combined = (1 + 1 / (2 * r)) * estimates[i] - 1 / (2 * r) * estimates[i - 1]
+        x = sigmas[i + 1] / sigmas[i] * x - math.expm1(-h) * combined
+    got = sample(gaussian, noise, sigmas, 1.0, None, solver="dpmpp_2m")
+    torch.testing.assert_close(got, x, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("solver", "evaluations"), [("euler", 6), ("heun", 11), ("dpmpp_2m", 6), ("lcm", 6)])
