@@ -1,4 +1,7 @@
-"""The shipped workflows, described. Values that are left out are the nodes' own defaults."""
+"""The shipped workflows, described. Values that are left out are the nodes' own defaults.
+
+Notes use no inline code: its colours are hard to read on a note in some versions of the interface.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +31,7 @@ class Weights:
     @property
     def line(self) -> str:
         """One line of a note: name with link, and folder."""
-        return f"- [{self.name}]({HUB}/{self.source}/{self.name}) goes into `models/{self.directory}`"
+        return f"- [{self.name}]({HUB}/{self.source}/{self.name}) goes into *models/{self.directory}*"
 
 
 SVD = Weights("svd.safetensors", "checkpoints", "stabilityai/stable-video-diffusion-img2vid/resolve/main")
@@ -46,14 +49,14 @@ INTERPOLATOR = Weights(
 FIRST_STEPS = """
 1. Choose your picture in **Load Image**.
 2. Press **Run**. While it samples, the sampler shows all frames.
-3. The clip appears in **Save Video** and in the folder `output/video`.
+3. The clip appears in **Save Video** and in the folder *output/video*.
 """
 TUNING = """
-- **More or less motion**: raise or lower `motion_bucket_id` in Set Motion; then try other seeds.
-- **Motion too jerky**: raise `fps` there. Playback speed is `fps` of Create Video and is independent of it.
+- **More or less motion**: raise or lower *motion_bucket_id* in Set Motion; then try other seeds.
+- **Motion too jerky**: raise *fps* there. Playback speed is *fps* of Create Video and is independent of it.
 - **Picture drifts or burns out**: lower the high end of the guidance.
 - **Out of memory**: fewer frames or a smaller size. Decoding is streamed already.
-- **No weights at hand**: choose `nano (embedded)` in Load SVD Model; sizes and frames follow the model.
+- **No weights at hand**: choose *nano (embedded)* in Load SVD Model; sizes and frames follow the model.
 """
 
 
@@ -153,8 +156,8 @@ Needs one file:
 other packs take it. CONDITIONING, LATENT and VAE are the host's types as well, so each of the SVD Reel nodes here can
 be swapped for ComfyUI's own, and back.
 
-With scheduler `karras`, sampler `euler` and Video Linear CFG Guidance, KSampler makes the clip that Sample SVD Clip
-makes with the same seed: `cfg` is the guidance of the last frame, `min_cfg` that of the first.
+With scheduler *karras*, sampler *euler* and Video Linear CFG Guidance, KSampler makes the clip that Sample SVD Clip
+makes with the same seed: *cfg* is the guidance of the last frame, *min_cfg* that of the first.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     prepare = graph.stage("2. Conditioning and export")
@@ -193,7 +196,7 @@ Needs three files:
     graph.note("""
 - Every frame goes through the upscale model: at 1024x576 the clip becomes 4096x2304, which takes time and disk. The
   scaling node behind it brings it to half of that; set its factor to 1 for all of it.
-- Interpolation puts frames between the frames, so the video plays at `multiplier` times the rate: 7 fps become 28.
+- Interpolation puts frames between the frames, so the video plays at *multiplier* times the rate: 7 fps become 28.
 - **Run Frame Interpolation Model** came with ComfyUI 0.20. On an older one, delete the two interpolation nodes and
   use a pack such as ComfyUI-Frame-Interpolation in their place.
 """)

@@ -94,8 +94,9 @@ class Stage:
         for entry in node_type.sockets:
             if not entry.optional and entry.name not in links:
                 raise ValueError(f"{kind}.{entry.name} must be linked")
-        source = {"cnr_id": "svd-reel", "ver": "0.1.0"} if node_type.ours else {"cnr_id": "comfy-core", "ver": "0.3.64"}
-        properties = {"Node name for S&R": kind, **source} | ({"models": models} if models else {})
+        pack = "svd-reel" if node_type.ours else "comfy-core"
+        properties: dict[str, Any] = {"Node name for S&R": kind, "cnr_id": pack, "ver": node_type.since}
+        properties |= {"models": models} if models else {}
         node = Node(self.graph.new_number(), node_type, title or node_type.title, values, links, properties)
         self.nodes.append(node)
         return node

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HOST_LISTS = ROOT / "tests" / "data" / "host_nodes"
 WIDGET_TYPES = {"BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "FLOAT", "INT", "STRING"}
 PACK = "svd_reel_pack"
+PACK_VERSION = "0.1.0"
+# Where the first of our lists that has a node is not the first version that had it.
+FIRST_VERSIONS = {"FrameInterpolationModelLoader": "0.20.0", "FrameInterpolate": "0.20.0"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,18 @@ class Input:
 
 @dataclass(frozen=True)
 class NodeType:
-    """One kind of node. `outputs` are pairs (name, type); `ours` tells this pack's nodes from the host's."""
+    """One kind of node.
+
+    `outputs` are pairs (name, type); `ours` tells this pack's nodes from the host's; `since` is the
+    version of the pack or of the host that a reader needs.
+    """
 
     id: str
     inputs: dict[str, Input]
     outputs: tuple[tuple[str, str], ...]
     title: str
     ours: bool
+    since: str
 
     @property
     def sockets(self) -> list[Input]:
@@ -83,7 +91,7 @@ def own_nodes() -> dict[str, NodeType]:
 def host_nodes(version: str) -> dict[str, NodeType]:
     """Read the nodes of one ComfyUI version from tests/data/host_nodes."""
     listed = json.loads((HOST_LISTS / f"comfyui_{version}.json").read_text(encoding="utf-8"))
-    return {key: _from_list(key, entry) for key, entry in listed.items()}
+    return {key: _from_list(key, entry, FIRST_VERSIONS.get(key, version)) for key, entry in listed.items()}
 
 
 def host_versions() -> list[str]:
@@ -111,15 +119,15 @@ def _from_class(key: str, node: type, title: str) -> NodeType:
             kind = "COMBO" if isinstance(kind, (list, tuple)) else kind
             inputs[name] = _input(name, kind, part == "optional", extra, tuple(options))
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
-    return NodeType(key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True)
+    return NodeType(key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True, PACK_VERSION)
 
 
-def _from_list(key: str, entry: dict) -> NodeType:
+def _from_list(key: str, entry: dict, since: str) -> NodeType:
     inputs = {
         name: _input(name, spec["type"], spec.get("optional", False), spec, tuple(spec.get("options", ())))
         for name, spec in entry["inputs"].items()
     }
-    return NodeType(key, inputs, tuple(zip(entry["output_names"], entry["outputs"], strict=True)), key, False)
+    return NodeType(key, inputs, tuple(zip(entry["output_names"], entry["outputs"], strict=True)), key, False, since)
 
 
 def _input(name: str, kind: str, optional: bool, extra: dict, options: tuple[str, ...]) -> Input:
