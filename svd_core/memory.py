@@ -3,10 +3,23 @@
 import weakref
 
 import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from .models.attention import NUMBERS_PER_CALL
 from .models.config import CoderConfig, UNetConfig
+
+
+class _FusedAttention(TorchFunctionMode):
+    """On the meta device attention falls back to a form that stores every score; real devices use a fused kernel."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention and args[0].is_meta:
+            query, _, value = args[:3]
+            return query.new_empty(query.shape[:-1] + value.shape[-1:])
+        return function(*args, **(kwargs or {}))
 
 
 class PeakMemory(TorchDispatchMode):
@@ -23,6 +36,15 @@ class PeakMemory(TorchDispatchMode):
         self.peak = 0
         self.operations = 0
         self._seen: set[int] = set()
+        self._attention = _FusedAttention()
+
+    def __enter__(self):
+        self._attention.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
+        self._attention.__exit__(*exception)
 
     def _release(self, key: int, size: int) -> None:
         self.live -= size
@@ -51,16 +73,21 @@ class PeakMemory(TorchDispatchMode):
         return out
 
 
-def unet_activation_bytes(config: UNetConfig, frames: int, height: int, width: int, itemsize: int = 2) -> int:
-    """Estimated peak activation bytes of one UNet pass over one clip.
+def unet_activation_bytes(
+    config: UNetConfig, frames: int, height: int, width: int, itemsize: int = 2, *, videos: int = 1
+) -> int:
+    """Estimated peak activation bytes of one UNet pass over a batch of `videos` clips of `frames` frames each.
 
-    frames: T; height and width: of the latent; itemsize: bytes of one activation (2 in half precision).
-    The peak is in the highest level's last blocks, where the skips not yet consumed, the concatenated input and the
-    residual block's intermediate results are alive together: counted as whole-clip tensors of the base width.
+    height and width: of the latent; itemsize: bytes of one activation (2 in half precision).
+    The peak is in a top-level transformer near the output. Counted in tensors of all clips at the base width: the skips
+    not yet consumed and the block's two token paths stay; on top come either queries, keys and values of the temporal
+    attention, or one feed-forward call, whose hidden layer and gate are thirteen times its input.
     """
-    cell = frames * height * width * itemsize
-    skips = 1 + config.num_res_blocks  # the top level's skips, at full size
-    return int(cell * config.model_channels * (skips + 9))
+    numbers = videos * frames * height * width * config.model_channels
+    resident = config.num_res_blocks + 3
+    attention = 4 if videos == 1 else 5  # several clips are put together in one more tensor
+    feed_forward = 13 * min(1.0, NUMBERS_PER_CALL / numbers)
+    return int(numbers * itemsize * (resident + max(attention, feed_forward)) * 1.04)
 
 
 def decoder_activation_bytes(

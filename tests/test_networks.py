@@ -90,11 +90,11 @@ def test_unet_gives_the_same_numbers_with_and_without_gradients(unet):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention_calls_rows", [3, 64])
-def test_slicing_of_attention_and_feed_forward_does_not_change_the_result(unet, monkeypatch, attention_calls_rows):
+@pytest.mark.parametrize(("sequences", "numbers"), [(3, 200), (64, 5000)])
+def test_slicing_of_attention_and_feed_forward_does_not_change_the_result(unet, monkeypatch, sequences, numbers):
     whole = unet(**unet_inputs())
-    monkeypatch.setattr("svd_core.models.attention.SEQUENCES_PER_CALL", attention_calls_rows)
-    monkeypatch.setattr("svd_core.models.attention.ROWS_PER_CALL", attention_calls_rows)
+    monkeypatch.setattr("svd_core.models.attention.SEQUENCES_PER_CALL", sequences)
+    monkeypatch.setattr("svd_core.models.attention.NUMBERS_PER_CALL", numbers)
     # Matrix products of other heights may sum in another order: a few ulp of activations near 10.
     torch.testing.assert_close(unet(**unet_inputs()), whole, rtol=0, atol=1e-5)
 

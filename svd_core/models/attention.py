@@ -9,9 +9,9 @@ from .layers import accumulate
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""
 
-ROWS_PER_CALL = 2**16
-"""Tokens of one feed-forward call. Its hidden layer is eight times as wide as its input; larger batches go piece by
-piece.
+NUMBERS_PER_CALL = 2**23
+"""Input numbers of one feed-forward call. Its hidden layer is eight times as wide, the largest tensor of the network,
+so larger inputs go piece by piece.
 """
 
 
@@ -43,19 +43,31 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # [..., heads, head width]
 
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._heads(self.to_q(x)), self._heads(self.to_k(x)), self._heads(self.to_v(x))
+
     def spatial(self, x: Tensor) -> Tensor:
         """Self-attention over the pixels of each frame. x: [N, S, C]."""
-        q, k, v = (self._heads(to(x)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))  # [N, heads, S, D]
-        return self.to_out[0](attend(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = self._queries_keys_values(x)  # [N, S, heads, D]
+        del x  # here and below: gives memory back before the next large tensor is made
+        out = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))  # [N, heads, S, D]
+        del q, k, v
+        out = out.transpose(1, 2).flatten(2)
+        return self.to_out[0](out)
 
     def temporal(self, x: Tensor) -> Tensor:
         """Self-attention over the frames of each pixel. x: [B, T, S, C]. The frame axis is strided, never copied."""
-        q, k, v = (self._heads(to(x)) for to in (self.to_q, self.to_k, self.to_v))  # [B, T, S, heads, D]
-        videos = []
-        for b in range(x.shape[0]):
-            sequences = (part[b].permute(1, 2, 0, 3) for part in (q, k, v))  # [S, heads, T, D]
-            videos.append(attend(*sequences).permute(2, 0, 1, 3).flatten(2))  # [T, S, C]
-        return self.to_out[0](torch.stack(videos) if len(videos) > 1 else videos[0][None])
+        q, k, v = self._queries_keys_values(x)  # [B, T, S, heads, D]
+        del x
+        out = [attend(*(part.permute(1, 2, 0, 3) for part in video)) for video in zip(q, k, v, strict=True)]
+        del q, k, v
+        out = (
+            torch.stack([video.permute(2, 0, 1, 3) for video in out])
+            if len(out) > 1
+            else out[0].permute(2, 0, 1, 3)[None]
+        )
+        out = out.flatten(3)  # [B, T, S, C]
+        return self.to_out[0](out)
 
     def cross(self, x: Tensor, context: Tensor) -> Tensor:
         """Attention of queries x [N, S, C] to context tokens [N, n, D]."""
@@ -78,7 +90,8 @@ class _GatedProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)  # the exact GELU: quick or tanh forms degrade the result (spec trap 21)
+        gate = F.gelu(gate)  # the exact GELU: quick or tanh forms degrade the result (spec trap 21)
+        return value * gate if torch.is_grad_enabled() else gate.mul_(value)
 
 
 class FeedForward(nn.Module):
@@ -98,10 +111,11 @@ class FeedForward(nn.Module):
         return self.net["2"](self.net["0"](x))
 
     def add_to(self, x: Tensor, norm: nn.Module) -> Tensor:
-        """x + feed_forward(norm(x)), at most ROWS_PER_CALL tokens at a time. x: [..., C], owned by the caller."""
+        """x + feed_forward(norm(x)), at most NUMBERS_PER_CALL numbers at a time. x: [..., C], owned by the caller."""
         rows = x.reshape(-1, x.shape[-1])
-        if rows.shape[0] <= ROWS_PER_CALL or torch.is_grad_enabled():
+        rows_per_call = max(1, NUMBERS_PER_CALL // x.shape[-1])
+        if rows.shape[0] <= rows_per_call or torch.is_grad_enabled():
             return accumulate(x, self._rows(norm(x)))
-        for piece in rows.split(ROWS_PER_CALL):
+        for piece in rows.split(rows_per_call):
             piece.add_(self._rows(norm(piece)))
         return rows.reshape(x.shape)

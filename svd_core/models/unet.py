@@ -190,24 +190,22 @@ class UNet(nn.Module):
         context = context.to(x.dtype)
         image_only = None if image_only_indicator is None else image_only_indicator.reshape(-1)
 
-        def run(layers: nn.ModuleList, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-            for layer in layers:
-                if isinstance(layer, VideoResidualBlock):
-                    h = layer(h, embedding, num_frames, image_only)
-                elif isinstance(layer, VideoTransformer):
-                    h = layer(h, context, num_frames, image_only)
-                elif isinstance(layer, Upsample):
-                    h = layer(h, size)
-                else:
-                    h = layer(h)
-            return h
+        def step(layer: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+            if isinstance(layer, VideoResidualBlock):
+                return layer(h, embedding, num_frames, image_only)
+            if isinstance(layer, VideoTransformer):
+                return layer(h, context, num_frames, image_only)
+            return layer(h, size) if isinstance(layer, Upsample) else layer(h)
 
         skips, h = [], x
         for layers in self.input_blocks:
-            h = run(layers, h)
+            for layer in layers:
+                h = step(layer, h)
             skips.append(h)
-        h = run(self.middle_block, h)
+        for layer in self.middle_block:
+            h = step(layer, h)
         for layers in self.output_blocks:
             h = torch.cat([h, skips.pop()], dim=1)
-            h = run(layers, h, skips[-1].shape[-2:] if skips else None)
+            for layer in layers:
+                h = step(layer, h, skips[-1].shape[-2:] if skips else None)
         return self.out["2"](silu(self.out["0"](h)))

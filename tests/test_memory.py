@@ -1,0 +1,83 @@
+"""Byte estimates against counts, and the budgets of the real network, both on the meta device."""
+
+import pytest
+import torch
+
+from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
+from svd_core.models.config import CoderConfig, UNetConfig, VAEConfig
+from svd_core.models.unet import UNet
+from svd_core.models.vae import VAE
+from svd_core.streamed import decode_clip
+
+GIB = 2**30
+SMALL = UNetConfig(model_channels=32, channel_mult=(1, 2, 2, 2), head_channels=32, context_channels=64)
+
+
+def unet_peak(config: UNetConfig, videos: int, frames: int, height: int, width: int, dtype: torch.dtype) -> PeakMemory:
+    unet = UNet(config, device="meta", dtype=dtype)
+    rows = videos * frames
+    with torch.no_grad(), PeakMemory() as memory:
+        unet(
+            torch.empty(rows, config.in_channels, height, width, device="meta", dtype=dtype),
+            torch.empty(rows, device="meta"),
+            torch.empty(rows, 1, config.context_channels, device="meta", dtype=dtype),
+            torch.empty(rows, config.vector_channels, device="meta"),
+            frames,
+        )
+    return memory
+
+
+def test_peak_counts_what_is_alive_at_the_same_time():
+    with PeakMemory() as memory:
+        a = torch.zeros(1000)
+        b = a + 1
+        del a
+        c = b * 2
+        del b, c
+    assert memory.peak == 8000
+    assert memory.live == 0
+    assert memory.operations == 3
+
+
+def test_views_and_in_place_operations_cost_nothing():
+    with PeakMemory() as memory:
+        a = torch.zeros(10, 100)
+        a.add_(1).mul_(2)
+        _ = a.transpose(0, 1)[3].reshape(2, 5)
+    assert memory.peak == 4000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (UNetConfig(), (1, 25, 72, 128)),
+        (UNetConfig(), (2, 14, 72, 128)),
+        (UNetConfig(), (1, 14, 40, 72)),
+        (SMALL, (1, 8, 16, 16)),
+        (SMALL, (3, 8, 64, 48)),
+    ],
+)
+def test_unet_estimate_is_at_least_the_peak_and_close_to_it(config, shape, dtype):
+    videos, frames, height, width = shape
+    peak = unet_peak(config, *shape, dtype).peak
+    estimate = unet_activation_bytes(config, frames, height, width, dtype.itemsize, videos=videos)
+    assert peak <= estimate <= 1.1 * peak
+
+
+def test_full_size_unet_needs_less_than_1_3_gib_of_activations_in_half_precision():
+    assert unet_peak(UNetConfig(), 1, 25, 72, 128, torch.float16).peak / GIB < 1.3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("strategy", ["store", "recompute"])
+@pytest.mark.parametrize(
+    ("config", "frames"), [(CoderConfig(), 14), (CoderConfig(), 7), (CoderConfig(), 2), (CoderConfig(32), 25)]
+)
+def test_decoder_estimate_is_at_least_the_peak(config, frames, strategy):
+    vae = VAE(VAEConfig(config, config), device="meta", dtype=torch.float16)
+    with PeakMemory() as memory:
+        decode_clip(vae, torch.empty(frames, 4, 72, 128, device="meta", dtype=torch.float16), strategy)
+    estimate = decoder_activation_bytes(config, frames, 72, 128, 2, strategy=strategy)
+    # The statistics of short clips and the attention of narrow decoders are bounded, not counted, hence the loose top.
+    assert memory.peak <= estimate <= 4 * memory.peak
