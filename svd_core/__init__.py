@@ -3,7 +3,7 @@
     import svd_core as svd
 
     model = svd.load_model("svd_xt.safetensors", device="cuda", dtype=torch.float16)
-    clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3] in 0..1
+    clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3]
 """
 
 from .animate import AnimateSettings, animate
