@@ -12,14 +12,54 @@ from golden_rule import fill_by_rule, golden_shapes, key_table
 from safetensors.torch import save_file
 from torch import Tensor
 
-TINY = {"svd.head_channels": "16", "svd.clip_head_channels": "16", "svd.frames": "4", "svd.width": "64", "svd.height": "64"}
+from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.models.image_encoder import ImageEncoder
+from svd_core.models.unet import UNet
+from svd_core.models.vae import VAE
+
+TINY = {
+    "svd.head_channels": "16",
+    "svd.clip_head_channels": "16",
+    "svd.frames": "4",
+    "svd.width": "64",
+    "svd.height": "64",
+}
 UNET = "model.diffusion_model."
+TOWER = "conditioner.embedders.0.open_clip.model.visual."
+CONDITIONER, FIRST_STAGE = "conditioner.embedders.3.encoder.", "first_stage_model."
+# Sizes unlike SVD's in every respect, with few tensors.
+SMALL = SVDConfig(
+    unet=UNetConfig(8, 4, 32, (1, 3), 1, (0,), 8, 24, 768),
+    vae=VAEConfig(CoderConfig(32, (1, 2), 1), CoderConfig(64, (1, 3), 2)),
+    image_encoder=ImageEncoderConfig(28, 7, 32, 2, 8, 96, 24),
+    variant="custom",
+    frames=5,
+    width=48,
+    height=40,
+)
+SMALL_METADATA = {
+    "svd.head_channels": "8",
+    "svd.clip_head_channels": "8",
+    "svd.frames": "5",
+    "svd.width": "48",
+    "svd.height": "40",
+}
 
 
 @lru_cache(maxsize=2)
 def tiny_tensors(name: str = "svd_xt_tiny", seed: int = 0) -> dict[str, Tensor]:
     """All tensors of a golden tiny checkpoint in single-file naming; do not change the dictionary."""
     return fill_by_rule(golden_shapes(name), seed)
+
+
+@lru_cache(maxsize=1)
+def small_tensors() -> dict[str, Tensor]:
+    """A whole model of the sizes SMALL in single-file naming; do not change the dictionary."""
+    shapes = {UNET + key: t.shape for key, t in UNet(SMALL.unet, device="meta").state_dict().items()}
+    shapes |= {TOWER + key: t.shape for key, t in ImageEncoder(SMALL.image_encoder, device="meta").state_dict().items()}
+    for key, tensor in VAE(SMALL.vae, device="meta").state_dict().items():
+        shapes[(FIRST_STAGE if key.startswith("decoder.") else CONDITIONER) + key] = tensor.shape
+    return fill_by_rule(shapes, seed=7)
 
 
 def only_unet(tensors: Mapping[str, Tensor], prefix: str = UNET) -> dict[str, Tensor]:
@@ -49,7 +89,7 @@ def folder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
 
 
 def write_folder(folder: Path, parts: Mapping[str, Mapping[str, Tensor]], *, half: str = "") -> Path:
-    """Write a diffusers folder with config files for a model whose heads are 16 wide; `half` goes before .safetensors."""
+    """Write a diffusers folder with config files for heads 16 wide; `half` goes before .safetensors."""
     for part, tensors in parts.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
         stem = "model" if part == "image_encoder" else "diffusion_pytorch_model"
@@ -64,8 +104,10 @@ def write_folder(folder: Path, parts: Mapping[str, Mapping[str, Tensor]], *, hal
     return folder
 
 
-def header_bytes(shapes: Mapping[str, Sequence[int]], dtype: str = "F32", metadata: Mapping[str, str] | None = None) -> tuple[bytes, int]:
-    """Length and header of a safetensors file as the library writes it (sorted names), and the bytes of data behind it."""
+def header_bytes(
+    shapes: Mapping[str, Sequence[int]], dtype: str = "F32", metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, int]:
+    """Start of a safetensors file as the library writes it (sorted names), and the bytes of data behind it."""
     size, position = {"F32": 4, "F16": 2, "BF16": 2}[dtype], 0
     header: dict[str, object] = {} if metadata is None else {"__metadata__": dict(metadata)}
     for key in sorted(shapes):
