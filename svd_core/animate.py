@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .conditioning import condition_on_image
 from .decoding import frames_to_image, parse_plan
+from .memory import available_bytes
 from .models.config import SVDConfig
 from .pictures import as_batch, check_size, fit
 from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
@@ -183,7 +184,7 @@ def animate(
         frames = model.decode(
             latents,
             settings.decode,
-            memory_limit=_free_bytes(model.device),
+            memory_limit=available_bytes(model.device),
             on_progress=_decode_progress(on_decode, b, len(pictures)),
         )
         clips.append(placement.undo(frames_to_image(frames).float().cpu()))
@@ -227,11 +228,3 @@ def _decode_progress(on_decode: Callable[[int, int], None] | None, clip: int, cl
         return None
     return lambda done, total: on_decode(clip * total + done, clips * total)
 
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Return what a decode may take on `device`, None where nobody says. It moves intermediates, never the result."""
-    if device.type != "cuda":
-        return None
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    # A tenth stays for what an estimate cannot know: workspaces of kernels and fragmentation.
-    return int(0.9 * (torch.cuda.mem_get_info(device)[0] + unused))

@@ -1,5 +1,6 @@
 """Bytes of each stage: measured by running it on any device (the meta device included), or estimated from shapes."""
 
+import os
 import weakref
 
 import torch
@@ -71,6 +72,19 @@ class PeakMemory(TorchDispatchMode):
         for x in outputs:
             self._track(x, known)
         return out
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Bytes that a stage may take on `device` right now, None where the system does not tell."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + unused
+    elif device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        return None
+    # A tenth stays for what an estimate cannot know: workspaces of kernels and fragmentation.
+    return int(0.9 * free)
 
 
 def unet_activation_bytes(

@@ -86,7 +86,8 @@ class SVDModel:
         section 8.1).
         """
         unet = self.part("unet")
-        return denoise_with(unet, x, sigma, condition, dtype=unet.out["2"].weight.dtype)
+        weight = unet.out["2"].weight
+        return denoise_with(unet, x.to(weight.device), sigma, condition, dtype=weight.dtype).to(x.device)
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """Frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].

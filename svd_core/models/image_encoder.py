@@ -12,8 +12,8 @@ class _SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width, device=device, dtype=dtype))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width, device=device, dtype=dtype))
+        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width, device=device, dtype=dtype) * width**-0.5)
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width, device=device, dtype=dtype))
         self.out_proj = ops.Linear(width, width, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,14 +51,15 @@ class ImageEncoder(nn.Module):
         width, patch = config.width, config.patch_size
         tokens = (config.image_size // patch) ** 2 + 1
         heads = width // config.head_channels
+        scale = width**-0.5  # OpenCLIP's own start
         self.conv1 = ops.Conv2d(3, width, patch, stride=patch, bias=False, **place)
-        self.class_embedding = nn.Parameter(torch.empty(width, **place))
-        self.positional_embedding = nn.Parameter(torch.empty(tokens, width, **place))
+        self.class_embedding = nn.Parameter(torch.randn(width, **place) * scale)
+        self.positional_embedding = nn.Parameter(torch.randn(tokens, width, **place) * scale)
         self.ln_pre = ops.LayerNorm(width, **place)
         layers = [_Layer(width, heads, config.mlp_channels, ops=ops, **place) for _ in range(config.layers)]
         self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(layers)})
         self.ln_post = ops.LayerNorm(width, **place)
-        self.proj = nn.Parameter(torch.empty(width, config.output_channels, **place))
+        self.proj = nn.Parameter(torch.randn(width, config.output_channels, **place) * scale)
 
     def hidden_states(self, pixels: Tensor) -> list[Tensor]:
         """All token states [B, tokens, width]: after ln_pre, then after each layer. pixels: as for `forward`."""
