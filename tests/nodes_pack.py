@@ -1,4 +1,4 @@
-"""Loads the pack as ComfyUI does, under a folder name that is no Python identifier, and gives it a model to work with."""
+"""Loads the pack as ComfyUI does, under a folder name that is no identifier, and gives it a model to work with."""
 
 import importlib.util
 import inspect

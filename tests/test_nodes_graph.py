@@ -1,4 +1,4 @@
-"""The whole graph without a host: the same clip as the core's own, in batches, with a host's dictionaries, cached safely."""
+"""The whole graph without a host: the clip of the core, batches, dictionaries of a host, nothing shared is changed."""
 
 import copy
 from dataclasses import replace
