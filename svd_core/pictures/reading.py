@@ -104,11 +104,11 @@ def composite(image: Tensor, background: str | tuple[float, float, float] = "whi
     name, "#rrggbb", or three numbers in 0..1.
     """
     image = check_image(image)
+    colour = torch.tensor(_colour(background), dtype=image.dtype, device=image.device)
     if image.shape[-1] == 1:
         return image.repeat(1, 1, 1, 3)
     if image.shape[-1] == 3:
         return image
-    colour = torch.tensor(_colour(background), dtype=image.dtype, device=image.device)
     rgb, alpha = image[..., :3], image[..., 3:]
     return rgb * alpha + colour * (1 - alpha)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from .clip import ClipOptions, frame_times, to_pil
 
 IMAGE_DESCRIPTION = 0x010E  # EXIF tag
-GIF_MOST_FPS = 50  # browsers slow frames shorter than 2 hundredths of a second down to 10 per second
 
 
 def write_webp(path: Path, frames: Iterator[Tensor], options: ClipOptions) -> None:
@@ -59,11 +58,9 @@ def _three_bytes(value: int) -> bytes:
 def write_gif(path: Path, frames: Iterator[Tensor], options: ClipOptions) -> None:
     """GIF with 256 colours per frame and Floyd-Steinberg dithering, settings as comment.
 
-    Durations are hundredths of a second whose rounding never drifts (7 fps is 14, 15, 14, ...). Raises ValueError above
-    50 frames per second, which viewers do not play. Container: GIF89a specification.
+    Durations are hundredths of a second whose rounding never drifts (7 fps is 14, 15, 14, ...). Container: GIF89a
+    specification.
     """
-    if options.fps > GIF_MOST_FPS:
-        raise ValueError(f"fps {float(options.fps):g} is beyond gif's {GIF_MOST_FPS}; lower it, or use mp4 or webp")
     with open(path, "wb") as file:
         file.write(b"GIF89a" + struct.pack("<HHBBB", options.width, options.height, 0x70, 0, 0))
         if options.loop:

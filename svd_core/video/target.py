@@ -5,15 +5,17 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
 from PIL import Image
 
-from .clip import MARK
+from .clip import MARK, parse_fps
 
 FILE_KINDS = ("mp4", "webm", "webp", "gif")
 FOLDER_KIND = "folder"
+GIF_MOST_FPS = 50  # viewers slow frames shorter than 2 hundredths of a second down to 10 per second
 FRAME_NAME = "frame_{:05d}.png"
 
 
@@ -29,12 +31,18 @@ def clip_kind(path: str | PathLike) -> str:
     return suffix
 
 
-def check_output(path: str | PathLike) -> str:
-    """Say early whether a clip can be written to `path`, before minutes of sampling: returns its kind.
+def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: int = 90) -> str:
+    """Say early whether `write_clip` can write to `path`, before minutes of sampling: returns the kind of clip.
 
-    Raises ValueError for an unknown suffix or a path that holds something else, OSError where nothing can be written.
+    Raises ValueError for an unknown suffix, a path that holds something else, or numbers that the kind does not take;
+    OSError where nothing can be written.
     """
     kind = clip_kind(path)
+    rate = parse_fps(fps)
+    if kind == "gif" and rate > GIF_MOST_FPS:
+        raise ValueError(f"fps {float(rate):g} is beyond gif's {GIF_MOST_FPS}; lower it, or use mp4 or webp")
+    if not 0 <= quality <= 100:
+        raise ValueError(f"quality {quality} is outside 0 to 100; 90 is a good start")
     path = Path(path)
     parent = path.parent
     if not parent.is_dir():

@@ -35,15 +35,12 @@ def write_clip(
     name: an existing clip stays whole until the new one is complete. Raises ValueError for bad frames or settings,
     OSError where the clip cannot be written.
     """
-    if not 0 <= quality <= 100:
-        raise ValueError(f"quality {quality} is outside 0 to 100; 90 is a good start")
-    rate = parse_fps(fps)
-    kind = check_output(path)
+    kind = check_output(path, fps=fps, quality=quality)
     path = Path(path)
     checked = _checked(frames)
     first = next(checked)
     height, width = first.shape[:2]
-    options = ClipOptions(rate, width, height, metadata or {}, quality, loop)
+    options = ClipOptions(parse_fps(fps), width, height, metadata or {}, quality, loop)
     try:
         with replacing(path) as temporary:
             _write(temporary, kind, chain([first], checked), options)

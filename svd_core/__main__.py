@@ -1,0 +1,280 @@
+"""The command line: `python -m svd_core animate photo.jpg --output clip.mp4` and `python -m svd_core info FILE`.
+
+Thin: it turns arguments into the calls of the package, errors into one sentence and exit code 2. The path of every
+written clip goes to stdout, everything else to stderr.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from . import AnimateSettings, __version__, animate, load_model
+from .checkpoints import inspect_checkpoint
+from .models.config import SVDConfig
+from .pictures import composite, open_picture, size_like
+from .sampling.guidance import GUIDANCE_SHAPES
+from .sampling.schedules import SCHEDULES
+from .sampling.solvers import SOLVERS, Step
+from .video import check_output, read_clip, write_clip
+from .video.target import FILE_KINDS
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence, without the usage that fills the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class Progress:
+    """One line on stderr that counts; where stderr is no terminal, a line for every tenth."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def count(self, label: str, done: int, total: int) -> None:
+        """Show that `done` of `total` is done, 1 to `total`."""
+        if self.quiet:
+            return
+        if self.live:
+            # The end of the line is erased: a shorter text would leave the tail of a longer one.
+            print(f"\r{label} {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif done * 10 // total > (done - 1) * 10 // total:
+            self.say(f"{label} {done}/{total}")
+
+    def step(self, step: Step) -> None:
+        """`on_step` of `animate`."""
+        self.count("step", step.index + 1, step.steps)
+
+    def decoded(self, done: int, total: int) -> None:
+        """`on_decode` of `animate`, which counts layers: of no interest, so per cent."""
+        before, now = (done - 1) * 100 // total, done * 100 // total
+        if now > before:
+            self.count("decode %", now, 100)
+
+
+def build_parser() -> Parser:
+    """The commands and their options; option names are field names of AnimateSettings where they mean one."""
+    parser = Parser(
+        prog="python -m svd_core", description="Turn a picture into a short clip with Stable Video Diffusion."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("animate", help="make a clip of a picture", description="Make a clip of a picture.")
+    command.set_defaults(run=run_animate)
+    command.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="picture to start from; several need {name} in --output"
+    )
+    command.add_argument(
+        "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
+    )
+    command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    command.add_argument(
+        "--output",
+        required=True,
+        metavar="CLIP",
+        help=f"clip to write: .{', .'.join(FILE_KINDS)}, or a folder of PNG frames if without suffix; {{name}} stands "
+        "for the picture's name",
+    )
+    _add_clip_options(command.add_argument_group("clip"))
+    _add_motion_options(command.add_argument_group("motion and picture"))
+    _add_sampling_options(command.add_argument_group("sampling"))
+    _add_output_options(command.add_argument_group("machine and output"))
+    command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
+    command.set_defaults(run=run_info)
+    command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
+    return parser
+
+
+def _add_clip_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--width", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
+    group.add_argument("--height", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
+    group.add_argument(
+        "--keep-aspect",
+        action="store_true",
+        help="size in the picture's aspect instead, with the model's number of pixels",
+    )
+    group.add_argument("--frames", type=int, help="number of frames (default: the model's own, 14 or 25)")
+    group.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        help="how the picture meets the size; pad is cropped off again (default: crop)",
+    )
+    group.add_argument(
+        "--background", metavar="COLOUR", help="behind transparent pixels: a name or #rrggbb (default: white)"
+    )
+
+
+def _add_motion_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
+    group.add_argument("--fps", type=float, help="frames per second that the motion is meant for, 6 to 30 (default: 7)")
+    group.add_argument(
+        "--augmentation",
+        type=float,
+        metavar="SIGMA",
+        help="noise on the picture, 0 to 0.1: more lets the clip leave it (default: 0.02)",
+    )
+
+
+def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--steps", type=int, help="sampling steps, 10 to 30 (default: the model's own)")
+    group.add_argument("--min-guidance", type=float, metavar="SCALE", help="guidance of the first frame, 1 to 3")
+    group.add_argument("--max-guidance", type=float, metavar="SCALE", help="guidance of the last frame, 1 to 4")
+    group.add_argument(
+        "--guidance-shape", choices=tuple(GUIDANCE_SHAPES), help="curve between the two (default: linear)"
+    )
+    group.add_argument("--schedule", choices=tuple(SCHEDULES), help="noise levels (default: karras)")
+    group.add_argument("--sigma-min", type=float, metavar="SIGMA", help="lowest noise level (default: 0.002)")
+    group.add_argument("--sigma-max", type=float, metavar="SIGMA", help="highest noise level (default: 700)")
+    group.add_argument("--solver", choices=tuple(SOLVERS), help="default: euler, or what the schedule was made for")
+    group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--decode", metavar="exact|N", help="exact, or N frames at a time as the official script does (default: exact)"
+    )
+    group.add_argument(
+        "--playback-fps", type=float, metavar="FPS", help="frames per second of the file (default: as --fps)"
+    )
+    group.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    group.add_argument("--dtype", choices=tuple(DTYPES), help="precision (default: float16 on CUDA, else float32)")
+    group.add_argument("--quiet", action="store_true", help="no progress and no warnings")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 out of memory, 2 bad input or nowhere to write, 130 interrupted."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        return _complain(error, BAD_INPUT)
+    except (torch.cuda.OutOfMemoryError, MemoryError):
+        return _complain(
+            "memory ran out; use a smaller --width and --height, fewer --frames or --dtype float16", FAILED
+        )
+    except KeyboardInterrupt:
+        return _complain("stopped, no clip was written", INTERRUPTED)
+    return 0
+
+
+def _complain(error: object, code: int) -> int:
+    print(f"svd_core: {error}", file=sys.stderr)
+    return code
+
+
+def run_animate(options: argparse.Namespace) -> None:
+    """Animate every picture; whatever can be found wrong is found before the model is loaded."""
+    progress = Progress(options.quiet)
+    if options.quiet:
+        logging.getLogger("svd_reel").setLevel(logging.ERROR)
+    outputs = _outputs(options)
+    # From the header alone: a full model takes a while to load.
+    config = inspect_checkpoint(options.model).config
+    jobs = [
+        (image, _settings(options, image, config), output)
+        for image, output in zip(options.images, outputs, strict=True)
+    ]
+    device = _device(options.device)
+    dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
+    start = time.monotonic()
+    model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
+    progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {_since(start)}")
+    for image, settings, output in jobs:
+        start = time.monotonic()
+        progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
+        frames = animate(model, open_picture(image), settings, on_step=progress.step, on_decode=progress.decoded)
+        metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
+        metadata |= {"version": __version__, **asdict(settings)}
+        fps = _playback_fps(options)
+        path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
+        progress.say(f"{len(frames) / fps:.2f} s of clip, {_since(start)}")
+        print(path, flush=True)
+
+
+def _settings(options: argparse.Namespace, image: str, config: SVDConfig) -> AnimateSettings:
+    """The settings for one picture, complete and checked; the picture is opened to see that it can be."""
+    picture = open_picture(image)
+    height, width = picture.shape[1:3]
+    names = {field.name for field in fields(AnimateSettings)}
+    given = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    if options.keep_aspect:
+        if given.keys() & {"width", "height"}:
+            raise ValueError("--keep-aspect chooses width and height itself; leave out --width and --height")
+        # Multiples of 64 as in training, finer for small models.
+        multiple = 64 if min(config.width, config.height) >= 512 else 8
+        given["width"], given["height"] = size_like(width, height, config.width * config.height, multiple)
+    settings = AnimateSettings(**given).resolve(config)
+    composite(picture, settings.background)
+    return settings
+
+
+def _outputs(options: argparse.Namespace) -> list[str]:
+    """One checked path per picture."""
+    paths = [options.output.replace("{name}", Path(image).stem) for image in options.images]
+    if len(set(paths)) < len(paths):
+        raise ValueError(
+            f"{len(paths)} pictures would share the clip {paths[0]}; put {{name}} in --output and rename equal ones"
+        )
+    for path in paths:
+        check_output(path, fps=_playback_fps(options), quality=options.quality)
+    return paths
+
+
+def _playback_fps(options: argparse.Namespace) -> float:
+    rates = (options.playback_fps, options.fps, AnimateSettings.fps)
+    return next(rate for rate in rates if rate is not None)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        # Torch without CUDA raises AssertionError.
+        raise ValueError(f"device {name} is not there; use cpu, or leave --device out") from None
+    return device
+
+
+def _since(start: float) -> str:
+    return f"{time.monotonic() - start:.1f} s"
+
+
+def run_info(options: argparse.Namespace) -> None:
+    """Print what a checkpoint holds, or the size, timing and settings of a clip."""
+    path = Path(options.file)
+    if path.suffix.lower().removeprefix(".") not in FILE_KINDS:
+        print(inspect_checkpoint(options.file).text())
+        return
+    frames, fps, metadata = read_clip(path)
+    count, height, width = frames.shape[:3]
+    print(f"{path.name}: {count} frames of {width}x{height}, {fps:g} per second")
+    for name, value in metadata.items():
+        print(f"  {name:<16} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""The command line: a clip with its settings from a picture, and one sentence with exit code 2 for what cannot be."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import TINY, tiny_tensors
+from PIL import Image
+from safetensors.torch import save_file
+
+from svd_core import AnimateSettings, __main__, animate, load_model
+from svd_core.pictures import open_picture
+from svd_core.video import read_clip
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint with random weights: 4 frames of 64x64."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_file(dict(tiny_tensors()), path, metadata=TINY)
+    return str(path)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    """A colourful PNG of 60x40 with a transparent corner."""
+    image = Image.linear_gradient("L").resize((60, 40)).convert("RGBA")
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    image.save(tmp_path / "photo.png")
+    return str(tmp_path / "photo.png")
+
+
+def run(*arguments: object) -> int:
+    """Exit code of the command line."""
+    try:
+        return __main__.main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        return stop.code
+
+
+def test_animate_writes_the_clip_of_the_python_call(model: str, picture: str, tmp_path: Path, capsys):
+    output = tmp_path / "frames"
+    given = ("--steps", 2, "--motion-bucket", 80, "--fps", 9, "--augmentation", 0.05, "--min-guidance", 1.2)
+    given += ("--max-guidance", 2, "--seed", 5, "--decode", 2, "--fit", "pad", "--background", "#102030")
+    given += (
+        "--width",
+        48,
+        "--height",
+        32,
+        "--frames",
+        3,
+        "--schedule",
+        "exponential",
+        "--sigma-max",
+        100,
+        "--solver",
+        "heun",
+        "--guidance-shape",
+        "triangle",
+    )
+    assert run("animate", picture, "--model", model, "--output", output, "--device", "cpu", *given) == 0
+    settings = AnimateSettings(
+        width=48,
+        height=32,
+        frames=3,
+        steps=2,
+        motion_bucket=80,
+        fps=9,
+        augmentation=0.05,
+        min_guidance=1.2,
+        max_guidance=2,
+        seed=5,
+        decode=2,
+        fit="pad",
+        background="#102030",
+        schedule="exponential",
+        sigma_max=100,
+        solver="heun",
+        guidance_shape="triangle",
+    )
+    expected = animate(load_model(model), open_picture(picture), settings)
+    frames, fps, metadata = read_clip(output)
+    # PNG rounds to 8 bits: half a level.
+    torch.testing.assert_close(frames, expected, atol=0.51 / 255, rtol=0)
+    assert fps == 9 and (metadata["seed"], metadata["solver"], metadata["image"]) == (5, "heun", "photo.png")
+    printed = capsys.readouterr()
+    assert printed.out == f"{output}\n"
+    assert "step 2/2" in printed.err and "decode % 100/100" in printed.err
+
+
+def test_quiet_prints_the_path_alone(model: str, picture: str, tmp_path: Path, capsys):
+    output = tmp_path / "clip.mp4"
+    options = ("--steps", 1, "--frames", 2, "--width", 48, "--height", 32, "--playback-fps", 12)
+    assert run("animate", picture, "--model", model, "--output", output, "--quiet", *options) == 0
+    assert capsys.readouterr() == (f"{output}\n", "")
+    frames, fps, metadata = read_clip(output)
+    assert frames.shape == (2, 32, 48, 3)
+    # Playback is the file's business, the conditioning stays at its default.
+    assert fps == 12 and metadata["fps"] == 7
+
+
+def test_several_pictures_make_several_clips(model: str, picture: str, tmp_path: Path, capsys):
+    Image.new("L", (30, 90), 128).save(tmp_path / "tall.png")
+    pictures = (picture, tmp_path / "tall.png")
+    options = ("--model", model, "--steps", 1, "--frames", 1, "--keep-aspect", "--quiet")
+    assert run("animate", *pictures, "--output", tmp_path / "{name}.webp", *options) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "photo.webp"), str(tmp_path / "tall.webp")]
+    # About 64 * 64 pixels each, in multiples of 8.
+    assert read_clip(tmp_path / "photo.webp")[0].shape == (1, 56, 80, 3)
+    assert read_clip(tmp_path / "tall.webp")[0].shape == (1, 112, 40, 3)
+    assert run("animate", *pictures, "--output", tmp_path / "clip.webp", *options) == 2
+    assert "share the clip" in capsys.readouterr().err
+
+
+BAD = [
+    (["--width", "1001", "--height", "64"], "width 1001 is not a multiple of 8; use 1000 or 1008"),
+    (["--height", "8"], "height 8 is too small; use 16 or more"),
+    (["--frames", "0"], "frames is 0, but it must be a number of at least 1"),
+    (["--steps", "0"], "steps"),
+    (["--decode", "none"], "decode plan 'none' is unknown"),
+    (["--background", "whitish"], "background 'whitish' is not a colour"),
+    (["--fit", "zoom"], "invalid choice: 'zoom'"),
+    (["--seed", "x"], "invalid int value: 'x'"),
+    (["--device", "warp"], "device warp is not there; use cpu"),
+    (["--quality", "200"], "quality 200 is outside 0 to 100"),
+    (["--playback-fps", "0"], "fps 0.0 is outside 0.01 to 1000"),
+    (["--playback-fps", "-3"], "fps -3.0 is outside 0.01 to 1000"),
+    (["--keep-aspect", "--width", "64"], "--keep-aspect chooses width and height itself"),
+    (["--output", "clip.avi"], "asks for a .avi file; use .mp4, .webm, .webp, .gif"),
+    (["--output", "clip.gif", "--fps", "60"], "fps 60 is beyond gif's 50"),
+    (["--output", "absent/clip.mp4"], "folder absent does not exist; create it first"),
+    (["--model", "absent.safetensors"], "absent.safetensors"),
+    (["--model", "photo.png"], "photo.png"),
+    (["--image", "absent.png"], "picture absent.png does not exist"),
+]
+
+
+@pytest.mark.parametrize("options, message", BAD, ids=[" ".join(row[0]) for row in BAD])
+def test_bad_input_is_one_sentence_before_any_sampling(
+    model: str, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, options: list[str], message
+):
+    def sampled(*_: object, **__: object) -> None:
+        raise RuntimeError("the sampler was reached")
+
+    monkeypatch.setattr(__main__, "animate", sampled)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    if options[0] == "--image":
+        picture, options = options[1], []
+    assert run("animate", picture, "--model", model, "--output", "clip.mp4", *options) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and message in printed.err
+    assert printed.err.count("\n") == 1 and "Traceback" not in printed.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "error, code, message",
+    [
+        (KeyboardInterrupt(), 130, "stopped, no clip was written"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), 1, "memory ran out; use a smaller --width"),
+        (OSError("cannot write clip.mp4 (No space left on device); free space"), 2, "No space left on device"),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_one_sentence_too(
+    model: str, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, error, code: int, message: str
+):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(__main__, "animate", fail)
+    output = tmp_path / "clip.mp4"
+    assert run("animate", picture, "--model", model, "--output", output, "--quiet") == code
+    assert message in capsys.readouterr().err and not output.exists()
+
+
+def test_info_tells_of_checkpoints_and_clips(model: str, picture: str, tmp_path: Path, capsys):
+    assert run("info", model) == 0
+    assert "4 frames of 64 x 64 pixels" in capsys.readouterr().out
+    clip = tmp_path / "clip.gif"
+    assert run("animate", picture, "--model", model, "--output", clip, "--steps", 1, "--frames", 2, "--quiet") == 0
+    assert run("info", clip) == 0
+    printed = capsys.readouterr().out
+    assert "2 frames of 64x64, 7 per second" in printed and "tiny.safetensors" in printed
+    assert json.dumps(0.02) in printed
+    assert run("info", tmp_path / "absent.safetensors") == 2
+    assert "absent.safetensors" in capsys.readouterr().err
+
+
+def test_without_a_command_one_sentence_tells_what_to_do(capsys):
+    assert run() == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert run("animate", "--help") == 0
+    assert "--motion-bucket" in capsys.readouterr().out
