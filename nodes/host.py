@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import torch
 
+from ..svd_core.memory import available_bytes
+
 try:
     import folder_paths
 except ImportError:
@@ -174,9 +176,9 @@ def use(patcher, activation_bytes: float) -> torch.device:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Memory left on an accelerator, None where it is not counted."""
+    """Memory that a stage may take on a device, None where nobody tells."""
     if not PRESENT or mm.is_device_cpu(device):
-        return None
+        return available_bytes(device)
     return int(mm.get_free_memory(device) * 0.9)
 
 

@@ -9,7 +9,7 @@ from ..svd_core.decoding import decode, frames_to_image
 from ..svd_core.memory import decoder_activation_bytes
 from ..svd_core.models.config import CoderConfig
 from ..svd_core.models.image_encoder import ImageEncoder
-from ..svd_core.models.vae import LATENT_SCALE, VAE
+from ..svd_core.models.vae import VAE
 from . import host
 
 
@@ -71,8 +71,9 @@ class ReelVAE(host.VAEBase):
         progress = host.Progress(1)
         frames = decode(
             module,
-            latent.to(device=device, dtype=torch.float32) * LATENT_SCALE,
+            latent,
             plan,
+            scaled=False,
             # Where the frames wait between layers depends on free memory; what they become does not.
             memory_limit=host.free_bytes(device),
             tile=tile,

@@ -76,8 +76,11 @@ def open_parts(name: str, variant: str = AUTO) -> Parts:
     return split_state_dict(tensors, metadata, name=source.name)
 
 
-def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype) -> torch.nn.Module:
-    """Give a module built on the meta device its weights, cast one at a time; those that fit already are not copied."""
+def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype | None) -> torch.nn.Module:
+    """Give a module built on the meta device its weights, cast one at a time; those that fit already are not copied.
+
+    dtype None keeps each as it is stored.
+    """
     tensors = {key: part.fetch(key, dtype=dtype) for key in part}
     module.load_state_dict(tensors, strict=True, assign=True)
     module.requires_grad_(False).eval()
@@ -92,7 +95,8 @@ def manage_unet(parts: Parts, wanted: torch.dtype | None):
     stored = parts.unet.fetch(next(iter(shapes))).dtype
     weight, compute = host.unet_dtypes(parameters, stored, wanted)
     unet = HostUNet(parts.config.unet, ops=host.layer_ops(weight, compute), device="meta", dtype=weight)
-    fill(unet, parts.unet, weight)
+    # Files in 8 bits keep some tensors in more; those stay as they are.
+    fill(unet, parts.unet, weight if weight.itemsize > 1 else None)
     unet.dtype = weight  # the host asks the network itself
     return host.wrap_unet(unet, HostModel, host_unet_config(parts.config.unet), compute), compute
 
@@ -183,7 +187,8 @@ class SVDReelLoadModel:
     @classmethod
     def IS_CHANGED(cls, model_name: str, variant: str, precision: str, complete_from: str = NONE) -> str:
         """The files' times and sizes, so that a replaced file is loaded again."""
-        return " ".join(_stamp(name) for name in (model_name, complete_from) if name != NONE)
+        # The host passes None for inputs that come over a link.
+        return " ".join(_stamp(name) for name in (model_name, complete_from) if name not in (None, NONE))
 
     def execute(self, model_name: str, variant: str, precision: str, complete_from: str = NONE) -> tuple:
         wanted = PRECISIONS[precision]

@@ -44,7 +44,8 @@ class HostModel(host.ModelBase):
         """Bytes of activations for a batch of frames [N, 4, h, w], which may hold both halves of the guidance."""
         rows, _, height, width = input_shape
         dtype = self.manual_cast_dtype or self.get_dtype()
-        return unet_activation_bytes(self.diffusion_model.config, rows, height, width, dtype.itemsize)
+        config = self.diffusion_model.config
+        return unet_activation_bytes(config, -(-rows // 2), height, width, dtype.itemsize, videos=2)
 
     def extra_conds(self, **kwargs) -> dict:
         """As the host's, except that our conditioning may tell the length of a clip."""

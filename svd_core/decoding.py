@@ -56,13 +56,14 @@ def decode(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     weights_follow_input: bool = False,
+    scaled: bool = True,
     on_progress: Progress | None = None,
 ) -> Tensor:
-    """Decode scaled latents to frames.
+    """Decode latents to frames.
 
-    latent: [T, 4, h, w], scaled as the sampler gives it. plan: "exact", every frame sees the whole clip; or a number,
-    that many frames per chunk decoded independently as the official script does, which changes the picture slightly
-    (spec section 6.4).
+    latent: [T, 4, h, w], scaled as the sampler gives it, or VAE latents if `scaled` is off. plan: "exact", every frame
+    sees the whole clip; or a number, that many frames per chunk decoded independently as the official script does,
+    which changes the picture slightly (spec section 6.4).
     memory_limit: bytes for activations; it picks where intermediate frames are kept and never changes the result.
     tile: pixels, a multiple of 8; decode overlapping spatial tiles, approximate, only for pictures too large for
     anything else.
@@ -73,6 +74,7 @@ def decode(
     """
     chunk = parse_plan(plan)
     _check(vae, latent, tile)
+    latent = latent.float() / LATENT_SCALE if scaled else latent.float()
     weight = vae.decoder.conv_in.weight
     device = torch.device(device) if device is not None else weight.device
     dtype = dtype or weight.dtype
@@ -122,8 +124,7 @@ def _decode_in(
 
     def decode_piece(piece: Tensor) -> Tensor:
         strategy = strategy_for(vae, piece, dtype.itemsize, memory_limit)
-        scaled = (piece.float() / LATENT_SCALE).to(device=device, dtype=dtype)
-        return decode_clip(vae, scaled, strategy, count.tick).float()
+        return decode_clip(vae, piece.to(device=device, dtype=dtype), strategy, count.tick).float()
 
     if tile is None:
         count.total = sum(steps_of(vae, len(piece)) for piece in pieces)
