@@ -77,4 +77,4 @@ def frame_times(fps: Fraction, ticks_per_second: int, index: int) -> int:
 
 def to_pil(frame: Tensor) -> Image.Image:
     """[H, W, 3] in 0..1 to an 8-bit RGB image."""
-    return Image.fromarray((frame * 255).round().to(torch.uint8).numpy(), "RGB")
+    return Image.fromarray((frame * 255).round().to(torch.uint8).numpy())
