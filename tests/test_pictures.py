@@ -218,7 +218,7 @@ def test_padding_is_cropped_back_to_the_picture(from_width: int, from_height: in
 def test_padding_continues_the_picture_without_an_edge():
     fitted, placement = fit(ramp(64, 32), 96, 64, "pad")
     step = (fitted[..., 1:] - fitted[..., :-1]).abs().amax(dim=(0, 1, 2))
-    # A black border would jump by up to 1 at its edge; the steepest step of the ramp itself is 1/31; the blur adds its own slope.
+    # A black border would jump by up to 1; the ramp itself rises by 1/31 a pixel, to which the blur adds its slope.
     assert placement.padded and step.max() < 0.06
     assert fitted[0, 2].min() > 0.49
 
