@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, read_state_dict, split_state_dict
-from svd_core.checkpoints.variant import guess_variant
 
 PARTS = ("unet", "vae", "image_encoder")
 
@@ -281,7 +280,8 @@ def test_data_that_is_not_aligned_is_read(files, model, tmp_path):
     header += b" " * (1 - len(header) % 2)  # an odd length, as old writers may have left it
     (tmp_path / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
     assert len(header) % 2 == 1
-    assert same_weights(load_model(tmp_path / "odd.safetensors").unet, model.unet)
+    odd = load_model(tmp_path / "odd.safetensors").unet
+    assert same_weights(odd, model.unet) and all(p.data_ptr() % p.element_size() == 0 for p in odd.parameters())
 
 
 def test_blend_factors_without_an_axis_are_taken(model, tmp_path):
@@ -305,53 +305,3 @@ def test_split_works_on_tensors_that_a_host_loaded(model):
     assert parts.config == model.config
     assert all(torch.equal(parts.unet[key], value) for key, value in model.unet.state_dict().items())
     assert parts.unet.shapes == {key: tuple(value.shape) for key, value in model.unet.state_dict().items()}
-
-
-VARIANTS = [
-    ("svd.safetensors", "svd", 14),
-    ("svd_image_decoder.safetensors", "svd", 14),
-    ("svd_xt.safetensors", "svd_xt", 25),
-    ("svd_xt_image_decoder.safetensors", "svd_xt", 25),
-    ("svd_xt_1_1.safetensors", "svd_xt_1_1", 25),
-    ("stable-video-diffusion-img2vid", "svd", 14),
-    ("stable-video-diffusion-img2vid-xt", "svd_xt", 25),
-    ("stable-video-diffusion-img2vid-xt-1-1", "svd_xt_1_1", 25),
-    ("AnimateLCM-SVD-xt-1.1.safetensors", "svd_xt_1_1", 25),
-    ("AnimateLCM-SVD-xt.safetensors", "svd_xt", 25),
-    ("my_next_text.safetensors", "custom", 14),
-    ("holiday 1.1.safetensors", "custom", 14),
-]
-
-
-@pytest.mark.parametrize(("name", "variant", "frames"), VARIANTS)
-def test_variant_and_frames_follow_the_name(name, variant, frames):
-    unet = {key: t.to("meta") for key, t in only_unet(small_tensors()).items()}
-    config = split_state_dict(unet, {"svd.head_channels": "8"}, name=name).config
-    assert (config.variant, config.frames, config.width, config.height) == (variant, frames, 1024, 576)
-
-
-def test_metadata_outranks_the_name_and_the_frame_count_stands_in_for_it():
-    told = split_state_dict(small_tensors(), SMALL_METADATA | {"svd.variant": "svd"}, name="svd_xt.safetensors").config
-    assert (told.variant, told.frames) == ("svd", 5)
-    assert guess_variant("snapshot", 768, 25, official_size=True) == "svd_xt"
-    assert guess_variant("snapshot", 768, 25, official_size=False) == "custom"
-    assert guess_variant("svd_xt", 256, None, official_size=True) == "sv3d_u"
-    assert guess_variant("svd_xt", 1280, None, official_size=True) == "sv3d_p"
-
-
-def test_download_cache_names_the_variant(golden, tmp_path):
-    cache = tmp_path / "models--stabilityai--stable-video-diffusion-img2vid-xt" / "snapshots" / "9e43909513c6714f1bc7"
-    write_folder(cache, {"unet": folder_tensors(tiny_tensors())["unet"]})
-    assert inspect_checkpoint(cache).variant == "svd_xt"
-    assert inspect_checkpoint(golden / "folder").variant == "custom"
-
-
-def test_description_lists_damage_instead_of_raising(tmp_path):
-    tensors = only_unet(small_tensors())
-    for key in sorted(tensors)[5:9]:
-        del tensors[key]
-    tensors["model.diffusion_model.extra"] = torch.zeros(1)
-    save_file(tensors, tmp_path / "damaged.safetensors", metadata=SMALL_METADATA)
-    info = inspect_checkpoint(tmp_path / "damaged.safetensors")
-    assert len(info.problems) == 2 and re.search(r"lacks 4 of \d+ tensors", info.text())
-    assert info.parts.keys() == {"unet"} and "vae            not in this file" in info.text()
