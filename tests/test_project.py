@@ -157,6 +157,13 @@ def test_requirements_are_what_pyproject_says_and_never_pin_or_name_torch() -> N
         assert not package.startswith("torch")
 
 
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    import svd_core
+    from tools.workflows.library import PACK_VERSION
+
+    assert PYPROJECT["project"]["version"] == svd_core.__version__ == PACK_VERSION
+
+
 def test_bootstrap_reads_the_test_extra_as_toml_does() -> None:
     import bootstrap
 

@@ -1,6 +1,13 @@
-"""`python -m tools.workflows` writes the JSON files of `workflows/` anew."""
+"""`python -m tools.workflows` writes the JSON files of `workflows/` anew, with `--pictures` their pictures too."""
+
+import sys
 
 from .build import ROOT, write_all
 
-for path in write_all():
+paths = write_all()
+if "--pictures" in sys.argv[1:]:
+    from .pictures import write_pictures
+
+    paths += write_pictures()
+for path in paths:
     print(path.relative_to(ROOT).as_posix())

@@ -1,0 +1,81 @@
+"""Pictures for the template browser and the README: frames that the embedded model really makes, on a CPU."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+import svd_core as svd
+from svd_core.pictures import open_picture
+
+from .build import FOLDER, ROOT
+
+PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
+RESULT = ROOT / "docs" / "result.jpg"
+SIDE, CAPTION, GAP = 512, 40, 4
+INK, PAPER = (240, 240, 240), (24, 24, 28)
+# Captions say what the workflow is for; the small print says whose frames these are. Seeds only make them differ.
+CAPTIONS = {
+    "nano_image_to_video": ("No download, any CPU", 23),
+    "svd_image_to_video": ("SVD, 14 frames", 1),
+    "svd_xt_image_to_video": ("SVD-XT, 25 frames", 2),
+    "svd_xt_1_1_image_to_video": ("SVD-XT 1.1, 25 frames", 3),
+    "svd_with_comfyui_nodes": ("With KSampler", 5),
+    "upscale_and_interpolate": ("Larger and smoother", 7),
+}
+
+
+def to_picture(frame: Tensor, side: int) -> Image.Image:
+    """Turn [H, W, 3] in 0..1 into a square picture."""
+    pixels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.numpy()).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def thumbnail(frames: Tensor, caption: str) -> Image.Image:
+    """Four frames of a clip [T, H, W, 3], in order, over a caption."""
+    sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    cell = (SIDE - CAPTION - GAP) // 2
+    left = (SIDE - 2 * cell - GAP) // 2
+    for place, index in enumerate(spread(len(frames), 4)):
+        x, y = left + place % 2 * (cell + GAP), place // 2 * (cell + GAP)
+        sheet.paste(to_picture(frames[index], cell), (x, y))
+        pen.text(
+            (x + 7, y + 5), f"{index + 1}", fill=INK, font=ImageFont.load_default(18), stroke_width=2, stroke_fill=PAPER
+        )
+    pen.text((left, SIDE - CAPTION + 6), caption, fill=INK, font=ImageFont.load_default(24))
+    note, small = "frames: nano", ImageFont.load_default(14)
+    pen.text((SIDE - left - pen.textlength(note, small), SIDE - CAPTION + 14), note, fill=(150, 150, 150), font=small)
+    return sheet
+
+
+def strip(photograph: Image.Image, frames: Tensor) -> Image.Image:
+    """The photograph, then four frames of the clip [T, H, W, 3] in a row."""
+    side = 240
+    sheet = Image.new("RGB", (5 * side + 4 * GAP + 4 * GAP, side), (255, 255, 255))
+    sheet.paste(photograph.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (0, 0))
+    for place, index in enumerate(spread(len(frames), 4), 1):
+        sheet.paste(to_picture(frames[index], side), (place * (side + GAP) + 4 * GAP, 0))
+    return sheet
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Indices of `wanted` frames from the first to the last of `count`."""
+    return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
+
+
+def write_pictures() -> list[Path]:
+    """Animate the demo photograph once per workflow and write the pictures; return the files."""
+    model = svd.load_model("nano")
+    photograph = open_picture(PHOTOGRAPH)[..., :3]
+    written = []
+    for name, (caption, seed) in CAPTIONS.items():
+        frames = svd.animate(model, photograph, svd.AnimateSettings(seed=seed, motion_bucket=200))
+        path = FOLDER / f"{name}.jpg"
+        thumbnail(frames, caption).save(path, quality=88)
+        written.append(path)
+        if name == "nano_image_to_video":
+            strip(to_picture(photograph[0], 240), frames).save(RESULT, quality=92)
+            written.append(RESULT)
+    return written
