@@ -69,6 +69,8 @@ class SVDModel:
         section 6).
         """
         vae = self.part("vae")
+        if vae.config.encoder is None:
+            raise MissingPartError("the model file has only half a VAE; complete it from a full SVD checkpoint")
         weight = vae.encoder.conv_in.weight
         return vae.encode(image.to(weight)).float()
 
