@@ -57,7 +57,9 @@ def torch_spec() -> str:
 
 def pip_arguments() -> list:
     """Return the reader's own arguments for pip."""
-    return shlex.split(os.environ.get("BOOTSTRAP_PIP_ARGS", ""), posix=os.name != "nt")
+    # Windows paths have backslashes, which the POSIX rules would eat; the other rules leave the quotes on.
+    words = shlex.split(os.environ.get("BOOTSTRAP_PIP_ARGS", ""), posix=os.name != "nt")
+    return [word.strip('"') for word in words] if os.name == "nt" else words
 
 
 def fingerprint(level: str) -> str:
@@ -145,7 +147,8 @@ def set_up(level: str) -> None:
     installed = answer("import importlib.metadata as m; print(m.version('torch'))")
     constraints.write_text(f"torch=={installed}\n" if installed else "")
     packages = requirements(level)
-    print(f"  {', '.join(re.split(r'[<>=~! ]', package)[0] for package in packages)} ...", flush=True)
+    names = dict.fromkeys(re.split(r"[<>=~! ]", package)[0] for package in packages)
+    print(f"  {', '.join(names)} ...", flush=True)
     install("--constraint", constraints, *packages)
     stamp(level).write_text(fingerprint(level) + "\n")
     UNFINISHED.unlink()
