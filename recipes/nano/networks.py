@@ -1,0 +1,66 @@
+"""The sizes of nano's networks, and small helpers that both trainers share."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+
+from .first_weights import zero
+
+FRAMES = 8
+SIZE = 128  # pixels, native width and height
+LATENT = SIZE // 8
+
+# GroupNorm has 32 groups always. Fewer than two to four channels a group lose the mean colour, so the networks are
+# rather wide and shallow: 64 channels in the UNet, 96 in the decoder, 128 where the encoder ends.
+UNET = UNetConfig(model_channels=64, channel_mult=(1, 1, 1, 1), num_res_blocks=1, head_channels=64, context_channels=64)
+VAE_CLIP = VAEConfig(
+    encoder=CoderConfig(channels=32, channel_mult=(1, 1, 2, 4), num_res_blocks=1),
+    decoder=CoderConfig(channels=96, channel_mult=(1, 1, 1, 1), num_res_blocks=0),
+)
+# The first stage of VAE training looks at single pictures, so it runs the decoder without its temporal half.
+VAE_FRAME = replace(VAE_CLIP, temporal=False, quant_conv=False)
+TOWER = ImageEncoderConfig(
+    image_size=224, patch_size=32, width=64, layers=2, head_channels=32, mlp_channels=256, output_channels=64
+)
+CONFIG = SVDConfig(UNET, VAE_CLIP, TOWER, variant="nano", frames=FRAMES, width=SIZE, height=SIZE)
+
+
+def prepare_cpu(threads: int) -> None:
+    """Set torch up for training on few cores: zero-initialised layers otherwise produce slow denormal numbers."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def temporal_from_frame(frame_state: dict[str, Tensor], clip_vae: nn.Module) -> None:
+    """Give a VAE with temporal decoder the weights of one without: its temporal half starts as the identity."""
+    missing, unexpected = clip_vae.load_state_dict(frame_state, strict=False)
+    if unexpected or any("time_" not in key and "mix_factor" not in key and "quant" not in key for key in missing):
+        raise ValueError(f"the frame VAE does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    for name, module in clip_vae.decoder.named_modules():
+        if name.endswith("out_layers.3"):
+            zero(module)
+    mixing = clip_vae.decoder.conv_out.time_mix_conv
+    zero(mixing)
+    with torch.no_grad():
+        mixing.weight[range(3), range(3), 1] = 1.0
+        moments = clip_vae.quant_conv.weight.shape[0]
+        clip_vae.quant_conv.weight.copy_(torch.eye(moments)[:, :, None, None])
+        clip_vae.quant_conv.bias.zero_()
+
+
+def save_checkpoint(path: Path, **content) -> None:
+    """Write a training checkpoint whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of two tensors in -1..1."""
+    return float(10 * torch.log10(4 / (a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean()))

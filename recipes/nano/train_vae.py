@@ -1,0 +1,133 @@
+"""Trains nano's autoencoder on single pictures: python -m recipes.nano.train_vae --work DIR.
+
+Half of the latents are zoomed and shifted before decoding, and the decoder must then produce the zoomed and shifted
+picture: latents that move like the picture make the UNet's task, moving them, an easy one.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from svd_core.models.vae import VAE
+
+from .first_weights import initialise_vae
+from .networks import SIZE, VAE_FRAME, prepare_cpu, psnr, save_checkpoint
+from .photographs import HELD_OUT, fit_square, load_photograph
+from .scenes import PictureSource
+
+LATENT_NOISE = 0.05  # of the latents' own deviation: the decoder will get latents that a small UNet drew
+
+
+def move(pictures: Tensor, windows: Tensor) -> Tensor:
+    """Show the window [scale, x, y] of `windows` [B, 3] of each picture or latent [B, C, h, w], resized to fill it."""
+    matrix = torch.zeros(len(windows), 2, 3)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = windows[:, 0]
+    matrix[:, :, 2] = windows[:, 1:]
+    grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def draw_windows(count: int, generator: torch.Generator) -> Tensor:
+    """Draw zooms of 1 to 1.7 whose window stays inside the picture; every second one is the whole picture."""
+    scale = 1 - 0.4 * torch.rand(count, 1, generator=generator)
+    windows = torch.cat([scale, (1 - scale) * (2 * torch.rand(count, 2, generator=generator) - 1)], 1)
+    windows[::2] = torch.tensor([1.0, 0.0, 0.0])
+    return windows
+
+
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Absolute error, squared error, and absolute error of the differences between neighbouring pixels."""
+    error = output - target
+    slopes = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.abs().mean() + error.square().mean() + 0.5 * slopes
+
+
+def vae_loss(vae: VAE, pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Loss of one batch [B, 3, s, s]: see the module's text; latents are kept near mean 0 and deviation 1."""
+    mean, _ = vae.moments(pictures)
+    windows = draw_windows(len(pictures), generator)
+    latents = move(mean, windows)
+    latents = latents + LATENT_NOISE * mean.std().detach() * torch.randn(latents.shape, generator=generator)
+    loss = reconstruction_loss(vae.decode(latents, num_frames=1), move(pictures, windows))
+    deviations = mean.std(dim=(0, 2, 3))
+    return loss + 0.01 * ((deviations - 1).square().mean() + mean.mean(dim=(0, 2, 3)).square().mean())
+
+
+@torch.no_grad()
+def held_out_psnr(vae: VAE) -> list[float]:
+    """Round-trip PSNR in dB of each held-out photograph at native size."""
+    pictures = torch.stack([fit_square(load_photograph(name), SIZE) for name in HELD_OUT])
+    decoded = vae.decode(vae.encode(pictures), num_frames=1)
+    return [psnr(a, b) for a, b in zip(decoded, pictures, strict=True)]
+
+
+def make_optimizer(vae: nn.Module) -> torch.optim.Optimizer:
+    """Return AdamW with a quarter of the learning rate on the layers that carry the linear autoencoder."""
+    branches, carriers = [], []
+    for name, parameter in vae.named_parameters():
+        residual = "block." in name or "mid." in name
+        (branches if residual and "nin_shortcut" not in name else carriers).append(parameter)
+    groups = [{"params": branches, "share": 1.0}, {"params": carriers, "share": 0.25}]
+    return torch.optim.AdamW(groups, 1e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+
+
+def learning_rate(step: int, steps: int, highest: float) -> float:
+    """Linear warm-up over 100 steps, then a cosine down to 3 % of the highest rate."""
+    cosine = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+    return highest * min(1.0, (step + 1) / 100) * cosine
+
+
+def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
+    """Train, or go on training from `work`/vae.pt, until `steps` steps have been made in all."""
+    torch.manual_seed(seed)
+    vae = VAE(VAE_FRAME)
+    initialise_vae(vae)
+    optimizer = make_optimizer(vae)
+    checkpoint, step = work / "vae.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        vae.load_state_dict(saved["vae"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step = saved["step"]
+    source = PictureSource(work, seed)
+    started, losses = time.time(), []
+    while step < steps:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        size, count = (SIZE, 1) if step % 6 == 5 else (SIZE // 2, 5)
+        pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
+        for group in optimizer.param_groups:
+            group["lr"] = group["share"] * learning_rate(step, steps, highest_rate)
+        loss = vae_loss(vae, pictures, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        step += 1
+        if step % 50 == 0 or step == steps:
+            report = " ".join(f"{value:.2f}" for value in held_out_psnr(vae))
+            print(f"{step} loss {sum(losses) / len(losses):.4f} psnr {report} {time.time() - started:.0f}s", flush=True)
+            losses = []
+            save_checkpoint(checkpoint, vae=vae.state_dict(), optimizer=optimizer.state_dict(), step=step)
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    prepare_cpu(arguments.threads)
+    train(arguments.work, arguments.steps, arguments.rate, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
