@@ -10,9 +10,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from .controls import Control, Hooks, Inputs, Run, Start
 from .guidance import Guidance, as_guidance, guided_denoiser
 from .noise import NoiseStream
-from .schedules import custom_sigmas
+from .schedules import check_sigmas, custom_sigmas
 from .solvers import Churn, Setting, Step, make_solver
 
 C = TypeVar("C")
@@ -32,6 +33,7 @@ def sample(
     churn: Churn | float = 0.0,
     seed: int = 0,
     unconditional: C | None = None,
+    controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
@@ -40,19 +42,24 @@ def sample(
     Guidance. `latent` (scaled, [T, 4, h, w] or one frame) starts from an existing clip instead of nothing: the state is
     then latent + noise * sigma, not noise * sqrt(1 + sigma^2). `seed` feeds stochastic solvers only (churn, "lcm").
     `unconditional` replaces `condition.unconditional()`. `on_step` gets a Step after each step; raising there stops.
+    `controls` steer the sampling, one after the other at each hook.
     """
     sigmas = custom_sigmas(sigmas)
     guidance = as_guidance(guidance)
     x = _start(noise, float(sigmas[0]), latent)
     guidance.over_frames(len(x))
     _check_condition(condition, x)
-    steps = len(sigmas) - 1
-    denoiser = guided_denoiser(denoise, condition, guidance, unconditional=unconditional)
+    stream = NoiseStream(x, seed)
+    run = Run(noise.to(x), tuple(sigmas.tolist()), Inputs(condition, unconditional, guidance), stream)
+    hooks = Hooks(controls, run, _guided(denoise))
+    x, levels = hooks.begin(Start(x, sigmas.tolist()))
+    check_sigmas(torch.tensor(levels, dtype=torch.float64))
+    steps = len(levels) - 1
     churn = churn if isinstance(churn, Churn) else Churn(churn)
-    method = make_solver(solver, Setting(steps, churn, NoiseStream(x, seed)))
-    levels = sigmas.tolist()
+    method = make_solver(solver, Setting(steps, churn, stream))
     for i, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
-        x, denoised = method.step(denoiser, x, sigma, sigma_next)
+        x, denoised = method.step(hooks.denoise_and_edit, x, sigma, sigma_next)
+        x = hooks.after_step(x, sigma_next)
         if not torch.isfinite(x).all():
             raise ValueError(
                 f"step {i + 1} of {steps} (sigma {sigma:g}) gave NaN or infinite latents; load the model in float32 or "
@@ -61,6 +68,15 @@ def sample(
         if on_step is not None:
             on_step(Step(i, steps, sigma, denoised, x))
     return x
+
+
+def _guided(denoise: Callable[[Tensor, float, C], Tensor]) -> Callable[[Tensor, float, Inputs], Tensor]:
+    """Return the model with guidance, as a function of the state, the sigma and everything else."""
+
+    def evaluate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+        return guided_denoiser(denoise, inputs.condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
+
+    return evaluate
 
 
 def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
