@@ -217,13 +217,14 @@ def clip_embedding(clip_vision, pixels: torch.Tensor) -> torch.Tensor:
     return output[2].float().to(output_device())
 
 
-def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Tensor):
-    """The host's CLIP_VISION_OUTPUT object from hidden states [B, N, C] and embeddings [B, D]."""
+def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Tensor, image_size: torch.Size):
+    """The host's CLIP_VISION_OUTPUT from hidden states [B, N, C], embeddings [B, D] and the input's [3, s, s]."""
     output = comfy.clip_vision.Output() if PRESENT else SimpleNamespace()
     output.last_hidden_state = last.to(output_device())
     output.penultimate_hidden_states = penultimate.to(output_device())
     output.image_embeds = embeds.to(output_device())
     output.mm_projected = None
+    output.image_sizes = [image_size] * len(embeds)
     return output
 
 

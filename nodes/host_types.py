@@ -175,7 +175,7 @@ class ReelClipVision(host.ClipVisionBase):
         pixels = centre_crop_pixels(picture, self.image_size) if crop else clip_pixels(picture * 2 - 1, self.image_size)
         with torch.no_grad():
             states = self.model.hidden_states(pixels)
-            return host.clip_output(states[-1], states[-2], self.model.project(states[-1]))
+            return host.clip_output(states[-1], states[-2], self.model.project(states[-1]), pixels.shape[1:])
 
     def get_sd(self) -> dict[str, Tensor]:
         """Weights under their OpenCLIP names."""

@@ -1,0 +1,51 @@
+"""Our networks and the host's own agree, and stand in for each other, with the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Numbers from the script that runs in the host's interpreter."""
+    if "COMFYUI_DIR" not in os.environ:
+        pytest.skip("no host")
+    script = Path(__file__).with_name("inside.py")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    done = subprocess.run([python, str(script), "--cpu"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+# Networks: float32 rounding in another order. Whole sampling loop: the same, amplified by its steps.
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        ("host network", 1e-4),
+        ("exported network", 1e-4),
+        ("vae encode", 1e-5),
+        ("vae decode", 1e-5),
+        ("clip vision", 1e-5),
+        ("borrowed clip vision", 1e-5),
+    ],
+)
+def test_same_weights_give_the_same_numbers(measured, what, limit):
+    assert measured[what] < limit
+
+
+def test_the_host_finds_the_same_lora_names_in_our_network_as_in_its_own(measured):
+    count, different = measured["lora names"]
+    assert count > 1000 and different == []
+
+
+def test_a_vae_of_the_host_is_decoded_by_our_decoder(measured):
+    assert measured["borrowed vae is ours"]
+
+
+@pytest.mark.parametrize("what", ["vae attributes", "clip vision attributes", "clip vision missing"])
+def test_our_objects_have_every_attribute_of_the_hosts(measured, what):
+    assert measured[what] == []
