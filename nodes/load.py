@@ -83,7 +83,7 @@ def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype | None) -> torc
     """
     tensors = {key: part.fetch(key, dtype=dtype) for key in part}
     module.load_state_dict(tensors, strict=True, assign=True)
-    module.requires_grad_(False).eval()
+    module.requires_grad_(False)
     host.remember_dtypes(module)
     return module
 
