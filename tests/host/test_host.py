@@ -6,12 +6,14 @@ import re
 
 import pytest
 import torch
-from nodes_pack import pack
+from nodes_pack import ROOT, pack
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+
+from tools.workflows.library import library
+from tools.workflows.prompt import to_prompt
 
 STEPS = 4
-EIGHT_BITS = 1.01 / 255  # one step of a saved PNG
 
 
 def test_import_is_silent_and_quick(server):
@@ -34,12 +36,7 @@ def test_all_nodes_are_listed_with_tooltips(object_info):
 
 
 def test_workflow_templates_are_listed(server):
-    folder = pack().__spec__.submodule_search_locations[0]
-    from pathlib import Path
-
-    shipped = sorted(path.stem for path in (Path(folder) / "workflows").glob("*.json"))
-    if not shipped:
-        pytest.skip("no workflows yet")
+    shipped = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
     assert sorted(server.get("/workflow_templates").get("ComfyUI-SVD-Reel", [])) == shipped
 
 
@@ -147,6 +144,37 @@ def test_our_clip_vision_and_vae_in_the_svd_nodes_of_the_host(build, run, latent
     torch.testing.assert_close(latent(result, kept[0]), latent(result, kept[1]), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_weights_in_half_precision_sample_and_decode(build, run, latent, images, precision):
+    """On a CPU the host keeps such weights and computes in float32, so only the rounding of the weights shows."""
+    kept, shown = [], []
+    for kind in ("fp32", precision):
+        loader = build("SVDReelLoadModel", model_name="svd_xt_tiny.safetensors", precision=kind)
+        condition = build.condition(loader)
+        clip = build.sampled(loader, condition, sigmas=build("SVDReelSchedule", steps=2)())
+        model = build("SVDReelExportModel", model=loader())
+        kept += [build.keep(clip()), build.keep(build.ksampled(model(), condition, steps=2, cfg=1.0)())]
+        shown.append(build.show(build("SVDReelDecode", vae=loader(2), latent=clip())()))
+    result = run(build)
+    exact, _, rounded, ksampled = (latent(result, node) for node in kept)
+    assert 0 < float((exact - rounded).norm() / exact.norm()) < 0.1
+    assert torch.isfinite(ksampled).all()
+    assert float((images(result, shown[0]) - images(result, shown[1])).abs().mean()) < 0.1
+
+
+def test_the_host_saves_our_model_as_a_checkpoint(server, build, run):
+    loader = build.load()
+    model = build("SVDReelExportModel", model=loader())
+    build("ImageOnlyCheckpointSave", model=model(), clip_vision=loader(1), vae=loader(2), filename_prefix="saved")
+    run(build)
+    path = next((server.base / "output").glob("saved*.safetensors"))
+    saved, stored = load_file(path), load_file(server.base / "models" / "checkpoints" / "svd_xt_tiny.safetensors")
+    assert all(torch.equal(saved[key], stored[key]) for key in stored if key.startswith("model.diffusion_model."))
+    assert any(key.startswith("conditioner.embedders.0.open_clip.model.visual.") for key in saved)
+    assert "first_stage_model.decoder.mid.block_1.mix_factor" in saved
+    assert "first_stage_model.quant_conv.weight" not in saved, "folded into the encoder, as the host expects"
+
+
 @pytest.mark.parametrize("crop", ["center", "none"])
 def test_our_clip_vision_encodes_for_the_host(build, run, latent, crop):
     loader = build.load()
@@ -218,6 +246,24 @@ def test_a_cancel_stops_within_one_step(server, build):
     assert result.progress(sampler.id)[-1] - at[0] < 100
 
 
+def test_a_cancel_stops_the_decoder(server, build):
+    loader = build.load()
+    condition = build.condition(loader, seed=80, width=512, height=512, frames=25)
+    decoder = build("SVDReelDecode", vae=loader(2), latent=condition(2))
+    build.show(decoder())
+    at = []
+
+    def cancel(message) -> None:
+        if isinstance(message, dict) and message["type"] == "progress" and not at and message["data"]["value"] > 1:
+            at.append(message["data"]["value"])
+            server.post("/interrupt", {})
+
+    result = server.run(build.graph, on_message=cancel)
+    shown = next(m["data"]["max"] for m in result.messages if m["type"] == "progress")
+    assert result.ended == "execution_interrupted"
+    assert result.progress(decoder.id)[-1] < shown / 2
+
+
 def test_errors_reach_the_user_as_one_sentence(server, build):
     loader = build.load()
     condition = build.condition(loader)
@@ -240,3 +286,34 @@ def test_nano_runs_through_the_api(object_info, build, run, images):
     frames = images(result, shown)
     assert len(frames) >= 8 and float(frames.std()) > 0.01
     json.dumps(result.outputs)
+
+
+def runnable(prompt: dict, object_info: dict, model: str) -> dict:
+    """The prompt of a shipped workflow with the test picture, a model that is there, few steps; empty if it cannot run."""
+    wanted = {"image": "picture.png", "model_name": model, "steps": 2}
+    for node in prompt.values():
+        if node["class_type"] not in object_info:
+            return {}
+        groups = object_info[node["class_type"]]["input"]
+        entries = {**groups.get("required", {}), **groups.get("optional", {})}
+        for name, value in node["inputs"].items():
+            if node["class_type"].startswith(("SVDReel", "KSampler", "LoadImage")) and not isinstance(value, list):
+                value = node["inputs"][name] = wanted.get(name, value)
+            kind, *more = entries[name]
+            options = more[0].get("options") if kind == "COMBO" else kind
+            if isinstance(options, list) and not isinstance(value, list) and value not in options:
+                return {}
+    return prompt
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_workflow_runs_through_the_api(server, object_info, path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    prompt = runnable(to_prompt(workflow, library()), object_info, "svd_xt_tiny.safetensors")
+    if not prompt:
+        pytest.skip("this host lacks its nodes or the weights of other packs")
+    result = server.run(prompt)
+    assert result.ended == "execution_success", result.error()
+    saved = [entry for output in result.outputs.values() for entry in output.get("images", [])]
+    videos = [server.file(entry) for entry in saved if entry["filename"].endswith(".mp4")]
+    assert videos and all(video.stat().st_size > 1000 for video in videos)
