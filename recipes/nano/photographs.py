@@ -21,8 +21,6 @@ TRAINING = (
     "gravel",
     "hubble_deep_field",
     "immunohistochemistry",
-    "moon",
-    "page",
     "retina",
 )
 HELD_OUT = ("coffee", "camera", "rocket")

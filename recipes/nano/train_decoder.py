@@ -4,6 +4,7 @@ Runs beside the training of the UNet, or after it; starts from vae_scaled.pt, re
 """
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import torch
 
 from svd_core.models.vae import VAE
 
-from .networks import SIZE, VAE_FRAME, prepare_cpu, save_checkpoint
+from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, save_checkpoint
 from .scenes import PictureSource
-from .train_vae import draw_windows, held_out_psnr, learning_rate, make_optimizer, move, reconstruction_loss
+from .train_vae import AVERAGE, draw_windows, held_out_psnr, learning_rate, make_optimizer, move, reconstruction_loss
 
 LATENT_NOISE = 0.08  # of the latents' deviation: what the UNet draws is less exact than what the encoder gives
 
@@ -23,11 +24,14 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     torch.manual_seed(seed)
     vae = VAE(VAE_FRAME)
     vae.load_state_dict(torch.load(work / "vae_scaled.pt", weights_only=True)["vae"])
-    optimizer, step = make_optimizer(vae.decoder), 0
+    trained = copy.deepcopy(vae.decoder)
+    vae.requires_grad_(False)
+    optimizer, step = make_optimizer(trained), 0
     checkpoint = work / "decoder.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         vae.decoder.load_state_dict(saved["decoder"])
+        trained.load_state_dict(saved["trained"])
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
     source = PictureSource(work, seed)
@@ -42,20 +46,22 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
             noise = torch.randn(latents.shape, generator=generator)
             latents = move(latents, windows) + LATENT_NOISE * latents.std() * noise
             targets = move(pictures, windows)
-        loss = reconstruction_loss(vae.decode(latents, num_frames=1), targets)
-        vae.decoder.zero_grad()
+        loss = reconstruction_loss(trained(latents, num_frames=1), targets)
+        trained.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.decoder.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(step, steps, highest_rate)
         optimizer.step()
         step += 1
+        follow(vae.decoder, trained, step, AVERAGE)
         losses.append(loss.item())
         if step % 50 == 0 or step == steps:
             report = " ".join(f"{value:.2f}" for value in held_out_psnr(vae))
             print(f"{step} loss {sum(losses) / len(losses):.4f} psnr {report} {time.time() - started:.0f}s", flush=True)
             losses = []
-            save_checkpoint(checkpoint, decoder=vae.decoder.state_dict(), optimizer=optimizer.state_dict(), step=step)
+            states = {"decoder": vae.decoder.state_dict(), "trained": trained.state_dict()}
+            save_checkpoint(checkpoint, step=step, optimizer=optimizer.state_dict(), **states)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from svd_core.models.vae import LATENT_SCALE, VAE
 
 from .first_weights import initialise_unet
 from .latents import ENCODED_AT_ONCE, LatentBuffer, draw_sigmas
-from .networks import FRAMES, SIZE, TOWER, UNET, VAE_FRAME, prepare_cpu, save_checkpoint
+from .networks import FRAMES, SIZE, TOWER, UNET, VAE_FRAME, follow, prepare_cpu, save_checkpoint
 from .orthogonal import make_optimizers
 from .scenes import PictureSource
 
@@ -102,12 +102,6 @@ class Run:
             optimizer.step()
         self.step += 1
 
-    @torch.no_grad()
-    def follow(self, decay: float) -> None:
-        """Move the averaged weights towards the trained ones; the average is younger at the start of training."""
-        decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.unet.parameters()), 1 - decay)
-
 
 def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, ImageEncoder]:
     """Load the trained autoencoder, its latents scaled, and the trained tower."""
@@ -151,7 +145,7 @@ def train(arguments: argparse.Namespace) -> None:
         rate = learning_rate(run.step, arguments.steps, arguments.cooldown, arguments.rate)
         loss = velocity_loss(run.unet, buffer, count, generator)
         run.learn(loss, rate)
-        run.follow(arguments.average)
+        follow(run.average, run.unet, run.step, arguments.average)
         losses.append((which, loss.item()))
         if run.step % 50 == 0 or run.step == arguments.steps:
             means = [mean_of(loss for kind, loss in losses if kind == which) for which in (0, 1)]

@@ -5,6 +5,7 @@ picture: latents that move like the picture make the UNet's task, moving them, a
 """
 
 import argparse
+import copy
 import math
 import time
 from pathlib import Path
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 from svd_core.models.vae import VAE
 
 from .first_weights import initialise_vae
-from .networks import SIZE, VAE_FRAME, prepare_cpu, psnr, save_checkpoint
+from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
 from .photographs import HELD_OUT, fit_square, load_photograph
 from .scenes import PictureSource
 
+AVERAGE = 0.99  # decay of the averaged weights, which are the ones that are kept
 LATENT_NOISE = 0.05  # of the latents' own deviation: the decoder will get latents that a small UNet drew
 
 
@@ -67,12 +69,12 @@ def held_out_psnr(vae: VAE) -> list[float]:
 
 
 def make_optimizer(vae: nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW with a quarter of the learning rate on the layers that carry the linear autoencoder."""
+    """Return AdamW with a tenth of the learning rate on the layers that carry the linear autoencoder."""
     branches, carriers = [], []
     for name, parameter in vae.named_parameters():
         residual = "block." in name or "mid." in name
         (branches if residual and "nin_shortcut" not in name else carriers).append(parameter)
-    groups = [{"params": branches, "share": 1.0}, {"params": carriers, "share": 0.25}]
+    groups = [{"params": branches, "share": 1.0}, {"params": carriers, "share": 0.1}]
     return torch.optim.AdamW(groups, 1e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
 
 
@@ -87,18 +89,20 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     torch.manual_seed(seed)
     vae = VAE(VAE_FRAME)
     initialise_vae(vae)
+    average = copy.deepcopy(vae).requires_grad_(False)
     optimizer = make_optimizer(vae)
     checkpoint, step = work / "vae.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        vae.load_state_dict(saved["vae"])
+        vae.load_state_dict(saved["trained"])
+        average.load_state_dict(saved["vae"])
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
     source = PictureSource(work, seed)
     started, losses = time.time(), []
     while step < steps:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        size, count = (SIZE, 1) if step % 6 == 5 else (SIZE // 2, 5)
+        size, count = (SIZE, 1) if step % 6 == 5 else (SIZE // 2, 6)
         pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
         for group in optimizer.param_groups:
             group["lr"] = group["share"] * learning_rate(step, steps, highest_rate)
@@ -109,18 +113,20 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
         optimizer.step()
         losses.append(loss.item())
         step += 1
+        follow(average, vae, step, AVERAGE)
         if step % 50 == 0 or step == steps:
-            report = " ".join(f"{value:.2f}" for value in held_out_psnr(vae))
+            report = " ".join(f"{value:.2f}" for value in held_out_psnr(average))
             print(f"{step} loss {sum(losses) / len(losses):.4f} psnr {report} {time.time() - started:.0f}s", flush=True)
             losses = []
-            save_checkpoint(checkpoint, vae=vae.state_dict(), optimizer=optimizer.state_dict(), step=step)
+            states = {"vae": average.state_dict(), "trained": vae.state_dict(), "optimizer": optimizer.state_dict()}
+            save_checkpoint(checkpoint, step=step, **states)
 
 
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--rate", type=float, default=2e-4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
