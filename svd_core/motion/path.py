@@ -1,0 +1,237 @@
+"""Camera paths: moves one after the other ("then") or at once ("and"), for clips of any length.
+
+A path is a function from time to the parameters of `poses.PARAMETERS`, which start at 0: frame 0 shows the picture
+as it is. Parameters add up, so a move goes on from where the one before it ended.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .poses import PARAMETERS, Poses, angle_of, poses_of
+
+EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda t: t,
+    "ease": lambda t: t * t * (3 - 2 * t),
+    "ease-in": lambda t: t * t,
+    "ease-out": lambda t: t * (2 - t),
+}
+"""Courses of a move over its time: even, or slow at both ends, at the start, at the end."""
+
+SHAKE_CYCLES = (0.043, 0.11, 0.19)  # per frame: breath, hand and step at about 7 frames per second
+SHAKE_PARTS = (1.0, 0.5, 0.25)
+
+
+class Part(Protocol):
+    """A stretch of a path."""
+
+    @property
+    def share(self) -> float:
+        """Time relative to the other parts of a chain."""
+
+    @property
+    def text(self) -> str:
+        """The part in words."""
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """Return parameters [T, len(PARAMETERS)] at times `when` [T] in 0..1 of a part that lasts `length` frames."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of some parameters (a mapping as pairs), eased over its time."""
+
+    change: tuple[tuple[str, float], ...]
+    easing: str = "linear"
+    share: float = 1.0
+    text: str = "static"
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part."""
+        return EASINGS[self.easing](when)[:, None] * _row(self.change)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """So many frames of standing still."""
+
+    frames: int
+    text: str = "hold"
+    share = 0.0
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part."""
+        return torch.zeros(len(when), len(PARAMETERS), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Shake:
+    """The sway of a hand-held camera: pan and tilt of about `amount` picture widths, and a little roll."""
+
+    amount: float
+    share: float = 1.0
+    text: str = "handheld"
+    seed: int = 7
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part. The sway keeps its pace, however long the part lasts."""
+        source = torch.Generator().manual_seed(self.seed)
+        phases = torch.rand(3, len(SHAKE_CYCLES), generator=source, dtype=torch.float64) * 2 * math.pi
+        cycles, parts = (torch.tensor(values, dtype=torch.float64) for values in (SHAKE_CYCLES, SHAKE_PARTS))
+        turns = 2 * math.pi * cycles * (when * length)[:, None, None] + phases  # [T, 3, waves]
+        sway = ((turns.sin() - phases.sin()) * parts).sum(-1) * angle_of(self.amount)  # [T, 3]
+        return sum(sway[:, i, None] * _row(((name, 1.0),)) for i, name in enumerate(("pan", "tilt", "roll")))
+
+
+@dataclass(frozen=True)
+class Through:
+    """Parameters that pass smoothly through points spread evenly over the time, the first of them all 0."""
+
+    points: tuple[tuple[tuple[str, float], ...], ...]
+    easing: str = "linear"
+    share: float = 1.0
+    text: str = "through points"
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 2:
+            raise ValueError(
+                f"the camera path has {len(self.points)} point{'s' * (len(self.points) != 1)}, but a path needs at "
+                "least 2; add where the camera ends"
+            )
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part. Catmull-Rom: at each point the direction is that between its neighbours."""
+        rows = torch.stack([_row(point) for point in self.points])  # [N, P]
+        rows = rows - rows[0]
+        padded = torch.cat([2 * rows[:1] - rows[1:2], rows, 2 * rows[-1:] - rows[-2:-1]])
+        place = EASINGS[self.easing](when) * (len(rows) - 1)
+        index = place.floor().clamp(max=len(rows) - 2).long()
+        t = (place - index)[:, None]
+        a, b, c, d = (padded[index + k] for k in range(4))
+        return b + t / 2 * ((c - a) + t * ((2 * a - 5 * b + 4 * c - d) + t * (3 * (b - c) + d - a)))
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Parts one after the other."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def share(self) -> float:
+        """See Part."""
+        return sum(part.share for part in self.parts)
+
+    @property
+    def text(self) -> str:
+        """See Part."""
+        return " then ".join(part.text for part in self.parts)
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part. Holds take their frames, the others share the rest."""
+        held = sum(part.frames for part in self.parts if isinstance(part, Hold))
+        share = self.share
+        if share > 0 and held >= length:
+            raise ValueError(
+                f"the camera path holds still for {held} frames, but the clip leaves it {math.floor(length) + 1}; hold "
+                f"at most {max(0, math.floor(length) - 1)}"
+            )
+        total, start = torch.zeros(len(when), len(PARAMETERS), dtype=torch.float64), 0.0
+        for part in self.parts:
+            own = part.frames if isinstance(part, Hold) else (length - held) * part.share / share
+            if own > 0:
+                total = total + part.table(((when * length - start) / own).clamp(0, 1), own)
+            start += own
+        return total
+
+
+@dataclass(frozen=True)
+class Together:
+    """Parts at the same time."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def share(self) -> float:
+        """See Part."""
+        return max(part.share for part in self.parts)
+
+    @property
+    def text(self) -> str:
+        """See Part."""
+        return ", ".join(f"({part.text})" if isinstance(part, Chain) else part.text for part in self.parts)
+
+    def table(self, when: Tensor, length: float) -> Tensor:
+        """See Part."""
+        return sum(part.table(when, length) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """A whole path, for clips of any length and pictures of any size."""
+
+    part: Part
+
+    @property
+    def text(self) -> str:
+        """The path in words."""
+        return self.part.text
+
+    def then(self, other: "CameraPath") -> "CameraPath":
+        """Return this path followed by the other; each move has the time of its share."""
+        return CameraPath(Chain((*_parts(self.part, Chain), *_parts(other.part, Chain))))
+
+    def also(self, other: "CameraPath") -> "CameraPath":
+        """Return both paths at once, each over the whole clip."""
+        return CameraPath(Together((*_parts(self.part, Together), *_parts(other.part, Together))))
+
+    def table(self, frames: int) -> Tensor:
+        """Return the parameters [frames, len(PARAMETERS)], float64, of a clip; row 0 is 0."""
+        if frames < 1:
+            raise ValueError(f"the camera path is for {frames} frames, but a clip has at least 1; use 14 or 25")
+        if frames == 1:
+            return torch.zeros(1, len(PARAMETERS), dtype=torch.float64)
+        return self.part.table(torch.linspace(0, 1, frames, dtype=torch.float64), float(frames - 1))
+
+    def poses(self, frames: int) -> Poses:
+        """Return where the camera is in each frame of a clip."""
+        return poses_of(self.table(frames))
+
+
+def path_through(
+    points: Sequence[Sequence[float]], *, easing: str = "linear", share: float = 1.0, text: str = "through points"
+) -> CameraPath:
+    """Return a path that looks at `points` (x, y, zoom=1, roll=0) one after the other, evenly spaced in time.
+
+    x and y are what the middle of the frame shows, in picture widths right and down of the first point; zoom is a
+    factor, roll in degrees clockwise. ValueError for fewer than two points, and for a zoom that is not positive.
+    """
+    rows = []
+    for number, point in enumerate(points, 1):
+        if not 2 <= len(point) <= 4 or not all(math.isfinite(value) for value in point):
+            raise ValueError(
+                f"point {number} of the camera path is {tuple(point)}; write x y, x y zoom, or x y zoom roll"
+            )
+        x, y, zoom, roll = (*point, *(1.0, 0.0)[len(point) - 2 :])
+        if zoom <= 0:
+            raise ValueError(
+                f"point {number} of the camera path has zoom {zoom:g}, but a factor is above 0; use 0.8 to 1.5"
+            )
+        angles = {"pan": angle_of(x), "tilt": -angle_of(y), "zoom": math.log(zoom), "roll": math.radians(roll)}
+        rows.append(tuple(angles.items()))
+    return CameraPath(Through(tuple(rows), easing, share, text))
+
+
+def _parts(part: Part, kind: type) -> tuple[Part, ...]:
+    return part.parts if isinstance(part, kind) else (part,)
+
+
+def _row(change: tuple[tuple[str, float], ...]) -> Tensor:
+    row = torch.zeros(len(PARAMETERS), dtype=torch.float64)
+    for name, value in change:
+        row[PARAMETERS.index(name)] = value
+    return row

@@ -1,0 +1,106 @@
+"""Where the camera stands and looks in every frame, and what that does to a flat picture.
+
+Axes: x right, y down, z into the picture. Frame 0 stands at the origin and looks along z. Lengths are in units of the
+depth of the scene's centre, so a camera that has moved by 1 along z stands where the centre was.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FOCAL = 1.0  # focal length in picture widths: 53 degrees across, a usual wide lens
+
+PARAMETERS = ("pan", "tilt", "roll", "zoom", "x", "y", "z", "orbit_x", "orbit_y", "arc_x", "arc_y")
+"""Columns of a path's table. Angles in radians: pan to the right, tilt up, roll clockwise, orbit and arc to the right
+and up; zoom is the logarithm of the factor; x, y, z move the camera right, up and forward.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """A point X of the first camera's space is at rotation @ X + translation in frame t's: [T, 3, 3], [T, 3], float64.
+
+    `zoom` [T] multiplies the focal length.
+    """
+
+    rotation: Tensor
+    translation: Tensor
+    zoom: Tensor
+
+    def __len__(self) -> int:
+        return len(self.zoom)
+
+    @property
+    def travels(self) -> bool:
+        """Whether the camera leaves its place, so that near and far things move differently."""
+        return bool(self.translation.abs().max() > 1e-9)
+
+    def homographies(self, width: int, height: int) -> Tensor:
+        """Return [T, 3, 3] that take pixels of the picture to pixels of each frame; pixel centres are whole numbers.
+
+        Exact for rotation and zoom. Where the camera travels, the picture is taken for a flat board at depth 1, which
+        makes a dolly the same as a zoom.
+        """
+        board = self.translation[:, :, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)  # [T, 3, 3]
+        inverse = torch.linalg.inv(intrinsics(width, height))
+        moved = intrinsics(width, height, self.zoom) @ (self.rotation + board) @ inverse
+        return moved / moved[:, 2:, 2:]
+
+
+def intrinsics(width: int, height: int, zoom: Tensor | float = 1.0) -> Tensor:
+    """Return the camera matrix [3, 3], or [T, 3, 3] for [T] zooms: from space to pixels, the centre in the middle."""
+    zoom = torch.as_tensor(zoom, dtype=torch.float64)
+    matrix = torch.zeros(*zoom.shape, 3, 3, dtype=torch.float64)
+    matrix[..., 0, 0] = matrix[..., 1, 1] = FOCAL * width * zoom
+    matrix[..., 0, 2], matrix[..., 1, 2], matrix[..., 2, 2] = (width - 1) / 2, (height - 1) / 2, 1.0
+    return matrix
+
+
+def poses_of(table: Tensor) -> Poses:
+    """Return the poses of a table [T, len(PARAMETERS)] of path parameters; ValueError where the camera hits the scene.
+
+    Orbit and arc come first (they carry the camera around the scene's centre), then x, y and z along the axes of the
+    camera that they left, then pan, tilt and roll on the spot.
+    """
+    p = dict(zip(PARAMETERS, table.to(torch.float64).unbind(1), strict=True))
+    around, over = p["orbit_x"] + p["arc_x"], p["orbit_y"] + p["arc_y"]
+    outward = _turn(-around, -over)[:, 2]  # the direction from the camera to the centre, [T, 3]
+    # An arc turns the camera half as far as an orbit, so that the view sweeps past the centre.
+    carried = _turn(-(p["orbit_x"] + p["arc_x"] / 2), -(p["orbit_y"] + p["arc_y"] / 2))
+    step = torch.stack([p["x"], -p["y"], p["z"]], dim=1)  # [T, 3]
+    ahead = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    place = ahead - outward + (step[:, None] @ carried)[:, 0]
+    near = (place - ahead).norm(dim=1)
+    if bool((near < 0.1).any()):
+        raise ValueError(
+            f"the camera comes within {float(near.min()):.2f} of the centre's depth, but it must stay 0.1 away; use "
+            "smaller amounts, or zoom in instead of dolly in"
+        )
+    rotation = _roll(p["roll"]) @ _turn(p["pan"], p["tilt"]) @ carried
+    return Poses(rotation, -(rotation @ place[:, :, None])[:, :, 0], p["zoom"].exp())
+
+
+def _turn(pan: Tensor, tilt: Tensor) -> Tensor:
+    """Rotations [T, 3, 3] of the world as seen by a camera that pans right about the vertical, then tilts up."""
+    zero, one = torch.zeros_like(pan), torch.ones_like(pan)
+    across = _matrix([pan.cos(), zero, -pan.sin(), zero, one, zero, pan.sin(), zero, pan.cos()])
+    along = _matrix([one, zero, zero, zero, tilt.cos(), tilt.sin(), zero, -tilt.sin(), tilt.cos()])
+    return along @ across
+
+
+def _roll(angle: Tensor) -> Tensor:
+    """Rotations [T, 3, 3] of the world as seen by a camera that rolls clockwise: the picture turns the other way."""
+    zero, one = torch.zeros_like(angle), torch.ones_like(angle)
+    return _matrix([angle.cos(), angle.sin(), zero, -angle.sin(), angle.cos(), zero, zero, zero, one])
+
+
+def _matrix(entries: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(entries), dim=1).reshape(-1, 3, 3)
+
+
+def angle_of(widths: float) -> float:
+    """Return the angle in radians that moves the middle of the picture by so many picture widths."""
+    return math.atan(widths / FOCAL)
