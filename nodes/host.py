@@ -191,17 +191,17 @@ def check_interrupt() -> None:
 # Models
 
 
-def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: torch.dtype | None):
+def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: torch.dtype):
     """The patcher of a host model around our UNet: what samplers, LoRA loaders and our own sampler share.
 
-    `model_class` makes the model from a host model configuration; `compute` is None where no cast is needed.
+    `model_class` makes the model from a host model configuration; `compute` is the format in which the UNet computes.
     """
     if not PRESENT:
         holder = torch.nn.Module()
         holder.diffusion_model = unet
         return PlainPatcher(holder)
     config = comfy.supported_models.SVD_img2vid({**unet_config, "disable_unet_model_creation": True})
-    config.set_inference_dtype(unet.dtype, compute)
+    config.set_inference_dtype(unet.dtype, None if compute == unet.dtype else compute)
     model = model_class(config)
     model.diffusion_model = unet
     return managed(model, "unet")

@@ -13,6 +13,10 @@ from ..svd_core.models.vae import VAE
 from . import host
 
 
+class MissingPartError(AttributeError, ValueError):
+    """A part is used that the model's file lacks. Also an AttributeError, because hosts ask objects what they have."""
+
+
 class MissingPart:
     """Stands on the socket of a part that the file lacks; says so when it is used."""
 
@@ -20,9 +24,7 @@ class MissingPart:
         self.__dict__.update(part=part, name=name)
 
     def __getattr__(self, attribute: str):
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        raise ValueError(
+        raise MissingPartError(
             f"{self.name} holds no {self.part}; choose a full SVD checkpoint under complete_from in Load SVD Model, "
             "or connect one from another loader"
         )

@@ -266,6 +266,7 @@ def test_a_unet_only_file_borrows_or_says_what_is_missing(tmp_path, checkpoint, 
     for used in (tower, vae):
         with pytest.raises(ValueError, match="complete_from"):
             used.encode_image(picture)
+        assert not hasattr(used, "is_dynamic"), "hosts ask objects on sockets what they are"
     with pytest.raises(ValueError, match="complete_from"):
         run("SVDReelCondition", model=model, image=picture)
     whole = run("SVDReelLoadModel", model_name=alone.name, complete_from=FILE)

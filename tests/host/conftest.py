@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=REASON))
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Say that the host was left out; a row of s is easily overlooked."""
+    if "COMFYUI_DIR" not in os.environ:
+        terminalreporter.write_line(f"tests/host were skipped: {REASON}", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A running ComfyUI with the pack, a tiny checkpoint and a test picture."""

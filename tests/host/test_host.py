@@ -289,7 +289,7 @@ def test_nano_runs_through_the_api(object_info, build, run, images):
 
 
 def runnable(prompt: dict, object_info: dict, model: str) -> dict:
-    """The prompt of a shipped workflow with the test picture, a model that is there, few steps; empty if it cannot run."""
+    """The prompt of a shipped workflow with our picture, a model that is there, few steps; empty if it cannot run."""
     wanted = {"image": "picture.png", "model_name": model, "steps": 2}
     for node in prompt.values():
         if node["class_type"] not in object_info:
