@@ -1,0 +1,122 @@
+"""Dense motion: where every pixel goes from one frame to the next, by pyramid Lucas-Kanade.
+
+Windowed least squares on blurred luminance, coarse to fine (Bouguet, "Pyramidal implementation of the Lucas Kanade
+feature tracker", 2000), with less weight for pixels of the window that disagree. Where a picture has no texture, the
+motion of the coarser level stays.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .global_motion import Similarity
+from .planes import blur, extent, gradients, inside, positions, pyramid, sample
+
+SMALLEST_LEVEL = 16
+SIGMA = 0.8  # blur of each level in pixels
+WINDOW = 3.0  # standard deviation of the window in pixels
+STEPS = 3  # per level
+DAMPING = 3e-6  # squared gradient per pixel: below it there is no texture, only rounding
+TEXTURE = 1e-4  # squared gradient at which a pixel's own motion counts as much as that of its surroundings
+FILL, FAINT = 4.0, 1e-3  # reach of the surroundings in pixels, and what they count without texture
+DISAGREEMENT = 0.05  # of luminance: halves the weight of a pixel
+LONGEST_STEP = 2.0  # pixels of the level
+MARGIN = 0.005  # of luminance, that the shared motion must be better by to be started from
+FORGIVEN = 0.05  # how far forth and back may disagree, as a share of the motion, besides half a pixel
+
+
+def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
+    """Motion [N, 2, h, w] (x, y) in pixels of pictures [N, 1, h, w] in 0..1, whose `shared` motion is known.
+
+    The fitted change of light between the two is taken out first.
+    """
+    reach = extent(*earlier.shape[-2:])
+    gain, bias = (part[:, None, None, None] for part in (shared.gain, shared.bias))
+    lit = earlier * (1 + gain) + bias
+    levels = list(zip(pyramid(lit, SMALLEST_LEVEL), pyramid(later, SMALLEST_LEVEL), strict=True))
+    flow = None
+    for first, second in levels:
+        first, second = blur(first, SIGMA), blur(second, SIGMA)
+        flow = _start(first, second, shared, reach) if flow is None else enlarge(flow, first.shape[-2:])
+        own = gradients(first)
+        for _ in range(STEPS):
+            flow = flow + _step(first, second, own, flow, reach)
+        flow = _spread(flow, *own)
+    return flow
+
+
+def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
+    """Flow [N, 2, h, w] at another (height, width), its pixels those of that size."""
+    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).reshape(1, 2, 1, 1)
+    return F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False) * scale
+
+
+def follow(planes: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
+    """Later pictures [N, C, h, w] brought back along `flow` [N, 2, h, w], and [N, h, w] 1 where that is inside."""
+    reach = extent(*planes.shape[-2:])
+    there = _ends(planes, flow, reach)
+    return sample(planes, *there, reach, mode), inside(*there, reach)
+
+
+def visible(forth: Tensor, back: Tensor) -> Tensor:
+    """Where a pixel of the earlier picture is seen in the later: [N, h, w] 0 or 1, from the flows both ways."""
+    returned, within = follow(back, forth)
+    length = forth.norm(dim=1)
+    return within * ((forth + returned).norm(dim=1) < 0.5 + FORGIVEN * length)
+
+
+def shared_flow(motion: Similarity, size: tuple[int, int]) -> Tensor:
+    """The flow [N, 2, h, w] in pixels of a `size` (height, width) whose every pixel follows `motion`."""
+    height, width = size
+    reach = extent(height, width)
+    x, y = positions(motion.gain.new_empty(height, width), reach)
+    to_x, to_y = motion.move(x, y)
+    return torch.stack([(to_x - x) * (width / 2 / reach[0]), (to_y - y) * (height / 2 / reach[1])], dim=1)
+
+
+def _ends(planes: Tensor, flow: Tensor, reach: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    height, width = planes.shape[-2:]
+    x, y = positions(planes, reach)
+    return x + flow[:, 0] * (2 * reach[0] / width), y + flow[:, 1] * (2 * reach[1] / height)
+
+
+def _start(first: Tensor, second: Tensor, shared: Similarity, reach: tuple[float, float]) -> Tensor:
+    """Per pixel the shared motion or none, whichever fits better; none where both fit, as in plain regions."""
+    moving = shared_flow(shared, tuple(first.shape[-2:]))
+    still = blur((second - first).abs(), WINDOW)
+    moved = blur((follow(second, moving)[0] - first).abs(), WINDOW)
+    return torch.where(moved + MARGIN < still, moving, torch.zeros_like(moving))
+
+
+def _step(
+    first: Tensor, second: Tensor, own: tuple[Tensor, Tensor], flow: Tensor, reach: tuple[float, float]
+) -> Tensor:
+    """The least-squares step [N, 2, h, w] of each pixel's window."""
+    there = _ends(first, flow, reach)
+    moved = sample(second, *there, reach)
+    residual = moved - first
+    gx, gy = ((mine + its) / 2 for mine, its in zip(own, gradients(moved), strict=True))
+    weight = inside(*there, reach)[:, None] / (1 + (residual / DISAGREEMENT) ** 2)
+    sums = torch.cat([gx * gx, gx * gy, gy * gy, gx * residual, gy * residual], dim=1) * weight
+    xx, xy, yy, xr, yr = blur(sums, WINDOW).unbind(1)  # each [N, h, w]
+    xx, yy = xx + DAMPING, yy + DAMPING
+    determinant = xx * yy - xy * xy
+    step = torch.stack([xy * yr - yy * xr, xy * xr - xx * yr], dim=1) / determinant[:, None]
+    return step.clamp(-LONGEST_STEP, LONGEST_STEP)
+
+
+def _spread(flow: Tensor, gx: Tensor, gy: Tensor) -> Tensor:
+    """The flow with strays taken out, and regions without texture [N, 1, h, w] filled from those around."""
+    flow = _median(_median(flow, 2), 3)
+    xx, xy, yy = blur(torch.cat([gx * gx, gx * gy, gy * gy], dim=1), WINDOW).split(1, dim=1)
+    lesser = (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy * xy).sqrt()  # eigenvalue: texture across both directions
+    trust = lesser / (lesser + TEXTURE)
+    around = blur(torch.cat([flow * trust, trust], dim=1), FILL) + FAINT * blur(torch.cat([flow, trust**0], 1), FILL)
+    return trust * flow + (1 - trust) * around[:, :2] / around[:, 2:]
+
+
+def _median(flow: Tensor, axis: int) -> Tensor:
+    """Median of three neighbours along an axis."""
+    before = torch.cat([flow.narrow(axis, 0, 1), flow.narrow(axis, 0, flow.shape[axis] - 1)], axis)
+    behind = torch.cat([flow.narrow(axis, 1, flow.shape[axis] - 1), flow.narrow(axis, flow.shape[axis] - 1, 1)], axis)
+    return torch.maximum(torch.minimum(before, behind), torch.minimum(torch.maximum(before, behind), flow))

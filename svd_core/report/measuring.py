@@ -1,0 +1,182 @@
+"""Measures a clip: checks what is given, walks over the frames once, then over the pairs of neighbours."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..pictures import composite
+from .clip_report import ClipReport, Seam, mean, ratio
+from .fidelity import change, contrast, cover, psnr, sharpness, ssim
+from .pairs import measure_pairs
+from .planes import luminance, resize
+
+SMALLEST = 16  # pixels: below, the windows of the measures no longer fit
+LONGEST_SIDE = 256  # motion is estimated on frames shrunk to this, a hundredth of their pixel being lost
+OVERSHOOT = 0.5  # of the range 0..1: more is a clip of another range
+CLIP_BATCH = 8  # frames in the image encoder at once
+
+
+class EncodesImages(Protocol):
+    """A model with an image encoder, such as SVDModel."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Tokens [B, n, D] of images [B, 3, H, W] in -1..1."""
+
+
+@torch.no_grad()
+def measure(
+    clip: Tensor,
+    *,
+    image: Tensor | None = None,
+    model: EncodesImages | None = None,
+    mask: Tensor | None = None,
+    seams: Sequence[int] = (),
+) -> ClipReport:
+    """Measure a clip [T, H, W, 3] in 0..1, T >= 1, sides of 16 pixels or more; see ClipReport for the measures.
+
+    image: the start image [1, H, W, C] or [H, W, C] in 0..1 to compare frame 0 with, cropped to the clip's aspect as
+    `pictures.fit` does. model: its image encoder tells how similar the frames stay to the start image.
+    mask: [H, W], [1, H, W] or [T, H, W], 0..1, of any size: motion is also told apart inside and outside of it.
+    seams: indices of frames, 1 to T - 1, that begin a new part. Nothing is drawn at random.
+    Raises ValueError for a clip, image or mask of another shape or range or with NaN, and for seams outside the clip.
+    """
+    check_clip(clip)
+    frames, height, width = clip.shape[:3]
+    seams = check_seams(seams, frames)
+    small = _small_size(height, width)
+    area = None if mask is None else _mask_at(mask, frames, small).to(clip.device)
+    start = None if image is None else cover(_picture(image).to(clip.device), height, width)
+    single, grey = _walk(clip, small)
+    pairs = measure_pairs(grey, area, (height, width))
+    return ClipReport(
+        frames=frames,
+        width=width,
+        height=height,
+        **pairs,
+        **single,
+        psnr=None if start is None else psnr(_frame(clip, 0), start),
+        ssim=None if start is None else ssim(_frame(clip, 0), start),
+        similarity=None if model is None else _similarity(clip, _frame(clip, 0) if start is None else start, model),
+        seams=tuple(_seam(index, single["step"], pairs) for index in seams),
+    )
+
+
+def check_clip(clip: Tensor) -> None:
+    """Raise ValueError unless this is a clip that can be measured."""
+    if not isinstance(clip, Tensor) or not clip.is_floating_point():
+        kind = clip.dtype if isinstance(clip, Tensor) else type(clip).__name__
+        raise ValueError(f"the clip is {kind}; give a tensor of floats in 0 to 1")
+    if clip.ndim != 4 or clip.shape[-1] != 3 or not len(clip):
+        raise ValueError(f"the clip has shape {list(clip.shape)}; give [frames, height, width, 3]")
+    height, width = clip.shape[1:3]
+    if min(height, width) < SMALLEST:
+        raise ValueError(f"the clip is {width}x{height} pixels; give at least {SMALLEST}x{SMALLEST}")
+    least, most = (float(value) for value in clip.aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        bad = int((~torch.isfinite(clip)).sum())
+        raise ValueError(f"the clip has {bad} values that are NaN or infinite; check the step that made it")
+    if least < -OVERSHOOT or most > 1 + OVERSHOOT:
+        raise ValueError(f"the clip's values run from {least:g} to {most:g}; bring them to 0 to 1")
+
+
+def check_seams(seams: Sequence[int], frames: int) -> tuple[int, ...]:
+    """The seams as numbers; ValueError unless each has a frame before it."""
+    for index in seams:
+        if int(index) != index or not 1 <= index < frames:
+            room = f"1 to {frames - 1}" if frames > 1 else "none, as the clip has one frame"
+            raise ValueError(f"seam {index:g} is outside the clip of {frames} frames; possible are {room}")
+    return tuple(int(index) for index in seams)
+
+
+def _picture(image: Tensor) -> Tensor:
+    image = image[None] if image.ndim == 3 else image
+    if image.ndim == 4 and len(image) > 1:
+        raise ValueError(f"the start image is a batch of {len(image)} pictures; give 1")
+    return composite(image)
+
+
+def _mask_at(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
+    """The mask [1 | T, h, w] at another size (height, width)."""
+    given = mask[None] if mask.ndim == 2 else mask
+    if given.ndim != 3 or len(given) not in (1, frames) or 0 in given.shape or not given.is_floating_point():
+        raise ValueError(
+            f"the mask has shape {list(mask.shape)} of {mask.dtype}; give floats [height, width], or one per frame "
+            f"[{frames}, height, width]"
+        )
+    if not torch.isfinite(given).all():
+        raise ValueError("the mask has values that are NaN or infinite; give 0 to 1")
+    return resize(given[:, None].float(), size)[:, 0]
+
+
+def _small_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    return max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
+
+
+def _frame(clip: Tensor, index: int) -> Tensor:
+    return clip[index].float().clamp(0, 1)
+
+
+def _walk(clip: Tensor, small: tuple[int, int]) -> tuple[dict, Tensor]:
+    """What single frames and their differences tell, and the small luminance [T, 1, h, w].
+
+    Frame by frame, because a clip may fill most of the memory.
+    """
+    greys, colours, contrasts, edges, steps = [], [], [], [], []
+    before = first = _frame(clip, 0)
+    for index in range(len(clip)):
+        frame = _frame(clip, index)
+        greys.append(resize(luminance(frame)[None, None], small))
+        colours.append(frame.mean(dim=(0, 1)))
+        contrasts.append(contrast(frame))
+        edges.append(sharpness(frame))
+        if index:
+            steps.append(change(frame, before))
+        before = frame
+    single = {
+        "step": tuple(steps),
+        "loop_step": change(before, first),
+        "colour": tuple(100 * float((colour - colours[0]).norm()) / math.sqrt(3) for colour in colours),
+        "contrast": _against_first(contrasts),
+        "sharpness": _against_first(edges),
+    }
+    return single, torch.cat(greys)
+
+
+def _against_first(values: list[float]) -> tuple[float, ...]:
+    """Values over the first; both below what 8 bits can show count as equal."""
+    least = 0.25 / 255
+    return tuple(max(value, least) / max(values[0], least) for value in values)
+
+
+def _similarity(clip: Tensor, start: Tensor, model: EncodesImages) -> tuple[float, ...]:
+    """Cosine of every frame's token and that of the start image [H, W, 3]."""
+    aim = _tokens(start[None], model)
+    found = []
+    for index in range(0, len(clip), CLIP_BATCH):
+        tokens = _tokens(clip[index : index + CLIP_BATCH].float().clamp(0, 1), model)
+        found += F.cosine_similarity(tokens, aim).tolist()
+    return tuple(found)
+
+
+def _tokens(frames: Tensor, model: EncodesImages) -> Tensor:
+    return model.encode_image(frames.movedim(-1, 1) * 2 - 1).float().flatten(1)  # [B, n*D]
+
+
+def _seam(index: int, steps: tuple[float, ...], pairs: dict) -> Seam:
+    """How the pair before frame `index` differs from the others."""
+    place = index - 1
+    others = {
+        name: values[:place] + values[place + 1 :] for name, values in (("step", steps), ("flicker", pairs["flicker"]))
+    }
+    beside = [near for near in (place - 1, place + 1) if 0 <= near < len(steps)]
+    speed = 0.0
+    if beside:
+        speed = math.hypot(
+            *(pairs[axis][place] - mean(tuple(pairs[axis][near] for near in beside)) for axis in ("pan_x", "pan_y"))
+        )
+    return Seam(index, ratio(steps[place], others["step"]), ratio(pairs["flicker"][place], others["flicker"]), speed)
