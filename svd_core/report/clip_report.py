@@ -140,7 +140,9 @@ def mean(values: tuple[float, ...], weights: tuple[float, ...] | None = None) ->
     """The mean, 0 of nothing; without weights above 0 all count the same."""
     if not values:
         return 0.0
-    return fmean(values, weights if weights is not None and sum(weights) > 0 else None)
+    if weights is None or not any(weights):
+        return fmean(values)
+    return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
 
 
 def ratio(value: float, others: tuple[float, ...]) -> float:
@@ -180,7 +182,7 @@ def _motion_lines(report: ClipReport, total: dict) -> list[tuple[str, str]]:
         ("zoom", f"{total['zoom']:.4f} a frame, {math.prod(report.zoom):.3f} over the clip"),
         ("roll", f"{total['roll']:+.3f} degrees a frame, clockwise positive"),
         ("rigid", f"{100 * total['rigid']:.0f} % of the picture follows this motion"),
-        ("motion amount", f"{total['motion']:.2f} px a frame on average, {total['fast_motion']:.2f} px the fastest 5 %"),
+        ("motion amount", f"{total['motion']:.2f} px a frame, {total['fast_motion']:.2f} px the fastest 5 %"),
     ]
     if report.motion_inside is not None:
         inside, outside = total["motion_inside"], total["motion_outside"]
