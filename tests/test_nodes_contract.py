@@ -128,7 +128,7 @@ def test_motion_presets_give_numbers(preset):
 @pytest.mark.parametrize(("low", "high"), [(-1.0, -1.0), (1.0, 3.0), (-1.0, 0.5), (4.0, -1.0), (2.0, 2.0), (3.0, 1.0)])
 def test_any_guidance_curve_can_be_drawn(shape, low, high):
     guidance, curve = run("SVDReelGuidance", shape=shape, low=low, high=high)
-    assert tuple(curve.shape[1:]) == (288, 512, 3)
+    assert curve.shape[0] == 1 and curve.shape[-1] == 3
     assert float(curve.std()) > 0.01
 
 
