@@ -140,11 +140,11 @@ def _parse_move(text: str) -> Part:
         place = words.index("for")
         share = _number(" ".join(words[place + 1 :]), text)
         words = words[:place]
-    if not words:
-        raise ValueError(f"{text!r} in the camera path is no move; write one before it, such as pan right 0.15")
     for word in [word for word in words if word in EASINGS]:
         easing = word
         words.remove(word)
+    if not words:
+        raise ValueError(f"{text!r} in the camera path is no move; write one before it, such as pan right 0.15")
     if name == "hold":
         frames = _number(" ".join(words[1:]), text)
         if frames != int(frames) or frames < 0:
