@@ -128,8 +128,23 @@ class ClipReport:
         }
 
     def text(self) -> str:
-        """The summary in words, a line per measure, with the sense of each number."""
-        return "\n".join(f"{label:<18} {value}" for label, value in _lines(self))
+        """The summary in words, a line per measure."""
+        return "\n".join(f"{label:<18} {value}" for label, value in self.lines())
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The summary in words, as pairs of what was measured and what was found."""
+        total = self.summary()
+        lines = [("clip", f"{self.frames} frame{'s' * (self.frames > 1)} of {self.width}x{self.height}")]
+        if self.frames > 1:
+            lines += _motion_lines(self, total)
+        if self.psnr is not None and self.ssim is not None:
+            lines.append(("first frame", f"PSNR {self.psnr:.1f} dB, SSIM {self.ssim:.3f} against the start image"))
+        if self.similarity is not None:
+            lines.append(("similarity", f"{total['similarity']:.3f} on average, {min(self.similarity):.3f} at least"))
+        for seam in self.seams:
+            told = f"step {seam.step:.2f} and flicker {seam.flicker:.2f} times the others'"
+            lines.append((f"seam at frame {seam.frame}", f"{told}, speed differs by {seam.speed:.2f} px"))
+        return lines
 
     def to_json(self) -> str:
         """Every number: the fields of this class, and the summary under `summary`."""
@@ -155,22 +170,6 @@ def slope(values: tuple[float, ...]) -> float:
     middle = (len(values) - 1) / 2
     spread = sum((index - middle) ** 2 for index in range(len(values)))
     return sum((index - middle) * value for index, value in enumerate(values)) / spread if spread else 0.0
-
-
-def _lines(report: ClipReport) -> list[tuple[str, str]]:
-    total = report.summary()
-    count = f"{report.frames} frames" if report.frames > 1 else "1 frame"
-    lines = [("clip", f"{count} of {report.width}x{report.height}")]
-    if report.frames > 1:
-        lines += _motion_lines(report, total)
-    if report.psnr is not None and report.ssim is not None:
-        lines.append(("first frame", f"PSNR {report.psnr:.1f} dB, SSIM {report.ssim:.3f} against the start image"))
-    if report.similarity is not None:
-        lines.append(("similarity", f"{total['similarity']:.3f} on average, {min(report.similarity):.3f} at least"))
-    for seam in report.seams:
-        told = f"step {seam.step:.2f} and flicker {seam.flicker:.2f} times the others'"
-        lines.append((f"seam at frame {seam.frame}", f"{told}, speed differs by {seam.speed:.2f} px"))
-    return lines
 
 
 def _motion_lines(report: ClipReport, total: dict) -> list[tuple[str, str]]:
