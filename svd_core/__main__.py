@@ -19,6 +19,8 @@ import torch
 from . import AnimateSettings, __version__, animate, load_model
 from .checkpoints import inspect_checkpoint
 from .models.config import SVDConfig
+from .motion.moves import MOVES
+from .motion.signal import MODES
 from .pictures import composite, open_picture, size_like
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
@@ -97,6 +99,7 @@ def build_parser() -> Parser:
     _add_clip_options(command.add_argument_group("clip"))
     _add_motion_options(command.add_argument_group("motion and picture"))
     _add_sampling_options(command.add_argument_group("sampling"))
+    _add_camera_options(command.add_argument_group("camera"))
     _add_output_options(command.add_argument_group("machine and output"))
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
@@ -148,6 +151,24 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
 
 
+def _add_camera_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--camera",
+        metavar="PATH",
+        help=f'camera path in words, such as "pan right 0.15, zoom in 1.2 then hold 4"; moves: {", ".join(MOVES)}',
+    )
+    group.add_argument(
+        "--camera-mode", choices=tuple(MODES), help="how the path is imposed (default: partial re-noise)"
+    )
+    group.add_argument(
+        "--camera-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a slide show (default: 1)"
+    )
+    group.add_argument(
+        "--depth", metavar="FILE", help="picture of the depth, near is bright, for a camera that travels"
+    )
+    group.add_argument("--foreground", metavar="FILE", help="picture of the object in front, bright on dark")
+
+
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--decode", metavar="exact|N", help="exact, or N frames at a time as the official script does (default: exact)"
@@ -194,6 +215,10 @@ def run_animate(options: argparse.Namespace) -> None:
         (image, _settings(options, image, config), output)
         for image, output in zip(options.images, outputs, strict=True)
     ]
+    maps = {
+        name: None if file is None else open_picture(file)
+        for name, file in (("depth", options.depth), ("foreground", options.foreground))
+    }
     device = _device(options.device)
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
@@ -202,7 +227,8 @@ def run_animate(options: argparse.Namespace) -> None:
     for image, settings, output in jobs:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
-        frames = animate(model, open_picture(image), settings, on_step=progress.step, on_decode=progress.decoded)
+        report = {"on_step": progress.step, "on_decode": progress.decoded}
+        frames = animate(model, open_picture(image), settings, **report, **maps)
         metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
         metadata |= {"version": __version__, **asdict(settings)}
         fps = _playback_fps(options)

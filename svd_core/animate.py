@@ -5,7 +5,7 @@ Owns the settings and their defaults per variant.
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Union
 
@@ -16,7 +16,11 @@ from .conditioning import condition_on_image
 from .decoding import frames_to_image, parse_plan
 from .memory import available_bytes
 from .models.config import SVDConfig
+from .motion.camera import camera_control, camera_signal, fit_map, scene_depth
+from .motion.moves import parse_path
+from .motion.signal import MODES
 from .pictures import as_batch, check_size, fit
+from .sampling.controls import Control
 from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
 from .sampling.noise import check_seed, start_noise
 from .sampling.sample import sample
@@ -57,7 +61,9 @@ class AnimateSettings:
     deviation of the noise on the picture in -1..1. min_guidance, max_guidance: ends of the guidance curve over the
     frames, `guidance_shape` a key of GUIDANCE_SHAPES; if only one end is given, the other's default yields to it.
     schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
-    stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk.
+    stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk. camera: a
+    path in words (`motion.moves.parse_path`), "" for none; camera_mode: a key of `motion.signal.MODES`;
+    camera_strength: 0 is off, 1 usual, 2 nearly a slide show.
     """
 
     width: int | None = None
@@ -78,6 +84,9 @@ class AnimateSettings:
     fit: str = "crop"
     background: str | tuple[float, float, float] = "white"
     decode: str | int = "exact"
+    camera: str = ""
+    camera_mode: str = "partial re-noise"
+    camera_strength: float = 1.0
 
     def resolve(self, config: SVDConfig) -> "AnimateSettings":
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
@@ -108,7 +117,8 @@ class AnimateSettings:
     def _check(self) -> None:
         """Find illegal values before anything is computed."""
         check_size(self.width, self.height)
-        for name, known in (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS)):
+        choices = (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS))
+        for name, known in (*choices, ("camera_mode", MODES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
         for name, low, advice in (
@@ -118,6 +128,7 @@ class AnimateSettings:
             ("augmentation", 0, "use 0 to 0.1, such as 0.02"),
             ("min_guidance", 0, "use 1 for none"),
             ("max_guidance", 0, "use 1 for none"),
+            ("camera_strength", 0, "use 0.5 to 2, such as 1"),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= low):
@@ -125,6 +136,8 @@ class AnimateSettings:
         parse_plan(self.decode)
         check_seed(self.seed)
         self.sigmas()
+        if self.camera:
+            parse_path(self.camera).poses(self.frames)
 
 
 def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, str]:
@@ -158,6 +171,9 @@ def animate(
     *,
     on_step: Callable[[Step], None] | None = None,
     on_decode: Callable[[int, int], None] | None = None,
+    depth: Tensor | None = None,
+    foreground: Tensor | None = None,
+    controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return the clip [T, H, W, 3] in 0..1 (float32, CPU) that `model` makes of `image`, in the official order (spec
     section 2).
@@ -165,21 +181,26 @@ def animate(
     `image` is a PIL image, [H, W, C] or [B, H, W, C] in 0..1, or [B, 3, H, W] in -1..1. B pictures make B clips, [B *
     T, H, W, 3], one after the other, picture b drawn with seed + b; none depends on the others. With fit "pad" the
     borders are cropped off again. `on_step(Step)` and `on_decode(done, total)` report progress, counted over the whole
-    batch, and may raise to stop.
+    batch, and may raise to stop. `depth` ([H, W], [B, H, W] or [B, H, W, C], near is bright) and `foreground` (the
+    same, above 0.5) tell a camera that travels what is how far away. `controls` steer every clip, after the camera.
     """
     settings = (settings or AnimateSettings()).resolve(model.config)
     for cause, sentence in off_distribution(settings, model.config).items():
         if cause not in _warned:
             _warned.add(cause)
             log.warning("%s", sentence)
-    pictures, placement = fit(as_batch(image, settings.background), settings.width, settings.height, settings.fit)
+    batch = as_batch(image, settings.background)
+    pictures, placement = fit(batch, settings.width, settings.height, settings.fit)
     clips = []
     for b in range(len(pictures)):
+        maps = {"depth map": depth, "foreground mask": foreground}
+        camera = _camera(model, pictures[b : b + 1], settings, maps, b, tuple(batch.shape[2:]))
         latents = sample_clip(
             model,
             pictures[b : b + 1],
             replace(settings, seed=(settings.seed + b) % 2**64),
             on_step=_over_batch(on_step, b, len(pictures)),
+            controls=(*camera, *controls),
         )
         frames = model.decode(
             latents,
@@ -193,7 +214,12 @@ def animate(
 
 @torch.no_grad()
 def sample_clip(
-    model: "SVDModel", picture: Tensor, settings: AnimateSettings, *, on_step: Callable[[Step], None] | None = None
+    model: "SVDModel",
+    picture: Tensor,
+    settings: AnimateSettings,
+    *,
+    on_step: Callable[[Step], None] | None = None,
+    controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] of one `picture` [1, 3, 8h, 8w] in -1..1, under resolved `settings`."""
     condition = condition_on_image(
@@ -214,7 +240,28 @@ def sample_clip(
         solver=settings.solver,
         on_step=on_step,
         seed=settings.seed,
+        controls=controls,
     )
+
+
+def _camera(
+    model: "SVDModel",
+    picture: Tensor,
+    settings: AnimateSettings,
+    maps: dict[str, Tensor | None],
+    index: int,
+    size: tuple[int, int],
+) -> tuple[Control, ...]:
+    """The camera control of one fitted picture that was `size` (height, width) before; none without a path."""
+    if not settings.camera or settings.camera_strength == 0:
+        return ()
+    target = (settings.width, settings.height, settings.fit)
+    depth, foreground = (
+        None if values is None else fit_map(values, index, size, *target, what) for what, values in maps.items()
+    )
+    distances = scene_depth((settings.height, settings.width), depth, foreground)
+    made = camera_signal(model.encode_latent, picture, parse_path(settings.camera), settings.frames, depth=distances)
+    return (camera_control(made.signal, settings.camera_mode, strength=settings.camera_strength),)
 
 
 def _over_batch(on_step: Callable[[Step], None] | None, clip: int, clips: int) -> Callable[[Step], None] | None:
@@ -227,4 +274,3 @@ def _decode_progress(on_decode: Callable[[int, int], None] | None, clip: int, cl
     if on_decode is None:
         return None
     return lambda done, total: on_decode(clip * total + done, clips * total)
-
