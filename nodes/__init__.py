@@ -7,6 +7,7 @@ from .decode import SVDReelDecode
 from .export import SVDReelExportModel
 from .guidance import SVDReelGuidance
 from .load import SVDReelLoadModel
+from .report import SVDReelReport
 from .sample import SVDReelSampler
 from .schedule import SVDReelSchedule
 
@@ -21,6 +22,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelSampler": SVDReelSampler,
     "SVDReelDecode": SVDReelDecode,
     "SVDReelExportModel": SVDReelExportModel,
+    "SVDReelReport": SVDReelReport,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -33,6 +35,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelSampler": "Sample SVD Clip",
     "SVDReelDecode": "Decode SVD Clip",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
+    "SVDReelReport": "Measure Clip (SVD)",
 }
 
 host.register_model_folder("svd")

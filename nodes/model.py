@@ -39,9 +39,7 @@ class LoadedModel:
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Image token [B, 1, D], with the official preprocessing whoever encodes (spec section 5)."""
-        if isinstance(self.image_encoder, (ReelClipVision, MissingPart)):
-            return self.image_encoder.token(image)
-        return host.clip_embedding(self.image_encoder, clip_pixels(image))[:, None]
+        return image_token(self.image_encoder, image)
 
     def encode_latent(self, image: Tensor) -> Tensor:
         """Conditioning latent [B, 4, h, w], not scaled (spec section 6)."""
@@ -67,3 +65,10 @@ class LoadedModel:
             return unet(noisy.to(self.compute_dtype), c_noise, context, vector, num_frames=num_frames)
 
         return denoise_with(network, x, sigma, condition)
+
+
+def image_token(clip_vision, image: Tensor) -> Tensor:
+    """Image token [B, 1, D] of images [B, 3, H, W] in -1..1, by our CLIP_VISION or another."""
+    if isinstance(clip_vision, (ReelClipVision, MissingPart)):
+        return clip_vision.token(image)
+    return host.clip_embedding(clip_vision, clip_pixels(image))[:, None]

@@ -1,4 +1,4 @@
-"""The command line: `python -m svd_core animate photo.jpg --output clip.mp4` and `python -m svd_core info FILE`.
+"""The command line: `python -m svd_core animate photo.jpg --output clip.mp4`, `info FILE` and `report CLIP`.
 
 Thin: it turns arguments into the calls of the package, errors into one sentence and exit code 2. The path of every
 written clip goes to stdout, everything else to stderr.
@@ -22,6 +22,7 @@ from .models.config import SVDConfig
 from .motion.moves import MOVES
 from .motion.signal import MODES
 from .pictures import composite, open_picture, size_like
+from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
 from .sampling.solvers import SOLVERS, Step
@@ -104,6 +105,7 @@ def build_parser() -> Parser:
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
     command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
+    add_report(commands)
     return parser
 
 

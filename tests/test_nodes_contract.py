@@ -17,6 +17,7 @@ IDS = [
     "SVDReelDecode",
     "SVDReelAnimate",
     "SVDReelExportModel",
+    "SVDReelReport",
 ]
 WIDGETS = ("INT", "FLOAT", "STRING")
 
@@ -48,7 +49,7 @@ def test_the_mapping_is_literal_for_tools_that_read_it_without_importing():
 @pytest.mark.parametrize("name", IDS)
 def test_node_declares_what_the_host_reads(name):
     node = NODES[name]
-    assert node.CATEGORY == "SVD Reel"
+    assert node.CATEGORY in ("SVD Reel", "SVD Reel/Motion")
     assert node.FUNCTION == "execute"
     assert node.DESCRIPTION.endswith(".")
     assert len(node.SEARCH_ALIASES) >= 3
@@ -91,7 +92,19 @@ def test_defaults_of_optional_widgets_are_those_of_execute(name):
 
 
 def test_custom_socket_types_carry_the_prefix_of_the_pack():
-    core = {"IMAGE", "LATENT", "CONDITIONING", "VAE", "CLIP_VISION", "SIGMAS", "MODEL", "INT", "FLOAT", "STRING"}
+    core = {
+        "IMAGE",
+        "LATENT",
+        "CONDITIONING",
+        "VAE",
+        "CLIP_VISION",
+        "MASK",
+        "SIGMAS",
+        "MODEL",
+        "INT",
+        "FLOAT",
+        "STRING",
+    }
     kinds = {kind for node in NODES.values() for kind in node.RETURN_TYPES}
     kinds |= {kind for node in NODES.values() for kind, _ in entries(node).values() if isinstance(kind, str)}
     assert {kind for kind in kinds - core if not kind.startswith("SVD_")} == set()

@@ -218,8 +218,9 @@ GOOD = torch.rand(3, 32, 48, 3, generator=torch.Generator().manual_seed(0))
         ({"mask": torch.rand(2, 32, 48)}, r"mask has shape \[2, 32, 48\]"),
         ({"mask": torch.rand(32, 48) * torch.nan}, "mask has values that are NaN"),
         ({"mask": torch.ones(32, 48, dtype=torch.int64)}, "mask has shape .* give floats"),
-        ({"seams": [0]}, "seam 0 is outside .* possible are 1 to 2"),
+        ({"seams": [0]}, "seam 0 is outside .* possible are whole numbers from 1 to 2"),
         ({"seams": [3]}, "seam 3 is outside"),
+        ({"seams": [1.5]}, "seam 1.5 is outside"),
         ({"clip": GOOD[:1], "seams": [1]}, "none, as the clip has one frame"),
     ],
 )

@@ -87,7 +87,7 @@ def check_seams(seams: Sequence[int], frames: int) -> tuple[int, ...]:
     """The seams as numbers; ValueError unless each has a frame before it."""
     for index in seams:
         if int(index) != index or not 1 <= index < frames:
-            room = f"1 to {frames - 1}" if frames > 1 else "none, as the clip has one frame"
+            room = f"whole numbers from 1 to {frames - 1}" if frames > 1 else "none, as the clip has one frame"
             raise ValueError(f"seam {index:g} is outside the clip of {frames} frames; possible are {room}")
     return tuple(int(index) for index in seams)
 

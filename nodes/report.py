@@ -1,0 +1,101 @@
+"""The node that measures clips."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..svd_core.report import measure, plot
+from . import inputs
+from .model import LoadedModel, image_token
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTower:
+    """A CLIP_VISION as `measure` uses it."""
+
+    clip_vision: Any
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Image token [B, 1, D] of images [B, 3, H, W] in -1..1."""
+        return image_token(self.clip_vision, image)
+
+
+class SVDReelReport:
+    """The report."""
+
+    CATEGORY = f"{inputs.CATEGORY}/Motion"
+    DESCRIPTION = (
+        "Measures a clip from any source: pan, zoom and roll of the picture, amount of motion, flicker, drift of "
+        "colour, contrast and sharpness, the first frame against the start image, how well the clip loops, and how "
+        "alike the frames stay. Gives the numbers as text and JSON, and a page of curves."
+    )
+    SEARCH_ALIASES = [
+        "clip report",
+        "video quality",
+        "metrics",
+        "motion amount",
+        "optical flow",
+        "flicker",
+        "colour drift",
+        "psnr",
+        "ssim",
+    ]
+    RETURN_TYPES = ("STRING", "STRING", "IMAGE")
+    RETURN_NAMES = ("text", "json", "page")
+    OUTPUT_TOOLTIPS = (
+        "A line for each measure, for Preview Any or Save Text.",
+        "Every number of every frame, for programs.",
+        "Curves over the frames as a picture, for Preview Image.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "frames": inputs.socket(
+                    "IMAGE", "The frames of one clip, in order, such as those of Decode SVD Clip or of a loaded video."
+                ),
+            },
+            "optional": {
+                "image": inputs.socket(
+                    "IMAGE",
+                    "The start image: the first frame is compared with it (PSNR and SSIM). A picture of another size "
+                    "is scaled and its sides cut off, as crop does elsewhere.",
+                ),
+                "mask": inputs.socket(
+                    "MASK", "Where motion is told apart: inside and outside of it. Any size, or one mask per frame."
+                ),
+                "model": inputs.socket(
+                    "SVD_MODEL",
+                    "A model whose image encoder tells how alike the frames stay to the start image, or to the first "
+                    "frame without one.",
+                ),
+                "clip_vision": inputs.socket("CLIP_VISION", "Another image encoder, in place of the model's own."),
+                "seams": inputs.text(
+                    "",
+                    "Frames that begin a new part, counted from 0, such as 14, 28: each join is compared with the "
+                    "other steps of the clip. Empty for none.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        frames: Tensor,
+        image: Tensor | None = None,
+        mask: Tensor | None = None,
+        model: LoadedModel | None = None,
+        clip_vision=None,
+        seams: str = "",
+    ) -> tuple:
+        report = measure(
+            frames[..., :3],  # of an IMAGE with transparency the colours
+            image=image,
+            mask=mask,
+            model=model if clip_vision is None else ImageTower(clip_vision),
+            seams=inputs.parse_numbers(seams, "seams") if seams.strip() else (),
+        )
+        return (report.text(), report.to_json(), plot(report))

@@ -1,0 +1,71 @@
+"""`python -m svd_core report CLIP`: the report of a clip file, printed and written."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ..checkpoints import load_model
+from ..model import SVDModel
+from ..pictures import composite, open_picture
+from ..video import read_clip
+from .measuring import check_clip, check_seams, measure
+from .page import plot
+from .planes import luminance
+
+PAGE_KINDS = (".png", ".jpg", ".webp")
+
+
+def add_report(commands: argparse._SubParsersAction) -> None:
+    """Add the command `report` to those of a parser."""
+    command = commands.add_parser(
+        "report",
+        help="measure the motion and the quality of a clip",
+        description="Measure a clip: motion, flicker, drift, likeness to its start image, loop and seams.",
+    )
+    command.set_defaults(run=run_report)
+    command.add_argument("clip", metavar="CLIP", help="clip file, or folder of PNG frames")
+    command.add_argument("--image", metavar="IMAGE", help="start image, to compare the first frame with")
+    command.add_argument("--mask", metavar="IMAGE", help="picture that is white where motion is told apart")
+    command.add_argument(
+        "--model", metavar="nano|FILE|FOLDER", help="checkpoint whose image encoder tells how alike the frames stay"
+    )
+    command.add_argument(
+        "--seams", type=int, nargs="+", default=[], metavar="N", help="frames that begin a new part, counted from 0"
+    )
+    command.add_argument("--json", metavar="FILE", help="write every number to this file")
+    command.add_argument("--page", metavar="FILE.png", help="write a page of curves to this picture")
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Print the report, and write what was asked for; whatever can be found wrong is found before measuring."""
+    if options.page and Path(options.page).suffix.lower() not in PAGE_KINDS:
+        raise ValueError(f"--page {options.page} is no picture; use {', '.join(PAGE_KINDS)}")
+    for path in filter(None, (options.json, options.page)):
+        if not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+    clip = read_clip(options.clip)[0]
+    check_clip(clip)
+    check_seams(options.seams, len(clip))
+    image = open_picture(options.image) if options.image else None
+    mask = luminance(composite(open_picture(options.mask), "black")) if options.mask else None
+    model = open_encoder(options.model) if options.model else None
+    report = measure(clip, image=image, mask=mask, model=model, seams=options.seams)
+    print(report.text(), flush=True)
+    if options.json:
+        Path(options.json).write_text(report.to_json() + "\n", encoding="utf-8")
+    if options.page:
+        _picture(plot(report)).save(options.page)
+
+
+def open_encoder(path: str) -> SVDModel:
+    """The model of a checkpoint, only its image encoder in memory: the rest stays on disk as it is stored."""
+    model = load_model(path, dtype=None)
+    model.part("image_encoder").float()
+    return model
+
+
+def _picture(page: Tensor) -> Image.Image:
+    return Image.fromarray((page[0].numpy() * 255).round().astype(np.uint8))
