@@ -14,7 +14,16 @@ from svd_core.models.vae import VAE
 
 from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, save_checkpoint
 from .scenes import PictureSource
-from .train_vae import AVERAGE, draw_windows, held_out_psnr, learning_rate, make_optimizer, move, reconstruction_loss
+from .train_vae import (
+    AVERAGE,
+    draw_windows,
+    held_out_psnr,
+    learn,
+    learning_rate,
+    make_optimizers,
+    move,
+    reconstruction_loss,
+)
 
 LATENT_NOISE = 0.08  # of the latents' deviation: what the UNet draws is less exact than what the encoder gives
 
@@ -26,13 +35,14 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     vae.load_state_dict(torch.load(work / "vae_scaled.pt", weights_only=True)["vae"])
     trained = copy.deepcopy(vae.decoder)
     vae.requires_grad_(False)
-    optimizer, step = make_optimizer(trained), 0
+    optimizers, step = make_optimizers(trained), 0
     checkpoint = work / "decoder.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         vae.decoder.load_state_dict(saved["decoder"])
         trained.load_state_dict(saved["trained"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         step = saved["step"]
     source = PictureSource(work, seed)
     started, losses = time.time(), []
@@ -47,12 +57,7 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
             latents = move(latents, windows) + LATENT_NOISE * latents.std() * noise
             targets = move(pictures, windows)
         loss = reconstruction_loss(trained(latents, num_frames=1), targets)
-        trained.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(step, steps, highest_rate)
-        optimizer.step()
+        learn(trained, loss, optimizers, learning_rate(step, steps, highest_rate))
         step += 1
         follow(vae.decoder, trained, step, AVERAGE)
         losses.append(loss.item())
@@ -60,8 +65,9 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
             report = " ".join(f"{value:.2f}" for value in held_out_psnr(vae))
             print(f"{step} loss {sum(losses) / len(losses):.4f} psnr {report} {time.time() - started:.0f}s", flush=True)
             losses = []
-            states = {"decoder": vae.decoder.state_dict(), "trained": trained.state_dict()}
-            save_checkpoint(checkpoint, step=step, optimizer=optimizer.state_dict(), **states)
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            weights = {"decoder": vae.decoder.state_dict(), "trained": trained.state_dict()}
+            save_checkpoint(checkpoint, step=step, optimizers=states, **weights)
 
 
 def main() -> None:
@@ -69,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--rate", type=float, default=1.5e-4)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

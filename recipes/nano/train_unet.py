@@ -22,6 +22,7 @@ from .latents import ENCODED_AT_ONCE, LatentBuffer, draw_sigmas
 from .networks import FRAMES, SIZE, TOWER, UNET, VAE_FRAME, follow, prepare_cpu, save_checkpoint
 from .orthogonal import make_optimizers
 from .scenes import PictureSource
+from .train_vae import learn
 
 SIZES = (SIZE // 2, SIZE)  # pixels; small pictures teach the same move at a quarter of the cost
 DROPPED = 0.03  # chance of each: token zeroed, latent zeroed, both
@@ -91,17 +92,6 @@ class Run:
         weights = {"unet": self.unet.state_dict(), "average": self.average.state_dict()}
         save_checkpoint(path, step=self.step, optimizers=states, **weights)
 
-    def learn(self, loss: Tensor, rate: float) -> None:
-        """Make one step down the gradient of `loss`."""
-        self.unet.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-        self.step += 1
-
 
 def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, ImageEncoder]:
     """Load the trained autoencoder, its latents scaled, and the trained tower."""
@@ -144,7 +134,8 @@ def train(arguments: argparse.Namespace) -> None:
             buffer.add(generator)
         rate = learning_rate(run.step, arguments.steps, arguments.cooldown, arguments.rate)
         loss = velocity_loss(run.unet, buffer, count, generator)
-        run.learn(loss, rate)
+        learn(run.unet, loss, run.optimizers, rate)
+        run.step += 1
         follow(run.average, run.unet, run.step, arguments.average)
         losses.append((which, loss.item()))
         if run.step % 50 == 0 or run.step == arguments.steps:

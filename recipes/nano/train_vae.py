@@ -18,6 +18,7 @@ from svd_core.models.vae import VAE
 
 from .first_weights import initialise_vae
 from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
+from .orthogonal import Muon
 from .photographs import HELD_OUT, fit_square, load_photograph
 from .scenes import PictureSource
 
@@ -68,20 +69,36 @@ def held_out_psnr(vae: VAE) -> list[float]:
     return [psnr(a, b) for a, b in zip(decoded, pictures, strict=True)]
 
 
-def make_optimizer(vae: nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW with a tenth of the learning rate on the layers that carry the linear autoencoder."""
-    branches, carriers = [], []
+def make_optimizers(vae: nn.Module) -> list[torch.optim.Optimizer]:
+    """Return Muon for the kernels of the residual branches, and AdamW for the rest.
+
+    The layers that carry the linear autoencoder get a thirtieth of the rate: they are right from the start.
+    """
+    kernels, vectors, carriers = [], [], []
     for name, parameter in vae.named_parameters():
-        residual = "block." in name or "mid." in name
-        (branches if residual and "nin_shortcut" not in name else carriers).append(parameter)
-    groups = [{"params": branches, "share": 1.0}, {"params": carriers, "share": 0.1}]
-    return torch.optim.AdamW(groups, 1e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+        branch = ("block." in name or "mid." in name) and "nin_shortcut" not in name
+        (carriers if not branch else kernels if parameter.ndim > 1 else vectors).append(parameter)
+    groups = [{"params": vectors, "share": 0.3}, {"params": carriers, "share": 0.03}]
+    muon = Muon(kernels, 1e-3, weight_decay=0.0)
+    muon.param_groups[0]["share"] = 1.0
+    return [muon, torch.optim.AdamW(groups, 1e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)]
+
+
+def learn(network: nn.Module, loss: Tensor, optimizers: list[torch.optim.Optimizer], rate: float) -> None:
+    """Make one step down the gradient of `loss`, each group of parameters at its share of the learning rate."""
+    network.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.get("share", 1.0) * rate
+        optimizer.step()
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Linear warm-up over 100 steps, then a cosine down to 3 % of the highest rate."""
+    """Linear warm-up over 30 steps, then a cosine down to 3 % of the highest rate."""
     cosine = 0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-    return highest * min(1.0, (step + 1) / 100) * cosine
+    return highest * min(1.0, (step + 1) / 30) * cosine
 
 
 def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
@@ -90,13 +107,14 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     vae = VAE(VAE_FRAME)
     initialise_vae(vae)
     average = copy.deepcopy(vae).requires_grad_(False)
-    optimizer = make_optimizer(vae)
+    optimizers = make_optimizers(vae)
     checkpoint, step = work / "vae.pt", 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         vae.load_state_dict(saved["trained"])
         average.load_state_dict(saved["vae"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         step = saved["step"]
     source = PictureSource(work, seed)
     started, losses = time.time(), []
@@ -104,13 +122,8 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         size, count = (SIZE, 1) if step % 6 == 5 else (SIZE // 2, 6)
         pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
-        for group in optimizer.param_groups:
-            group["lr"] = group["share"] * learning_rate(step, steps, highest_rate)
         loss = vae_loss(vae, pictures, generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
+        learn(vae, loss, optimizers, learning_rate(step, steps, highest_rate))
         losses.append(loss.item())
         step += 1
         follow(average, vae, step, AVERAGE)
@@ -118,8 +131,9 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
             report = " ".join(f"{value:.2f}" for value in held_out_psnr(average))
             print(f"{step} loss {sum(losses) / len(losses):.4f} psnr {report} {time.time() - started:.0f}s", flush=True)
             losses = []
-            states = {"vae": average.state_dict(), "trained": vae.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(checkpoint, step=step, **states)
+            states = [optimizer.state_dict() for optimizer in optimizers]
+            weights = {"vae": average.state_dict(), "trained": vae.state_dict()}
+            save_checkpoint(checkpoint, step=step, optimizers=states, **weights)
 
 
 def main() -> None:
@@ -127,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
