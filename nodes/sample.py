@@ -1,5 +1,7 @@
 """The node that samples: noise becomes a clip."""
 
+import logging
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from . import host, inputs
 from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
 from .guidance import GuidanceCurve
 from .model import LoadedModel
+
+log = logging.getLogger("svd_reel")
 
 
 class SVDReelSampler:
@@ -95,6 +99,8 @@ def sample_clips(
 ) -> dict:
     """LATENT of all clips in `latent`, clip b drawn with seed + b. Latents on sockets are not scaled, as the host's."""
     frames, samples = clip_length(latent), check_samples(latent)
+    if latent.get("noise_mask") is not None:
+        log.warning("the latent carries a mask, which Sample SVD Clip does not apply; KSampler does")
     size = tuple(samples.shape[-2:])
     settings = AnimateSettings(frames=frames).resolve(model.config)
     sigmas = settings.sigmas() if sigmas is None else sigmas
