@@ -182,6 +182,31 @@ makes with the same seed: *cfg* is the guidance of the last frame, *min_cfg* tha
     return graph
 
 
+def clip_report(graph: Graph) -> Graph:
+    """A clip of the embedded model, measured."""
+    graph.note(f"""
+# How a clip moves, and how steady it is
+
+Nothing to download: the clip is made by the tiny model inside the pack. Frames from anywhere can be measured, a loaded
+video's too.
+{FIRST_STEPS}""")
+    graph.note("""
+- **picture moves**, **zoom**, **roll**: what most of the picture shares from frame to frame. A camera that pans right
+  moves the picture left.
+- **flicker** is what changes although the motion is accounted for. **loop** near 1 means that the clip can be repeated
+  without a jump.
+- **image** compares the first frame with the picture. **model** tells by its image encoder how alike the frames stay.
+- Paint a **mask** and connect it, and motion is told apart inside and outside of it.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    measuring = graph.stage("3. Measure")
+    report = measuring.add("SVDReelReport", frames=clip["IMAGE"], image=picture["IMAGE"], model=model["SVD_MODEL"])
+    measuring.add("PreviewImage", title="Report", images=report["page"])
+    save(graph.stage("4. Video"), graph.name, clip["IMAGE"], clip["FLOAT"])
+    return graph
+
+
 def upscale_and_interpolate(graph: Graph) -> Graph:
     """An upscale model and a frame interpolator behind our clip."""
     graph.note(f"""
@@ -241,6 +266,7 @@ WORKFLOWS = (
     svd_xt_1_1_image_to_video,
     svd_with_comfyui_nodes,
     upscale_and_interpolate,
+    clip_report,
 )
 
 

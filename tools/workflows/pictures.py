@@ -23,6 +23,7 @@ CAPTIONS = {
     "svd_xt_1_1_image_to_video": ("SVD-XT 1.1, 25 frames", 3),
     "svd_with_comfyui_nodes": ("With KSampler", 5),
     "upscale_and_interpolate": ("Larger and smoother", 7),
+    "clip_report": ("Motion and flicker, measured", 9),
 }
 
 
