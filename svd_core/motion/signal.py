@@ -130,15 +130,25 @@ class DualClock(SignalControl):
             )
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Replace the start."""
-        return self._start_at(run, start, self.level(run, self.sigma_weak))
+        """Replace the start, and let the schedule meet the sigma at which valid cells are released.
+
+        Few steps would otherwise release them far above it.
+        """
+        x, levels = self._start_at(run, start, self.level(run, self.sigma_weak))
+        strong = self.level(run, self.sigma)
+        inner = range(1, len(levels) - 1)
+        if inner and levels[-1] < strong < levels[0] * CLOSE:
+            nearest = min(inner, key=lambda i: abs(math.log(levels[i] / strong)))
+            levels[nearest] = strong
+        return Start(x, levels)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
         """Write the signal back, with its own noise, where it has not been released yet."""
         latents, valid = self.signal.on(run)
         strong, weak = self.level(run, self.sigma), self.level(run, self.sigma_weak)
         release = weak * (strong / weak) ** valid  # [T, 1, h, w]
-        return torch.where(sigma > release, latents + run.noise * sigma, x)
+        # A little below, for levels that are meant to meet it.
+        return torch.where(sigma > release * 0.999, latents + run.noise * sigma, x)
 
 
 @dataclass(frozen=True, eq=False)
