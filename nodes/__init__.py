@@ -2,6 +2,7 @@
 
 from . import host
 from .animate import SVDReelAnimate
+from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .condition import SVDReelCondition, SVDReelMotion
 from .decode import SVDReelDecode
 from .export import SVDReelExportModel
@@ -23,6 +24,8 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelDecode": SVDReelDecode,
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelReport": SVDReelReport,
+    "SVDReelCameraPath": SVDReelCameraPath,
+    "SVDReelCameraControl": SVDReelCameraControl,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -36,6 +39,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelDecode": "Decode SVD Clip",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelReport": "Measure Clip (SVD)",
+    "SVDReelCameraPath": "Camera Path (SVD)",
+    "SVDReelCameraControl": "Control Camera (SVD)",
 }
 
 host.register_model_folder("svd")

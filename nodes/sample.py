@@ -12,6 +12,7 @@ from ..svd_core.sampling.sample import sample
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from . import host, inputs
 from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .controls import ControlChain
 from .guidance import GuidanceCurve
 from .model import LoadedModel
 
@@ -68,6 +69,9 @@ class SVDReelSampler:
                     "Fresh noise at every step of euler and heun. 0 is official; up to 10 varies details.",
                     advanced=True,
                 ),
+                "control": inputs.socket(
+                    "SVD_CONTROL", "From Control Camera or another control node. Controls are applied in their order."
+                ),
             },
         }
 
@@ -82,8 +86,9 @@ class SVDReelSampler:
         guidance: GuidanceCurve | None = None,
         sigmas: Tensor | None = None,
         churn: float = 0.0,
+        control: ControlChain | None = None,
     ) -> tuple:
-        return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn),)
+        return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn, control),)
 
 
 def sample_clips(
@@ -96,6 +101,7 @@ def sample_clips(
     guidance: GuidanceCurve | None = None,
     sigmas: Tensor | None = None,
     churn: float = 0.0,
+    control: ControlChain | None = None,
 ) -> dict:
     """LATENT of all clips in `latent`, clip b drawn with seed + b. Latents on sockets are not scaled, as the host's."""
     frames, samples = clip_length(latent), check_samples(latent)
@@ -107,14 +113,14 @@ def sample_clips(
     scales = (guidance or GuidanceCurve()).over(frames, model.config)
     device = model.prepare_unet(frames, *size)
     starts = samples.split(frames)
-    steps = len(sigmas) - 1
-    progress = host.Progress(max(1, steps * len(starts)), preview_device=device)
+    progress = host.Progress(max(1, (len(sigmas) - 1) * len(starts)), preview_device=device)
     clips = []
     for b, start in enumerate(starts):
         clip_seed = (seed + b) % 2**64
 
-        def on_step(step: Step, before: int = b * steps) -> None:
-            progress.update(before + step.index + 1, step.denoised)
+        def on_step(step: Step, b: int = b) -> None:
+            # A control may have left out steps.
+            progress.update(b * step.steps + step.index + 1, step.denoised, total=len(starts) * step.steps)
 
         host.check_interrupt()
         clip = sample(
@@ -130,6 +136,7 @@ def sample_clips(
             churn=churn,
             seed=clip_seed,
             unconditional=read_conditioning(negative, b, frames, size).to(device),
+            controls=(control or ControlChain()).of_clip(b, len(starts)),
         )
         clips.append((clip / LATENT_SCALE).to(host.output_device()))
     return {**latent, "samples": torch.cat(clips), CLIP_KEY: latent.get(CLIP_KEY) or ClipNote(frames)}

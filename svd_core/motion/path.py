@@ -133,7 +133,7 @@ class Chain:
 
     def table(self, when: Tensor, length: float) -> Tensor:
         """See Part. Holds take their frames, the others share the rest."""
-        held = sum(part.frames for part in self.parts if isinstance(part, Hold))
+        held = held_frames(self)
         share = self.share
         if share > 0 and held >= length:
             raise ValueError(
@@ -142,7 +142,8 @@ class Chain:
             )
         total, start = torch.zeros(len(when), len(PARAMETERS), dtype=torch.float64), 0.0
         for part in self.parts:
-            own = part.frames if isinstance(part, Hold) else (length - held) * part.share / share
+            own = held_frames(part)
+            own += (length - held) * part.share / share if part.share > 0 else 0
             if own > 0:
                 total = total + part.table(((when * length - start) / own).clamp(0, 1), own)
             start += own
@@ -224,6 +225,15 @@ def path_through(
         angles = {"pan": angle_of(x), "tilt": -angle_of(y), "zoom": math.log(zoom), "roll": math.radians(roll)}
         rows.append(tuple(angles.items()))
     return CameraPath(Through(tuple(rows), easing, share, text))
+
+
+def held_frames(part: Part) -> int:
+    """Return how many frames a part needs for its holds."""
+    if isinstance(part, Hold):
+        return part.frames
+    if isinstance(part, Chain):
+        return sum(held_frames(inner) for inner in part.parts)
+    return max((held_frames(inner) for inner in part.parts), default=0) if isinstance(part, Together) else 0
 
 
 def _parts(part: Part, kind: type) -> tuple[Part, ...]:

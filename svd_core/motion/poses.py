@@ -33,6 +33,10 @@ class Poses:
     def __len__(self) -> int:
         return len(self.zoom)
 
+    def at(self, frames: Sequence[int]) -> "Poses":
+        """Return the poses of some frames."""
+        return Poses(self.rotation[frames], self.translation[frames], self.zoom[frames])
+
     @property
     def travels(self) -> bool:
         """Whether the camera leaves its place, so that near and far things move differently."""

@@ -1,0 +1,307 @@
+"""Nodes that move the camera: a path, and the control that imposes it on a clip."""
+
+import torch
+from torch import Tensor
+
+from ..svd_core.motion.camera import camera_control, camera_signal, fit_map, scene_depth
+from ..svd_core.motion.depth import FAR_TO_NEAR
+from ..svd_core.motion.moves import MOVES, camera_move, move_names, parse_path
+from ..svd_core.motion.path import EASINGS, CameraPath, Chain, Hold
+from ..svd_core.motion.signal import MODES, DualClock
+from ..svd_core.pictures import as_batch, fit
+from . import host, inputs
+from .camera_preview import draw_path
+from .clips import check_samples, clip_length
+from .controls import ControlChain
+from .model import LoadedModel
+
+CATEGORY = f"{inputs.CATEGORY}/Control"
+JOINS = ("then", "and")
+USUAL = ", ".join(f"{name} {kind.usual:g}" for name, kind in MOVES.items() if kind.usual)
+
+
+class SVDReelCameraPath:
+    """A camera path."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Says how the camera moves over the clip, for Control Camera. Chain several of these, or write the whole path "
+        "in words. What the camera does, the content does the other way: pan right moves the content left."
+    )
+    SEARCH_ALIASES = [
+        "camera motion",
+        "camera control",
+        "pan",
+        "tilt",
+        "zoom",
+        "roll",
+        "dolly",
+        "truck",
+        "orbit",
+        "MotionCtrl",
+        "CameraCtrl",
+        "CamTrol",
+    ]
+    RETURN_TYPES = ("SVD_CAMERA", "IMAGE")
+    RETURN_NAMES = ("camera", "preview")
+    OUTPUT_TOOLTIPS = (
+        "The path, for Control Camera or another camera path.",
+        "The path as a drawing: what each frame shows of the picture, and four of the frames.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "move": inputs.choice(
+                    move_names(),
+                    "What the camera does. pan, tilt, roll, zoom: on the spot, exact for any picture. dolly, truck, "
+                    "pedestal, orbit, arc: it travels, which needs a depth map to look right.",
+                    default="pan right",
+                ),
+                "amount": inputs.decimal(
+                    0.0,
+                    0.0,
+                    180.0,
+                    f"How far it moves over its time; 0 takes the usual amount: {USUAL}. pan and tilt are in picture "
+                    "widths, zoom is a factor, roll, orbit and arc are degrees, the others parts of the depth of the "
+                    "centre. Larger amounts show more that the model must invent.",
+                    step=0.05,
+                ),
+                "easing": inputs.choice(
+                    EASINGS,
+                    "Course over time. linear: even. ease: slow at both ends. ease-in: slow at the start. ease-out: "
+                    "slow at the end.",
+                ),
+                "hold_start": inputs.whole(0, 0, 1000, "Frames to stand still before the move."),
+                "hold_end": inputs.whole(0, 0, 1000, "Frames to stand still after the move."),
+                "path": inputs.text(
+                    "",
+                    'A whole path in words, in place of all above: "pan right 0.15, zoom in 1.2 ease then hold 4 then '
+                    'tilt up 10deg for 2". A comma means at once. "through 0 0; 0.1 0; 0.2 0.1" looks at points.',
+                ),
+            },
+            "optional": {
+                "camera": inputs.socket("SVD_CAMERA", "Another path, to which this one is joined."),
+                "join": inputs.choice(
+                    JOINS,
+                    "How this path joins the other one. then: after it, in its share of the clip. and: at the same "
+                    "time, over the whole clip.",
+                ),
+                "image": inputs.socket("IMAGE", "A picture for the preview; without it a pattern is drawn."),
+            },
+        }
+
+    def execute(
+        self,
+        move: str,
+        amount: float,
+        easing: str,
+        hold_start: int,
+        hold_end: int,
+        path: str,
+        camera: CameraPath | None = None,
+        join: str = "then",
+        image: Tensor | None = None,
+    ) -> tuple:
+        if path.strip():
+            own = parse_path(path)
+        else:
+            own = camera_move(move, amount or None, easing=easing)
+            holds = [Hold(frames, f"hold {frames}") if frames else None for frames in (hold_start, hold_end)]
+            if any(holds):
+                own = CameraPath(Chain(tuple(part for part in (holds[0], own.part, holds[1]) if part is not None)))
+        if camera is not None:
+            own = camera.then(own) if join == "then" else camera.also(own)
+        return (own, draw_path(own, image))
+
+
+class SVDReelCameraControl:
+    """The control that imposes a camera path."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Makes the camera of a clip follow a path, with the usual weights: the picture is warped along the path, and "
+        "the sampler starts from it or is pulled to it. Low motion buckets (10 to 40) follow best."
+    )
+    SEARCH_ALIASES = ["camera control", "CamTrol", "Time-to-Move", "TTM", "NVS-Solver", "ViewExtrapolator", "2.5D"]
+    RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "MASK")
+    RETURN_NAMES = ("control", "warped", "holes")
+    OUTPUT_TOOLTIPS = (
+        "For Sample SVD Clip, or for another control to go on.",
+        "The warped frames that are imposed, with filled holes.",
+        "Where the warped frames show what the picture does not: there the model is free.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "image": inputs.socket("IMAGE", "The start picture, the same that Prepare Image for SVD gets."),
+                "camera": inputs.socket("SVD_CAMERA", "From Camera Path: how the camera moves."),
+                "latent": inputs.socket("LATENT", "From Prepare Image for SVD: it tells size and length of the clip."),
+                "mode": inputs.choice(
+                    MODES,
+                    "partial re-noise: start from the warped frames; fastest, for pan, tilt, zoom and roll. dual "
+                    "clock: also write them back for a while, so that filled holes are free. replace estimate: from "
+                    "full noise, the strictest geometry, for orbit and dolly with a depth map.",
+                ),
+                "strength": inputs.decimal(
+                    1.0,
+                    0.0,
+                    3.0,
+                    "How closely the path is followed. 0 is off, 1 is usual, 2 is nearly a slide show of the warped "
+                    "picture. Raise it where the clip stands still, lower it where things look cut out.",
+                    step=0.05,
+                ),
+            },
+            "optional": {
+                "depth": inputs.socket(
+                    "IMAGE",
+                    "Depth of the picture from any depth node, near is bright. Only cameras that travel use it.",
+                ),
+                "depth_mask": inputs.socket("MASK", "The same as a mask, in place of depth."),
+                "foreground": inputs.socket(
+                    "MASK",
+                    "The main object, which then moves in one piece. Without a depth map it stands on a plain before a "
+                    "far background.",
+                ),
+                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
+                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "far_to_near": inputs.decimal(
+                    FAR_TO_NEAR,
+                    1.1,
+                    100.0,
+                    "How many times as far away the farthest thing is as the nearest, 2 to 10. Raising it lets near "
+                    "things move more against far ones.",
+                    advanced=True,
+                ),
+                "sigma": inputs.decimal(
+                    0.0,
+                    0.0,
+                    700.0,
+                    "Noise level, for 1024x576, down to which the path is imposed at strength 1. 0 takes the mode's "
+                    "own (30, 31, 8). Lower is stricter.",
+                    advanced=True,
+                ),
+                "repeats": inputs.whole(
+                    1,
+                    1,
+                    10,
+                    "Only replace estimate: evaluations of each guided step. 3 hides seams between picture and "
+                    "invention; the guided steps take three times as long.",
+                    advanced=True,
+                ),
+                "keep": inputs.decimal(
+                    1.0,
+                    0.05,
+                    1.0,
+                    "Only replace estimate: share of the picture that is imposed, what fits best first. 0.8 leaves out "
+                    "places where the depth map is wrong.",
+                    step=0.05,
+                    advanced=True,
+                ),
+                "last_weight": inputs.decimal(
+                    1.0,
+                    0.05,
+                    1.0,
+                    "Only replace estimate: weight of the path in the last frame, reached evenly. 0.6 frees late "
+                    "frames, where the warp is worst.",
+                    step=0.05,
+                    advanced=True,
+                ),
+                "vae": inputs.socket("VAE", "Another VAE than the model's own for encoding.", advanced=True),
+                "background": inputs.text(
+                    "white",
+                    "Colour under transparent pixels: a name such as white or black, or #rrggbb.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        image: Tensor,
+        camera: CameraPath,
+        latent: dict,
+        mode: str,
+        strength: float,
+        depth: Tensor | None = None,
+        depth_mask: Tensor | None = None,
+        foreground: Tensor | None = None,
+        control: ControlChain | None = None,
+        fit: str = "crop",
+        far_to_near: float = FAR_TO_NEAR,
+        sigma: float = 0.0,
+        repeats: int = 1,
+        keep: float = 1.0,
+        last_weight: float = 1.0,
+        vae=None,
+        background: str = "white",
+    ) -> tuple:
+        if depth is not None and depth_mask is not None:
+            raise ValueError("depth and depth_mask are both connected, but there is one depth; disconnect one of them")
+        maps = {"depth map": depth if depth is not None else depth_mask, "foreground mask": foreground}
+        signals = warp_clips(model.with_parts(vae=vae), image, camera, latent, maps, fit, far_to_near, background)
+        settings = mode_settings(mode, sigma, repeats, keep, last_weight)
+        controls = [camera_control(made.signal, mode, strength=strength, **settings) for made in signals]
+        warped = torch.cat([made.warped.frames for made in signals])  # [B * T, 3, H, W]
+        holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
+        chain = (control or ControlChain()).then(controls)
+        return (chain, ((warped + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()), holes)
+
+
+def warp_clips(
+    model: LoadedModel,
+    image: Tensor,
+    camera: CameraPath,
+    latent: dict,
+    maps: dict[str, Tensor | None],
+    fit_mode: str,
+    far_to_near: float,
+    background: str,
+) -> list:
+    """The signal of each picture in IMAGE [B, H, W, C] for the clips of a LATENT: one picture for all, or one each."""
+    frames, samples = clip_length(latent), check_samples(latent)
+    clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
+    batch = as_batch(image, background)
+    if len(batch) not in (1, clips):
+        raise ValueError(
+            f"there are {len(batch)} pictures for the {clips} clips of the latent; connect the picture that Prepare "
+            "Image for SVD gets"
+        )
+    size = tuple(batch.shape[2:])
+    pictures, _ = fit(batch, width, height, fit_mode)
+    progress = host.Progress(len(pictures) * frames)
+    signals = []
+    for b, picture in enumerate(pictures.split(1)):
+        depth, foreground = (
+            None if values is None else fit_map(values, b, size, width, height, fit_mode, what)
+            for what, values in maps.items()
+        )
+        signals.append(
+            camera_signal(
+                model.encode_latent,
+                picture,
+                camera,
+                frames,
+                depth=scene_depth((height, width), depth, foreground, far_to_near=far_to_near),
+                on_frame=lambda done, total, before=b * frames: progress.update(before + done),
+            )
+        )
+    return signals
+
+
+def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:
+    """What a mode needs besides the strength; a sigma of 0 is the mode's own."""
+    settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
+    if MODES.get(mode) is DualClock and sigma > 0:
+        # The start keeps its distance to the release, as in the published constants.
+        settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
+    if mode == "replace estimate":
+        settings |= {"repeats": repeats, "keep": keep, "last": last_weight}
+    return settings

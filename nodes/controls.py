@@ -1,0 +1,26 @@
+"""What travels on the SVD_CONTROL socket: controls in the order in which the sampler asks them."""
+
+from dataclasses import dataclass
+
+from ..svd_core.sampling.controls import Control
+
+
+@dataclass(frozen=True, eq=False)
+class ControlChain:
+    """One link per control node; a link has one control for every clip, or one for each clip of a batch."""
+
+    links: tuple[tuple[Control, ...], ...] = ()
+
+    def then(self, controls: list[Control]) -> "ControlChain":
+        """This chain with one more link."""
+        return ControlChain((*self.links, tuple(controls)))
+
+    def of_clip(self, clip: int, clips: int) -> tuple[Control, ...]:
+        """The controls of clip number `clip`, counted from 0, of so many."""
+        for link in self.links:
+            if len(link) not in (1, clips):
+                raise ValueError(
+                    f"a control is for {len(link)} clips, the latent holds {clips}; connect the latent that the "
+                    "control was made with"
+                )
+        return tuple(link[clip % len(link)] for link in self.links)
