@@ -207,6 +207,61 @@ video's too.
     return graph
 
 
+def camera_pan_and_zoom(graph: Graph) -> Graph:
+    """A camera path imposed on a clip of the embedded model."""
+    graph.note(f"""
+# A camera that goes where you say
+
+Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
+Model; everything else follows.
+{FIRST_STEPS}""")
+    graph.note("""
+- **Camera Path** draws what it will do. Write the path in words, or empty *path* and choose a *move*. The content moves
+  the other way than the camera.
+- **Control Camera** warps the picture along the path and shows what is imposed. If the clip stands still, raise its
+  *strength*; if it looks like a sliding photograph, lower it.
+- A low motion bucket lets the path decide what moves.
+- For dolly, truck and orbit connect a depth map to *depth*, and try the mode *replace estimate*.
+- **Measure Clip** shows how far the clip followed.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    plan = graph.stage("2. Camera")
+    path = plan.add(
+        "SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12 ease, zoom in 1.15 ease", easing="ease"
+    )
+    plan.add("PreviewImage", title="The path", images=path["IMAGE"])
+    prepare = graph.stage("3. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    steer = graph.stage("4. Control")
+    control = steer.add(
+        "SVDReelCameraControl",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=condition["LATENT"],
+        strength=1.5,
+    )
+    steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
+    make = graph.stage("5. Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        control=control["SVD_CONTROL"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    finish = graph.stage("6. Video and measures")
+    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
+    finish.add("PreviewImage", title="Report", images=report["page"])
+    save(finish, graph.name, frames["IMAGE"], 7.0)
+    return graph
+
+
 def upscale_and_interpolate(graph: Graph) -> Graph:
     """An upscale model and a frame interpolator behind our clip."""
     graph.note(f"""
@@ -267,6 +322,7 @@ WORKFLOWS = (
     svd_with_comfyui_nodes,
     upscale_and_interpolate,
     clip_report,
+    camera_pan_and_zoom,
 )
 
 

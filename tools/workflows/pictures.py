@@ -24,6 +24,11 @@ CAPTIONS = {
     "svd_with_comfyui_nodes": ("With KSampler", 5),
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
+    "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
+}
+# What else a picture shows than a lively clip.
+SETTINGS = {
+    "camera_pan_and_zoom": {"camera": "pan right 0.12 ease, zoom in 1.15 ease", "camera_strength": 1.5},
 }
 
 
@@ -72,7 +77,8 @@ def write_pictures() -> list[Path]:
     photograph = open_picture(PHOTOGRAPH)[..., :3]
     written = []
     for name, (caption, seed) in CAPTIONS.items():
-        frames = svd.animate(model, photograph, svd.AnimateSettings(seed=seed, motion_bucket=200))
+        more = SETTINGS.get(name, {"motion_bucket": 200})
+        frames = svd.animate(model, photograph, svd.AnimateSettings(seed=seed, **more))
         path = FOLDER / f"{name}.jpg"
         thumbnail(frames, caption).save(path, quality=88)
         written.append(path)
