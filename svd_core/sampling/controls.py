@@ -5,12 +5,12 @@ Controls know sigmas, never step numbers, so that they mean the same with any sc
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-from .guidance import Denoiser, Guidance
+from .guidance import Guidance
 
 REFERENCE_CELLS = 96.0  # sqrt(72 * 128), the latent grid of 1024x576
 
@@ -25,11 +25,25 @@ def resolution_scale(height: int, width: int) -> float:
 
 
 class Inputs(NamedTuple):
-    """What an evaluation of the model is given besides the state; `unconditional` None follows from the condition."""
+    """What an evaluation of the model is given besides the state; `unconditional` None follows from the condition.
+
+    `backward`: the model sees the frames in reverse, so that the condition's picture is the last one. Rows per frame
+    stay in the order of the clip; they are turned together with it.
+    """
 
     condition: Any
     unconditional: Any | None
     guidance: Guidance
+    backward: bool = False
+
+    def turned(self) -> "Inputs":
+        """Return what a backward evaluation gives the model: every row per frame in reverse."""
+        guidance = replace(self.guidance, scale=self.guidance.scale.flip(0))
+        return Inputs(_turned(self.condition), _turned(self.unconditional), guidance)
+
+
+def _turned(condition: Any) -> Any:
+    return condition.turned() if hasattr(condition, "turned") else condition
 
 
 class Start(NamedTuple):
@@ -42,18 +56,35 @@ class Start(NamedTuple):
 Evaluate = Callable[[Tensor, float, Inputs], Tensor]
 
 
+class Denoise(Protocol):
+    """The guided and wrapped model, as controls may call it."""
+
+    def __call__(self, x: Tensor, sigma: float, inputs: Inputs | None = None, *, edited: bool = False) -> Tensor:
+        """Return the estimate of `x` at `sigma`.
+
+        `inputs` take the place of the run's, before the controls edit them; `edited` applies all edits of estimates.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What every hook is told of the sampling that it takes part in.
 
     `noise` [T, 4, h, w] is the standard normal start noise, `sigmas` the list that was asked for, before any control
-    changed it, and `fresh_noise()` the next noise of the same shape, from the seed.
+    changed it, and `fresh_noise()` the next noise of the same shape, from the seed. `levels` is the list that is
+    walked, known once all controls have begun.
     """
 
     noise: Tensor
     sigmas: tuple[float, ...]
     inputs: Inputs
     fresh_noise: Callable[[], Tensor]
+    levels: tuple[float, ...] = ()
+
+    def above(self, sigma: float) -> float:
+        """The level that the step to `sigma`, one of the levels, came from."""
+        return self.levels[self.levels.index(sigma) - 1]
 
     @property
     def scale(self) -> float:
@@ -68,12 +99,23 @@ class Control:
     in the function that `wrap` returns.
     """
 
+    innermost = False
+    """Whether `wrap` gets the model itself, under the wraps of all controls that do not say so."""
+
     @property
     def active(self) -> bool:
         """Whether to take part at all; a control without strength is left out, so that its clip is exactly that
         without it.
         """
         return True
+
+    def frames_at_once(self, frames: int) -> int:
+        """How many frames of a clip of `frames` the model sees at once: what its memory is planned for."""
+        return frames
+
+    def edit_noise(self, noise: Tensor, seed: int) -> Tensor:
+        """Return the standard normal start noise [T, 4, h, w], changed; before anything else is asked."""
+        return noise
 
     def begin(self, run: Run, start: Start) -> Start:
         """Return the state and sigma list to start from."""
@@ -91,26 +133,31 @@ class Control:
         """Return the denoised estimate [T, 4, h, w] of the state `x` at `sigma`, changed."""
         return estimate
 
-    def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
+    def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoise) -> Tensor:
         """Return the state [T, 4, h, w] that a step led to, at `sigma`, changed; at the end sigma is 0.
 
-        `denoise(x, sigma)` is the guided and wrapped model, without the edits of estimates.
+        `denoise(x, sigma)` is the guided and wrapped model, by itself without the edits of estimates.
         """
         return x
+
+
+def active_controls(controls: Sequence[Control]) -> list[Control]:
+    """Return those that take part; ValueError for what is no control."""
+    for number, control in enumerate(controls, 1):
+        if not isinstance(control, Control):
+            raise ValueError(
+                f"control {number} is a {type(control).__name__}; give objects made from svd_core's Control"
+            )
+    return [control for control in controls if control.active]
 
 
 class Hooks:
     """All active controls of one run as the sampling loop needs them. Without controls every method passes through."""
 
     def __init__(self, controls: Sequence[Control], run: Run, evaluate: Evaluate) -> None:
-        for number, control in enumerate(controls, 1):
-            if not isinstance(control, Control):
-                raise ValueError(
-                    f"control {number} is a {type(control).__name__}; give objects made from svd_core's Control"
-                )
         self.run = run
-        self.controls = [control for control in controls if control.active]
-        for control in self.controls:
+        self.controls = active_controls(controls)
+        for control in sorted(self.controls, key=lambda control: not control.innermost):
             evaluate = control.wrap(run, evaluate)
         self._evaluate = evaluate
 
@@ -118,21 +165,22 @@ class Hooks:
         """Let every control change the start."""
         for control in self.controls:
             start = control.begin(self.run, start)
+        self.run = replace(self.run, levels=tuple(start.sigmas))
         return start
 
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """The estimate without its edits."""
-        inputs = self.run.inputs
+    def denoise(self, x: Tensor, sigma: float, inputs: Inputs | None = None, *, edited: bool = False) -> Tensor:
+        """The estimate, without its edits unless `edited`; see Denoise."""
+        inputs = self.run.inputs if inputs is None else inputs
         for control in self.controls:
             inputs = control.edit_inputs(self.run, sigma, inputs)
-        return self._evaluate(x, sigma, inputs)
+        estimate = self._evaluate(x, sigma, inputs)
+        for control in self.controls if edited else ():
+            estimate = control.edit_estimate(self.run, x, sigma, estimate)
+        return estimate
 
     def denoise_and_edit(self, x: Tensor, sigma: float) -> Tensor:
         """The estimate that solvers work with."""
-        estimate = self.denoise(x, sigma)
-        for control in self.controls:
-            estimate = control.edit_estimate(self.run, x, sigma, estimate)
-        return estimate
+        return self.denoise(x, sigma, edited=True)
 
     def after_step(self, x: Tensor, sigma: float) -> Tensor:
         """Let every control change the state after a step to `sigma`."""

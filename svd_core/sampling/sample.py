@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .controls import Control, Hooks, Inputs, Run, Start
+from .controls import Control, Hooks, Inputs, Run, Start, active_controls
 from .guidance import Guidance, as_guidance, guided_denoiser
 from .noise import NoiseStream
 from .schedules import check_sigmas, custom_sigmas
@@ -46,6 +46,8 @@ def sample(
     """
     sigmas = custom_sigmas(sigmas)
     guidance = as_guidance(guidance)
+    for control in active_controls(controls):
+        noise = control.edit_noise(noise, seed)
     x = _start(noise, float(sigmas[0]), latent)
     guidance.over_frames(len(x))
     _check_condition(condition, x)
@@ -74,6 +76,8 @@ def _guided(denoise: Callable[[Tensor, float, C], Tensor]) -> Callable[[Tensor, 
     """Return the model with guidance, as a function of the state, the sigma and everything else."""
 
     def evaluate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+        if inputs.backward:
+            return evaluate(x.flip(0), sigma, inputs.turned()).flip(0)
         return guided_denoiser(denoise, inputs.condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
 
     return evaluate
