@@ -67,6 +67,10 @@ class Condition:
         """
         return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector)
 
+    def turned(self) -> "Condition":
+        """Return this condition for the clip with its frames in reverse: rows per frame turn with it."""
+        return Condition(self.token.flip(0), self.latent.flip(0), self.vector.flip(0))
+
     def to(self, device: torch.device | str) -> "Condition":
         """Return this condition on `device`."""
         return Condition(self.token.to(device), self.latent.to(device), self.vector.to(device))
