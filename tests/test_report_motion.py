@@ -68,18 +68,24 @@ def test_a_moving_foreground_hardly_changes_the_shared_motion(height: int, width
 
 
 @every_size
-@pytest.mark.parametrize("share", [0.05, 0.12, -0.2])
+@pytest.mark.parametrize("share", [0.05, 0.12, -0.2, 0.28])
 def test_large_pans_are_followed(height: int, width: int, share: float) -> None:
     pan = (share * width, 0.05 * height)
     report = measure(moving(height, width, pan=pan))
     assert within(report, {"pan": pan}), differences(report, {"pan": pan})
     assert report.summary()["pan_x_percent"] == pytest.approx(100 * share, abs=0.1)
+    # What leaves the picture is taken to go on as what is beside it.
+    assert report.motion[0] == pytest.approx(math.hypot(*pan), rel=0.05)
 
 
-def test_a_change_of_light_is_not_taken_for_motion() -> None:
-    clip = moving(96, 96, pan=(1.2, 0.0), zoom=1.01)
-    clip[1] = 0.8 * clip[1] + 0.1
-    assert within(measure(clip), {"pan": (1.2, 0.0), "zoom": 1.01})
+@pytest.mark.parametrize(("gain", "bias"), [(0.8, 0.1), (0.5, 0.3), (0.6, 0.0), (1.0, -0.15)])
+def test_a_change_of_light_is_not_taken_for_motion(gain: float, bias: float) -> None:
+    clip = 0.15 + 0.7 * moving(96, 96, pan=(1.2, 0.0), zoom=1.01)
+    before = measure(clip)
+    clip[1] = gain * clip[1] + bias
+    report = measure(clip)
+    assert within(report, {"pan": (1.2, 0.0), "zoom": 1.01})
+    assert report.motion[0] == pytest.approx(before.motion[0], rel=0.1)
 
 
 def test_motion_is_told_in_pixels_of_the_clip_however_large_it_is() -> None:
@@ -135,6 +141,29 @@ def test_a_mask_tells_what_moves_from_what_stays() -> None:
     assert smaller.motion_inside == pytest.approx(report.motion_inside, abs=0.1)
     per_frame = measure(clip, mask=mask.expand(3, 128, 128))
     assert per_frame == report
+
+
+# At the edges of what stands still, windows see both motions; fast pans leave strays there.
+@pytest.mark.parametrize(("pan", "fastest"), [((2.0, 1.0), 1.15), ((10.0, 3.0), 1.25), ((16.0, 0.0), 1.6)])
+def test_what_stands_still_in_front_of_a_fast_pan_is_seen_to(pan: tuple[float, float], fastest: float) -> None:
+    clip = moving(128, 128, pan=pan)
+    mask = torch.zeros(128, 128)
+    mask[40:88, 40:88] = 1
+    report = measure(torch.where(mask[None, :, :, None] > 0, clip[:1], clip), mask=mask)
+    assert report.frozen_share < 0.1
+    assert report.motion_outside[0] == pytest.approx(math.hypot(*pan), rel=0.1)
+    assert report.fast_motion[0] < fastest * math.hypot(*pan)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_plain_sky_goes_with_its_surroundings_more_than_not(noise: float) -> None:
+    clip = moving(128, 128, pan=(3.0, 1.0))
+    clip[:, :48] = 0.5
+    mask = torch.zeros(128, 128)
+    mask[:44] = 1
+    report = measure(with_noise(clip, noise), mask=mask)
+    assert report.frozen_share > 0.7
+    assert report.pan_x[0] == pytest.approx(3, abs=0.1)
 
 
 def test_rigid_tells_how_much_follows_the_shared_motion() -> None:

@@ -2,7 +2,7 @@
 
 Windowed least squares on blurred luminance, coarse to fine (Bouguet, "Pyramidal implementation of the Lucas Kanade
 feature tracker", 2000), with less weight for pixels of the window that disagree. Where a picture has no texture, the
-motion of the coarser level stays.
+motion of the surroundings stays.
 """
 
 import torch
@@ -21,7 +21,8 @@ TEXTURE = 1e-4  # squared gradient at which a pixel's own motion counts as much 
 FILL, FAINT = 4.0, 1e-3  # reach of the surroundings in pixels, and what they count without texture
 DISAGREEMENT = 0.05  # of luminance: halves the weight of a pixel
 LONGEST_STEP = 2.0  # pixels of the level
-MARGIN = 0.005  # of luminance, that the shared motion must be better by to be started from
+MARGIN = 0.005  # of luminance, by which another motion must fit better to be gone on from
+UNSEEN = 0.02  # of luminance, for a motion that ends outside: worse than a good fit, better than a bad one
 FORGIVEN = 0.05  # how far forth and back may disagree, as a share of the motion, besides half a pixel
 
 
@@ -34,10 +35,11 @@ def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
     gain, bias = (part[:, None, None, None] for part in (shared.gain, shared.bias))
     lit = earlier * (1 + gain) + bias
     levels = list(zip(pyramid(lit, SMALLEST_LEVEL), pyramid(later, SMALLEST_LEVEL), strict=True))
-    flow = None
+    flow = earlier.new_zeros(len(earlier), 2, *levels[0][0].shape[-2:])
     for first, second in levels:
         first, second = blur(first, SIGMA), blur(second, SIGMA)
-        flow = _start(first, second, shared, reach) if flow is None else enlarge(flow, first.shape[-2:])
+        flow = enlarge(flow, first.shape[-2:])
+        flow = _best(first, second, flow, [torch.zeros_like(flow), shared_flow(shared, tuple(first.shape[-2:]))])
         own = gradients(first)
         for _ in range(STEPS):
             flow = flow + _step(first, second, own, flow, reach)
@@ -47,6 +49,8 @@ def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
 
 def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """Flow [N, 2, h, w] at another (height, width), its pixels those of that size."""
+    if tuple(flow.shape[-2:]) == tuple(size):
+        return flow
     scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).reshape(1, 2, 1, 1)
     return F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False) * scale
 
@@ -80,12 +84,23 @@ def _ends(planes: Tensor, flow: Tensor, reach: tuple[float, float]) -> tuple[Ten
     return x + flow[:, 0] * (2 * reach[0] / width), y + flow[:, 1] * (2 * reach[1] / height)
 
 
-def _start(first: Tensor, second: Tensor, shared: Similarity, reach: tuple[float, float]) -> Tensor:
-    """Per pixel the shared motion or none, whichever fits better; none where both fit, as in plain regions."""
-    moving = shared_flow(shared, tuple(first.shape[-2:]))
-    still = blur((second - first).abs(), WINDOW)
-    moved = blur((follow(second, moving)[0] - first).abs(), WINDOW)
-    return torch.where(moved + MARGIN < still, moving, torch.zeros_like(moving))
+def _best(first: Tensor, second: Tensor, flow: Tensor, others: list[Tensor]) -> Tensor:
+    """Per pixel the flow, or another that fits its surroundings clearly better.
+
+    A small part that stands still or goes with all, next to one that moves far, is lost on the coarse levels.
+    """
+    error = _error(first, second, flow)
+    for other in others:
+        its = _error(first, second, other)
+        better = its + MARGIN < error
+        flow, error = torch.where(better, other, flow), torch.where(better, its, error)
+    return flow
+
+
+def _error(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+    """How badly a flow explains the surroundings of each pixel: [N, 1, h, w]."""
+    moved, within = follow(second, flow)
+    return blur(torch.where(within[:, None] > 0, (moved - first).abs(), UNSEEN), WINDOW)
 
 
 def _step(
@@ -106,17 +121,9 @@ def _step(
 
 
 def _spread(flow: Tensor, gx: Tensor, gy: Tensor) -> Tensor:
-    """The flow with strays taken out, and regions without texture [N, 1, h, w] filled from those around."""
-    flow = _median(_median(flow, 2), 3)
+    """The flow with regions without texture filled from those around; gx, gy: gradients [N, 1, h, w]."""
     xx, xy, yy = blur(torch.cat([gx * gx, gx * gy, gy * gy], dim=1), WINDOW).split(1, dim=1)
     lesser = (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy * xy).sqrt()  # eigenvalue: texture across both directions
     trust = lesser / (lesser + TEXTURE)
     around = blur(torch.cat([flow * trust, trust], dim=1), FILL) + FAINT * blur(torch.cat([flow, trust**0], 1), FILL)
     return trust * flow + (1 - trust) * around[:, :2] / around[:, 2:]
-
-
-def _median(flow: Tensor, axis: int) -> Tensor:
-    """Median of three neighbours along an axis."""
-    before = torch.cat([flow.narrow(axis, 0, 1), flow.narrow(axis, 0, flow.shape[axis] - 1)], axis)
-    behind = torch.cat([flow.narrow(axis, 1, flow.shape[axis] - 1), flow.narrow(axis, flow.shape[axis] - 1, 1)], axis)
-    return torch.maximum(torch.minimum(before, behind), torch.minimum(torch.maximum(before, behind), flow))
