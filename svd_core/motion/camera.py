@@ -95,7 +95,14 @@ def camera_signal(
     from `scene_depth`. on_frame(done, frames) reports every encoded frame. Frames in which nothing has moved since the
     last are encoded once.
     """
-    warped = warp(picture, path.poses(frames), depth)
+    poses = path.poses(frames)
+    if depth is None and poses.travels:
+        log.warning(
+            "the camera travels (%s), but there is no depth: the picture moves as a flat board, on which a dolly is a "
+            "zoom",
+            path.text,
+        )
+    warped = warp(picture, poses, depth)
     latents: list[Tensor] = []
     for number, frame in enumerate(warped.frames.split(1)):
         still = number > 0 and torch.equal(frame, warped.frames[number - 1 : number])

@@ -226,9 +226,7 @@ Model; everything else follows.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     plan = graph.stage("2. Camera")
-    path = plan.add(
-        "SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12 ease, zoom in 1.15 ease", easing="ease"
-    )
+    path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12 ease, zoom in 1.15 ease")
     plan.add("PreviewImage", title="The path", images=path["IMAGE"])
     prepare = graph.stage("3. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
