@@ -27,8 +27,8 @@ def resolution_scale(height: int, width: int) -> float:
 class Inputs(NamedTuple):
     """What an evaluation of the model is given besides the state; `unconditional` None follows from the condition.
 
-    `backward`: the model sees the frames in reverse, so that the condition's picture is the last one. Rows per frame
-    stay in the order of the clip; they are turned together with it.
+    `backward` asks for the clip seen from its end. The control that sets it turns time round in its `wrap`; until there
+    everything is in the order of the clip.
     """
 
     condition: Any
@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
     backward: bool = False
 
     def turned(self) -> "Inputs":
-        """Return what a backward evaluation gives the model: every row per frame in reverse."""
+        """Return the same for the clip with its frames in reverse: rows per frame turn with it, nothing is asked."""
         guidance = replace(self.guidance, scale=self.guidance.scale.flip(0))
         return Inputs(_turned(self.condition), _turned(self.unconditional), guidance)
 

@@ -76,8 +76,6 @@ def _guided(denoise: Callable[[Tensor, float, C], Tensor]) -> Callable[[Tensor, 
     """Return the model with guidance, as a function of the state, the sigma and everything else."""
 
     def evaluate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
-        if inputs.backward:
-            return evaluate(x.flip(0), sigma, inputs.turned()).flip(0)
         return guided_denoiser(denoise, inputs.condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
 
     return evaluate
