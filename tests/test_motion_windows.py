@@ -123,7 +123,7 @@ def test_everything_that_belongs_to_a_frame_comes_with_its_window(sigma, closed)
 
 
 def test_estimates_fade_from_window_to_window():
-    """A model that answers with the number of its window: whole numbers where one window is, between them in between."""
+    """A model that answers with the number of its window: mixed where two windows meet."""
     for weights, expected in (("linear", [1 / 4, 2 / 4, 3 / 4]), ("pyramid", [1 / 4, 2 / 4, 3 / 4])):
         counter = itertools.count()
 

@@ -143,7 +143,7 @@ class Windows(Control):
         return fused
 
     def shares(self, frames: int, offset: int = 0) -> list[tuple[Tensor, Tensor]]:
-        """Return for each window its frames [size] and their shares [size], float64, which sum to one in every frame."""
+        """Return for each window its frames [size] and their shares [size], which sum to one in every frame."""
         weights = WEIGHTS[self.weights](self.size, self.overlap)
         windows = [(start + torch.arange(self.size)) % frames for start in self.starts(frames, offset)]
         total = torch.zeros(frames, dtype=torch.float64)

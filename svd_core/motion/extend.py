@@ -1,0 +1,220 @@
+"""Clips continued from their end, in latents: each further chunk starts inside the clip and is held to its last frames.
+
+Handing over latents avoids a way through the VAE, and several frames, unlike one, carry the motion on.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..conditioning import Condition
+from ..models.vae import LATENT_SCALE
+from ..sampling.controls import Control, Run, Start
+from ..sampling.guidance import Denoiser, Guidance
+from ..sampling.noise import start_noise
+from ..sampling.sample import sample
+from ..sampling.solvers import Step
+from .extend_colour import Look, lock_colour, match_overlap, mean_look
+
+if TYPE_CHECKING:
+    from ..model import SVDModel
+
+REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: noising again there lets new frames agree with the held ones
+
+
+@dataclass(frozen=True, eq=False)
+class HoldFrames(Control):
+    """Hold the first frames of a clip at `known` [K, 4, h, w] while sigma is above `sigma` (for 1024x576).
+
+    `repeats`: evaluations of each step in the middle of the schedule; above 1, steps are noised again and evaluated
+    anew, which joins better and takes as many times longer there.
+    """
+
+    known: Tensor
+    sigma: float = 0.3
+    repeats: int = 1
+
+    def begin(self, run: Run, start: Start) -> Start:
+        """Start the held frames from what they are."""
+        held = self._known(run) + run.noise[: len(self.known)] * start.sigmas[0]
+        return Start(torch.cat([held, start.x[len(self.known) :]]), start.sigmas)
+
+    def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
+        """Put the held frames in."""
+        if sigma <= self.sigma * run.scale:
+            return estimate
+        return torch.cat([self._known(run), estimate[len(self.known) :]])
+
+    def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
+        """Evaluate a level several times before its step."""
+        low, high = (level * run.scale for level in REPEATED_SIGMAS)
+        for _ in range(self.repeats - 1 if low <= sigma <= high else 0):
+            x = self.edit_estimate(run, x, sigma, denoise(x, sigma)) + sigma * run.fresh_noise()
+        return x
+
+    def _known(self, run: Run) -> Tensor:
+        if self.known.shape[1:] != run.noise.shape[1:] or len(self.known) > len(run.noise):
+            raise ValueError(
+                f"the held frames have shape {list(self.known.shape)}, the clip {list(run.noise.shape)}; hold fewer "
+                "frames, of the same size"
+            )
+        return self.known.to(run.noise)
+
+
+@dataclass(frozen=True)
+class Extension:
+    """How a clip goes on.
+
+    frames: of each chunk that is sampled, best what the model was trained on. overlap: how many of them are the clip's
+    last frames. anchor: share of the first picture in each chunk's image token, 0..1; the rest is the frame that the
+    chunk starts from. colour_lock: 0 is off, 1 brings colour and contrast all the way back to the first clip. hold:
+    the sigma (for 1024x576) down to which the overlap is held. repeats: see HoldFrames.
+    """
+
+    frames: int
+    overlap: int = 4
+    anchor: float = 0.5
+    colour_lock: float = 0.7
+    hold: float = 0.3
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.overlap < self.frames:
+            raise ValueError(
+                f"chunks of {self.frames} frames cannot overlap by {self.overlap}; use 1 to {self.frames - 1}, such as "
+                f"{max(1, self.frames // 4)}"
+            )
+        for name, value in (("anchor", self.anchor), ("colour_lock", self.colour_lock)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value:g}, but it is a share from 0 to 1; use 0.5")
+        if not (math.isfinite(self.hold) and self.hold >= 0):
+            raise ValueError(f"the overlap is held to sigma {self.hold:g}, but it must be 0 or above; use 0.3")
+        if not 1 <= self.repeats <= 10:
+            raise ValueError(f"steps are repeated {self.repeats} times, but 1 to 10 make sense; use 1 to 3")
+
+    def chunks(self, new_frames: int) -> int:
+        """How many chunks give so many new frames."""
+        return -(-new_frames // (self.frames - self.overlap))
+
+
+@torch.no_grad()
+def extend_clip(
+    denoise: Callable[[Tensor, float, Any], Tensor],
+    clip: Tensor,
+    condition: Condition,
+    sigmas: Tensor,
+    guidance: Guidance | Tensor | float,
+    new_frames: int,
+    extension: Extension,
+    *,
+    token_of: Callable[[Tensor], Tensor] | None = None,
+    unconditional: Condition | None = None,
+    solver: str = "euler",
+    seed: int = 23,
+    on_step: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Return `clip` (scaled latents [T, 4, h, w]) with `new_frames` more: [T + new_frames, 4, h, w].
+
+    All but its last `overlap` frames stay bit for bit what they are; those are blended with the first chunk.
+    `condition` is the one that the clip was made with; `guidance` is for one chunk. `token_of` gives the image token
+    [1, n, D] of a scaled latent [1, 4, h, w]; it is not needed with anchor 1. Chunk j is drawn with seed + 1 + j.
+    `on_step` counts over all chunks. Colour and contrast are compared with the first `extension.frames` frames.
+    """
+    chunks = _check(clip, new_frames, extension, token_of)
+    clip = clip if clip.dtype == torch.float64 else clip.float()
+    anchor = mean_look(clip[: extension.frames])
+    wanted = len(clip) + new_frames
+    for j in range(chunks):
+        known = clip[-extension.overlap :]
+        chunk_seed = (seed + 1 + j) % 2**64
+        chunk = sample(
+            denoise,
+            start_noise(extension.frames, *clip.shape[-2:], chunk_seed).to(clip),
+            sigmas,
+            guidance,
+            hand_over(condition, known[:1], token_of, extension.anchor),
+            solver=solver,
+            on_step=_over_chunks(on_step, j, chunks),
+            seed=chunk_seed,
+            unconditional=None if unconditional is None else _last_row(unconditional),
+            controls=[HoldFrames(known, extension.hold, extension.repeats)],
+        )
+        clip = join(clip, chunk, extension.overlap, anchor, extension.colour_lock)[:wanted]
+    return clip
+
+
+def frame_token(model: "SVDModel") -> Callable[[Tensor], Tensor]:
+    """Return what `extend_clip` takes as `token_of`: one frame decoded by itself, and encoded as a picture."""
+    return lambda latent: model.encode_image(model.decode(latent).clamp(-1, 1))
+
+
+def hand_over(
+    condition: Condition, latent: Tensor, token_of: Callable[[Tensor], Tensor] | None, anchor: float
+) -> Condition:
+    """Return the condition of a chunk that starts from the scaled `latent` [1, 4, h, w] of an earlier clip."""
+    last = _last_row(condition)
+    token = last.token
+    if anchor < 1 and token_of is not None:
+        token = blend_tokens(token, token_of(latent).to(token), anchor)
+    return Condition(token, (latent / LATENT_SCALE).to(last.latent), last.vector)
+
+
+def blend_tokens(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Return `share` of the image token `first` [1, n, D] and the rest of `second`, as long as the two on average.
+
+    The plain average of two directions is shorter than either, which the model takes for a less certain picture.
+    """
+    mixed = torch.lerp(second, first, share)
+    lengths = [token.norm(dim=-1, keepdim=True) for token in (first, second, mixed)]
+    wanted = torch.lerp(lengths[1], lengths[0], share)
+    return mixed * (wanted / lengths[2].clamp(min=1e-12))
+
+
+def join(clip: Tensor, chunk: Tensor, overlap: int, anchor: Look, colour_lock: float) -> Tensor:
+    """Return `clip` followed by what is new in `chunk`, whose first `overlap` frames show the clip's last.
+
+    Over those the chunk fades in along a cosine. Its colour is matched to the clip on the overlap and drawn to the look
+    `anchor`.
+    """
+    known = clip[-overlap:]
+    if colour_lock:
+        chunk = match_overlap(chunk, known, colour_lock)
+    fade = 0.5 - 0.5 * torch.cos(math.pi * torch.arange(overlap, dtype=torch.float64) / overlap)
+    shared = torch.lerp(known, chunk[:overlap], fade.to(known).reshape(-1, 1, 1, 1))
+    new = lock_colour(chunk[overlap:], anchor, colour_lock, ramp=overlap)
+    return torch.cat([clip[:-overlap], shared, new])
+
+
+def _check(clip: Tensor, new_frames: int, extension: Extension, token_of: Any) -> int:
+    """The number of chunks; ValueError for what cannot be extended."""
+    if clip.dim() != 4 or not torch.isfinite(clip).all():
+        raise ValueError(
+            f"the clip to extend has shape {list(clip.shape)} or values that are not finite; give latents [T, 4, h, w]"
+        )
+    if new_frames < 1:
+        raise ValueError(f"{new_frames} new frames are asked for, but a clip grows by at least 1; use 1 or more")
+    if len(clip) < extension.overlap:
+        raise ValueError(
+            f"the clip has {len(clip)} frames, fewer than the overlap of {extension.overlap}; use an overlap of at "
+            f"most {len(clip)}"
+        )
+    if extension.anchor < 1 and token_of is None:
+        raise ValueError(
+            f"an anchor of {extension.anchor:g} needs image tokens of later frames; pass token_of, or use anchor 1"
+        )
+    return extension.chunks(new_frames)
+
+
+def _last_row(condition: Condition) -> Condition:
+    """What holds at the end of a clip, for all frames of the next."""
+    return Condition(*(part[-1:] for part in (condition.token, condition.latent, condition.vector)))
+
+
+def _over_chunks(on_step: Callable[[Step], None] | None, chunk: int, chunks: int) -> Callable[[Step], None] | None:
+    if on_step is None:
+        return None
+    return lambda step: on_step(step._replace(index=chunk * step.steps + step.index, steps=chunks * step.steps))
