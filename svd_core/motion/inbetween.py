@@ -37,7 +37,8 @@ class Inbetween(Control):
 
     `end` is the condition of the end picture, made with the same motion numbers as the run's; only its token and latent
     are used. `first` and `last` [1, 4, h, w] are the scaled latents of the clean pictures. Below `sigma` (for 1024x576)
-    the model goes on alone. Strength moves that level up: 0 is off, 0.5 meets the end picture roughly.
+    the model looks from the start alone. Strength below 1 moves that level up and lets go of both ends there: 0 is off,
+    0.5 meets the end picture roughly.
     """
 
     end: Any
@@ -78,8 +79,8 @@ class Inbetween(Control):
         return directed
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
-        """Hold both ends."""
-        if sigma <= self._level(run):
+        """Hold both ends, at full strength to the last."""
+        if self.strength < 1 and sigma <= self._level(run):
             return estimate
         return torch.cat([self.first.to(estimate), estimate[1:-1], self.last.to(estimate)])
 
@@ -88,11 +89,9 @@ class Inbetween(Control):
 
     def _from_end(self, evaluate: Evaluate, x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
         """The estimate [T, 4, h, w], in the order of the clip, of the clip seen from its end picture."""
-        other = inputs.unconditional
         turned = inputs._replace(
             condition=_with_picture(inputs.condition, self.end),
-            # A branch without a picture stays without.
-            unconditional=other if other is None else _with_picture(other, self.end),
+            unconditional=_without_or_with_picture(inputs.unconditional, self.end),
         ).turned()
         # Guidance grows with the distance from the condition's picture, so it is not turned with the clip.
         return evaluate(x.flip(0), sigma, turned._replace(guidance=inputs.guidance)).flip(0)
@@ -152,8 +151,15 @@ def inbetween_control(mode: str, end: Any, first: Tensor, last: Tensor, *, stren
 
 
 def _with_picture(condition: Any, end: Any) -> Any:
-    """`condition` with the token and latent of `end`, where it has any."""
-    if not hasattr(condition, "vector"):
-        return end
+    """`condition` looking from the end picture; its motion numbers, which other controls may have changed, stay."""
+    return replace(condition, token=end.token, latent=end.latent) if hasattr(condition, "vector") else end
+
+
+def _without_or_with_picture(other: Any, end: Any) -> Any:
+    """The unconditional branch: what it has of the start picture, usually nothing, becomes the end picture's."""
+    if other is None:
+        return None
+    if not hasattr(other, "vector"):
+        return other
     parts = {"token": end.token, "latent": end.latent}
-    return replace(condition, **{name: part for name, part in parts.items() if bool(getattr(condition, name).any())})
+    return replace(other, **{name: part for name, part in parts.items() if bool(getattr(other, name).any())})

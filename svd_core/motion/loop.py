@@ -1,0 +1,71 @@
+"""Seamless loops: the first frame follows the last as any frame follows the one before.
+
+Real motion that returns comes from a clip whose start picture is its end picture too (inbetween.py); this file has the
+other way, the rolled clip, and what both need: decoding that sees the join.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..sampling.controls import Control, Evaluate, Inputs, Run
+from .inbetween import check_strength, reach
+
+HOLD = 0.3  # below it nothing rolls, so that fine detail settles
+CONTEXT = 4  # frames from across the join that are decoded along
+
+
+@dataclass(frozen=True, eq=False)
+class LatentRoll(Control):
+    """Roll the frames before every evaluation and back after it, so that no join is at the end for the model (Mobius,
+    Bi et al. 2025). No evaluation more than usual.
+
+    SVD's first frame is always the still, so with the roll every frame is drawn to it: flicker of light, water, smoke;
+    no travel. Per-frame guidance and motion numbers keep their places in what the model sees. `sigma`, for 1024x576:
+    below it nothing rolls. Strength moves that level up: 0 is off.
+    """
+
+    strength: float = 1.0
+    sigma: float = HOLD
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if not self.sigma > 0:
+            raise ValueError(f"the roll ends at sigma {self.sigma:g}, but it must be above 0; use 0.3")
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any strength."""
+        return self.strength > 0
+
+    def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
+        """Roll a stride further at each evaluation."""
+        evaluations = 0
+
+        def rolled(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+            nonlocal evaluations
+            if sigma <= reach(run, self.sigma, self.strength):
+                return evaluate(x, sigma, inputs)
+            shift = evaluations * roll_stride(len(x)) % len(x)
+            evaluations += 1
+            return evaluate(x.roll(-shift, 0), sigma, inputs).roll(shift, 0)
+
+        return rolled
+
+
+def roll_stride(frames: int) -> int:
+    """Return how far the clip rolls from one evaluation to the next: about half of it, and every frame has its turn."""
+    return next((s for s in range(frames // 2 + 1, frames) if math.gcd(s, frames) == 1), 1)
+
+
+def decode_closed(decode: Callable[[Tensor], Tensor], latents: Tensor, context: int = CONTEXT) -> Tensor:
+    """Return decode(latents) [T, ...] of a loop, the frames beside the join decoded with those on its other side.
+
+    `decode` takes [N, 4, h, w] to N frames, and gets `context` frames more at both ends.
+    """
+    frames = len(latents)
+    index = torch.arange(-context, frames + context, device=latents.device) % frames
+    return decode(latents[index])[context : context + frames]

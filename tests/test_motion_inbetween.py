@@ -1,0 +1,343 @@
+"""First and last frame, chains and loops, on models whose answer is known in closed form."""
+
+import itertools
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from svd_core.animate import AnimateSettings
+from svd_core.conditioning import Condition
+from svd_core.motion.camera import camera_control
+from svd_core.motion.inbetween import MODES, TakeTurns, inbetween_control
+from svd_core.motion.inbetween_clip import Keyframe, fit_alike, join, pair_up, sample_between
+from svd_core.motion.loop import LatentRoll, decode_closed, roll_stride
+from svd_core.motion.signal import MODES as SIGNAL_MODES
+from svd_core.motion.signal import Signal
+from svd_core.motion.windows import Windows
+from svd_core.sampling.controls import Control
+from svd_core.sampling.guidance import Guidance, linear_guidance
+from svd_core.sampling.noise import start_noise
+from svd_core.sampling.sample import sample
+from svd_core.sampling.schedules import karras_sigmas
+from svd_core.sampling.solvers import SOLVERS
+
+FRAMES, H, W = 9, 24, 24
+SPREAD = 0.3  # of one step of the walk
+TIME = torch.arange(FRAMES)
+
+
+def perfect(covariance, x, mean, sigma):
+    """The denoised estimate of clips that are normal about `mean` with `covariance` [T, T] between frames."""
+    gain = covariance @ torch.linalg.inv(covariance + sigma**2 * torch.eye(len(x)))
+    return mean + torch.einsum("ij,j...->i...", gain, x - mean)
+
+
+def walk(x, sigma, condition):
+    """The perfect denoiser of random walks that start at the condition's picture."""
+    time = torch.arange(len(x)).float()
+    return perfect(SPREAD**2 * torch.minimum(time[:, None], time[None]), x, condition.latent, sigma)
+
+
+def picture(value, height=H, width=W):
+    """The keyframe of a plain picture."""
+    latent = torch.full((1, 4, height, width), float(value))
+    return Keyframe(Condition(torch.full((1, 1, 2), value + 9.0), latent, torch.ones(1, 3)), latent)
+
+
+def between(start=0.0, end=2.0, *, steps=25, seed=3, model=walk, frames=FRAMES, **options):
+    given = {"sigmas": karras_sigmas(steps), "guidance": Guidance(torch.ones(1))} | options
+    return sample_between(model, picture(start), picture(end), frames, seed=seed, **given)
+
+
+def plain(model=walk, solver="euler", steps=25, seed=3, controls=()):
+    noise = start_noise(FRAMES, H, W, seed)
+    return sample(
+        model, noise, karras_sigmas(steps), 1.0, picture(0.0).condition, solver=solver, seed=seed, controls=controls
+    )
+
+
+def steps_of(clip):
+    """Root mean square change from each frame to the next, and from the last to the first: [T]."""
+    return (clip.roll(-1, 0) - clip).pow(2).mean((1, 2, 3)).sqrt()
+
+
+class Recording:
+    """A model that answers with the state, and remembers all that it was given."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x, sigma, condition):
+        self.calls.append((x.clone(), sigma, condition))
+        return x / (1 + sigma**2)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("mode", MODES)
+def test_both_pictures_are_reached(mode, solver):
+    clip = between(end=2.0, mode=mode, solver=solver)
+    assert (clip[0] - 0.0).abs().max() < 1e-5 and (clip[-1] - 2.0).abs().max() < 1e-5
+    without = plain(solver=solver)
+    assert (without[-1].mean() - 2.0).abs() > 1.5
+
+
+@pytest.mark.parametrize(("mode", "far", "uneven"), [("blend", 0.05, 1.3), ("take turns", 0.25, 2.0)])
+def test_the_way_is_even_from_picture_to_picture(mode, far, uneven):
+    """Half as far again as this walk usually goes. Blending is exact for walks; turns hurry a little near the ends."""
+    clip = between(end=2.0, mode=mode)
+    torch.testing.assert_close(clip.mean((1, 2, 3)), 2.0 * TIME / (FRAMES - 1), atol=far, rtol=0)
+    steps = steps_of(clip)[:-1]
+    assert steps.max() < uneven * steps.median(), steps
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_between_varies_as_the_walks_that_end_there(mode):
+    clip = between(end=0.0, mode=mode, steps=50)
+    expected = SPREAD * (TIME * (FRAMES - 1 - TIME) / (FRAMES - 1)).sqrt()  # a Brownian bridge
+    torch.testing.assert_close(clip.std((1, 2, 3)), expected, atol=0.08, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_more_strength_comes_closer_to_the_end_picture(mode):
+    far = [(between(mode=mode, strength=s)[-1] - 2.0).pow(2).mean().sqrt() for s in (0.1, 0.4, 0.7, 1.0)]
+    assert all(later < earlier for earlier, later in itertools.pairwise(far)), far
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("mode", MODES)
+def test_zero_strength_is_bit_equal_to_no_control(mode, solver):
+    assert torch.equal(between(mode=mode, solver=solver, strength=0.0), plain(solver=solver))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_seed_decides(mode, solver):
+    first, again, other = (between(mode=mode, solver=solver, steps=8, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.allclose(first, other, atol=0.05)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_backward_evaluations_see_the_clip_from_its_end(mode):
+    model, noise = Recording(), start_noise(FRAMES, H, W, 1)
+    start, end = picture(0.0), picture(2.0)
+    curve = torch.arange(FRAMES)[:, None].float()  # a motion number per frame
+    condition = Condition(start.condition.token, start.condition.latent, curve)
+    control = inbetween_control(mode, end.condition, start.latent, end.latent)
+    sample(model, noise, [2.0, 1.0, 0.0], linear_guidance(1.0, 3.0, FRAMES), condition, controls=[control])
+    forward, backward = (
+        [call for call in model.calls if call[2].token.any() and call[2].token.mean() == key.condition.token.mean()]
+        for key in (start, end)
+    )
+    assert [call[1] for call in forward] == [2.0, 1.0]
+    assert [call[1] for call in backward] == ([2.0] if mode == "take turns" else [2.0, 1.0])
+    for _, _, seen in forward:
+        assert torch.equal(seen.latent, start.latent) and torch.equal(seen.vector, curve)
+    for _, _, seen in backward:
+        assert torch.equal(seen.latent, end.latent) and torch.equal(seen.vector, curve.flip(0))
+    # As many unconditional evaluations, without picture.
+    assert len(model.calls) == 2 * (len(forward) + len(backward))
+    if mode == "blend":
+        assert torch.equal(backward[0][0], forward[0][0].flip(0))
+
+
+@pytest.mark.parametrize(("mode", "weights"), [("blend", TIME / (FRAMES - 1)), ("take turns", torch.ones(FRAMES))])
+def test_guidance_grows_with_the_distance_from_the_picture_that_is_looked_from(mode, weights):
+    """The model says 1 with a picture and 0 without, so an estimate is the guidance scale of each frame."""
+
+    def model(x, sigma, condition):
+        return torch.full_like(x, float(bool(condition.latent.any())))
+
+    class Watching(Control):
+        def __init__(self):
+            self.estimates = []
+
+        def edit_estimate(self, run, x, sigma, estimate):
+            self.estimates.append(estimate[:, 0, 0, 0])
+            return estimate
+
+    watch = Watching()
+    scales = linear_guidance(1.0, 3.0, FRAMES)
+    end = picture(2.0)
+    controls = [watch, inbetween_control(mode, end.condition, picture(1.0).latent, end.latent)]
+    sample(model, start_noise(FRAMES, H, W, 1), [2.0, 1.0, 0.5], scales, picture(1.0).condition, controls=controls)
+    fused = watch.estimates[0 if mode == "blend" else 1]
+    torch.testing.assert_close(fused, torch.lerp(scales, scales.flip(0), weights))
+
+
+def test_an_unconditional_branch_with_the_picture_gets_the_end_picture():
+    model, start, end = Recording(), picture(0.0), picture(2.0)
+    other = Condition(start.condition.token, start.condition.latent + 1, torch.zeros(1, 3))
+    control = TakeTurns(end.condition, start.latent, end.latent)
+    noise = start_noise(FRAMES, H, W, 1)
+    sample(model, noise, [2.0, 1.0, 0.0], 2.0, start.condition, unconditional=other, controls=[control])
+    seen = [(call[2].latent.mean().item(), call[2].vector.mean().item()) for call in model.calls]
+    assert seen == [(1, 0), (0, 1), (2, 0), (2, 1), (1, 0), (0, 1)]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_at_most_one_extra_evaluation_a_step(mode):
+    model = Recording()
+    between(model=model, mode=mode, steps=20)
+    assert 20 < len(model.calls) <= 40
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("other", [*SIGNAL_MODES, "windows", "roll", *MODES])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_other_control_takes_part(mode, other, order, solver):
+    end = picture(2.0)
+    own = inbetween_control(mode, end.condition, picture(0.0).latent, end.latent)
+    if other in SIGNAL_MODES:
+        latents = torch.randn(FRAMES, 4, H, W, generator=torch.Generator().manual_seed(5))
+        extra = camera_control(Signal(latents, torch.ones(FRAMES, 1, H, W)), other)
+    elif other in MODES:
+        middle = picture(1.0)
+        extra = inbetween_control(other, middle.condition, picture(0.0).latent, middle.latent)
+    else:
+        extra = Windows(5, 2) if other == "windows" else LatentRoll()
+    both = plain(solver=solver, steps=5, controls=[own, extra][::order])
+    assert torch.isfinite(both).all()
+    assert not torch.equal(both, plain(solver=solver, steps=5, controls=[own]))
+    if other not in (*SIGNAL_MODES, *MODES):
+        assert (both[-1] - 2.0).abs().max() < 1e-5
+
+
+def test_the_end_is_held_in_windows_too():
+    clip = between(mode="take turns", controls=[Windows(5, 2)])
+    assert (clip[-1] - 2.0).abs().max() < 1e-5
+    assert steps_of(clip)[:-1].max() < 1.5
+
+
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_chain_passes_through_every_picture_and_repeats_no_frame(mode, closed):
+    values = (0.0, 1.0, 0.5)
+    keys = [picture(value) for value in values]
+    clips = [
+        sample_between(walk, *pair, FRAMES, karras_sigmas(25), Guidance(torch.ones(1)), seed=seed, mode=mode)
+        for seed, pair in enumerate(pair_up(keys, closed))
+    ]
+    clip = join(clips, closed)
+    assert len(clip) == (3 * (FRAMES - 1) if closed else 2 * (FRAMES - 1) + 1)
+    for number, value in enumerate(values):
+        assert (clip[number * (FRAMES - 1)] - value).abs().max() < 1e-5
+    steps = steps_of(clip) if closed else steps_of(clip)[:-1]
+    assert steps.min() > 0.1 and steps.max() < 2.0 * steps.median(), steps
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_step_from_the_last_frame_to_the_first_is_like_the_others(mode):
+    (pair,) = pair_up([picture(1.0)], closed=True)
+    clip = join([sample_between(walk, *pair, FRAMES, karras_sigmas(25), Guidance(torch.ones(1)), mode=mode)], True)
+    steps = steps_of(clip)
+    assert len(clip) == FRAMES - 1
+    assert steps[-1] < 1.3 * steps.median() and steps[-1] > 0.7 * steps.median(), steps
+    without = steps_of(plain())
+    assert without[-1] > 1.8 * without.median()
+
+
+def drifting(x, sigma, condition):
+    """The perfect denoiser of clips whose frames forget each other slowly; any frame may be the first."""
+    time = torch.arange(len(x)).float()
+    return perfect(0.8 ** (time[:, None] - time[None]).abs(), x, torch.zeros(1), sigma)
+
+
+def test_rolling_closes_a_clip():
+    open_, closed = (steps_of(plain(model=drifting, steps=50, controls=c)) for c in ([], [LatentRoll()]))
+    assert open_[-1] > 1.5 * open_.median()
+    assert closed[-1] < 1.15 * closed.median(), closed
+
+
+def test_zero_roll_is_bit_equal_to_no_control():
+    assert torch.equal(plain(controls=[LatentRoll(0.0)]), plain())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 8, 13, 14, 16, 24, 25])
+def test_rolling_gives_every_frame_its_turn_as_the_first(frames):
+    stride = roll_stride(frames)
+    assert {step * stride % frames for step in range(frames)} == set(range(frames))
+    assert frames < 5 or abs(stride - frames / 2) <= 2
+
+
+def test_rolled_evaluations_are_rolled_back():
+    """A model that marks the first frame that it sees marks another frame of the clip each time, until it is held."""
+    noted = []
+
+    def model(x, sigma, condition):
+        estimate = torch.zeros_like(x)
+        estimate[0] = 1.0
+        return estimate
+
+    plain(
+        model=model,
+        steps=12,
+        controls=[
+            LatentRoll(),
+            type(
+                "Noting",
+                (Control,),
+                {"edit_estimate": lambda self, run, x, s, e: noted.append((s, e[:, 0, 0, 0])) or e},
+            )(),
+        ],
+    )
+    firsts = [int(marks.argmax()) for _, marks in noted]
+    rolling = [sigma > 0.3 * 24 / 96 for sigma, _ in noted]
+    stride = roll_stride(FRAMES)
+    assert firsts == [i * stride % FRAMES if rolls else 0 for i, rolls in enumerate(rolling)]
+    assert 0 < sum(rolling) < len(rolling)
+
+
+@pytest.mark.parametrize("context", [0, 2, 20])
+def test_a_loop_is_decoded_across_its_join(context):
+    latents = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+
+    def decode(clip):
+        sums = F.conv1d(clip.flatten(1).T[:, None], torch.ones(1, 1, 5), padding=2)  # each frame with two on each side
+        return sums[:, 0].T.reshape(clip.shape)
+
+    expected = sum(latents.roll(shift, 0) for shift in range(-2, 3))
+    assert torch.allclose(decode_closed(decode, latents, context), expected, atol=1e-5) == (context >= 2)
+
+
+def test_pictures_of_another_aspect_are_fitted_like_the_first_and_it_is_said(caplog):
+    wide, tall, same = torch.rand(1, 40, 80, 3), torch.rand(1, 80, 40, 3), torch.rand(1, 20, 40, 3)
+    for mode in ("crop", "pad", "stretch"):
+        caplog.clear()
+        settings = AnimateSettings(width=64, height=64, frames=4, steps=2, solver="euler", fit=mode)
+        with caplog.at_level(logging.WARNING, "svd_reel"):
+            pictures, placement = fit_alike([wide, tall, same], settings)
+        assert tuple(pictures.shape) == (3, 3, 64, 64)
+        assert (placement.inner_width, placement.inner_height) == ((64, 32) if mode == "pad" else (64, 64))
+        (message,) = (record.getMessage() for record in caplog.records)
+        assert message.startswith("picture 2 is 40x80, the first 80x40; it is ")
+
+
+def test_a_batch_is_a_chain():
+    settings = AnimateSettings(width=16, height=16)
+    pictures, _ = fit_alike([torch.rand(2, 16, 16, 3), torch.rand(16, 16, 3)], settings)
+    assert len(pictures) == 3
+
+
+BAD = [
+    ("mode", lambda: between(mode="magic"), "the mode 'magic' is unknown; use one of take turns, blend"),
+    ("strength", lambda: between(strength=-1.0), "strength is -1, but"),
+    ("strength NaN", lambda: LatentRoll(float("nan")), "strength is nan"),
+    ("frames", lambda: between(frames=2), "the clip has 2 frames, but two pictures and what is between need 3"),
+    ("release", lambda: TakeTurns(None, torch.zeros(1), torch.zeros(1), sigma=0.0), "released at sigma 0"),
+    ("one picture", lambda: pair_up([picture(1.0)]), "there is 1 picture, but going between needs 2"),
+    ("none", lambda: fit_alike([], AnimateSettings()), "there are 0 pictures"),
+    (
+        "other size",
+        lambda: sample_between(walk, picture(0), picture(1, 8), FRAMES, karras_sigmas(3), Guidance(torch.ones(1))),
+        r"the end picture's latent has shape \[1, 4, 8, 24\], but the clip needs \[1, 4, 24, 24\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_bad_input_is_answered_with_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
