@@ -70,12 +70,13 @@ class LatentBuffer:
 
 
 def draw_sigmas(count: int, generator: torch.Generator) -> Tensor:
-    """Draw noise levels [B]: mostly log-normal about 1.3, every tenth log-uniform over the whole range 0.002..700.
+    """Draw noise levels [B]: mostly log-normal about 3, every tenth log-uniform over the whole range 0.002..700.
 
-    The mean lies above the published 0.7 scaled down to latents this small: here the picture tells
-    the clip, and only where the noise hides the clip does the network have to learn to move the picture.
+    The mean lies above the published exp(0.7), all the more for latents this small: here the picture tells the clip,
+    and only where noise hides the clip does the network have to learn to move the picture. At low noise the loss is
+    large, but its share of the clip's error, sigma squared, is small.
     """
-    usual = 0.3 + 1.5 * torch.randn(count, generator=generator)
+    usual = 1.1 + 1.3 * torch.randn(count, generator=generator)
     share = torch.rand(count, generator=generator)
     wide = math.log(0.002) + share * (math.log(700.0) - math.log(0.002))
     return torch.exp(torch.where(torch.rand(count, generator=generator) < 0.1, wide, usual))
