@@ -8,9 +8,12 @@ from .decode import SVDReelDecode
 from .export import SVDReelExportModel
 from .guidance import SVDReelGuidance
 from .load import SVDReelLoadModel
+from .longer import SVDReelExtend, SVDReelWindows
+from .motion_amount import SVDReelMotionAmount
 from .report import SVDReelReport
 from .sample import SVDReelSampler
 from .schedule import SVDReelSchedule
+from .steady import SVDReelColorMatch, SVDReelSteady
 
 # Literal, because the pack managers read it without importing the pack.
 NODE_CLASS_MAPPINGS = {
@@ -26,6 +29,11 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelReport": SVDReelReport,
     "SVDReelCameraPath": SVDReelCameraPath,
     "SVDReelCameraControl": SVDReelCameraControl,
+    "SVDReelWindows": SVDReelWindows,
+    "SVDReelExtend": SVDReelExtend,
+    "SVDReelMotionAmount": SVDReelMotionAmount,
+    "SVDReelSteady": SVDReelSteady,
+    "SVDReelColorMatch": SVDReelColorMatch,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -41,6 +49,11 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelReport": "Measure Clip (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",
     "SVDReelCameraControl": "Control Camera (SVD)",
+    "SVDReelWindows": "Denoise in Windows (SVD)",
+    "SVDReelExtend": "Extend SVD Clip",
+    "SVDReelMotionAmount": "Control Amount of Motion (SVD)",
+    "SVDReelSteady": "Keep Clip Steady (SVD)",
+    "SVDReelColorMatch": "Match Clip Colours (SVD)",
 }
 
 host.register_model_folder("svd")

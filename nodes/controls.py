@@ -15,6 +15,10 @@ class ControlChain:
         """This chain with one more link."""
         return ControlChain((*self.links, tuple(controls)))
 
+    def frames_at_once(self, frames: int) -> int:
+        """How many frames of a clip of `frames` the model sees at once with these controls."""
+        return min([frames, *(control.frames_at_once(frames) for link in self.links for control in link)])
+
     def of_clip(self, clip: int, clips: int) -> tuple[Control, ...]:
         """The controls of clip number `clip`, counted from 0, of so many."""
         for link in self.links:

@@ -111,7 +111,8 @@ def sample_clips(
     settings = AnimateSettings(frames=frames).resolve(model.config)
     sigmas = settings.sigmas() if sigmas is None else sigmas
     scales = (guidance or GuidanceCurve()).over(frames, model.config)
-    device = model.prepare_unet(frames, *size)
+    chain = control or ControlChain()
+    device = model.prepare_unet(chain.frames_at_once(frames), *size)
     starts = samples.split(frames)
     progress = host.Progress(max(1, (len(sigmas) - 1) * len(starts)), preview_device=device)
     clips = []
@@ -136,7 +137,7 @@ def sample_clips(
             churn=churn,
             seed=clip_seed,
             unconditional=read_conditioning(negative, b, frames, size).to(device),
-            controls=(control or ControlChain()).of_clip(b, len(starts)),
+            controls=chain.of_clip(b, len(starts)),
         )
         clips.append((clip / LATENT_SCALE).to(host.output_device()))
     return {**latent, "samples": torch.cat(clips), CLIP_KEY: latent.get(CLIP_KEY) or ClipNote(frames)}

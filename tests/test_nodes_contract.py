@@ -20,6 +20,11 @@ IDS = [
     "SVDReelReport",
     "SVDReelCameraPath",
     "SVDReelCameraControl",
+    "SVDReelWindows",
+    "SVDReelExtend",
+    "SVDReelMotionAmount",
+    "SVDReelSteady",
+    "SVDReelColorMatch",
 ]
 WIDGETS = ("INT", "FLOAT", "STRING")
 

@@ -1,0 +1,327 @@
+"""Nodes for clips longer than the model's own: windows while sampling, and continuation from the end."""
+
+import logging
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..svd_core.animate import AnimateSettings
+from ..svd_core.memory import unet_activation_bytes
+from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.motion.extend import Extension, extend_clip
+from ..svd_core.motion.windows import WEIGHTS, Windows
+from ..svd_core.sampling.solvers import SOLVERS, Step
+from . import host, inputs
+from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .controls import ControlChain
+from .decode import decode_clips
+from .guidance import GuidanceCurve
+from .model import LoadedModel
+from .unet import FRAMES_KEY
+
+log = logging.getLogger("svd_reel")
+
+CATEGORY = f"{inputs.CATEGORY}/Control"
+MOVING, RESTING = "move with every step", "stay in place"
+OPEN, CLOSED = "open", "closed loop"
+REPEATED, FRESH = "repeated and shuffled", "fresh everywhere"
+
+
+class SVDReelWindows:
+    """The control that denoises a long clip in overlapping windows."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Lets Sample SVD Clip make 50 and more frames in one go: the model sees overlapping windows of its own length, "
+        "whose results are mixed. Takes the memory of one window; each step takes as many passes as there are windows, "
+        "which the log tells. Best for water, clouds, hair and slow cameras; for a story use Extend SVD Clip."
+    )
+    SEARCH_ALIASES = [
+        "context window",
+        "context options",
+        "FreeNoise",
+        "long video",
+        "longer clip",
+        "MultiDiffusion",
+        "sliding window",
+    ]
+    RETURN_TYPES = ("SVD_CONTROL",)
+    RETURN_NAMES = ("control",)
+    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or for another control to go on.",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "latent": inputs.socket("LATENT", "From Prepare Image for SVD, with the long number of frames."),
+                "window_frames": inputs.whole(
+                    0,
+                    0,
+                    1024,
+                    "Frames that the model sees at once. 0 takes what it was trained on (14 for SVD, 25 for SVD-XT), "
+                    "which is best. Memory grows with it.",
+                ),
+                "overlap": inputs.whole(
+                    0,
+                    0,
+                    1023,
+                    "Frames that neighbouring windows share. 0 takes a third of the window. More joins better and "
+                    "takes longer: each step takes about frames / (window - overlap) passes.",
+                ),
+                "rolling": inputs.decimal(
+                    20.0,
+                    0.0,
+                    1000.0,
+                    "Noise level, for 1024x576, below which later windows go on from the frame they start with. Above "
+                    "it, and always at 0, each returns to the start picture. Higher moves on further and may drift.",
+                    step=1.0,
+                ),
+                "noise": inputs.choice(
+                    (REPEATED, FRESH),
+                    "Noise of the frames behind the first window. repeated and shuffled: FreeNoise, windows agree "
+                    "better on what there is. fresh everywhere: more varied motion.",
+                ),
+            },
+            "optional": {
+                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
+                "ends": inputs.choice(
+                    (OPEN, CLOSED),
+                    "closed loop: the last frame is followed by the first. Then use constant or triangle guidance.",
+                    advanced=True,
+                ),
+                "weights": inputs.choice(
+                    WEIGHTS,
+                    "How windows are mixed. pyramid: their middles count most, smoothest. linear: they fade over the "
+                    "overlap only, sharper.",
+                    advanced=True,
+                ),
+                "borders": inputs.choice(
+                    (MOVING, RESTING),
+                    "Moving borders leave no seam in one place, and take up to one pass more a step.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        latent: dict,
+        window_frames: int,
+        overlap: int,
+        rolling: float,
+        noise: str,
+        control: ControlChain | None = None,
+        ends: str = OPEN,
+        weights: str = "pyramid",
+        borders: str = MOVING,
+    ) -> tuple:
+        frames, samples = clip_length(latent), check_samples(latent)
+        size = window_frames or min(model.config.frames, frames)
+        windows = Windows(
+            size,
+            # A window of one frame has no third to share.
+            overlap or min(max(1, size // 3), size - 1),
+            weights=weights,
+            shift=borders == MOVING,
+            closed=ends == CLOSED,
+            rolling=rolling if size > 1 else 0.0,
+            freenoise=noise == REPEATED,
+        )
+        log.info("%s", plan_text(model, windows, frames, tuple(samples.shape[-2:])))
+        return ((control or ControlChain()).then([windows]),)
+
+
+def plan_text(model: LoadedModel, windows: Windows, frames: int, size: tuple[int, int]) -> str:
+    """What the windows cost, from shapes: passes and activation memory; ValueError where the clip is too short."""
+    passes = windows.passes(frames)
+    return (
+        f"{frames} frames in windows of {windows.size} that share {windows.overlap}: up to {passes} passes for each of "
+        f"a single window, {_gigabytes(model, windows.size, size)} of activations instead of "
+        f"{_gigabytes(model, frames, size)}"
+    )
+
+
+class SVDReelExtend:
+    """Continuation of a clip from its end."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Makes a clip longer: samples more frames that go on from its last ones, and joins them without a repeated "
+        "frame. Hands over latents, so nothing is lost between chunks, and keeps colour and contrast where the first "
+        "clip had them. Takes the memory of one clip. With the published weights details fade after 3 or 4 chunks."
+    )
+    SEARCH_ALIASES = ["extend video", "longer clip", "continue", "StreamingSVD", "last frame", "video extension"]
+    RETURN_TYPES = ("LATENT",)
+    RETURN_NAMES = ("latent",)
+    OUTPUT_TOOLTIPS = ("The whole longer clip, for Decode SVD Clip or another Extend SVD Clip.",)
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "latent": inputs.socket("LATENT", "The clip so far, from Sample SVD Clip."),
+                "positive": inputs.socket("CONDITIONING", "What the clip was made with: its picture and motion."),
+                "negative": inputs.socket("CONDITIONING", "What guidance compares with, from the same node."),
+                "new_frames": inputs.whole(
+                    0,
+                    0,
+                    10000,
+                    "Frames to add. 0 adds one chunk: the model's frames less the overlap. Time grows with the number "
+                    "of chunks, new frames / (model's frames - overlap), each as long as sampling one clip.",
+                ),
+                "overlap": inputs.whole(
+                    4,
+                    1,
+                    1023,
+                    "Frames at the end of the clip that a chunk is held to. 4 to 8 of 25, 3 to 5 of 14. More carry the "
+                    "motion on better and leave fewer new frames in each chunk.",
+                ),
+                "anchor": inputs.decimal(
+                    0.5,
+                    0.0,
+                    1.0,
+                    "Share of the first picture in what the model is told the chunk shows; the rest is the frame it "
+                    "starts from. Higher keeps the subject, lower follows where the clip has gone.",
+                    step=0.05,
+                ),
+                "colour_lock": inputs.decimal(
+                    0.7,
+                    0.0,
+                    1.0,
+                    "How far colour and contrast of new frames are brought back to the first clip. 0 is off; 1 stops "
+                    "all drift, and also hides real changes of light.",
+                    step=0.05,
+                ),
+                "seed": inputs.SEED,
+                "solver": inputs.choice(SOLVERS, "As in Sample SVD Clip: how a step is made. euler is SVD's own."),
+            },
+            "optional": {
+                "guidance": inputs.socket(
+                    "SVD_GUIDANCE", "From Shape Guidance over Frames, over each chunk. Without it: the model's own."
+                ),
+                "sigmas": inputs.socket("SIGMAS", "From Make Noise Schedule. Without it: the model's own."),
+                "chunk_frames": inputs.whole(
+                    0,
+                    0,
+                    1024,
+                    "Frames sampled at a time. 0 takes what the model was trained on, which is best.",
+                    advanced=True,
+                ),
+                "repeats": inputs.whole(
+                    1,
+                    1,
+                    10,
+                    "Evaluations of each step at medium noise. 2 or 3 join motion better; those steps take so many "
+                    "times longer.",
+                    advanced=True,
+                ),
+                "clip_vision": inputs.socket("CLIP_VISION", "Another image encoder than the model's.", advanced=True),
+                "vae": inputs.socket("VAE", "Another VAE than the model's own.", advanced=True),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        latent: dict,
+        positive: list,
+        negative: list,
+        new_frames: int,
+        overlap: int,
+        anchor: float,
+        colour_lock: float,
+        seed: int,
+        solver: str,
+        guidance: GuidanceCurve | None = None,
+        sigmas: Tensor | None = None,
+        chunk_frames: int = 0,
+        repeats: int = 1,
+        clip_vision=None,
+        vae=None,
+    ) -> tuple:
+        extension = Extension(
+            chunk_frames or model.config.frames, overlap, anchor=anchor, colour_lock=colour_lock, repeats=repeats
+        )
+        model = model.with_parts(vae=vae, image_encoder=clip_vision)
+        branches = (positive, negative)
+        return (extend_clips(model, latent, branches, new_frames, extension, seed, solver, guidance, sigmas),)
+
+
+def extend_clips(
+    model: LoadedModel,
+    latent: dict,
+    branches: tuple[list, list],
+    new_frames: int,
+    extension: Extension,
+    seed: int,
+    solver: str = "euler",
+    guidance: GuidanceCurve | None = None,
+    sigmas: Tensor | None = None,
+) -> dict:
+    """LATENT with every clip of `latent` longer by `new_frames` (0: one chunk). `branches`: positive and negative."""
+    frames, samples = clip_length(latent), check_samples(latent)
+    if not bool(samples.any()):
+        raise ValueError("the latent is empty, but extending needs a clip; connect the latent from Sample SVD Clip")
+    size, clips = tuple(samples.shape[-2:]), samples.split(frames)
+    new_frames = new_frames or extension.frames - extension.overlap
+    chunks = extension.chunks(new_frames)
+    sigmas = AnimateSettings(frames=extension.frames).resolve(model.config).sigmas() if sigmas is None else sigmas
+    log.info(
+        "%d frames more in %s, %s of activations",
+        new_frames,
+        f"{chunks} chunk{'s' * (chunks > 1)} of {extension.frames} frames with {len(sigmas) - 1} steps each",
+        _gigabytes(model, extension.frames, size),
+    )
+    device = model.prepare_unet(extension.frames, *size)
+    progress = host.Progress(max(1, (len(sigmas) - 1) * chunks * len(clips)), preview_device=device)
+    longer = []
+    for b, clip in enumerate(clips):
+
+        def on_step(step: Step, b: int = b) -> None:
+            progress.update(b * step.steps + step.index + 1, step.denoised, total=len(clips) * step.steps)
+
+        host.check_interrupt()
+        told = [read_conditioning(branch, b, _frames_told(branch, frames), size).to(device) for branch in branches]
+        extended = extend_clip(
+            model.denoise,
+            (clip * LATENT_SCALE).to(device),
+            told[0],
+            sigmas,
+            (guidance or GuidanceCurve()).over(extension.frames, model.config),
+            new_frames,
+            extension,
+            token_of=lambda row: _token(model, row, extension.frames),
+            unconditional=told[1],
+            solver=solver,
+            seed=(seed + b) % 2**64,
+            on_step=on_step,
+        )
+        kept = frames - extension.overlap  # frames that are handed on as they came, without scaling to and fro
+        longer += [clip[:kept], (extended[kept:] / LATENT_SCALE).to(clip)]
+    note = replace(latent.get(CLIP_KEY) or ClipNote(frames), frames=frames + new_frames)
+    rest = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
+    return {**rest, "samples": torch.cat(longer).to(host.output_device()), CLIP_KEY: note}
+
+
+def _frames_told(conditioning: list, frames: int) -> int:
+    """The length of the clips that a CONDITIONING was made for, which may have been extended since."""
+    return conditioning[0][1].get(FRAMES_KEY) or frames if conditioning else frames
+
+
+def _token(model: LoadedModel, latent: Tensor, frames: int) -> Tensor:
+    """Image token [1, 1, D] of a scaled latent [1, 4, h, w]; afterwards the UNet is ready again."""
+    image = decode_clips(model.vae, {"samples": latent / LATENT_SCALE})  # [1, H, W, 3]
+    token = model.encode_image(image[..., :3].movedim(-1, 1).float() * 2 - 1)
+    model.prepare_unet(frames, *latent.shape[-2:])
+    return token
+
+
+def _gigabytes(model: LoadedModel, frames: int, size: tuple[int, int]) -> str:
+    """Estimated activations of one pass."""
+    return f"{unet_activation_bytes(model.config.unet, frames, *size, model.compute_dtype.itemsize) / 1e9:.2f} GB"
