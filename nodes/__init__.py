@@ -7,6 +7,7 @@ from .condition import SVDReelCondition, SVDReelMotion
 from .decode import SVDReelDecode
 from .export import SVDReelExportModel
 from .guidance import SVDReelGuidance
+from .inbetween import SVDReelInbetween, SVDReelLoop
 from .load import SVDReelLoadModel
 from .longer import SVDReelExtend, SVDReelWindows
 from .motion_amount import SVDReelMotionAmount
@@ -29,6 +30,8 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelReport": SVDReelReport,
     "SVDReelCameraPath": SVDReelCameraPath,
     "SVDReelCameraControl": SVDReelCameraControl,
+    "SVDReelInbetween": SVDReelInbetween,
+    "SVDReelLoop": SVDReelLoop,
     "SVDReelWindows": SVDReelWindows,
     "SVDReelExtend": SVDReelExtend,
     "SVDReelMotionAmount": SVDReelMotionAmount,
@@ -49,6 +52,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelReport": "Measure Clip (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",
     "SVDReelCameraControl": "Control Camera (SVD)",
+    "SVDReelInbetween": "Sample between Images (SVD)",
+    "SVDReelLoop": "Sample Seamless Loop (SVD)",
     "SVDReelWindows": "Denoise in Windows (SVD)",
     "SVDReelExtend": "Extend SVD Clip",
     "SVDReelMotionAmount": "Control Amount of Motion (SVD)",

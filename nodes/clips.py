@@ -18,10 +18,11 @@ FOREIGN_KEYS = ("control", "area", "mask", "hooks", "start_percent", "end_percen
 
 @dataclass(frozen=True)
 class ClipNote:
-    """How a LATENT divides into clips, and where the picture lies in its padded frames."""
+    """How a LATENT divides into clips, where the picture lies in its padded frames, and whether the clips are loops."""
 
     frames: int
     placement: Placement | None = None
+    closed: bool = False
 
 
 def clip_length(latent: dict) -> int:

@@ -2,6 +2,7 @@
 
 import torch
 
+from ..svd_core.motion.loop import decode_closed
 from . import host, inputs
 from .clips import CLIP_KEY, check_samples, clip_length
 from .host_types import MissingPart, ReelVAE
@@ -61,13 +62,16 @@ def decode_clips(vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0) ->
     clips = check_samples(latent).split(clip_length(latent))
     if not isinstance(vae, (ReelVAE, MissingPart)):
         vae = borrowed_vae(vae) or vae
+
+    def decode(clip: torch.Tensor) -> torch.Tensor:
+        if isinstance(vae, ReelVAE):
+            return vae.frames(clip, frames_per_chunk or "exact", tile or None)
+        return vae.decode(clip)
+
+    note = latent.get(CLIP_KEY)
     images = []
     for clip in clips:
         host.check_interrupt()
-        if isinstance(vae, ReelVAE):
-            images.append(vae.frames(clip, frames_per_chunk or "exact", tile or None))
-        else:
-            images.append(vae.decode(clip))
+        images.append(decode_closed(decode, clip) if note is not None and note.closed else decode(clip))
     frames = torch.cat(images)
-    note = latent.get(CLIP_KEY)
     return note.placement.undo(frames) if note is not None and note.placement is not None else frames

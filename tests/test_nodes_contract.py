@@ -20,6 +20,8 @@ IDS = [
     "SVDReelReport",
     "SVDReelCameraPath",
     "SVDReelCameraControl",
+    "SVDReelInbetween",
+    "SVDReelLoop",
     "SVDReelWindows",
     "SVDReelExtend",
     "SVDReelMotionAmount",

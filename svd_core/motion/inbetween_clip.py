@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings, off_distribution, sample_clip
+from ..animate import AnimateSettings, off_distribution
 from ..conditioning import Condition, condition_on_image
 from ..decoding import frames_to_image
 from ..memory import available_bytes
@@ -135,6 +135,35 @@ def join(clips: Sequence[Tensor], closed: bool = False) -> Tensor:
     return torch.cat([*(clip[:-1] for clip in clips), *last])
 
 
+def sample_loop(
+    denoise: Callable[..., Tensor],
+    key: Keyframe,
+    frames: int,
+    sigmas: Tensor,
+    guidance: Guidance | Tensor,
+    *,
+    seed: int = 0,
+    mode: str = "take turns",
+    strength: float = 1.0,
+    solver: str = "euler",
+    controls: Sequence[Control] = (),
+    on_step: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Return the scaled latents [N, 4, h, w] of a loop of one picture.
+
+    With a `mode` of inbetween.MODES the clip of `frames` starts and ends at the picture, and the end is left out: N =
+    frames - 1. With "roll" (`LatentRoll`) N = frames. The rest: see `sample_between`.
+    """
+    options = {"seed": seed, "solver": solver, "on_step": on_step}
+    if mode != ROLL:
+        check_loop_mode(mode)
+        options |= {"mode": mode, "strength": strength, "controls": controls}
+        return join([sample_between(denoise, key, key, frames, sigmas, guidance, **options)], closed=True)
+    noise = start_noise(frames, *key.latent.shape[-2:], seed).to(key.latent.device)
+    rolled = (*controls, LatentRoll(strength))
+    return sample(denoise, noise, sigmas, guidance, key.condition, controls=rolled, **options)
+
+
 @torch.no_grad()
 def inbetween(
     model: "SVDModel",
@@ -191,22 +220,32 @@ def loop(
     on_decode: Callable[[int, int], None] | None = None,
     controls: Sequence[Control] = (),
 ) -> Tensor:
-    """Return a clip [N, H, W, 3] in 0..1 of one picture that repeats seamlessly.
+    """Return a clip [N, H, W, 3] in 0..1 (float32, CPU) of one picture that repeats seamlessly.
 
-    With a `mode` of inbetween.MODES it starts and ends at the picture, and the end is left out: one frame less than
-    settings.frames. With "roll" (`LatentRoll`) it has all of them, takes half the time, and hardly travels. The rest:
-    see `inbetween`.
+    With a `mode` of inbetween.MODES it has one frame less than settings.frames. With "roll" it has all of them, takes
+    half the time, and hardly travels. A batch of B pictures makes B loops, one after the other, picture b drawn with
+    seed + b. The rest: see `inbetween`.
     """
-    report = {"on_step": on_step, "on_decode": on_decode}
-    if mode != ROLL:
-        check_loop_mode(mode)
-        return inbetween(
-            model, [image], settings, mode=mode, strength=strength, closed=True, controls=controls, **report
-        )
+    check_loop_mode(mode)
     settings = _resolved(model, settings)
     pictures, placement = fit_alike([image], settings)
-    latents = sample_clip(model, pictures[:1], settings, on_step=on_step, controls=(*controls, LatentRoll(strength)))
-    return _decode(model, latents, settings, placement, True, on_decode)
+    clips = []
+    for number, key in enumerate(make_keyframes(model, pictures, settings)):
+        latents = sample_loop(
+            model.denoise,
+            key.to(model.device),
+            settings.frames,
+            settings.sigmas(),
+            settings.guidance(),
+            seed=(settings.seed + number) % 2**64,
+            mode=mode,
+            strength=strength,
+            solver=settings.solver,
+            controls=controls,
+            on_step=count_over(on_step, number, len(pictures)),
+        )
+        clips.append(_decode(model, latents, settings, placement, True, on_decode))
+    return torch.cat(clips)
 
 
 def check_loop_mode(mode: str) -> None:
