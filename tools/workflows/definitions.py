@@ -3,75 +3,12 @@
 Notes use no inline code: its colours are hard to read on a note in some versions of the interface.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-from .graph import Graph, Node, Stage
+from .controls import camera_pan_and_zoom, steadier_clip
+from .graph import Graph
 from .library import NodeType
-
-HUB = "https://huggingface.co"
-NANO = "nano (embedded)"
-PICTURE = "example.png"  # ComfyUI brings it
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file that the reader must bring: name, model folder, and folder of the page it comes from."""
-
-    name: str
-    directory: str
-    source: str
-
-    @property
-    def models(self) -> list[dict[str, str]]:
-        """What the interface's missing-model dialog reads."""
-        url = f"{HUB}/{self.source}/{self.name}"
-        return [{"name": self.name, "url": url, "directory": self.directory}]
-
-    @property
-    def line(self) -> str:
-        """One line of a note: name with link, and folder."""
-        return f"- [{self.name}]({HUB}/{self.source}/{self.name}) goes into *models/{self.directory}*"
-
-
-SVD = Weights("svd.safetensors", "checkpoints", "stabilityai/stable-video-diffusion-img2vid/resolve/main")
-SVD_XT = Weights("svd_xt.safetensors", "checkpoints", "stabilityai/stable-video-diffusion-img2vid-xt/resolve/main")
-SVD_XT_1_1 = Weights(
-    "svd_xt_1_1.safetensors", "checkpoints", "stabilityai/stable-video-diffusion-img2vid-xt-1-1/resolve/main"
-)
-UPSCALER = Weights("RealESRGAN_x4plus.safetensors", "upscale_models", "Comfy-Org/Real-ESRGAN_repackaged/resolve/main")
-INTERPOLATOR = Weights(
-    "film_net_fp16.safetensors",
-    "frame_interpolation",
-    "Comfy-Org/frame_interpolation/resolve/main/frame_interpolation",
-)
-
-FIRST_STEPS = """
-1. Choose your picture in **Load Image**.
-2. Press **Run**. While it samples, the sampler shows all frames.
-3. The clip appears in **Save Video** and in the folder *output/video*.
-"""
-TUNING = """
-- **More or less motion**: raise or lower *motion_bucket_id* in Set Motion; then try other seeds.
-- **Motion too jerky**: raise *fps* there. Playback speed is *fps* of Create Video and is independent of it.
-- **Picture drifts or burns out**: lower the high end of the guidance.
-- **Out of memory**: fewer frames or a smaller size. Decoding is streamed already.
-- **No weights at hand**: choose *nano (embedded)* in Load SVD Model; sizes and frames follow the model.
-"""
-
-
-def load(stage: Stage, weights: Weights | None) -> tuple[Node, Node]:
-    """Add the picture and the model; None is the embedded model."""
-    picture = stage.add("LoadImage", title="Load Image (your picture)", image=PICTURE)
-    if weights is None:
-        return picture, stage.add("SVDReelLoadModel", model_name=NANO)
-    return picture, stage.add("SVDReelLoadModel", model_name=weights.name, models=weights.models)
-
-
-def save(stage: Stage, name: str, images: Any, fps: Any) -> None:
-    """Add what makes a video file of frames."""
-    video = stage.add("CreateVideo", title="Create Video", images=images, fps=fps)
-    stage.add("SaveVideo", title="Save Video", video=video["VIDEO"], filename_prefix=f"video/{name}")
+from .pieces import FIRST_STEPS, INTERPOLATOR, SVD, SVD_XT, SVD_XT_1_1, TUNING, UPSCALER, Weights, load, save
 
 
 def staged(
@@ -204,109 +141,6 @@ video's too.
     report = measuring.add("SVDReelReport", frames=clip["IMAGE"], image=picture["IMAGE"], model=model["SVD_MODEL"])
     measuring.add("PreviewImage", title="Report", images=report["page"])
     save(graph.stage("4. Video"), graph.name, clip["IMAGE"], clip["FLOAT"])
-    return graph
-
-
-def camera_pan_and_zoom(graph: Graph) -> Graph:
-    """A camera path imposed on a clip of the embedded model."""
-    graph.note(f"""
-# A camera that goes where you say
-
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
-{FIRST_STEPS}""")
-    graph.note("""
-- **Camera Path** draws what it will do. Write the path in words, or empty *path* and choose a *move*. The content moves
-  the other way than the camera.
-- **Control Camera** warps the picture along the path and shows what is imposed. If the clip stands still, raise its
-  *strength*; if it looks like a sliding photograph, lower it.
-- A low motion bucket lets the path decide what moves.
-- For dolly, truck and orbit connect a depth map to *depth*, and try the mode *replace estimate*.
-- **Measure Clip** shows how far the clip followed.
-""")
-    picture, model = load(graph.stage("1. Picture and model"), None)
-    plan = graph.stage("2. Camera")
-    path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12 ease, zoom in 1.15 ease")
-    plan.add("PreviewImage", title="The path", images=path["IMAGE"])
-    prepare = graph.stage("3. Motion and conditioning")
-    motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
-    condition = prepare.add(
-        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
-    )
-    steer = graph.stage("4. Control")
-    control = steer.add(
-        "SVDReelCameraControl",
-        model=model["SVD_MODEL"],
-        image=picture["IMAGE"],
-        camera=path["SVD_CAMERA"],
-        latent=condition["LATENT"],
-        strength=1.5,
-    )
-    steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
-    make = graph.stage("5. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        control=control["SVD_CONTROL"],
-    )
-    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
-    finish = graph.stage("6. Video and measures")
-    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report", images=report["page"])
-    save(finish, graph.name, frames["IMAGE"], 7.0)
-    return graph
-
-
-def steadier_clip(graph: Graph) -> Graph:
-    """Motion by a curve, and everything that keeps a clip steady."""
-    graph.note(f"""
-# A clip that moves when you say, and stays steady
-
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
-{FIRST_STEPS}""")
-    graph.note("""
-- **Control Amount of Motion** gives every frame its own motion bucket: here the clip starts gently and settles again.
-  The preset *lively* goes further, *calm* the other way.
-- **Keep Clip Steady** stops guidance from burning colours, holds the first frame at your picture and the colours of
-  the others at the first. Set a part to its neutral value (0, or 1 for *keep_parallel*) and the clip is exactly that
-  without it.
-- **Match Clip Colours** does the rest on the finished frames; its *strength* 0 leaves them alone.
-- **Measure Clip** shows drift and flicker. Bypass the nodes one by one and compare.
-""")
-    picture, model = load(graph.stage("1. Picture and model"), None)
-    prepare = graph.stage("2. Conditioning and guidance")
-    condition = prepare.add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
-    guidance = prepare.add("SVDReelGuidance", low=1.0, high=2.5)
-    steer = graph.stage("3. Controls")
-    amount = steer.add("SVDReelMotionAmount", bucket_curve="0:40, 0.4:200, 1:100")
-    steady = steer.add(
-        "SVDReelSteady",
-        rescale=0.5,
-        keep_parallel=0.3,
-        first_frame=1.0,
-        colour_anchor=0.2,
-        control=amount["SVD_CONTROL"],
-    )
-    make = graph.stage("4. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        control=steady["SVD_CONTROL"],
-    )
-    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
-    finish = graph.stage("5. Colours, measures, video")
-    matched = finish.add("SVDReelColorMatch", frames=frames["IMAGE"])
-    report = finish.add("SVDReelReport", frames=matched["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report", images=report["page"])
-    save(finish, graph.name, matched["IMAGE"], 7.0)
     return graph
 
 

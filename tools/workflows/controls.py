@@ -1,0 +1,107 @@
+"""Workflows of the controls, described; all with the embedded model."""
+
+from .graph import Graph
+from .pieces import FIRST_STEPS, load, save
+
+
+def camera_pan_and_zoom(graph: Graph) -> Graph:
+    """A camera path imposed on a clip of the embedded model."""
+    graph.note(f"""
+# A camera that goes where you say
+
+Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
+Model; everything else follows.
+{FIRST_STEPS}""")
+    graph.note("""
+- **Camera Path** draws what it will do. Write the path in words, or empty *path* and choose a *move*. The content moves
+  the other way than the camera.
+- **Control Camera** warps the picture along the path and shows what is imposed. If the clip stands still, raise its
+  *strength*; if it looks like a sliding photograph, lower it.
+- A low motion bucket lets the path decide what moves.
+- For dolly, truck and orbit connect a depth map to *depth*, and try the mode *replace estimate*.
+- **Measure Clip** shows how far the clip followed.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    plan = graph.stage("2. Camera")
+    path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12 ease, zoom in 1.15 ease")
+    plan.add("PreviewImage", title="The path", images=path["IMAGE"])
+    prepare = graph.stage("3. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    steer = graph.stage("4. Control")
+    control = steer.add(
+        "SVDReelCameraControl",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=condition["LATENT"],
+        strength=1.5,
+    )
+    steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
+    make = graph.stage("5. Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        control=control["SVD_CONTROL"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    finish = graph.stage("6. Video and measures")
+    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
+    finish.add("PreviewImage", title="Report", images=report["page"])
+    save(finish, graph.name, frames["IMAGE"], 7.0)
+    return graph
+
+
+def steadier_clip(graph: Graph) -> Graph:
+    """Motion by a curve, and everything that keeps a clip steady."""
+    graph.note(f"""
+# A clip that moves when you say, and stays steady
+
+Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
+Model; everything else follows.
+{FIRST_STEPS}""")
+    graph.note("""
+- **Control Amount of Motion** gives every frame its own motion bucket: here the clip starts gently and settles again.
+  The preset *lively* goes further, *calm* the other way.
+- **Keep Clip Steady** stops guidance from burning colours, holds the first frame at your picture and the colours of
+  the others at the first. Set a part to its neutral value (0, or 1 for *keep_parallel*) and the clip is exactly that
+  without it.
+- **Match Clip Colours** does the rest on the finished frames; its *strength* 0 leaves them alone.
+- **Measure Clip** shows drift and flicker. Bypass the nodes one by one and compare.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    prepare = graph.stage("2. Conditioning and guidance")
+    condition = prepare.add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    guidance = prepare.add("SVDReelGuidance", low=1.0, high=2.5)
+    steer = graph.stage("3. Controls")
+    amount = steer.add("SVDReelMotionAmount", bucket_curve="0:40, 0.4:200, 1:100")
+    steady = steer.add(
+        "SVDReelSteady",
+        rescale=0.5,
+        keep_parallel=0.3,
+        first_frame=1.0,
+        colour_anchor=0.2,
+        control=amount["SVD_CONTROL"],
+    )
+    make = graph.stage("4. Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        guidance=guidance["SVD_GUIDANCE"],
+        control=steady["SVD_CONTROL"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    finish = graph.stage("5. Colours, measures, video")
+    matched = finish.add("SVDReelColorMatch", frames=frames["IMAGE"])
+    report = finish.add("SVDReelReport", frames=matched["IMAGE"], image=picture["IMAGE"])
+    finish.add("PreviewImage", title="Report", images=report["page"])
+    save(finish, graph.name, matched["IMAGE"], 7.0)
+    return graph
