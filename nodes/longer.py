@@ -72,11 +72,12 @@ class SVDReelWindows:
                     "takes longer: each step takes about frames / (window - overlap) passes.",
                 ),
                 "rolling": inputs.decimal(
-                    20.0,
+                    0.0,
                     0.0,
                     1000.0,
-                    "Noise level, for 1024x576, below which later windows go on from the frame they start with. Above "
-                    "it, and always at 0, each returns to the start picture. Higher moves on further and may drift.",
+                    "0: every window keeps to the start picture, steadiest. 5 to 20: below this noise level (for "
+                    "1024x576) a window goes on from the frame it starts with, so the clip gets further and loses "
+                    "detail and colour on the way.",
                     step=1.0,
                 ),
                 "noise": inputs.choice(
@@ -191,7 +192,7 @@ class SVDReelExtend:
                     step=0.05,
                 ),
                 "colour_lock": inputs.decimal(
-                    0.7,
+                    0.9,
                     0.0,
                     1.0,
                     "How far colour and contrast of new frames are brought back to the first clip. 0 is off; 1 stops "

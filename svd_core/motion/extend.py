@@ -28,14 +28,16 @@ REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: noising again there lets ne
 
 @dataclass(frozen=True, eq=False)
 class HoldFrames(Control):
-    """Hold the first frames of a clip at `known` [K, 4, h, w] while sigma is above `sigma` (for 1024x576).
+    """Hold the first frames of a clip at `known` [K, 4, h, w], the first down to `sigma`, the last to `release`.
 
-    `repeats`: evaluations of each step in the middle of the schedule; above 1, steps are noised again and evaluated
-    anew, which joins better and takes as many times longer there.
+    Those between have sigmas between, even in the logarithm: late frames settle together with the free ones, so that
+    there is no step where they meet. All sigmas are meant for 1024x576. `repeats`: evaluations of each step in the
+    middle of the schedule; above 1, steps are noised again and evaluated anew, which takes as many times longer there.
     """
 
     known: Tensor
     sigma: float = 0.3
+    release: float = 30.0
     repeats: int = 1
 
     def begin(self, run: Run, start: Start) -> Start:
@@ -45,9 +47,11 @@ class HoldFrames(Control):
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
         """Put the held frames in."""
-        if sigma <= self.sigma * run.scale:
-            return estimate
-        return torch.cat([self._known(run), estimate[len(self.known) :]])
+        known = self._known(run)
+        late = torch.linspace(0, 1, len(known)).to(known).reshape(-1, 1, 1, 1)
+        levels = run.scale * self.sigma ** (1 - late) * self.release**late
+        held = torch.where(sigma > levels, known, estimate[: len(known)])
+        return torch.cat([held, estimate[len(known) :]])
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
         """Evaluate a level several times before its step."""
@@ -71,15 +75,17 @@ class Extension:
 
     frames: of each chunk that is sampled, best what the model was trained on. overlap: how many of them are the clip's
     last frames. anchor: share of the first picture in each chunk's image token, 0..1; the rest is the frame that the
-    chunk starts from. colour_lock: 0 is off, 1 brings colour and contrast all the way back to the first clip. hold:
-    the sigma (for 1024x576) down to which the overlap is held. repeats: see HoldFrames.
+    chunk starts from. colour_lock: 0 is off, 1 brings colour and contrast all the way back to the first clip. hold and
+    release: the sigmas (for 1024x576) down to which the first and the last frame of the overlap are held. repeats: see
+    HoldFrames.
     """
 
     frames: int
     overlap: int = 4
     anchor: float = 0.5
-    colour_lock: float = 0.7
+    colour_lock: float = 0.9
     hold: float = 0.3
+    release: float = 30.0
     repeats: int = 1
 
     def __post_init__(self) -> None:
@@ -91,8 +97,11 @@ class Extension:
         for name, value in (("anchor", self.anchor), ("colour_lock", self.colour_lock)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value:g}, but it is a share from 0 to 1; use 0.5")
-        if not (math.isfinite(self.hold) and self.hold >= 0):
-            raise ValueError(f"the overlap is held to sigma {self.hold:g}, but it must be 0 or above; use 0.3")
+        if not 0 <= self.hold <= self.release < math.inf:
+            raise ValueError(
+                f"the overlap is held down to sigma {self.hold:g} and released from {self.release:g} on, but these "
+                "must be 0 or above and not fall; use 0.3 and 30"
+            )
         if not 1 <= self.repeats <= 10:
             raise ValueError(f"steps are repeated {self.repeats} times, but 1 to 10 make sense; use 1 to 3")
 
@@ -141,7 +150,7 @@ def extend_clip(
             on_step=_over_chunks(on_step, j, chunks),
             seed=chunk_seed,
             unconditional=None if unconditional is None else _last_row(unconditional),
-            controls=[HoldFrames(known, extension.hold, extension.repeats)],
+            controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats)],
         )
         clip = join(clip, chunk, extension.overlap, anchor, extension.colour_lock)[:wanted]
     return clip

@@ -62,8 +62,9 @@ class Windows(Control):
     `weights`: a key of WEIGHTS. `shift`: move the windows with every sigma, so that no border stays in one place.
     `closed`: the last frame is followed by the first, for a loop; guidance should then end as it begins. `rolling`:
     below this sigma (for 1024x576) each later window starts from the estimate of its own first frame in the window
-    before it, instead of the start picture again, to which it would otherwise return; 0 is off, 20 usual. `freenoise`:
-    later frames use the noise of the first window, in blocks shuffled by the seed.
+    before it, instead of the start picture again, to which it would otherwise return; 0 is off, 5 to 20 gets further
+    and loses detail on the way. `freenoise`: later frames use the noise of the first window, in blocks shuffled by the
+    seed.
 
     Guidance and conditions belong to the frames of the whole clip. A clip of one window is left as it is.
     """
