@@ -69,8 +69,9 @@ class SVDReelSteady:
                     0.0,
                     0.0,
                     1.0,
-                    "Draws the mean colours of later frames towards those of the first, the last frame by this share. "
-                    "0 is off, 0.1 to 0.3 is usual; more holds back light that is meant to change.",
+                    "Draws the mean colours of later frames towards those of the first at every late step, the last "
+                    "frame by this share. 0 is off, 0.1 to 0.3 takes out about half of a drift; more holds back light "
+                    "that is meant to change.",
                     step=0.05,
                 ),
             },

@@ -85,6 +85,12 @@ def test_every_part_reaches_the_clip(loaded, condition, plain, node, values, lin
         assert torch.equal(clip(loaded, condition, control, 1.0), clip(loaded, condition, None, 1.0))
 
 
+@pytest.mark.parametrize(("choice", "picture"), [("no picture", False), ("the start picture", True)])
+def test_the_other_bucket_keeps_or_leaves_the_picture_as_chosen(choice, picture):
+    (link,) = run(AMOUNT, compare_bucket=20, compare_with=choice)[0].links
+    assert (link[0].bucket, link[0].picture) == (20.0, picture)
+
+
 def test_nodes_chain_in_the_order_of_the_links(loaded, condition, plain):
     first = run(AMOUNT, compare_bucket=0)[0]
     both = run(STEADY, rescale=0.5, control=first)[0]
@@ -98,6 +104,7 @@ def test_the_first_frame_can_be_held_at_a_picture_without_noise(loaded, conditio
     model, _, vae = loaded
     encoded = {"samples": vae.encode(picture)}
     control = run(STEADY, first_frame=1.0, first_frame_sigma=0.01, picture=encoded)[0]
+    assert torch.equal(control.links[0][0].latent, encoded["samples"] * 0.18215), "sockets carry unscaled latents"
     held = clip(loaded, condition, control)
     # Sigma 0.01 is 0.0008 here, below all but the last level, at which half is held.
     errors = [(made[0] - encoded["samples"][0]).abs().mean() for made in (held, clip(loaded, condition))]
