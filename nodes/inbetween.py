@@ -205,9 +205,10 @@ class SVDReelLoop:
                 ),
                 "mode": inputs.choice(
                     LOOP_MODES,
-                    "take turns: the clip is led back to the picture, by steps from both ends in turn. blend: by steps "
-                    "from both ends mixed. Both allow things to go and return, and take two model passes a step. roll: "
-                    "the clip has no end for the model; one pass a step, for flicker, water and smoke, no travel.",
+                    "blend: the clip is led back to the picture, looked at from both ends at once; the most even. take "
+                    "turns: from each end in turn; sharper. Both let things go and return, with two model passes a "
+                    "step. roll: the clip has no end for the model; one pass a step, for flicker, water and smoke, no "
+                    "travel.",
                 ),
                 "fit": inputs.FIT,
                 "seed": inputs.SEED,

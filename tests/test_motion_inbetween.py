@@ -83,9 +83,9 @@ def test_both_pictures_are_reached(mode, solver):
     assert (without[-1].mean() - 2.0).abs() > 1.5
 
 
-@pytest.mark.parametrize(("mode", "far", "uneven"), [("blend", 0.05, 1.3), ("take turns", 0.25, 2.0)])
+@pytest.mark.parametrize(("mode", "far", "uneven"), [("blend", 0.05, 1.3), ("take turns", 0.15, 1.6)])
 def test_the_way_is_even_from_picture_to_picture(mode, far, uneven):
-    """Half as far again as this walk usually goes. Blending is exact for walks; turns hurry a little near the ends."""
+    """More than twice as far as walks of this length usually go. Blending is exact for walks, turns nearly."""
     clip = between(end=2.0, mode=mode)
     torch.testing.assert_close(clip.mean((1, 2, 3)), 2.0 * TIME / (FRAMES - 1), atol=far, rtol=0)
     steps = steps_of(clip)[:-1]
@@ -142,7 +142,9 @@ def test_backward_evaluations_see_the_clip_from_its_end(mode):
         assert torch.equal(backward[0][0], forward[0][0].flip(0))
 
 
-@pytest.mark.parametrize(("mode", "weights"), [("blend", TIME / (FRAMES - 1)), ("take turns", torch.ones(FRAMES))])
+@pytest.mark.parametrize(
+    ("mode", "weights"), [("blend", TIME / (FRAMES - 1)), ("take turns", (2 * TIME / (FRAMES - 1)).clamp(max=1))]
+)
 def test_guidance_grows_with_the_distance_from_the_picture_that_is_looked_from(mode, weights):
     """The model says 1 with a picture and 0 without, so an estimate is the guidance scale of each frame."""
 

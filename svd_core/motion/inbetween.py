@@ -70,14 +70,6 @@ class Inbetween(Control):
             raise ValueError(f"the clip has {frames} frames, but two pictures and what is between need 3; use 14 or 25")
         return start
 
-    def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
-        """Answer what is asked for from the end, with time turned round."""
-
-        def directed(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
-            return self._from_end(evaluate, x, sigma, inputs) if inputs.backward else evaluate(x, sigma, inputs)
-
-        return directed
-
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
         """Hold both ends, at full strength to the last."""
         if self.strength < 1 and sigma <= self._level(run):
@@ -101,9 +93,25 @@ class Inbetween(Control):
 class TakeTurns(Inbetween):
     """Step forward, noise the result again, and make the step anew from the end (ViBiDSampler, Yang et al. 2025).
 
-    ViBiD steps with CFG++; here the forward step is the solver's own and the backward one Euler's, with the run's
-    guidance. Sharper than a blend, because each state is one that the model knows.
+    Two things differ from ViBiD. It steps with CFG++; here the forward step is the solver's own and the backward one
+    Euler's, with the run's guidance. And the step from the end, which comes last, would undo what the start picture
+    says of its own neighbours: with the embedded model the clip jumped behind its first frame. So its estimate takes
+    over from the forward one evenly up to the middle of the clip, and stands alone from there.
     """
+
+    def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
+        """Keep the estimate from the start for the one from the end."""
+        forward: Tensor | None = None
+
+        def turns(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+            nonlocal forward
+            if inputs.backward and forward is not None:
+                weight = (2 * _position(x)).clamp(max=1)
+                return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), weight)
+            forward = evaluate(x, sigma, inputs)
+            return forward
+
+        return turns
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoise) -> Tensor:
         """Make the step that led to `sigma` again, backward."""
@@ -130,8 +138,7 @@ class Blend(Inbetween):
             forward = evaluate(x, sigma, inputs)
             if sigma <= self._level(run):
                 return forward
-            weight = torch.linspace(0, 1, len(x)).to(x).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
-            return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), weight)
+            return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), _position(x))
 
         return blended
 
@@ -148,6 +155,11 @@ def inbetween_control(mode: str, end: Any, first: Tensor, last: Tensor, *, stren
     if mode not in MODES:
         raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(MODES)}")
     return MODES[mode](end, first, last, strength)
+
+
+def _position(x: Tensor) -> Tensor:
+    """Where each frame is in the clip, 0 to 1: [T, 1, 1, 1]."""
+    return torch.linspace(0, 1, len(x)).to(x).reshape(-1, *[1] * (x.dim() - 1))
 
 
 def _with_picture(condition: Any, end: Any) -> Any:

@@ -20,7 +20,7 @@ from ..sampling.guidance import Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
-from .inbetween import MODES, inbetween_control
+from .inbetween import inbetween_control
 from .loop import LatentRoll, decode_closed
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("svd_reel")
 
 ROLL = "roll"
-LOOP_MODES = (*MODES, ROLL)
-"""Ways to make a loop of one picture, by name."""
+LOOP_MODES = ("blend", "take turns", ROLL)
+"""Ways to make a loop of one picture, by name, the evenest first."""
 
 
 class Keyframe(NamedTuple):
@@ -143,7 +143,7 @@ def sample_loop(
     guidance: Guidance | Tensor,
     *,
     seed: int = 0,
-    mode: str = "take turns",
+    mode: str = "blend",
     strength: float = 1.0,
     solver: str = "euler",
     controls: Sequence[Control] = (),
@@ -214,7 +214,7 @@ def loop(
     image: Any,
     settings: AnimateSettings | None = None,
     *,
-    mode: str = "take turns",
+    mode: str = "blend",
     strength: float = 1.0,
     on_step: Callable[[Step], None] | None = None,
     on_decode: Callable[[int, int], None] | None = None,
