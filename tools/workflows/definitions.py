@@ -8,6 +8,7 @@ from typing import Any
 from .controls import camera_pan_and_zoom, steadier_clip
 from .graph import Graph
 from .library import NodeType
+from .longer import longer_clip, longer_clip_15_seconds
 from .pieces import FIRST_STEPS, INTERPOLATOR, SVD, SVD_XT, SVD_XT_1_1, TUNING, UPSCALER, Weights, load, save
 
 
@@ -205,6 +206,8 @@ WORKFLOWS = (
     upscale_and_interpolate,
     clip_report,
     camera_pan_and_zoom,
+    longer_clip,
+    longer_clip_15_seconds,
     steadier_clip,
 )
 

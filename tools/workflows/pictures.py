@@ -25,6 +25,8 @@ CAPTIONS = {
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
+    "longer_clip": ("Five seconds, continued", 13),
+    "longer_clip_15_seconds": ("Fifteen seconds in windows", 17),
     "steadier_clip": ("Steadier, with a curve of motion", 11),
 }
 # What else a picture shows than a lively clip.
