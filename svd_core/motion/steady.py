@@ -34,6 +34,8 @@ class SteadyGuidance(Control):
     limit: float = 0.0
     momentum: float = 0.0
 
+    innermost = True  # other controls roll, turn or cut the clip between evaluations; both branches must see the same
+
     def __post_init__(self) -> None:
         _check_share("rescale", self.rescale)
         _check_share("the kept parallel part", self.parallel)

@@ -1,0 +1,59 @@
+"""Every two controls together, whoever made them, on a model that is known in closed form."""
+
+import itertools
+
+import pytest
+import torch
+from motion_models import FRAMES, H, W, condition, run, still
+
+from svd_core.motion.amount import BucketGuidance, LowPassStart, MotionCurves
+from svd_core.motion.extend import HoldFrames
+from svd_core.motion.inbetween import Blend, TakeTurns
+from svd_core.motion.loop import LatentRoll
+from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.motion.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from svd_core.motion.windows import Windows
+
+SIGNAL = Signal(still().roll(3, -1).expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
+ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))
+CONTROLS = {
+    "partial re-noise": PartialRenoise(SIGNAL),
+    "dual clock": DualClock(SIGNAL),
+    "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
+    "take turns": TakeTurns(*ENDS),
+    "blend": Blend(*ENDS),
+    "roll": LatentRoll(),
+    "windows": Windows(3, 1),
+    "held frames": HoldFrames(still().repeat(2, 1, 1, 1), repeats=2),
+    "low-pass start": LowPassStart(),
+    "curves": MotionCurves(bucket=((0.0, 60.0), (1.0, 180.0)), fps=((0.0, 7.0), (1.0, 9.0))),
+    "other bucket": BucketGuidance(0.0),
+    "rescale": SteadyGuidance(rescale=0.7),
+    "projection": SteadyGuidance(parallel=0.0, limit=0.06, momentum=-0.5),
+    "first frame": FirstFrame(),
+    "anchor": ColourAnchor(0.3),
+}
+# What leaves the clip of a model that keeps frames apart as it is, but for rounding, says nothing by itself.
+FRAMEWISE = {"roll", "windows"}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return run(steps=8)
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(CONTROLS, CONTROLS)))
+def test_every_two_controls_run_together(plain, first, second):
+    clip = run([CONTROLS[first], CONTROLS[second]], steps=8)
+    assert torch.isfinite(clip).all() and clip.shape == plain.shape
+    assert clip.std() < 1.5 * plain.std(), "no pair works itself up"
+    if not {first, second} <= FRAMEWISE:
+        assert (clip - plain).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("guidance", ["rescale", "projection"])
+@pytest.mark.parametrize("other", ["roll", "take turns", "blend"])
+def test_guidance_is_corrected_inside_what_moves_frames_in_either_order(guidance, other):
+    one, two = (run(order, steps=8) for order in itertools.permutations([CONTROLS[guidance], CONTROLS[other]]))
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, run([CONTROLS[other]], steps=8), atol=1e-3)
