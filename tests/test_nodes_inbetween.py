@@ -34,7 +34,7 @@ def picture(height=48, width=80, turn=0.0):
 START, END = picture(), picture(turn=0.4)
 
 
-def sample(loaded, node="SVDReelInbetween", steps=3, **given):
+def sample(loaded, node="SVDReelInbetween", steps=2, **given):
     sigmas = run("SVDReelSchedule", steps=steps)[0]
     motion = run("SVDReelMotion", motion_bucket_id=90, fps=9)[0]
     return run(node, **{"model": loaded[0], "image": START, "seed": 5, "sigmas": sigmas, "motion": motion} | given)[0]
@@ -52,7 +52,7 @@ def core(checkpoint, name, *pictures, **options):
     module, animate = part("svd_core.motion.inbetween_clip"), part("svd_core.animate")
     model = part("svd_core.checkpoints").load_model(checkpoint)
     fit = options.pop("fit", "crop")
-    settings = animate.AnimateSettings(motion_bucket=90, fps=9, steps=3, seed=5, fit=fit)
+    settings = animate.AnimateSettings(motion_bucket=90, fps=9, steps=2, seed=5, fit=fit)
     return getattr(module, name)(model, *pictures, settings, **options)
 
 
@@ -138,7 +138,7 @@ def test_other_controls_and_zero_strength(loaded):
     assert not torch.allclose(plain, steered, atol=1e-3) and torch.isfinite(steered).all()
     motion = run("SVDReelMotion", motion_bucket_id=90, fps=9)[0]
     positive, negative, latent = run("SVDReelCondition", model=loaded[0], image=START, seed=5, motion=motion)
-    sigmas = run("SVDReelSchedule", steps=3)[0]
+    sigmas = run("SVDReelSchedule", steps=2)[0]
     given = {"positive": positive, "negative": negative, "latent": latent, "seed": 5, "sigmas": sigmas}
     expected = run("SVDReelSampler", model=loaded[0], **given)[0]["samples"]
     assert torch.equal(between(loaded, strength=0.0)["samples"], expected)

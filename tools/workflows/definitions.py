@@ -5,6 +5,7 @@ Notes use no inline code: its colours are hard to read on a note in some version
 
 from typing import Any
 
+from .between import first_and_last_frame, seamless_loop
 from .controls import camera_pan_and_zoom, steadier_clip
 from .graph import Graph
 from .library import NodeType
@@ -206,6 +207,8 @@ WORKFLOWS = (
     upscale_and_interpolate,
     clip_report,
     camera_pan_and_zoom,
+    first_and_last_frame,
+    seamless_loop,
     longer_clip,
     longer_clip_15_seconds,
     steadier_clip,

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 import svd_core as svd
+from svd_core.motion.inbetween_clip import inbetween, loop
 from svd_core.pictures import open_picture
 
 from .build import FOLDER, ROOT
@@ -25,6 +26,8 @@ CAPTIONS = {
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
+    "first_and_last_frame": ("First and last frame", 5),
+    "seamless_loop": ("Seamless loop", 19),
     "longer_clip": ("Five seconds, continued", 13),
     "longer_clip_15_seconds": ("Fifteen seconds in windows", 17),
     "steadier_clip": ("Steadier, with a curve of motion", 11),
@@ -33,6 +36,17 @@ CAPTIONS = {
 SETTINGS = {
     "camera_pan_and_zoom": {"camera": "pan right 0.12 ease, zoom in 1.15 ease", "camera_strength": 1.5},
 }
+
+
+def _between_crops(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """From one part of the photograph to another."""
+    height, width = photograph.shape[1:3]
+    down, across = height // 10, width // 10
+    parts = [photograph[:, : height - down, : width - across], photograph[:, down:, across:]]
+    return inbetween(model, parts, settings)
+
+
+MAKERS = {"first_and_last_frame": _between_crops, "seamless_loop": loop}
 
 
 def to_picture(frame: Tensor, side: int) -> Image.Image:
@@ -81,7 +95,8 @@ def write_pictures() -> list[Path]:
     written = []
     for name, (caption, seed) in CAPTIONS.items():
         more = SETTINGS.get(name, {"motion_bucket": 200})
-        frames = svd.animate(model, photograph, svd.AnimateSettings(seed=seed, **more))
+        make = MAKERS.get(name, svd.animate)
+        frames = make(model, photograph, svd.AnimateSettings(seed=seed, **more))
         path = FOLDER / f"{name}.jpg"
         thumbnail(frames, caption).save(path, quality=88)
         written.append(path)
