@@ -19,6 +19,7 @@ import torch
 from . import AnimateSettings, __version__, animate, load_model
 from .checkpoints import inspect_checkpoint
 from .models.config import SVDConfig
+from .motion.inbetween_command import add_between, between_metadata, clip_between
 from .motion.moves import MOVES
 from .motion.signal import MODES
 from .pictures import composite, open_picture, size_like
@@ -101,6 +102,7 @@ def build_parser() -> Parser:
     _add_motion_options(command.add_argument_group("motion and picture"))
     _add_sampling_options(command.add_argument_group("sampling"))
     _add_camera_options(command.add_argument_group("camera"))
+    add_between(command.add_argument_group("end pictures and loops"))
     _add_output_options(command.add_argument_group("machine and output"))
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
@@ -221,6 +223,7 @@ def run_animate(options: argparse.Namespace) -> None:
         name: None if file is None else open_picture(file)
         for name, file in (("depth", options.depth), ("foreground", options.foreground))
     }
+    between = clip_between(options)
     device = _device(options.device)
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
@@ -230,9 +233,10 @@ def run_animate(options: argparse.Namespace) -> None:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
         report = {"on_step": progress.step, "on_decode": progress.decoded}
-        frames = animate(model, open_picture(image), settings, **report, **maps)
+        given = (model, open_picture(image), settings)
+        frames = between(*given, **report) if between else animate(*given, **report, **maps)
         metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
-        metadata |= {"version": __version__, **asdict(settings)}
+        metadata |= {"version": __version__, **asdict(settings), **between_metadata(options)}
         fps = _playback_fps(options)
         path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
         progress.say(f"{len(frames) / fps:.2f} s of clip, {_since(start)}")

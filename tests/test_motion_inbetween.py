@@ -5,14 +5,13 @@ import logging
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from svd_core.animate import AnimateSettings
 from svd_core.conditioning import Condition
 from svd_core.motion.camera import camera_control
 from svd_core.motion.inbetween import MODES, TakeTurns, inbetween_control
 from svd_core.motion.inbetween_clip import Keyframe, fit_alike, join, pair_up, sample_between
-from svd_core.motion.loop import LatentRoll, decode_closed, roll_stride
+from svd_core.motion.loop import LatentRoll
 from svd_core.motion.signal import MODES as SIGNAL_MODES
 from svd_core.motion.signal import Signal
 from svd_core.motion.windows import Windows
@@ -230,80 +229,6 @@ def test_a_chain_passes_through_every_picture_and_repeats_no_frame(mode, closed)
     assert steps.min() > 0.1 and steps.max() < 2.0 * steps.median(), steps
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_step_from_the_last_frame_to_the_first_is_like_the_others(mode):
-    (pair,) = pair_up([picture(1.0)], closed=True)
-    clip = join([sample_between(walk, *pair, FRAMES, karras_sigmas(25), Guidance(torch.ones(1)), mode=mode)], True)
-    steps = steps_of(clip)
-    assert len(clip) == FRAMES - 1
-    assert steps[-1] < 1.3 * steps.median() and steps[-1] > 0.7 * steps.median(), steps
-    without = steps_of(plain())
-    assert without[-1] > 1.8 * without.median()
-
-
-def drifting(x, sigma, condition):
-    """The perfect denoiser of clips whose frames forget each other slowly; any frame may be the first."""
-    time = torch.arange(len(x)).float()
-    return perfect(0.8 ** (time[:, None] - time[None]).abs(), x, torch.zeros(1), sigma)
-
-
-def test_rolling_closes_a_clip():
-    open_, closed = (steps_of(plain(model=drifting, steps=50, controls=c)) for c in ([], [LatentRoll()]))
-    assert open_[-1] > 1.5 * open_.median()
-    assert closed[-1] < 1.15 * closed.median(), closed
-
-
-def test_zero_roll_is_bit_equal_to_no_control():
-    assert torch.equal(plain(controls=[LatentRoll(0.0)]), plain())
-
-
-@pytest.mark.parametrize("frames", [1, 2, 3, 8, 13, 14, 16, 24, 25])
-def test_rolling_gives_every_frame_its_turn_as_the_first(frames):
-    stride = roll_stride(frames)
-    assert {step * stride % frames for step in range(frames)} == set(range(frames))
-    assert frames < 5 or abs(stride - frames / 2) <= 2
-
-
-def test_rolled_evaluations_are_rolled_back():
-    """A model that marks the first frame that it sees marks another frame of the clip each time, until it is held."""
-    noted = []
-
-    def model(x, sigma, condition):
-        estimate = torch.zeros_like(x)
-        estimate[0] = 1.0
-        return estimate
-
-    plain(
-        model=model,
-        steps=12,
-        controls=[
-            LatentRoll(),
-            type(
-                "Noting",
-                (Control,),
-                {"edit_estimate": lambda self, run, x, s, e: noted.append((s, e[:, 0, 0, 0])) or e},
-            )(),
-        ],
-    )
-    firsts = [int(marks.argmax()) for _, marks in noted]
-    rolling = [sigma > 0.3 * 24 / 96 for sigma, _ in noted]
-    stride = roll_stride(FRAMES)
-    assert firsts == [i * stride % FRAMES if rolls else 0 for i, rolls in enumerate(rolling)]
-    assert 0 < sum(rolling) < len(rolling)
-
-
-@pytest.mark.parametrize("context", [0, 2, 20])
-def test_a_loop_is_decoded_across_its_join(context):
-    latents = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
-
-    def decode(clip):
-        sums = F.conv1d(clip.flatten(1).T[:, None], torch.ones(1, 1, 5), padding=2)  # each frame with two on each side
-        return sums[:, 0].T.reshape(clip.shape)
-
-    expected = sum(latents.roll(shift, 0) for shift in range(-2, 3))
-    assert torch.allclose(decode_closed(decode, latents, context), expected, atol=1e-5) == (context >= 2)
-
-
 def test_pictures_of_another_aspect_are_fitted_like_the_first_and_it_is_said(caplog):
     wide, tall, same = torch.rand(1, 40, 80, 3), torch.rand(1, 80, 40, 3), torch.rand(1, 20, 40, 3)
     for mode in ("crop", "pad", "stretch"):
@@ -326,7 +251,7 @@ def test_a_batch_is_a_chain():
 BAD = [
     ("mode", lambda: between(mode="magic"), "the mode 'magic' is unknown; use one of take turns, blend"),
     ("strength", lambda: between(strength=-1.0), "strength is -1, but"),
-    ("strength NaN", lambda: LatentRoll(float("nan")), "strength is nan"),
+    ("strength NaN", lambda: between(strength=float("nan")), "strength is nan"),
     ("frames", lambda: between(frames=2), "the clip has 2 frames, but two pictures and what is between need 3"),
     ("release", lambda: TakeTurns(None, torch.zeros(1), torch.zeros(1), sigma=0.0), "released at sigma 0"),
     ("one picture", lambda: pair_up([picture(1.0)]), "there is 1 picture, but going between needs 2"),

@@ -1,0 +1,134 @@
+"""Seamless loops on models whose answer is known in closed form, and the command line of clips between pictures."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_motion_inbetween import FRAMES, perfect, picture, plain, steps_of, walk
+
+from svd_core.__main__ import build_parser
+from svd_core.motion.inbetween import MODES
+from svd_core.motion.inbetween_clip import LOOP_MODES, check_loop_mode, join, pair_up, sample_between, sample_loop
+from svd_core.motion.inbetween_command import between_metadata, clip_between
+from svd_core.motion.loop import LatentRoll, decode_closed, roll_stride
+from svd_core.sampling.controls import Control
+from svd_core.sampling.guidance import Guidance
+from svd_core.sampling.schedules import karras_sigmas
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_step_from_the_last_frame_to_the_first_is_like_the_others(mode):
+    clip = sample_loop(walk, picture(1.0), FRAMES, karras_sigmas(25), Guidance(torch.ones(1)), mode=mode)
+    steps = steps_of(clip)
+    assert len(clip) == FRAMES - 1
+    assert 0.7 * steps.median() < steps[-1] < 1.4 * steps.median(), steps
+    assert (clip[0] - 1.0).abs().max() < 1e-5
+    without = steps_of(plain())
+    assert without[-1] > 1.8 * without.median()
+
+
+@pytest.mark.parametrize("mode", LOOP_MODES)
+def test_loops_of_one_picture_are_closed_pairs_or_rolled(mode):
+    given = (FRAMES, karras_sigmas(8), Guidance(torch.ones(1)))
+    clip = sample_loop(walk, picture(0.0), *given, mode=mode, seed=3)
+    if mode == "roll":
+        assert torch.equal(clip, plain(steps=8, controls=[LatentRoll()]))
+    else:
+        (pair,) = pair_up([picture(0.0)], closed=True)
+        assert torch.equal(clip, join([sample_between(walk, *pair, *given, mode=mode, seed=3)], closed=True))
+
+
+def drifting(x, sigma, condition):
+    """The perfect denoiser of clips whose frames forget each other slowly; any frame may be the first."""
+    time = torch.arange(len(x)).float()
+    return perfect(0.8 ** (time[:, None] - time[None]).abs(), x, torch.zeros(1), sigma)
+
+
+def test_rolling_closes_a_clip():
+    open_, closed = (steps_of(plain(model=drifting, steps=50, controls=c)) for c in ([], [LatentRoll()]))
+    assert open_[-1] > 1.5 * open_.median()
+    assert closed[-1] < 1.15 * closed.median(), closed
+
+
+def test_zero_roll_is_bit_equal_to_no_control():
+    assert torch.equal(plain(controls=[LatentRoll(0.0)]), plain())
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 8, 13, 14, 16, 24, 25])
+def test_rolling_gives_every_frame_its_turn_as_the_first(frames):
+    stride = roll_stride(frames)
+    assert {step * stride % frames for step in range(frames)} == set(range(frames))
+    assert frames < 5 or abs(stride - frames / 2) <= 2
+
+
+def test_rolled_evaluations_are_rolled_back():
+    """A model that marks the first frame that it sees marks another frame of the clip each time, until it is held."""
+    noted = []
+
+    def model(x, sigma, condition):
+        estimate = torch.zeros_like(x)
+        estimate[0] = 1.0
+        return estimate
+
+    plain(
+        model=model,
+        steps=12,
+        controls=[
+            LatentRoll(),
+            type(
+                "Noting",
+                (Control,),
+                {"edit_estimate": lambda self, run, x, s, e: noted.append((s, e[:, 0, 0, 0])) or e},
+            )(),
+        ],
+    )
+    firsts = [int(marks.argmax()) for _, marks in noted]
+    rolling = [sigma > 0.3 * 24 / 96 for sigma, _ in noted]
+    stride = roll_stride(FRAMES)
+    assert firsts == [i * stride % FRAMES if rolls else 0 for i, rolls in enumerate(rolling)]
+    assert 0 < sum(rolling) < len(rolling)
+
+
+@pytest.mark.parametrize("context", [0, 2, 20])
+def test_a_loop_is_decoded_across_its_join(context):
+    latents = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(1))
+
+    def decode(clip):
+        sums = F.conv1d(clip.flatten(1).T[:, None], torch.ones(1, 1, 5), padding=2)  # each frame with two on each side
+        return sums[:, 0].T.reshape(clip.shape)
+
+    expected = sum(latents.roll(shift, 0) for shift in range(-2, 3))
+    assert torch.allclose(decode_closed(decode, latents, context), expected, atol=1e-5) == (context >= 2)
+
+
+def test_bad_loops_are_answered_with_a_sentence():
+    with pytest.raises(ValueError, match="strength is nan"):
+        LatentRoll(math.nan)
+    with pytest.raises(ValueError, match="the roll ends at sigma 0, but"):
+        LatentRoll(sigma=0.0)
+    with pytest.raises(ValueError, match="the loop mode 'magic' is unknown; use one of blend, take turns, roll"):
+        check_loop_mode("magic")
+
+
+def command(*arguments):
+    """The options of `animate` with these arguments."""
+    return build_parser().parse_args(["animate", "a.png", "--output", "a.mp4", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--between-mode", "blend"], "--between-mode is given without end"),
+        (["--loop", "--camera", "pan right"], "leave one of them out"),
+        (["--end-image", "b.png", "--between-mode", "roll"], "--between-mode roll is for --loop alone"),
+        (["--end-image", "absent.png"], "picture absent.png does not exist"),
+    ],
+)
+def test_command_line_options_that_exclude_each_other(arguments, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        clip_between(command(*arguments))
+
+
+def test_command_line_without_end_pictures_is_as_before():
+    assert clip_between(command()) is None and between_metadata(command()) == {}
