@@ -1,10 +1,11 @@
 """Measures nano on the photographs it never saw: python -m recipes.nano.evaluate [--model FILE] [--sheet PNG].
 
 Prints the autoencoder's round trip, and per photograph and motion bucket: PSNR of the first frame, mean optical flow,
-its share along the camera move that was taught, and the drift of the mean colour.
+its share along the camera move that was taught, the zoom that fits the clip best, and the drift of the mean colour.
 """
 
 import argparse
+import math
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 import svd_core as svd
 
-from .camera import bright_focus, expected_flow
+from .camera import bright_focus, expected_flow, push_in, travel_per_frame
 from .networks import psnr
 from .photographs import HELD_OUT, fit_square, load_photograph
 from .sheets import contact_sheet
@@ -41,6 +42,14 @@ def mean_flow(frames: Tensor, focus: Tensor) -> tuple[float, float]:
     return float(np.mean(sizes)), float(np.mean(outward))
 
 
+def fitted_travel(frames: Tensor, focus: Tensor) -> float:
+    """Fit the camera move to a clip [T, 3, H, W]: the log zoom of the first frame that gives the last one best."""
+    travels = torch.linspace(0, 0.6, 121)
+    candidates = push_in(frames[:1], focus[None], travels[None])[0]
+    errors = (candidates - frames[-1]).square().mean(dim=(1, 2, 3))
+    return float(travels[errors.argmin()])
+
+
 def look_at(model: svd.SVDModel, name: str, steps: int | None, fps: float, seed: int) -> list[Tensor]:
     """Animate one photograph at every bucket, print its numbers, return its clips [T, 3, H, W] in -1..1."""
     size = model.config.width
@@ -57,9 +66,11 @@ def look_at(model: svd.SVDModel, name: str, steps: int | None, fps: float, seed:
         flow, outward = mean_flow(frames, focus)
         drift = (frames.mean(dim=(2, 3)) - frames[0].mean(dim=(1, 2))).abs().max() / 2
         taught = expected_flow(picture, bucket, fps)
+        zoom, wanted = fitted_travel(frames, focus), float(travel_per_frame(bucket, fps)) * (len(frames) - 1)
         print(
             f"  bucket {bucket:3d}: first frame {psnr(frames[0], picture):.2f} dB, to round trip "
             f"{psnr(frames[0], trip[0]):.2f} dB, flow {flow:.2f} px (outward {outward:.2f}, taught {taught:.2f}), "
+            f"zoom x{math.exp(zoom):.2f} (taught x{math.exp(wanted):.2f}), "
             f"colour drift {100 * drift:.1f} %, {seconds:.1f} s",
             flush=True,
         )
