@@ -103,6 +103,8 @@ def build_parser() -> Parser:
     _add_sampling_options(command.add_argument_group("sampling"))
     _add_camera_options(command.add_argument_group("camera"))
     add_between(command.add_argument_group("end pictures and loops"))
+    _add_length_options(command.add_argument_group("longer clips"))
+    add_between(command.add_argument_group("end pictures and loops"))
     _add_output_options(command.add_argument_group("machine and output"))
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
@@ -171,6 +173,22 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "--depth", metavar="FILE", help="picture of the depth, near is bright, for a camera that travels"
     )
     group.add_argument("--foreground", metavar="FILE", help="picture of the object in front, bright on dark")
+
+
+def _add_length_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--windows",
+        type=int,
+        metavar="N",
+        help="for more --frames than the model's own: how many it sees at once, best its own number",
+    )
+    group.add_argument(
+        "--window-overlap", type=int, metavar="N", help="frames that windows share (default: a third of them)"
+    )
+    group.add_argument("--extend", type=int, metavar="N", help="frames to add behind the clip, going on from its end")
+    group.add_argument(
+        "--extend-overlap", type=int, metavar="N", help="frames at its end that they are held to (default: 4)"
+    )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
-from .conditioning import condition_on_image
+from .conditioning import Condition, condition_on_image
 from .decoding import frames_to_image, parse_plan
 from .memory import available_bytes
 from .models.config import SVDConfig
 from .motion.camera import camera_control, camera_signal, fit_map, scene_depth
+from .motion.extend import Extension, extend_clip, frame_token
 from .motion.moves import parse_path
 from .motion.signal import MODES
+from .motion.windows import Windows
 from .pictures import as_batch, check_size, fit
 from .sampling.controls import Control
 from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
@@ -63,7 +65,9 @@ class AnimateSettings:
     schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
     stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk. camera: a
     path in words (`motion.moves.parse_path`), "" for none; camera_mode: a key of `motion.signal.MODES`;
-    camera_strength: 0 is off, 1 usual, 2 nearly a slide show.
+    camera_strength: 0 is off, 1 usual, 2 nearly a slide show. windows: for clips longer than the model's own, frames
+    that it sees at once, 0 for all; window_overlap: frames that windows share, by default a third. extend: frames to
+    add behind the clip, each chunk held to its last extend_overlap frames.
     """
 
     width: int | None = None
@@ -87,6 +91,10 @@ class AnimateSettings:
     camera: str = ""
     camera_mode: str = "partial re-noise"
     camera_strength: float = 1.0
+    windows: int = 0
+    window_overlap: int | None = None
+    extend: int = 0
+    extend_overlap: int = 4
 
     def resolve(self, config: SVDConfig) -> "AnimateSettings":
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
@@ -98,12 +106,15 @@ class AnimateSettings:
         defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
         defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
         defaults |= _SCHEDULES.get(self.schedule, {})
+        # Of a window of one frame nothing can be shared.
+        defaults["window_overlap"] = max(min(1, self.windows - 1), self.windows // 3)
         if self.max_guidance is not None:
             defaults["min_guidance"] = min(defaults["min_guidance"], self.max_guidance)
         if self.min_guidance is not None:
             defaults["max_guidance"] = max(defaults["max_guidance"], self.min_guidance)
         resolved = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
         resolved._check()
+        resolved._check_length(config)
         return resolved
 
     def sigmas(self) -> Tensor:
@@ -113,6 +124,23 @@ class AnimateSettings:
     def guidance(self) -> Tensor:
         """Return the guidance scales [frames] of resolved settings."""
         return guidance_curve(self.guidance_shape, self.min_guidance, self.max_guidance, self.frames)
+
+    def length_controls(self) -> tuple[Control, ...]:
+        """Return what makes resolved settings with `windows` sample in windows."""
+        return (Windows(self.windows, self.window_overlap),) if self.windows else ()
+
+    def _check_length(self, config: SVDConfig) -> None:
+        """Find windows and chunks that do not fit the clip."""
+        for name, value in (("windows", self.windows), ("extend", self.extend)):
+            if value < 0:
+                raise ValueError(f"{name} is {value}, but it is a number of frames; use 0 for none")
+        for windows in self.length_controls():
+            windows.starts(self.frames)
+        if self.extend and Extension(config.frames, self.extend_overlap).overlap > self.frames:
+            raise ValueError(
+                f"extend_overlap is {self.extend_overlap}, but the clip has {self.frames} frames; use at most "
+                f"{self.frames}"
+            )
 
     def _check(self) -> None:
         """Find illegal values before anything is computed."""
@@ -152,7 +180,7 @@ def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, 
         advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 alone; other values work better in SVD-XT"
     if settings.augmentation > 0.3:
         advice["augmentation"] = f"augmentation {settings.augmentation:g} is far above training, about 0.05"
-    if settings.frames > config.frames:
+    if settings.frames > config.frames and not settings.windows:
         advice["frames"] = f"{settings.frames} frames are more than the {config.frames} the model was trained on"
     native = config.width * config.height
     if not native / 2 <= settings.width * settings.height <= native * 2:
@@ -181,8 +209,9 @@ def animate(
     `image` is a PIL image, [H, W, C] or [B, H, W, C] in 0..1, or [B, 3, H, W] in -1..1. B pictures make B clips, [B *
     T, H, W, 3], one after the other, picture b drawn with seed + b; none depends on the others. With fit "pad" the
     borders are cropped off again. `on_step(Step)` and `on_decode(done, total)` report progress, counted over the whole
-    batch, and may raise to stop. `depth` ([H, W], [B, H, W] or [B, H, W, C], near is bright) and `foreground` (the
-    same, above 0.5) tell a camera that travels what is how far away. `controls` steer every clip, after the camera.
+    batch (the steps of `extend` by themselves), and may raise to stop. `depth` ([H, W], [B, H, W] or [B, H, W, C], near
+    is bright) and `foreground` (the same, above 0.5) tell a camera that travels what is how far away. `controls` steer
+    every clip, after the camera.
     """
     settings = (settings or AnimateSettings()).resolve(model.config)
     for cause, sentence in off_distribution(settings, model.config).items():
@@ -200,8 +229,11 @@ def animate(
             pictures[b : b + 1],
             replace(settings, seed=(settings.seed + b) % 2**64),
             on_step=_over_batch(on_step, b, len(pictures)),
-            controls=(*camera, *controls),
+            controls=(*camera, *settings.length_controls(), *controls),
         )
+        if settings.extend:
+            more = replace(settings, seed=(settings.seed + b) % 2**64)
+            latents = _extend(model, pictures[b : b + 1], latents, more, _over_batch(on_step, b, len(pictures)))
         frames = model.decode(
             latents,
             settings.decode,
@@ -222,14 +254,7 @@ def sample_clip(
     controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] of one `picture` [1, 3, 8h, 8w] in -1..1, under resolved `settings`."""
-    condition = condition_on_image(
-        model,
-        picture,
-        fps_id=settings.fps - 1,
-        motion_bucket_id=settings.motion_bucket,
-        augmentation_level=settings.augmentation,
-        seed=settings.seed,
-    ).to(model.device)
+    condition = _condition(model, picture, settings)
     noise = start_noise(settings.frames, settings.height // 8, settings.width // 8, settings.seed).to(model.device)
     return sample(
         model.denoise,
@@ -241,6 +266,41 @@ def sample_clip(
         on_step=on_step,
         seed=settings.seed,
         controls=controls,
+    )
+
+
+def _condition(model: "SVDModel", picture: Tensor, settings: AnimateSettings) -> Condition:
+    return condition_on_image(
+        model,
+        picture,
+        fps_id=settings.fps - 1,
+        motion_bucket_id=settings.motion_bucket,
+        augmentation_level=settings.augmentation,
+        seed=settings.seed,
+    ).to(model.device)
+
+
+def _extend(
+    model: "SVDModel",
+    picture: Tensor,
+    latents: Tensor,
+    settings: AnimateSettings,
+    on_step: Callable[[Step], None] | None,
+) -> Tensor:
+    """The clip of `picture` with the frames of resolved settings' `extend` behind it."""
+    extension = Extension(model.config.frames, settings.extend_overlap)
+    return extend_clip(
+        model.denoise,
+        latents,
+        _condition(model, picture, settings),
+        settings.sigmas(),
+        replace(settings, frames=extension.frames).guidance(),
+        settings.extend,
+        extension,
+        token_of=frame_token(model),
+        solver=settings.solver,
+        seed=settings.seed,
+        on_step=on_step,
     )
 
 

@@ -113,6 +113,23 @@ def test_several_pictures_make_several_clips(model: str, picture: str, tmp_path:
     assert "share the clip" in capsys.readouterr().err
 
 
+def test_longer_clips_are_those_of_the_python_call(model: str, picture: str, tmp_path: Path):
+    loaded, options = load_model(model), ("--model", model, "--steps", 2, "--quiet", "--device", "cpu")
+    # The tiny model makes 4 frames: windows of 3 cover 7, three more go on from there.
+    given = ("--frames", 7, "--windows", 3, "--window-overlap", 2, "--extend", 3, "--extend-overlap", 2)
+    assert run("animate", picture, "--output", tmp_path / "frames", *options, *given) == 0
+    settings = AnimateSettings(steps=2, frames=7, windows=3, window_overlap=2, extend=3, extend_overlap=2)
+    expected = animate(loaded, open_picture(picture), settings)
+    assert expected.shape == (10, 64, 64, 3)
+    torch.testing.assert_close(read_clip(tmp_path / "frames")[0], expected, atol=0.51 / 255, rtol=0)
+    windowed, plain = (
+        animate(loaded, open_picture(picture), AnimateSettings(steps=2, frames=7, windows=windows))
+        for windows in (7, 0)
+    )
+    assert torch.equal(windowed, plain), "one window is the clip itself"
+    assert not torch.equal(expected[:5], plain[:5])
+
+
 BAD = [
     (["--width", "1001", "--height", "64"], "width 1001 is not a multiple of 8; use 1000 or 1008"),
     (["--height", "8"], "height 8 is too small; use 16 or more"),
@@ -133,6 +150,12 @@ BAD = [
     (["--model", "absent.safetensors"], "absent.safetensors"),
     (["--model", "photo.png"], "photo.png"),
     (["--image", "absent.png"], "picture absent.png does not exist"),
+    (["--windows", "5"], "the windows are 5 frames long, the clip has 4"),
+    (["--windows", "3", "--window-overlap", "3"], "windows of 3 frames cannot overlap by 3; use 0 to 2"),
+    (["--windows", "-1"], "windows is -1"),
+    (["--extend", "-2"], "extend is -2"),
+    (["--extend", "9", "--extend-overlap", "4"], "chunks of 4 frames cannot overlap by 4"),
+    (["--frames", "2", "--extend", "9", "--extend-overlap", "3"], "extend_overlap is 3, but the clip has 2 frames"),
 ]
 
 
