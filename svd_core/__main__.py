@@ -104,7 +104,6 @@ def build_parser() -> Parser:
     _add_camera_options(command.add_argument_group("camera"))
     add_between(command.add_argument_group("end pictures and loops"))
     _add_length_options(command.add_argument_group("longer clips"))
-    add_between(command.add_argument_group("end pictures and loops"))
     _add_output_options(command.add_argument_group("machine and output"))
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
