@@ -1,17 +1,34 @@
 """Seamless loops on models whose answer is known in closed form, and the command line of clips between pictures."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from checkpoint_files import SMALL
 from test_motion_inbetween import FRAMES, perfect, picture, plain, steps_of, walk
 
+import svd_core as svd
 from svd_core.__main__ import build_parser
+from svd_core.decoding import frames_to_image
+from svd_core.models.vae import LATENT_SCALE
 from svd_core.motion.inbetween import MODES
-from svd_core.motion.inbetween_clip import LOOP_MODES, check_loop_mode, join, pair_up, sample_between, sample_loop
+from svd_core.motion.inbetween_clip import (
+    LOOP_MODES,
+    check_loop_mode,
+    fit_alike,
+    inbetween,
+    join,
+    loop,
+    pair_up,
+    sample_between,
+    sample_loop,
+)
 from svd_core.motion.inbetween_command import between_metadata, clip_between
 from svd_core.motion.loop import LatentRoll, decode_closed, roll_stride
+from svd_core.pictures import open_picture
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.schedules import karras_sigmas
@@ -102,6 +119,49 @@ def test_a_loop_is_decoded_across_its_join(context):
     assert torch.allclose(decode_closed(decode, latents, context), expected, atol=1e-5) == (context >= 2)
 
 
+@pytest.fixture(scope="module")
+def nano():
+    """The embedded model."""
+    if not (Path(svd.__file__).parent / "assets" / "nano.safetensors").exists():
+        pytest.skip("the embedded model is not there")
+    return svd.load_model("nano")
+
+
+def part_of_photograph(place):
+    """Four fifths of the demo photograph: [1, H, W, 3]."""
+    photograph = open_picture(Path(svd.__file__).parent / "assets" / "demo.png")[..., :3]
+    height, width = (side * 4 // 5 for side in photograph.shape[1:3])
+    return photograph[:, :height, place : place + width]
+
+
+def test_nano_goes_from_picture_to_picture_without_a_jump(nano):
+    """No step is above 2.5 times the median, and the ends are as good as the autoencoder shows a still picture."""
+    pictures = [part_of_photograph(0), part_of_photograph(24)]
+    frames = inbetween(nano, pictures, svd.AnimateSettings(steps=8, seed=5))
+    assert frames.shape == (nano.config.frames, nano.config.height, nano.config.width, 3)
+    steps = steps_of(frames)[:-1]
+    assert steps.min() > 0 and steps.max() < 2.5 * steps.median(), steps
+    fitted, _ = fit_alike(pictures, svd.AnimateSettings().resolve(nano.config))
+    for frame, picture_ in ((frames[0], fitted[0]), (frames[-1], fitted[1])):
+        seen = frames_to_image(nano.decode(nano.encode_latent(picture_[None]) * LATENT_SCALE))[0]
+        assert (frame - seen).pow(2).mean() < 10**-2.2  # 22 dB
+
+
+def test_nano_loops(nano):
+    """The step from the last frame to the first is within 1.5 times the median."""
+    frames = loop(nano, part_of_photograph(12), svd.AnimateSettings(steps=8, seed=5))
+    assert len(frames) == nano.config.frames - 1
+    steps = steps_of(frames)
+    assert steps.min() > 0 and steps[-1] < 1.5 * steps.median(), steps
+
+
+def test_the_pictures_say_where_the_clip_goes():
+    model = SimpleNamespace(config=SMALL)
+    for given in ({"camera": "pan right"}, {"extend": 4}):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} is .*, but the pictures say where"):
+            inbetween(model, [], svd.AnimateSettings(**given))
+
+
 def test_bad_loops_are_answered_with_a_sentence():
     with pytest.raises(ValueError, match="strength is nan"):
         LatentRoll(math.nan)
@@ -120,7 +180,8 @@ def command(*arguments):
     ("arguments", "words"),
     [
         (["--between-mode", "blend"], "--between-mode is given without end"),
-        (["--loop", "--camera", "pan right"], "leave one of them out"),
+        (["--loop", "--camera", "pan right"], "--camera and the pictures at the ends both say"),
+        (["--loop", "--extend", "8"], "--extend and the pictures at the ends both say"),
         (["--end-image", "b.png", "--between-mode", "roll"], "--between-mode roll is for --loop alone"),
         (["--end-image", "absent.png"], "picture absent.png does not exist"),
     ],

@@ -184,7 +184,8 @@ def inbetween(
     joint belongs to both and is there once, so P pictures give (P - 1) (T - 1) + 1 frames. With `closed` the clip
     returns from the last picture to the first, and repeats seamlessly: P (T - 1) frames, and one picture is enough.
     `mode` and `strength`: see `sample_between`. `on_step` and `on_decode` as in `animate`, counted over all pairs.
-    Camera settings are not used: the way is given by the pictures; other `controls` take part in every pair.
+    `controls` take part in every pair. ValueError for a camera path or `extend` in the settings: the pictures say where
+    the clip goes and ends.
     """
     settings = _resolved(model, settings)
     pictures, placement = fit_alike(images, settings)
@@ -200,7 +201,7 @@ def inbetween(
             mode=mode,
             strength=strength,
             solver=settings.solver,
-            controls=controls,
+            controls=(*settings.length_controls(), *controls),
             on_step=count_over(on_step, number, len(pairs)),
         )
         for number, pair in enumerate(pairs)
@@ -241,7 +242,7 @@ def loop(
             mode=mode,
             strength=strength,
             solver=settings.solver,
-            controls=controls,
+            controls=(*settings.length_controls(), *controls),
             on_step=count_over(on_step, number, len(pictures)),
         )
         clips.append(_decode(model, latents, settings, placement, True, on_decode))
@@ -263,6 +264,9 @@ def count_over(on_step: Callable[[Step], None] | None, clip: int, clips: int) ->
 
 def _resolved(model: "SVDModel", settings: AnimateSettings | None) -> AnimateSettings:
     settings = (settings or AnimateSettings()).resolve(model.config)
+    for name, asked in (("camera", settings.camera), ("extend", settings.extend)):
+        if asked:
+            raise ValueError(f"{name} is {asked!r}, but the pictures say where the clip goes and ends; leave it out")
     for sentence in off_distribution(settings, model.config).values():
         log.warning("%s", sentence)
     return settings

@@ -42,8 +42,9 @@ def clip_between(options: argparse.Namespace) -> Callable[..., Tensor] | None:
         if options.between_mode:
             raise ValueError("--between-mode is given without end; add --end-image IMAGE or --loop, or leave it out")
         return None
-    if options.camera:
-        raise ValueError("--camera and the pictures at the ends both say where the clip goes; leave one of them out")
+    for name, asked in (("--camera", options.camera), ("--extend", options.extend)):
+        if asked:
+            raise ValueError(f"{name} and the pictures at the ends both say where the clip goes; leave one of them out")
     if options.end_image and options.between_mode not in (None, *MODES):
         raise ValueError(f"--between-mode {options.between_mode} is for --loop alone; use one of {', '.join(MODES)}")
     ends = [open_picture(path) for path in options.end_image or ()]
