@@ -7,7 +7,7 @@ import torch
 
 from svd_core.conditioning import Condition
 from svd_core.motion.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
-from svd_core.motion.extend_colour import lock_colour, look_of, match_overlap, mean_look
+from svd_core.motion.extend_colour import DETAIL_LIMIT, keep_detail, lock_colour, look_of, match_overlap, mean_look
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample
 from svd_core.sampling.schedules import karras_sigmas
@@ -158,6 +158,21 @@ def test_the_lock_leaves_flicker_and_makes_no_step_at_the_join():
     torch.testing.assert_close(mean_look(locked[5:]).mean, anchor.mean, rtol=0, atol=0.05)
 
 
+def test_detail_is_raised_to_that_of_the_first_clip_and_never_lowered():
+    anchor, mean = mean_look(STILL), STILL.mean((2, 3), keepdim=True)
+    soft = (mean + (STILL - mean) * 0.8).expand(6, -1, -1, -1)
+    kept = look_of(keep_detail(soft, anchor, 1.0, ramp=2))
+    expected = 0.8 * (1 / 0.8) ** torch.tensor([1 / 3, 2 / 3, 1, 1, 1, 1], dtype=torch.float64)
+    # What is added to the fine part is not all fine itself.
+    torch.testing.assert_close((kept.detail / anchor.detail).mean(1), expected, rtol=0.04, atol=0)
+    torch.testing.assert_close(kept.mean, look_of(soft).mean, rtol=0, atol=0.02)
+    sharp = STILL * 1.3
+    assert torch.allclose(keep_detail(sharp, anchor, 1.0, 0), sharp, atol=1e-6)
+    flat = keep_detail(STILL * 0.01, anchor, 1.0, 0)
+    assert float(flat.abs().max()) <= 0.01 * DETAIL_LIMIT**2 * float(STILL.abs().max()), "the gain has a limit"
+    assert keep_detail(soft, anchor, 0.0, 2) is soft
+
+
 def test_strength_zero_of_the_lock_is_off_bit_for_bit():
     clip = true_clip(5)
     assert lock_colour(clip, mean_look(STILL + 3), 0.0, 3) is clip
@@ -231,6 +246,7 @@ def test_the_seed_alone_decides_and_every_chunk_has_its_own():
         (lambda: Extension(8, 0), "cannot overlap by 0"),
         (lambda: Extension(8, 3, anchor=1.5), "anchor is 1.5"),
         (lambda: Extension(8, 3, colour_lock=-0.1), "colour_lock is -0.1"),
+        (lambda: Extension(8, 3, detail=2.0), "detail is 2"),
         (lambda: Extension(8, 3, hold=float("inf")), "sigma inf"),
         (lambda: Extension(8, 3, hold=40.0), "held down to sigma 40 and released from 30"),
         (lambda: Extension(8, 3, repeats=0), "repeated 0 times"),

@@ -18,7 +18,7 @@ from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
-from .extend_colour import Look, lock_colour, match_overlap, mean_look
+from .extend_colour import Look, keep_detail, lock_colour, match_overlap, mean_look
 
 if TYPE_CHECKING:
     from ..model import SVDModel
@@ -77,7 +77,7 @@ class Extension:
     last frames. anchor: share of the first picture in each chunk's image token, 0..1; the rest is the frame that the
     chunk starts from. colour_lock: 0 is off, 1 brings colour and contrast all the way back to the first clip. hold and
     release: the sigmas (for 1024x576) down to which the first and the last frame of the overlap are held. repeats: see
-    HoldFrames.
+    HoldFrames. detail: 0 is off, 1 raises fine structure back to that of the first clip.
     """
 
     frames: int
@@ -87,6 +87,7 @@ class Extension:
     hold: float = 0.3
     release: float = 30.0
     repeats: int = 1
+    detail: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.overlap < self.frames:
@@ -94,7 +95,7 @@ class Extension:
                 f"chunks of {self.frames} frames cannot overlap by {self.overlap}; use 1 to {self.frames - 1}, such as "
                 f"{max(1, self.frames // 4)}"
             )
-        for name, value in (("anchor", self.anchor), ("colour_lock", self.colour_lock)):
+        for name, value in (("anchor", self.anchor), ("colour_lock", self.colour_lock), ("detail", self.detail)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value:g}, but it is a share from 0 to 1; use 0.5")
         if not 0 <= self.hold <= self.release < math.inf:
@@ -152,7 +153,7 @@ def extend_clip(
             unconditional=None if unconditional is None else _last_row(unconditional),
             controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats)],
         )
-        clip = join(clip, chunk, extension.overlap, anchor, extension.colour_lock)[:wanted]
+        clip = join(clip, chunk, anchor, extension)[:wanted]
     return clip
 
 
@@ -183,18 +184,20 @@ def blend_tokens(first: Tensor, second: Tensor, share: float) -> Tensor:
     return mixed * (wanted / lengths[2].clamp(min=1e-12))
 
 
-def join(clip: Tensor, chunk: Tensor, overlap: int, anchor: Look, colour_lock: float) -> Tensor:
-    """Return `clip` followed by what is new in `chunk`, whose first `overlap` frames show the clip's last.
+def join(clip: Tensor, chunk: Tensor, anchor: Look, extension: Extension) -> Tensor:
+    """Return `clip` followed by what is new in `chunk`, whose first frames (the overlap) show the clip's last.
 
     Over those the chunk fades in along a cosine. Its colour is matched to the clip on the overlap and drawn to the look
     `anchor`.
     """
+    overlap = extension.overlap
     known = clip[-overlap:]
-    if colour_lock:
-        chunk = match_overlap(chunk, known, colour_lock)
+    if extension.colour_lock:
+        chunk = match_overlap(chunk, known, extension.colour_lock)
     fade = 0.5 - 0.5 * torch.cos(math.pi * torch.arange(overlap, dtype=torch.float64) / overlap)
     shared = torch.lerp(known, chunk[:overlap], fade.to(known).reshape(-1, 1, 1, 1))
-    new = lock_colour(chunk[overlap:], anchor, colour_lock, ramp=overlap)
+    new = lock_colour(chunk[overlap:], anchor, extension.colour_lock, ramp=overlap)
+    new = keep_detail(new, anchor, extension.detail, ramp=overlap)
     return torch.cat([clip[:-overlap], shared, new])
 
 

@@ -6,24 +6,28 @@ Works on latents, whose four channels carry colour and brightness nearly linearl
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 GAIN_LIMITS = (0.8, 1.25)  # contrast is never changed by more, whatever the scene does
 MATCH_LIMITS = (0.9, 1.1)
+DETAIL_LIMIT = 1.4  # fine structure that is not there any more cannot be amplified without end
 RIDGE = 0.01  # share of the variance that pulls a fitted gain to 1, for channels that hardly vary
 
 
 class Look(NamedTuple):
-    """Mean and standard deviation of each channel, [T, 4] or [4], float64."""
+    """Mean, standard deviation and fine structure (its root mean square) of each channel, [T, 4] or [4], float64."""
 
     mean: Tensor
     spread: Tensor
+    detail: Tensor
 
 
 def look_of(latents: Tensor) -> Look:
     """Return the look of each frame of `latents` [T, 4, h, w]: [T, 4] each."""
     flat = latents.double().flatten(2)
-    return Look(flat.mean(2), flat.std(2, unbiased=False))
+    fine = latents - _smooth(latents)
+    return Look(flat.mean(2), flat.std(2, unbiased=False), fine.double().pow(2).mean((2, 3)).sqrt())
 
 
 def mean_look(latents: Tensor) -> Look:
@@ -56,10 +60,32 @@ def lock_colour(frames: Tensor, anchor: Look, strength: float, ramp: int) -> Ten
         return frames
     look = look_of(frames)
     mean, spread = _even_course(look.mean), _even_course(look.spread).clamp(min=1e-6)
-    reached = ((torch.arange(len(frames)) + 1.0) / (ramp + 1)).clamp(max=1).to(mean)[:, None]  # [T, 1]
-    share = strength * reached
+    share = strength * _reached(len(frames), ramp).to(mean)  # [T, 1]
     gain = (anchor.spread.to(mean).clamp(min=1e-6) / spread).clamp(*GAIN_LIMITS) ** share
     return _regraded(frames, mean, mean + share * (anchor.mean.to(mean) - mean), gain)
+
+
+def keep_detail(frames: Tensor, anchor: Look, strength: float, ramp: int) -> Tensor:
+    """Return `frames` [T, 4, h, w] with their fine structure raised to that of the first clip, never lowered.
+
+    Each chunk loses a little and would hand that on. `strength` and `ramp` as in `lock_colour`.
+    """
+    if strength == 0 or not len(frames):
+        return frames
+    gain = anchor.detail.to(frames.device) / look_of(frames).detail.clamp(min=1e-6)  # [T, 4]
+    gain = gain.clamp(1.0, DETAIL_LIMIT) ** (strength * _reached(len(frames), ramp).to(gain))
+    smooth = _smooth(frames)
+    return smooth + gain.to(frames)[..., None, None] * (frames - smooth)
+
+
+def _smooth(latents: Tensor) -> Tensor:
+    """The mean of each cell and its eight neighbours."""
+    return F.avg_pool2d(F.pad(latents, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def _reached(frames: int, ramp: int) -> Tensor:
+    """The share [T, 1] of a correction that each frame behind a join gets."""
+    return ((torch.arange(frames, dtype=torch.float64) + 1) / (ramp + 1)).clamp(max=1)[:, None]
 
 
 def _even_course(values: Tensor) -> Tensor:

@@ -188,8 +188,8 @@ def slice_inputs(inputs: Inputs, index: Tensor, frames: int) -> Inputs:
     """Return what belongs to the frames `index` of a clip of `frames`; what is given once belongs to all."""
     scale = inputs.guidance.over_frames(frames)[index]
     guidance = Guidance(scale, inputs.guidance.sigma_low, inputs.guidance.sigma_high)
-    branches = (_slice_condition(branch, index) for branch in (inputs.condition, inputs.unconditional))
-    return Inputs(*branches, guidance)
+    condition, unconditional = (_slice_condition(branch, index) for branch in (inputs.condition, inputs.unconditional))
+    return inputs._replace(condition=condition, unconditional=unconditional, guidance=guidance)
 
 
 def _slice_condition(condition: Any, index: Tensor) -> Any:
