@@ -167,7 +167,8 @@ class SVDReelInbetween:
         pairs = pair_up(keyframes, closed)
 
         def sample_pair(number: int, **options) -> Tensor:
-            return sample_between(model.denoise, *(key.to(device) for key in pairs[number]), **options)
+            pair = (key.to(device) for key in pairs[number])
+            return sample_between(model.denoise, *pair, tied=len(keyframes) == 1, **options)
 
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_pair, len(pairs), options, seed, control, device)

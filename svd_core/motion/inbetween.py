@@ -14,6 +14,7 @@ from torch import Tensor
 from ..sampling.controls import Control, Denoise, Evaluate, Inputs, Run, Start
 
 RELEASE = 0.05  # ViBiD goes on forward alone below it
+SETTLED = 16.0  # below it the layout stands, and the ends of a loop need no picture to hold on to
 
 
 def reach(run: Run, sigma: float, strength: float) -> float:
@@ -39,6 +40,9 @@ class Inbetween(Control):
     are used. `first` and `last` [1, 4, h, w] are the scaled latents of the clean pictures. Below `sigma` (for 1024x576)
     the model looks from the start alone. Strength below 1 moves that level up and lets go of both ends there: 0 is off,
     0.5 meets the end picture roughly.
+
+    `tied`: both pictures are one, and the clip will be a loop. Once the layout stands, both ends are then held at their
+    common mean: as soft or sharp as their neighbours, while the picture itself would stand out once in every round.
     """
 
     end: Any
@@ -46,6 +50,7 @@ class Inbetween(Control):
     last: Tensor
     strength: float = 1.0
     sigma: float = RELEASE
+    tied: bool = False
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -74,6 +79,9 @@ class Inbetween(Control):
         """Hold both ends, at full strength to the last."""
         if self.strength < 1 and sigma <= self._level(run):
             return estimate
+        if self.tied and sigma <= SETTLED * run.scale:
+            mean = (estimate[:1] + estimate[-1:]) / 2
+            return torch.cat([mean, estimate[1:-1], mean])
         return torch.cat([self.first.to(estimate), estimate[1:-1], self.last.to(estimate)])
 
     def _level(self, run: Run) -> float:
@@ -147,14 +155,16 @@ MODES: dict[str, type[Inbetween]] = {"take turns": TakeTurns, "blend": Blend}
 """Ways to reach an end picture, by name."""
 
 
-def inbetween_control(mode: str, end: Any, first: Tensor, last: Tensor, *, strength: float = 1.0) -> Inbetween:
+def inbetween_control(
+    mode: str, end: Any, first: Tensor, last: Tensor, *, strength: float = 1.0, tied: bool = False
+) -> Inbetween:
     """Return the control that leads a clip from its start picture to an end picture in the way called `mode`.
 
-    `end`, `first`, `last`: as in Inbetween. ValueError for unknown modes.
+    The others as in Inbetween. ValueError for unknown modes.
     """
     if mode not in MODES:
         raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(MODES)}")
-    return MODES[mode](end, first, last, strength)
+    return MODES[mode](end, first, last, strength, tied=tied)
 
 
 def _position(x: Tensor) -> Tensor:

@@ -104,15 +104,17 @@ def sample_between(
     seed: int = 0,
     mode: str = "take turns",
     strength: float = 1.0,
+    tied: bool = False,
     solver: str = "euler",
     controls: Sequence[Control] = (),
     on_step: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Return the scaled latents [frames, 4, h, w] of a clip from the start picture to the end picture, both included.
 
-    `mode` is a key of inbetween.MODES, `strength` as there; other `controls` come first. Everything is on one device.
+    `mode` is a key of inbetween.MODES, `strength` and `tied` (both pictures are one, for a loop) as there; other
+    `controls` come first. Everything is on one device.
     """
-    between = inbetween_control(mode, end.condition, start.latent, end.latent, strength=strength)
+    between = inbetween_control(mode, end.condition, start.latent, end.latent, strength=strength, tied=tied)
     return sample(
         denoise,
         start_noise(frames, *start.latent.shape[-2:], seed).to(start.latent.device),
@@ -157,7 +159,7 @@ def sample_loop(
     options = {"seed": seed, "solver": solver, "on_step": on_step}
     if mode != ROLL:
         check_loop_mode(mode)
-        options |= {"mode": mode, "strength": strength, "controls": controls}
+        options |= {"mode": mode, "strength": strength, "tied": True, "controls": controls}
         return join([sample_between(denoise, key, key, frames, sigmas, guidance, **options)], closed=True)
     noise = start_noise(frames, *key.latent.shape[-2:], seed).to(key.latent.device)
     rolled = (*controls, LatentRoll(strength))
@@ -200,6 +202,7 @@ def inbetween(
             seed=(settings.seed + number) % 2**64,
             mode=mode,
             strength=strength,
+            tied=len(pictures) == 1,
             solver=settings.solver,
             controls=(*settings.length_controls(), *controls),
             on_step=count_over(on_step, number, len(pairs)),
