@@ -19,6 +19,11 @@ class ControlChain:
         """How many frames of a clip of `frames` the model sees at once with these controls."""
         return min([frames, *(control.frames_at_once(frames) for link in self.links for control in link)])
 
+    @property
+    def closed(self) -> bool:
+        """Whether a control makes the last frame lead to the first."""
+        return any(control.closed for link in self.links for control in link)
+
     def of_clip(self, clip: int, clips: int) -> tuple[Control, ...]:
         """The controls of clip number `clip`, counted from 0, of so many."""
         for link in self.links:

@@ -1,6 +1,7 @@
 """The node that samples: noise becomes a clip."""
 
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -140,4 +141,5 @@ def sample_clips(
             controls=chain.of_clip(b, len(starts)),
         )
         clips.append((clip / LATENT_SCALE).to(host.output_device()))
-    return {**latent, "samples": torch.cat(clips), CLIP_KEY: latent.get(CLIP_KEY) or ClipNote(frames)}
+    note = latent.get(CLIP_KEY) or ClipNote(frames)
+    return {**latent, "samples": torch.cat(clips), CLIP_KEY: replace(note, closed=note.closed or chain.closed)}

@@ -66,6 +66,7 @@ def test_windows_make_a_long_clip_with_room_for_one_window(model, picture, sigma
     assert clip["samples"].shape == (11, 4, 8, 8) and bool(torch.isfinite(clip["samples"]).all())
     plain = sampled(model, told, sigmas)
     assert not torch.equal(clip["samples"], plain["samples"])
+    assert clip["svd_reel"].closed == ("ends" in options) and not plain["svd_reel"].closed
     assert asked[1] / asked[0] == pytest.approx(11 / 4, rel=0.01)
 
 

@@ -102,6 +102,9 @@ class Control:
     innermost = False
     """Whether `wrap` gets the model itself, under the wraps of all controls that do not say so."""
 
+    closed = False
+    """Whether the last frame of the clip is followed by its first."""
+
     @property
     def active(self) -> bool:
         """Whether to take part at all; a control without strength is left out, so that its clip is exactly that
