@@ -209,7 +209,7 @@ class SVDReelLoop:
                     "blend: the clip is led back to the picture, looked at from both ends at once; the most even. take "
                     "turns: from each end in turn; sharper. Both let things go and return, with two model passes a "
                     "step. roll: the clip has no end for the model; one pass a step, for flicker, water and smoke, no "
-                    "travel.",
+                    "travel; needs 25 steps or more to close.",
                 ),
                 "fit": inputs.FIT,
                 "seed": inputs.SEED,

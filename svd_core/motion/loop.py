@@ -24,8 +24,9 @@ class LatentRoll(Control):
     Bi et al. 2025). No evaluation more than usual.
 
     SVD's first frame is always the still, so with the roll every frame is drawn to it: flicker of light, water, smoke;
-    no travel. Per-frame guidance and motion numbers keep their places in what the model sees. `sigma`, for 1024x576:
-    below it nothing rolls. Strength moves that level up: 0 is off.
+    no travel. With few steps the join stays visible; 25 close it. Per-frame guidance and motion numbers keep their
+    places in what the model sees. `sigma`, for 1024x576: below it nothing rolls. Strength moves that level up: 0 is
+    off.
     """
 
     strength: float = 1.0

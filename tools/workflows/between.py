@@ -53,7 +53,7 @@ Model; everything else follows.
 {FIRST_STEPS.replace("Save Video", "Save Animated WEBP").replace("output/video", "output/loop")}""")
     graph.note("""
 - **blend** and **take turns** lead the clip back to your picture: things go and return. **roll** takes half the time;
-  good for light, water and smoke, but nothing travels.
+  good for light, water and smoke, but nothing travels, and fewer than 25 steps leave a join.
 - **Measure Clip** says under *loop* how the step from the last frame to the first compares with the others: near 1,
   nobody sees it.
 - **Too much goes back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
