@@ -8,7 +8,6 @@ import torch
 
 from svd_core.motion.camera import camera_signal, fit_map, scene_depth
 from svd_core.motion.depth import depth_from_foreground, depth_from_map
-from svd_core.motion.filling import fill_holes, shrink
 from svd_core.motion.moves import MOVES, camera_move, move_names, parse_path
 from svd_core.motion.path import EASINGS, path_through
 from svd_core.motion.poses import PARAMETERS
@@ -233,57 +232,6 @@ def test_bad_paths_are_answered_with_a_sentence(text, message):
     with pytest.raises(ValueError) as caught:
         parse_path(text).poses(25)
     assert message in str(caught.value) and "; " in str(caught.value)
-
-
-@pytest.mark.parametrize("shape", [(96, 160), (7, 33), (64, 64), (1, 5)])
-def test_every_hole_is_filled_with_something_between_what_is_known(shape):
-    picture = torch.rand(2, 3, *shape)
-    valid = (torch.rand(2, 1, *shape) > 0.7).float()
-    valid[..., -1] = 1.0
-    filled = fill_holes(picture * valid + 99 * (1 - valid), valid)
-    assert torch.equal(filled * valid, picture * valid)
-    for t in range(2):
-        known = picture[t][:, valid[t, 0] > 0]
-        assert filled[t].min() >= known.min() - 1e-5 and filled[t].max() <= known.max() + 1e-5
-
-
-def test_holes_take_the_colour_of_their_surroundings():
-    picture = torch.cat([torch.full((1, 1, 32, 32), -1.0), torch.full((1, 1, 32, 32), 1.0)], dim=-1)
-    valid = torch.ones(1, 1, 32, 64)
-    valid[..., 10:20, 5:15] = valid[..., 10:20, 50:60] = 0.0
-    filled = fill_holes(picture * valid, valid)
-    assert filled[..., 10:20, 5:15].max() < -0.9 and filled[..., 10:20, 50:60].min() > 0.9
-
-
-def test_a_picture_without_anything_known_becomes_grey():
-    assert torch.equal(fill_holes(torch.full((1, 3, 8, 8), 7.0), torch.zeros(1, 1, 8, 8)), torch.zeros(1, 3, 8, 8))
-
-
-def test_shrinking_moves_edges_of_holes_but_not_the_border():
-    valid = torch.ones(1, 1, 9, 9)
-    valid[..., 4, 4] = 0.0
-    shrunk = shrink(valid, 1)
-    assert shrunk.sum() == 81 - 9 and shrunk[..., 0, :].all()
-    assert torch.equal(shrink(valid, 0), valid)
-
-
-def test_depth_maps_are_bright_where_near_and_one_at_the_centre():
-    brightness = torch.linspace(0.2, 0.8, W).reshape(1, 1, 1, W).expand(1, 1, H, W)
-    depth = depth_from_map(brightness, far_to_near=5.0)
-    assert depth[..., 0].max() / depth[..., -1].min() == pytest.approx(5.0)
-    assert depth[..., H // 2, W // 2].item() == pytest.approx(1.0, rel=0.02)
-    assert torch.equal(depth_from_map(torch.full((1, 1, H, W), 0.4)), torch.ones(1, 1, H, W))
-
-
-def test_a_foreground_moves_in_one_piece_in_front_of_a_plain():
-    mask = torch.zeros(1, 1, H, W)
-    mask[..., 20:80, 60:90] = 1.0
-    depth = depth_from_foreground(mask)
-    assert (depth[mask > 0] - 1).abs().max() < 1e-6
-    ground = depth[0, 0, :, 10]
-    assert bool((ground.diff() <= 1e-6).all()) and ground[0] == ground[30] and ground[79].item() == pytest.approx(1.0)
-    jagged = depth_from_map(torch.rand(1, 1, H, W), mask)
-    assert (jagged[mask > 0] - 1).abs().max() < 1e-6
 
 
 def test_maps_of_another_size_are_resized_and_the_log_says_so(caplog):
