@@ -3,7 +3,8 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from statistics import fmean, median
+
+import numpy
 
 SLIGHT = 0.1  # per cent of the range: a change below it is rounding, and no yardstick for others
 
@@ -115,7 +116,7 @@ class ClipReport:
             "motion_outside": None if self.motion_outside is None else mean(self.motion_outside),
             "frozen_share": self.frozen_share,
             "flicker": mean(self.flicker),
-            "step": median(self.step) if self.step else 0.0,
+            "step": float(numpy.median(self.step)) if self.step else 0.0,
             "largest_step": self.largest_step,
             "loop_score": self.loop_score,
             "colour_drift": max(self.colour),
@@ -156,13 +157,13 @@ def mean(values: tuple[float, ...], weights: tuple[float, ...] | None = None) ->
     if not values:
         return 0.0
     if weights is None or not any(weights):
-        return fmean(values)
+        return float(numpy.mean(values))
     return sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights)
 
 
 def ratio(value: float, others: tuple[float, ...]) -> float:
     """`value` over the median of `others`, both in per cent of the range; 1 where there are no others."""
-    return value / max(median(others), SLIGHT) if others else 1.0
+    return value / max(float(numpy.median(others)), SLIGHT) if others else 1.0
 
 
 def slope(values: tuple[float, ...]) -> float:
