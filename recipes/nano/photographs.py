@@ -1,7 +1,7 @@
 """The photographs that nano learns from, and those that it never sees.
 
-All are files inside scikit-image's own wheel, CC0, public domain or without known copyright restrictions (README.md says
-which), so that nothing is downloaded. Knows nothing of models.
+All are files inside scikit-image's own wheel, CC0, public domain or without known copyright restrictions (README.md
+says which), so that nothing is downloaded. Knows nothing of models.
 """
 
 import math
