@@ -8,7 +8,6 @@ from checkpoint_files import SMALL_METADATA, folder_tensors, only_unet, small_te
 from safetensors.torch import save_file
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
-from svd_core.checkpoints.load import NANO
 from svd_core.checkpoints.variant import guess_variant
 
 VARIANTS = [
@@ -61,7 +60,6 @@ def test_description_lists_damage_instead_of_raising(tmp_path):
     assert info.parts.keys() == {"unet"} and "vae            not in this file" in info.text()
 
 
-@pytest.mark.skipif(not NANO.exists(), reason="the embedded model is not built yet")
 def test_embedded_model_is_a_whole_nano():
     info = inspect_checkpoint("nano")
     assert info.variant == "nano" and not info.problems
