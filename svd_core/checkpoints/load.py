@@ -1,6 +1,7 @@
 """From a path to a model that runs: maps the file, casts tensor by tensor, gives the tensors to the networks."""
 
 import logging
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ def load_model(
 ) -> SVDModel:
     """Load an SVD model from a single file, a diffusers folder, or "nano".
 
-    Tensors are mapped from disk and cast one at a time to `dtype` (None = as stored); those that fit already are not
-    copied. A file without VAE or image encoder (a fine-tuned or distilled UNet) borrows them from `complete_from`;
-    without that they are None in the model. `ops` provides the layer classes. Raises CheckpointError, one sentence
-    saying what is wrong with the file and what to do.
+    Tensors are mapped from disk and cast one at a time to `dtype` (None = as stored, but 8-bit and mixed networks in
+    the widest format they hold); those that fit already are not copied. A file without VAE or image encoder (a
+    fine-tuned or distilled UNet) borrows them from `complete_from`; without that they are None in the model. `ops`
+    provides the layer classes. Raises CheckpointError, one sentence saying what is wrong with the file and what to do.
     """
     if dtype is not None and not dtype.is_floating_point:
         raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
@@ -72,6 +73,16 @@ def _build(
     network: type[nn.Module], config: Any, part: Part, device: torch.device | str, dtype: torch.dtype | None, ops: Any
 ) -> nn.Module:
     module = network(config, ops=ops, device="meta", dtype=dtype)
+    dtype = dtype or _common_dtype(part, torch.device(device))
     tensors = {key: part.fetch(key, device, dtype) for key in part}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.requires_grad_(False)
+
+
+def _common_dtype(part: Part, device: torch.device) -> torch.dtype:
+    """The one dtype in which a network stored in possibly several can compute: the widest stored, never 8 bits."""
+    stored = {part.fetch(key).dtype for key in part}
+    wide = [dtype for dtype in stored if dtype.itemsize > 1]
+    if not wide:
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return reduce(torch.promote_types, wide)
