@@ -135,6 +135,35 @@ class SVDReelCondition:
         return condition_clips(model, image, width, height, frames, fit, seed, motion or Motion(), background)
 
 
+def clip_settings(
+    model: LoadedModel,
+    width: int,
+    height: int,
+    frames: int,
+    fit_mode: str,
+    seed: int,
+    motion: Motion,
+    background: str = "white",
+    solver: str | None = None,
+) -> AnimateSettings:
+    """What the widgets say, complete; sizes of 0 are the model's own. What was never trained goes to the log."""
+    settings = AnimateSettings(
+        width=width or None,
+        height=height or None,
+        frames=frames or None,
+        motion_bucket=motion.motion_bucket_id,
+        fps=motion.fps,
+        augmentation=motion.augmentation_level,
+        solver=solver,
+        seed=seed,
+        fit=fit_mode,
+        background=background,
+    ).resolve(model.config)
+    for sentence in off_distribution(settings, model.config).values():
+        log.warning("%s", sentence)
+    return settings
+
+
 def condition_clips(
     model: LoadedModel,
     image: Tensor,
@@ -147,19 +176,7 @@ def condition_clips(
     background: str = "white",
 ) -> tuple[list, list, dict]:
     """Positive and negative CONDITIONING and an empty LATENT for IMAGE [B, H, W, C]; sizes of 0 are the model's own."""
-    settings = AnimateSettings(
-        width=width or None,
-        height=height or None,
-        frames=frames or None,
-        motion_bucket=motion.motion_bucket_id,
-        fps=motion.fps,
-        augmentation=motion.augmentation_level,
-        seed=seed,
-        fit=fit_mode,
-        background=background,
-    ).resolve(model.config)
-    for sentence in off_distribution(settings, model.config).values():
-        log.warning("%s", sentence)
+    settings = clip_settings(model, width, height, frames, fit_mode, seed, motion, background)
     pictures, placement = fit(
         as_batch(image, background), settings.width, settings.height, settings.fit
     )  # [B, 3, H, W]

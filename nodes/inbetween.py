@@ -1,12 +1,11 @@
 """Nodes for clips between given pictures: first and last frame, chains of pictures, seamless loops."""
 
-import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings, off_distribution
+from ..svd_core.animate import AnimateSettings
 from ..svd_core.models.vae import LATENT_SCALE
 from ..svd_core.motion.inbetween import MODES
 from ..svd_core.motion.inbetween_clip import (
@@ -24,12 +23,10 @@ from ..svd_core.pictures import Placement
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from . import host, inputs
 from .clips import CLIP_KEY, ClipNote
-from .condition import Motion
+from .condition import Motion, clip_settings
 from .controls import ControlChain
 from .guidance import GuidanceCurve
 from .model import LoadedModel
-
-log = logging.getLogger("svd_reel")
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 OPEN, CLOSED = "stop at the last picture", "return to the first picture"
@@ -247,35 +244,6 @@ class SVDReelLoop:
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_one, len(keyframes), options, seed, control, device)
         return (as_latent(clips, placement, True),)
-
-
-def clip_settings(
-    model: LoadedModel,
-    width: int,
-    height: int,
-    frames: int,
-    fit_mode: str,
-    seed: int,
-    motion: Motion,
-    background: str,
-    solver: str,
-) -> AnimateSettings:
-    """What the widgets say, complete; sizes of 0 are the model's own. What was never trained goes to the log."""
-    settings = AnimateSettings(
-        width=width or None,
-        height=height or None,
-        frames=frames or None,
-        motion_bucket=motion.motion_bucket_id,
-        fps=motion.fps,
-        augmentation=motion.augmentation_level,
-        solver=solver,
-        seed=seed,
-        fit=fit_mode,
-        background=background,
-    ).resolve(model.config)
-    for sentence in off_distribution(settings, model.config).values():
-        log.warning("%s", sentence)
-    return settings
 
 
 def prepare(

@@ -142,7 +142,7 @@ class _Counter:
     def tick(self) -> None:
         self.done += 1
         if self.on_progress is not None:
-            self.on_progress(self.done, max(self.total, self.done + 1) if not self.total else self.total)
+            self.on_progress(self.done, self.total or self.done + 1)
 
 
 def frames_to_image(frames: Tensor) -> Tensor:

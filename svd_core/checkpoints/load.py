@@ -73,15 +73,16 @@ def _build(
     network: type[nn.Module], config: Any, part: Part, device: torch.device | str, dtype: torch.dtype | None, ops: Any
 ) -> nn.Module:
     module = network(config, ops=ops, device="meta", dtype=dtype)
-    dtype = dtype or _common_dtype(part, torch.device(device))
     tensors = {key: part.fetch(key, device, dtype) for key in part}
+    if dtype is None:
+        common = _common_dtype({tensor.dtype for tensor in tensors.values()}, torch.device(device))
+        tensors = {key: tensor.to(common) for key, tensor in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=True)
     return module.requires_grad_(False)
 
 
-def _common_dtype(part: Part, device: torch.device) -> torch.dtype:
+def _common_dtype(stored: set[torch.dtype], device: torch.device) -> torch.dtype:
     """The one dtype in which a network stored in possibly several can compute: the widest stored, never 8 bits."""
-    stored = {part.fetch(key).dtype for key in part}
     wide = [dtype for dtype in stored if dtype.itemsize > 1]
     if not wide:
         return torch.float32 if device.type == "cpu" else torch.float16
