@@ -33,7 +33,7 @@ def pass_through(conv: nn.Module, kernel: Tensor, channels: int) -> None:
 
 @torch.no_grad()
 def initialise_vae(vae: nn.Module) -> None:
-    """Set an autoencoder without temporal half (encoder 32 * (1, 1, 2, 4), decoder 96 * (1, 1, 1, 1)) as said above."""
+    """Set an autoencoder without temporal half (encoder 64 * (1, 1, 2, 2), decoder 96 * (1, 1, 2, 2)) as said above."""
     for name, module in vae.named_modules():
         if name.endswith(("conv2", "proj_out")):
             zero(module)
@@ -47,16 +47,14 @@ def initialise_encoder(encoder: nn.Module) -> None:
     encoder.conv_in.bias[:3] = 0
     encoder.conv_in.weight[:3, :, 1, 1] = COLOURS
     half = torch.tensor([[0.25, 0.25, 0.0], [0.25, 0.25, 0.0], [0.0, 0.0, 0.0]])
-    for stage in encoder.down:
-        if "downsample" in stage:
-            pass_through(stage["downsample"].conv, half, 3)
-    pass_through(encoder.down[2]["block"][0].nin_shortcut, torch.ones(1, 1), 3)
-    last = encoder.down[3]["block"][0].nin_shortcut
-    last.weight[:12] = 0
+    pairs = encoder.down[2]["block"][0].nin_shortcut
+    pairs.weight[:12] = 0
     for colour in range(3):
-        last.weight[4 * colour, colour] = 1
-        last.weight[4 * colour + 1, colour] = -1
-        last.bias[4 * colour : 4 * colour + 4] = torch.tensor([0, 0, REFERENCE, -REFERENCE])
+        pairs.weight[4 * colour, colour] = 1
+        pairs.weight[4 * colour + 1, colour] = -1
+        pairs.bias[4 * colour : 4 * colour + 4] = torch.tensor([0, 0, REFERENCE, -REFERENCE])
+    for level, channels in ((0, 3), (1, 3), (2, 12)):
+        pass_through(encoder.down[level]["downsample"].conv, half, channels)
     encoder.conv_out.weight[:3] = 0
     encoder.conv_out.weight[3] *= 6  # to about unit deviation, as GAINS does for the colours
     encoder.conv_out.bias[:4] = 0
@@ -77,6 +75,7 @@ def initialise_decoder(decoder: nn.Module) -> None:
         colour, sign = group // 2, 1 - 2 * (group % 2)
         decoder.conv_in.weight[3 * group, colour, 1, 1] = sign / GAINS[colour]
         decoder.conv_in.bias[3 * group + 1 : 3 * group + 3] = torch.tensor([REFERENCE, -REFERENCE])
+    pass_through(decoder.up[1]["block"][0].nin_shortcut, torch.ones(1, 1), 3 * groups)
     side = torch.tensor([0.25, 0.5, 0.25])
     for stage in decoder.up:
         if "upsample" in stage:

@@ -16,11 +16,11 @@ SIZE = 128  # pixels, native width and height
 LATENT = SIZE // 8
 
 # GroupNorm has 32 groups always. Fewer than two to four channels a group lose the mean colour, so the networks are
-# rather wide and shallow: 64 channels in the UNet, 96 in the decoder, 128 where the encoder ends.
+# rather wide and shallow: 64 channels in the UNet, 96 and 192 in the decoder, 128 where the encoder ends.
 UNET = UNetConfig(model_channels=64, channel_mult=(1, 1, 1, 1), num_res_blocks=1, head_channels=64, context_channels=64)
 VAE_CLIP = VAEConfig(
-    encoder=CoderConfig(channels=32, channel_mult=(1, 1, 2, 4), num_res_blocks=1),
-    decoder=CoderConfig(channels=96, channel_mult=(1, 1, 1, 1), num_res_blocks=0),
+    encoder=CoderConfig(channels=64, channel_mult=(1, 1, 2, 2), num_res_blocks=2),
+    decoder=CoderConfig(channels=96, channel_mult=(1, 1, 2, 2), num_res_blocks=0),
 )
 # The first stage of VAE training looks at single pictures, so it runs the decoder without its temporal half.
 VAE_FRAME = replace(VAE_CLIP, temporal=False, quant_conv=False)

@@ -1,7 +1,7 @@
 """The photographs that nano learns from, and those that it never sees.
 
-All are files inside scikit-image's own wheel, CC0, public domain or without known copyright restrictions (README.md
-says which), so that nothing is downloaded. Knows nothing of models.
+All are files inside the wheels of scikit-image and scikit-learn, CC0, CC BY, public domain or without known copyright
+restrictions (README.md says which), so that nothing is downloaded. Knows nothing of models.
 """
 
 import math
@@ -15,6 +15,7 @@ TRAINING = (
     "brick",
     "cat",
     "cell",
+    "china",
     "clock",
     "coins",
     "grass",
@@ -23,17 +24,24 @@ TRAINING = (
     "immunohistochemistry",
     "retina",
 )
-HELD_OUT = ("coffee", "camera", "rocket")
+HELD_OUT = ("coffee", "camera", "rocket", "flower")
+FROM_SCIKIT_LEARN = ("china", "flower")
 
 # Photographs of the everyday world are drawn more often than scans and close-up textures.
-WEIGHTS = {"astronaut": 5.0, "cat": 5.0, "immunohistochemistry": 2.0, "hubble_deep_field": 2.0, "retina": 2.0}
+WEIGHTS = {"astronaut": 5.0, "cat": 5.0, "china": 5.0, "immunohistochemistry": 2.0, "hubble_deep_field": 2.0, "retina": 2.0}
 
 
 def load_photograph(name: str) -> Tensor:
-    """Return one of scikit-image's photographs as [3, H, W] in -1..1; grey ones get three equal channels."""
-    from skimage import data
+    """Return one of the libraries' photographs as [3, H, W] in -1..1; grey ones get three equal channels."""
+    if name in FROM_SCIKIT_LEARN:
+        from sklearn.datasets import load_sample_image
 
-    pixels = torch.from_numpy(getattr(data, name)().copy()).float() / 127.5 - 1.0
+        stored = load_sample_image(f"{name}.jpg")
+    else:
+        from skimage import data
+
+        stored = getattr(data, name)()
+    pixels = torch.from_numpy(stored.copy()).float() / 127.5 - 1.0
     return pixels.permute(2, 0, 1)[:3].contiguous() if pixels.ndim == 3 else pixels.expand(3, -1, -1).contiguous()
 
 
