@@ -6,7 +6,6 @@ written clip goes to stdout, everything else to stderr.
 
 import argparse
 import json
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ from typing import NoReturn
 
 import torch
 
-from . import AnimateSettings, __version__, animate, load_model
+from . import AnimateSettings, __version__, animate
 from .checkpoints import inspect_checkpoint
+from .console import Progress, add_machine_options, add_model_options, model_of, since
 from .models.config import SVDConfig
 from .motion.inbetween_command import add_between, between_metadata, clip_between
 from .motion.moves import MOVES
@@ -26,11 +26,10 @@ from .pictures import composite, open_picture, size_like
 from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
-from .sampling.solvers import SOLVERS, Step
+from .sampling.solvers import SOLVERS
 from .video import check_output, read_clip, write_clip
 from .video.target import FILE_KINDS
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 
 
@@ -40,39 +39,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the sentence and exit with 2."""
         self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-class Progress:
-    """One line on stderr that counts; where stderr is no terminal, a line for every tenth."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.live = sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    def count(self, label: str, done: int, total: int) -> None:
-        """Show that `done` of `total` is done, 1 to `total`."""
-        if self.quiet:
-            return
-        if self.live:
-            # The end of the line is erased: a shorter text would leave the tail of a longer one.
-            print(f"\r{label} {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif done * 10 // total > (done - 1) * 10 // total:
-            self.say(f"{label} {done}/{total}")
-
-    def step(self, step: Step) -> None:
-        """`on_step` of `animate`."""
-        self.count("step", step.index + 1, step.steps)
-
-    def decoded(self, done: int, total: int) -> None:
-        """`on_decode` of `animate`, which counts layers: of no interest, so per cent."""
-        before, now = (done - 1) * 100 // total, done * 100 // total
-        if now > before:
-            self.count("decode %", now, 100)
 
 
 def build_parser() -> Parser:
@@ -87,10 +53,7 @@ def build_parser() -> Parser:
     command.add_argument(
         "images", nargs="+", metavar="IMAGE", help="picture to start from; several need {name} in --output"
     )
-    command.add_argument(
-        "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
-    )
-    command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    add_model_options(command)
     command.add_argument(
         "--output",
         required=True,
@@ -198,9 +161,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--playback-fps", type=float, metavar="FPS", help="frames per second of the file (default: as --fps)"
     )
     group.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
-    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
-    group.add_argument("--dtype", choices=tuple(DTYPES), help="precision (default: float16 on CUDA, else float32)")
-    group.add_argument("--quiet", action="store_true", help="no progress and no warnings")
+    add_machine_options(group)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -227,8 +188,6 @@ def _complain(error: object, code: int) -> int:
 def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; whatever can be found wrong is found before the model is loaded."""
     progress = Progress(options.quiet)
-    if options.quiet:
-        logging.getLogger("svd_reel").setLevel(logging.ERROR)
     outputs = _outputs(options)
     # From the header alone: a full model takes a while to load.
     config = inspect_checkpoint(options.model).config
@@ -241,11 +200,7 @@ def run_animate(options: argparse.Namespace) -> None:
         for name, file in (("depth", options.depth), ("foreground", options.foreground))
     }
     between = clip_between(options)
-    device = _device(options.device)
-    dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
-    start = time.monotonic()
-    model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
-    progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {_since(start)}")
+    model = model_of(options, progress)
     for image, settings, output in jobs:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
@@ -256,7 +211,7 @@ def run_animate(options: argparse.Namespace) -> None:
         metadata |= {"version": __version__, **asdict(settings), **between_metadata(options)}
         fps = _playback_fps(options)
         path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
-        progress.say(f"{len(frames) / fps:.2f} s of clip, {_since(start)}")
+        progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
         print(path, flush=True)
 
 
@@ -292,24 +247,6 @@ def _outputs(options: argparse.Namespace) -> list[str]:
 def _playback_fps(options: argparse.Namespace) -> float:
     rates = (options.playback_fps, options.fps, AnimateSettings.fps)
     return next(rate for rate in rates if rate is not None)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        # Torch without CUDA raises AssertionError.
-        raise ValueError(f"device {name} is not there; use cpu, or leave --device out") from None
-    return device
-
-
-def _since(start: float) -> str:
-    return f"{time.monotonic() - start:.1f} s"
 
 
 def run_info(options: argparse.Namespace) -> None:
