@@ -60,9 +60,9 @@ class LoadedModel:
     def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
         """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first."""
 
-        def network(noisy: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, num_frames: int) -> Tensor:
+        def network(noisy: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, **more) -> Tensor:
             unet = self.unet.model.diffusion_model
-            return unet(noisy.to(self.compute_dtype), c_noise, context, vector, num_frames=num_frames)
+            return unet(noisy.to(self.compute_dtype), c_noise, context, vector, **more)
 
         return denoise_with(network, x, sigma, condition)
 

@@ -24,6 +24,7 @@ class HostUNet(UNet):
         *,
         num_video_frames: int | None = None,
         image_only_indicator: Tensor | None = None,
+        region: tuple[Tensor, Tensor] | None = None,
         control: dict | None = None,
         transformer_options: dict | None = None,
         **others,
@@ -34,7 +35,7 @@ class HostUNet(UNet):
                 "a ControlNet is connected, but SVD Reel's UNet takes none; remove it from the conditioning"
             )
         frames = num_frames or num_video_frames or x.shape[0]
-        return super().forward(x, timesteps, context, y, frames, image_only_indicator)
+        return super().forward(x, timesteps, context, y, frames, image_only_indicator, region)
 
 
 class HostModel(host.ModelBase):

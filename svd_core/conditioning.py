@@ -5,8 +5,9 @@ Owns the official preprocessing and the noise augmentation. Knows models only as
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,13 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SCALAR_CHANNELS = 256
 
 
+class Region(NamedTuple):
+    """Other motion numbers in a part of the picture: a vector [1|T, V], its share [1|T, 1, h, w] in 0..1 per cell."""
+
+    vector: Tensor
+    share: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Condition:
     """One clip's condition; each part has one row for all frames, or one row per frame.
@@ -32,14 +40,16 @@ class Condition:
     token: [1|T, n, D], n context tokens (SVD: 1) of the image encoder.
     latent: [1|T, 4, h, w], unscaled latent of the (noise-augmented) image, concatenated to the noisy channels.
     vector: [1|T, V], embedded scalars such as fps and motion bucket.
+    region: another vector for a part of the picture, or None.
     """
 
     token: Tensor
     latent: Tensor
     vector: Tensor
+    region: Region | None = None
 
     def __post_init__(self) -> None:
-        lengths = set()
+        lengths = set() if self.region is None else {len(part) for part in self.region}
         for name, axes in (("token", "[T, n, D]"), ("latent", "[T, 4, h, w]"), ("vector", "[T, V]")):
             part = getattr(self, name)
             if part.dim() != axes.count(",") + 1 or not len(part):
@@ -58,22 +68,27 @@ class Condition:
     @property
     def frames(self) -> int:
         """Return the number of frames this condition is for, or 1 where it fits any number."""
-        return max(len(self.token), len(self.latent), len(self.vector))
+        return max(len(part) for part in (self.token, self.latent, self.vector, *(self.region or ())))
+
+    def with_parts(self, change: Callable[[Tensor], Tensor]) -> "Condition":
+        """Return this condition with `change` made to every part, such as the rows of some frames taken."""
+        region = None if self.region is None else Region(*(change(part) for part in self.region))
+        return Condition(change(self.token), change(self.latent), change(self.vector), region)
 
     def unconditional(self) -> "Condition":
-        """Return the other branch of guidance: token and latent zero, the vector kept (spec section 7).
+        """Return the other branch of guidance: token and latent zero, the motion kept (spec section 7).
 
         The encoded latent itself is zero; a black image encodes to something else.
         """
-        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector)
+        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector, self.region)
 
     def turned(self) -> "Condition":
         """Return this condition for the clip with its frames in reverse: rows per frame turn with it."""
-        return Condition(self.token.flip(0), self.latent.flip(0), self.vector.flip(0))
+        return self.with_parts(lambda part: part.flip(0))
 
     def to(self, device: torch.device | str) -> "Condition":
         """Return this condition on `device`."""
-        return Condition(self.token.to(device), self.latent.to(device), self.vector.to(device))
+        return self.with_parts(lambda part: part.to(device))
 
     def over_frames(self, frames: int) -> "Condition":
         """Return this condition with one row per frame in every part; single rows are repeated, without a copy."""
@@ -82,7 +97,7 @@ class Condition:
                 f"the condition has {self.frames} frames, the clip {frames}; give one row, or one row per frame of the "
                 "clip"
             )
-        return Condition(*(p.expand(frames, *p.shape[1:]) for p in (self.token, self.latent, self.vector)))
+        return self.with_parts(lambda part: part.expand(frames, *part.shape[1:]))
 
 
 def motion_vector(

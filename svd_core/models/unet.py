@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .config import UNetConfig
 from .embedding import sinusoidal_embedding
 from .layers import GROUPS, Blend, accumulate, convolve_clip, over_frames, silu, temporal_convolution
+from .regional import RegionalEmbedding, add_embedding
 from .transformer import VideoTransformer
 
 
@@ -32,10 +33,10 @@ class TemporalResidual(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, embedding: Tensor, num_frames: int) -> Tensor:
-        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied."""
+    def forward(self, x: Tensor, embedding: Tensor | RegionalEmbedding, num_frames: int) -> Tensor:
+        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region."""
         h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
-        h = accumulate(h, self.emb_layers["1"](embedding)[:, :, None, None])
+        h = add_embedding(h, self.emb_layers["1"], embedding)
         return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
 
 
@@ -67,10 +68,12 @@ class VideoResidualBlock(nn.Module):
         self.time_stack = TemporalResidual(channels_out, embedding_channels, ops=ops, **place)
         self.time_mixer = Blend(**place)
 
-    def forward(self, x: Tensor, embedding: Tensor, num_frames: int, image_only: Tensor | None = None) -> Tensor:
-        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied. Returns [B*T, C', H, W]."""
+    def forward(
+        self, x: Tensor, embedding: Tensor | RegionalEmbedding, num_frames: int, image_only: Tensor | None = None
+    ) -> Tensor:
+        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region. Returns [B*T, C', H, W]."""
         h = self.in_layers["2"](silu(self.in_layers["0"](x)))
-        h = accumulate(h, self.emb_layers["1"](embedding)[:, :, None, None])
+        h = add_embedding(h, self.emb_layers["1"], embedding)
         h = self.out_layers["3"](silu(self.out_layers["0"](h)))
         h = accumulate(h, self.skip_connection(x))
         # alpha S + (1 - alpha)(S + f(S)) = S + (1 - alpha) f(S): the blend costs one multiply-add.
@@ -178,15 +181,19 @@ class UNet(nn.Module):
         vector: Tensor,
         num_frames: int,
         image_only_indicator: Tensor | None = None,
+        region: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """Run the network; rows are video-major, row b * T + t (spec, symbols).
 
         x: [B*T, 8, h, w], noised latents times c_in and then the conditioning latent; its dtype is the computing dtype.
         c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D]. vector: [B*T, V].
         image_only_indicator: [B*T] or [B, T], 1 for frames kept out of the temporal paths (training on stills).
+        region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 of every cell, or None.
         Returns [B*T, 4, h, w].
         """
         embedding = self.embed(c_noise, vector, x.dtype)
+        if region is not None:
+            embedding = RegionalEmbedding(embedding, self.embed(c_noise, region[0], x.dtype), region[1])
         context = context.to(x.dtype)
         image_only = None if image_only_indicator is None else image_only_indicator.reshape(-1)
 

@@ -5,7 +5,7 @@ Handing over latents avoids a way through the VAE, and several frames, unlike on
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -170,7 +170,7 @@ def hand_over(
     token = last.token
     if anchor < 1 and token_of is not None:
         token = blend_tokens(token, token_of(latent).to(token), anchor)
-    return Condition(token, (latent / LATENT_SCALE).to(last.latent), last.vector)
+    return replace(last, token=token, latent=(latent / LATENT_SCALE).to(last.latent))
 
 
 def blend_tokens(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -223,7 +223,7 @@ def _check(clip: Tensor, new_frames: int, extension: Extension, token_of: Any) -
 
 def _last_row(condition: Condition) -> Condition:
     """What holds at the end of a clip, for all frames of the next."""
-    return Condition(*(part[-1:] for part in (condition.token, condition.latent, condition.vector)))
+    return condition.with_parts(lambda part: part[-1:])
 
 
 def _over_chunks(on_step: Callable[[Step], None] | None, chunk: int, chunks: int) -> Callable[[Step], None] | None:

@@ -5,7 +5,7 @@ time; FreeNoise, Qiu et al. 2024), so the model never sees more than one window.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,8 +196,7 @@ def _slice_condition(condition: Any, index: Tensor) -> Any:
     """Rows of a Condition; what is none is for all frames."""
     if not isinstance(condition, Condition) or condition.frames == 1:
         return condition
-    parts: Sequence[Tensor] = (condition.token, condition.latent, condition.vector)
-    return Condition(*(part if len(part) == 1 else part[index.to(part.device)] for part in parts))
+    return condition.with_parts(lambda part: part if len(part) == 1 else part[index.to(part.device)])
 
 
 def _start_from(condition: Any, latent: Tensor) -> Any:
