@@ -1,55 +1,109 @@
-"""The one camera move that nano v0 knows: a push-in towards the bright side of the picture.
+"""The camera moves that nano learns: a function of the picture, the motion bucket and the frame rate alone.
 
-The focus lies inside the picture, so no frame ever needs what the picture does not show: frame t is a function of the
-picture, the motion bucket and the frame rate alone. Travel is measured as the logarithm of the zoom.
+Usual clips follow one rule: the camera pans and tilts towards the bright side of the picture and pushes in slowly, the
+more so where neither side is the brighter. Some clips have a free move, which the picture does not tell; they teach the
+network to follow what the noisy frames show. Lengths are in halves of the picture's shorter side, frames count from 0.
 """
+
+import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REACH = 0.6  # farthest focus from the centre, in half picture sizes
-RATE = 0.045  # log zoom per frame at bucket 255 and 7 frames per second
 SLOWEST_FPS, FASTEST_FPS = 5, 12
+PAN = 0.030  # per frame at bucket 255, 7 frames per second, light all on one side
+PUSH = 0.010  # log zoom per frame there; twice as much where the light is in the middle
 
 
-def travel_per_frame(motion_bucket: Tensor | float, fps: Tensor | float) -> Tensor | float:
-    """Return the log zoom per frame for a bucket 0..255 and `fps` frames per second (the network sees fps - 1)."""
-    return RATE * (motion_bucket / 255.0) * (7.0 / fps)
+@dataclass(frozen=True)
+class Move:
+    """Constant speed per frame: pan right, tilt down, log zoom in, roll clockwise in radians, each [B]."""
+
+    right: Tensor
+    down: Tensor
+    zoom: Tensor
+    roll: Tensor
+
+    def times(self, speed: Tensor) -> "Move":
+        """The move `speed` [B] times as fast."""
+        return Move(self.right * speed, self.down * speed, self.zoom * speed, self.roll * speed)
 
 
-def bright_focus(pictures: Tensor) -> Tensor:
-    """Return where the light of each of [B, 3, H, W] sits: [B, 2] (x right, y down) within +-0.6, 0 the centre."""
+def speed_of(motion_bucket: Tensor | float, fps: Tensor | float) -> Tensor | float:
+    """Speed as a share of the fastest usual one, for a bucket 0..255 and frames per second (the network sees fps - 1).
+
+    A clip of half as many frames per second moves twice as far from frame to frame.
+    """
+    return (motion_bucket / 255.0) * (7.0 / fps)
+
+
+def bright_side(pictures: Tensor) -> Tensor:
+    """Where the light of each of [B, 3, H, W] sits: [B, 2], x right and y down, each in -1..1, 0 in the middle."""
     light = F.adaptive_avg_pool2d(pictures.mean(1, keepdim=True), 16)[:, 0]  # [B, 16, 16]
     light = light - light.mean(dim=(1, 2), keepdim=True)
     axis = (torch.arange(16) + 0.5) / 8 - 1
     moments = torch.stack([(light * axis).sum(dim=(1, 2)), (light * axis[:, None]).sum(dim=(1, 2))], 1)
-    return REACH * torch.tanh(3 * moments / light.abs().sum(dim=(1, 2)).clamp(min=0.5)[:, None])
+    return torch.tanh(3 * moments / light.abs().sum(dim=(1, 2)).clamp(min=0.5)[:, None])
 
 
-def push_in(planes: Tensor, focus: Tensor, travels: Tensor) -> Tensor:
-    """Move pictures or latents [B, C, h, w] along the log zooms `travels` [B, T] about `focus` [B, 2].
+def told_move(side: Tensor) -> Move:
+    """The fastest usual move of pictures whose light sits at `side` [B, 2]."""
+    length = side.norm(dim=1)
+    towards = side * (PAN / length.clamp(min=1.0))[:, None]
+    return Move(towards[:, 0], towards[:, 1], PUSH * (2 - length.clamp(max=1.0)), torch.zeros_like(length))
 
-    Returns [B, T, C, h, w]; travel 0 is the input itself. Bilinear: the autoencoder is trained to decode latents that
-    were moved in just this way.
+
+def free_move(count: int, generator: torch.Generator) -> Move:
+    """Moves that no picture tells [count]: pans, tilts, zooms both ways and rolls, often of one kind alone."""
+    kinds = torch.rand(count, 4, generator=generator) < 0.5
+    size = torch.randn(count, 4, generator=generator) * torch.tensor([0.030, 0.030, 0.020, 0.015])
+    size = size * kinds
+    return Move(*size.unbind(1))
+
+
+def film(planes: Tensor, move: Move, frames: int, height: int, width: int) -> Tensor:
+    """Look at pictures or latents [B, C, H, W] through a window of `height` x `width` that moves: [B, T, C, h, w].
+
+    The window starts in the middle, unturned and at scale 1. Bicubic, as the autoencoder is trained to bear.
     """
-    count, frames = travels.shape
-    scale = torch.exp(-travels).flatten()  # [B*T]
-    matrix = torch.zeros(count * frames, 2, 3)
-    matrix[:, 0, 0] = matrix[:, 1, 1] = scale
-    matrix[:, :, 2] = focus.repeat_interleave(frames, 0) * (1 - scale)[:, None]
-    grid = F.affine_grid(matrix, [count * frames, *planes.shape[1:]], align_corners=False)
-    moved = F.grid_sample(
-        planes.repeat_interleave(frames, 0), grid, mode="bilinear", padding_mode="border", align_corners=False
+    time = torch.arange(frames, dtype=torch.float32)
+    scale = torch.exp(-move.zoom[:, None] * time)  # [B, T]
+    turn = move.roll[:, None] * time
+    half = min(height, width) / 2  # what lengths are measured in, in cells
+    y, x = torch.meshgrid(centres(height), centres(width), indexing="ij")  # cells from the window's middle
+    cosine, sine = (scale * turn.cos())[..., None, None], (scale * turn.sin())[..., None, None]
+    across = cosine * x - sine * y + (move.right[:, None] * time * half)[..., None, None]
+    along = sine * x + cosine * y + (move.down[:, None] * time * half)[..., None, None]
+    rows, columns = planes.shape[-2:]
+    grid = torch.stack([across * (2 / columns), along * (2 / rows)], dim=-1)  # [B, T, h, w, 2]
+    seen = F.grid_sample(
+        planes.repeat_interleave(frames, 0),
+        grid.flatten(0, 1),
+        "bicubic",
+        padding_mode="reflection",
+        align_corners=False,
     )
-    return moved.unflatten(0, (count, frames))
+    return seen.unflatten(0, (len(planes), frames))
+
+
+def centres(cells: int) -> Tensor:
+    """Positions of the middles of so many cells, in cells, 0 in the middle of all."""
+    return torch.arange(cells) + 0.5 - cells / 2
 
 
 def expected_flow(picture: Tensor, motion_bucket: float, fps: float) -> float:
-    """Return the mean displacement in pixels per frame that the camera model prescribes for [3, H, W]."""
+    """The mean displacement in pixels per frame that the rule prescribes for [3, H, W]."""
     height, width = picture.shape[1:]
-    focus = bright_focus(picture[None])[0]
-    x = (torch.arange(width) + 0.5) / width * 2 - 1 - focus[0]
-    y = (torch.arange(height) + 0.5) / height * 2 - 1 - focus[1]
-    distance = torch.hypot(x[None, :] * width / 2, y[:, None] * height / 2).mean()
-    return float(distance) * float(travel_per_frame(motion_bucket, fps))
+    move = told_move(bright_side(picture[None])).times(torch.tensor([speed_of(motion_bucket, fps)]))
+    half = min(height, width) / 2
+    y, x = torch.meshgrid(centres(height), centres(width), indexing="ij")
+    across = -move.right * half + move.zoom * x
+    along = -move.down * half + move.zoom * y
+    return float(torch.hypot(across, along).mean())
+
+
+def heading(angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Right and down parts of directions [B] in radians, 0 to the right, counted clockwise as pictures are drawn."""
+    return torch.cos(angle % (2 * math.pi)), torch.sin(angle % (2 * math.pi))

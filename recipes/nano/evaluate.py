@@ -1,12 +1,12 @@
-"""Measures nano on the photographs it never saw: python -m recipes.nano.evaluate [--model FILE] [--sheet PNG].
+"""Measures nano on pictures it has never seen: python -m recipes.nano.evaluate [--table FILE] [--sheet FILE].
 
-Prints the autoencoder's round trip, and per photograph and motion bucket: PSNR of the first frame, mean optical flow,
-its share along the camera move that was taught, the zoom that fits the clip best, and the drift of the mean colour.
+For every held-out photograph and scene: round trip through the autoencoder, then a clip at every motion bucket: first
+frame against the picture, optical flow (scikit-image's TV-L1), drift of the mean colour.
 """
 
 import argparse
-import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,85 +16,141 @@ from torch import Tensor
 
 import svd_core as svd
 
-from .camera import bright_focus, expected_flow, push_in, travel_per_frame
-from .networks import psnr
-from .photographs import HELD_OUT, fit_square, load_photograph
+from .camera import expected_flow
+from .networks import HELD_OUT_SEED, psnr
+from .photographs import HELD_OUT, fit_frame, load_photograph
+from .scenes import draw_held_out_scene
 from .sheets import contact_sheet
 
 BUCKETS = (10, 60, 127, 200, 255)
+SCENES = 4
 
 
-def mean_flow(frames: Tensor, focus: Tensor) -> tuple[float, float]:
-    """Measure a clip [T, 3, H, W]: mean flow in pixels per frame, and the mean of its component away from the focus.
+@dataclass(frozen=True)
+class Shot:
+    """What was measured of one clip."""
 
-    Every second frame is compared, and halved, because the estimator is weak below a pixel.
+    picture: str
+    size: str
+    frames: int
+    fps: float
+    bucket: int
+    round_trip: float
+    first_frame: float
+    flow: float
+    taught: float
+    drift: float
+    seconds: float
+
+    def row(self) -> str:
+        """One line of the Markdown table."""
+        return (
+            f"| {self.picture} | {self.size} | {self.frames} | {self.fps:g} | {self.bucket} | {self.round_trip:.2f} dB "
+            f"| {self.first_frame:.2f} dB | {self.flow:.2f} ({self.taught:.2f}) | {self.drift:.1f} % |"
+        )
+
+
+HEADING = (
+    "| picture | size | frames | fps | bucket | autoencoder | first frame | flow, pixels per frame (taught) | drift |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def mean_flow(frames: Tensor) -> float:
+    """Mean length of the flow in pixels per frame of a clip [T, 3, H, W] in -1..1.
+
+    Every second frame is compared, and the flow halved, because the estimator is weak below a pixel.
     """
     grey = (frames.mean(1) + 1).numpy() / 2
-    height, width = grey.shape[1:]
-    x = (np.arange(width) + 0.5) / width * 2 - 1 - float(focus[0])
-    y = (np.arange(height) + 0.5) / height * 2 - 1 - float(focus[1])
-    radius = np.hypot(x[None, :], y[:, None]) + 1e-6
-    sizes, outward = [], []
-    for first in range(0, len(grey) - 2, 2):
-        down, right = optical_flow_tvl1(grey[first], grey[first + 2])
-        sizes.append(np.hypot(down, right).mean() / 2)
-        outward.append(((right * x[None, :] + down * y[:, None]) / radius).mean() / 2)
-    return float(np.mean(sizes)), float(np.mean(outward))
+    flows = [optical_flow_tvl1(grey[first], grey[first + 2]) for first in range(0, len(grey) - 2, 2)]
+    return float(np.mean([np.hypot(down, right).mean() / 2 for down, right in flows]))
 
 
-def fitted_travel(frames: Tensor, focus: Tensor) -> float:
-    """Fit the camera move to a clip [T, 3, H, W]: the log zoom of the first frame that gives the last one best."""
-    travels = torch.linspace(0, 0.6, 121)
-    candidates = push_in(frames[:1], focus[None], travels[None])[0]
-    errors = (candidates - frames[-1]).square().mean(dim=(1, 2, 3))
-    return float(travels[errors.argmin()])
+def colour_drift(frames: Tensor) -> float:
+    """Largest change of a channel's mean from frame 0, in percent of the range, of [T, 3, H, W] in -1..1."""
+    means = frames.mean(dim=(2, 3))
+    return float((means - means[0]).abs().max()) * 50
 
 
-def look_at(model: svd.SVDModel, name: str, steps: int | None, fps: float, seed: int) -> list[Tensor]:
-    """Animate one photograph at every bucket, print its numbers, return its clips [T, 3, H, W] in -1..1."""
-    size = model.config.width
-    picture = fit_square(load_photograph(name), size)
-    focus = bright_focus(picture[None])[0]
-    trip = model.decode(model.encode_latent(picture[None]) * 0.18215, plan="exact")
-    print(f"{name}: round trip {psnr(trip[0], picture):.2f} dB")
-    clips = []
-    for bucket in BUCKETS:
-        settings = svd.AnimateSettings(motion_bucket=bucket, steps=steps, fps=fps, seed=seed)
-        started = time.time()
-        frames = svd.animate(model, picture[None], settings).permute(0, 3, 1, 2) * 2 - 1
-        seconds = time.time() - started
-        flow, outward = mean_flow(frames, focus)
-        drift = (frames.mean(dim=(2, 3)) - frames[0].mean(dim=(1, 2))).abs().max() / 2
-        taught = expected_flow(picture, bucket, fps)
-        zoom, wanted = fitted_travel(frames, focus), float(travel_per_frame(bucket, fps)) * (len(frames) - 1)
-        print(
-            f"  bucket {bucket:3d}: first frame {psnr(frames[0], picture):.2f} dB, to round trip "
-            f"{psnr(frames[0], trip[0]):.2f} dB, flow {flow:.2f} px (outward {outward:.2f}, taught {taught:.2f}), "
-            f"zoom x{math.exp(zoom):.2f} (taught x{math.exp(wanted):.2f}), "
-            f"colour drift {100 * drift:.1f} %, {seconds:.1f} s",
-            flush=True,
-        )
-        clips.append(frames)
-    return clips
+def shoot(model: svd.SVDModel, name: str, picture: Tensor, settings: svd.AnimateSettings) -> tuple[Shot, Tensor]:
+    """Animate one picture [3, H, W] and measure the clip; the clip [T, 3, H, W] in -1..1 comes with it."""
+    trip = model.decode(model.encode_latent(picture[None]) * 0.18215, plan="exact")[0]
+    started = time.time()
+    frames = svd.animate(model, picture[None], settings).permute(0, 3, 1, 2) * 2 - 1
+    seconds = time.time() - started
+    if not frames.isfinite().all():
+        raise ValueError(f"{name} at bucket {settings.motion_bucket} holds numbers that are not finite")
+    shot = Shot(
+        picture=name,
+        size=f"{picture.shape[2]}x{picture.shape[1]}",
+        frames=len(frames),
+        fps=settings.fps,
+        bucket=settings.motion_bucket,
+        round_trip=psnr(trip, picture),
+        first_frame=psnr(frames[0], picture),
+        flow=mean_flow(frames),
+        taught=expected_flow(picture, settings.motion_bucket, settings.fps),
+        drift=colour_drift(frames),
+        seconds=seconds,
+    )
+    return shot, frames
+
+
+def held_out_pictures(width: int, height: int) -> dict[str, Tensor]:
+    """Photographs and scenes that no training has seen, [3, H, W] in -1..1."""
+    pictures = {name: fit_frame(load_photograph(name), width, height) for name in HELD_OUT}
+    generator = torch.Generator().manual_seed(HELD_OUT_SEED)
+    for number in range(SCENES):
+        pictures[f"scene {number + 1}"] = draw_held_out_scene(width, height, generator)
+    return pictures
+
+
+def verdict(shots: list[Shot]) -> str:
+    """Say what the numbers of one picture mean: does the flow rise strictly, and by how much."""
+    flows = [shot.flow for shot in shots]
+    rises = all(a < b for a, b in zip(flows, flows[1:], strict=False))
+    return f"{shots[0].picture}: flow {'rises strictly' if rises else 'does not rise'}, x{flows[-1] / flows[0]:.1f}"
 
 
 def main() -> None:
-    """Read the command line, measure, draw the sheet."""
+    """Read the command line, measure, write the table and the sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--sheet", type=Path)
-    parser.add_argument("--photographs", nargs="+", default=list(HELD_OUT))
+    parser.add_argument("--table", type=Path, help="Markdown file of the numbers")
+    parser.add_argument("--sheet", type=Path, help="picture of the clips at buckets 10, 127 and 255")
+    parser.add_argument("--pictures", nargs="+", help="only these; left out, all")
+    parser.add_argument("--buckets", nargs="+", type=int, default=list(BUCKETS))
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--frames", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--fps", type=float, default=7)
     parser.add_argument("--seed", type=int, default=23)
-    arguments = parser.parse_args()
-    model = svd.load_model(arguments.model)
-    rows: list[Tensor] = []
+    given = parser.parse_args()
+    model = svd.load_model(given.model)
+    width, height = given.width or model.config.width, given.height or model.config.height
+    rows, clips = [], []
     with torch.inference_mode():
-        for name in arguments.photographs:
-            rows += look_at(model, name, arguments.steps, arguments.fps, arguments.seed)
-    if arguments.sheet:
-        contact_sheet(rows, arguments.sheet)
+        for name, picture in held_out_pictures(width, height).items():
+            if given.pictures and name not in given.pictures:
+                continue
+            shots = []
+            for bucket in given.buckets:
+                settings = svd.AnimateSettings(
+                    motion_bucket=bucket, steps=given.steps, fps=given.fps, seed=given.seed, frames=given.frames,
+                    width=width, height=height,
+                )  # fmt: skip
+                shot, frames = shoot(model, name, picture, settings)
+                print(shot.row(), f"{shot.seconds:.1f} s", flush=True)
+                shots.append(shot)
+                if bucket in (10, 127, 255):
+                    clips.append(frames)
+            rows += [shot.row() for shot in shots]
+            print(verdict(shots), flush=True)
+    if given.table:
+        given.table.write_text("\n".join([HEADING, *rows]) + "\n", encoding="utf-8")
+    if given.sheet:
+        contact_sheet(clips, given.sheet)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from .first_weights import zero
 FRAMES = 8
 SIZE = 128  # pixels, native width and height
 LATENT = SIZE // 8
+HELD_OUT_SEED = 77_777  # of scenes to measure on; training seeds are small numbers
 
 # GroupNorm has 32 groups always. Fewer than two to four channels a group lose the mean colour, so the networks are
 # rather wide and shallow: 64 channels in the UNet, 96 and 192 in the decoder, 128 where the encoder ends.

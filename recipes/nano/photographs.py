@@ -1,7 +1,7 @@
 """The photographs that nano learns from, and those that it never sees.
 
 All are files inside the wheels of scikit-image and scikit-learn, CC0, CC BY, public domain or without known copyright
-restrictions (README.md says which), so that nothing is downloaded. Knows nothing of models.
+restrictions (README.md says which). Nothing is downloaded. Knows nothing of models.
 """
 
 import math
@@ -28,7 +28,14 @@ HELD_OUT = ("coffee", "camera", "rocket", "flower")
 FROM_SCIKIT_LEARN = ("china", "flower")
 
 # Photographs of the everyday world are drawn more often than scans and close-up textures.
-WEIGHTS = {"astronaut": 5.0, "cat": 5.0, "china": 5.0, "immunohistochemistry": 2.0, "hubble_deep_field": 2.0, "retina": 2.0}
+WEIGHTS = {
+    "astronaut": 5.0,
+    "cat": 5.0,
+    "china": 5.0,
+    "immunohistochemistry": 2.0,
+    "hubble_deep_field": 2.0,
+    "retina": 2.0,
+}
 
 
 def load_photograph(name: str) -> Tensor:
@@ -45,11 +52,15 @@ def load_photograph(name: str) -> Tensor:
     return pixels.permute(2, 0, 1)[:3].contiguous() if pixels.ndim == 3 else pixels.expand(3, -1, -1).contiguous()
 
 
-def fit_square(photograph: Tensor, size: int) -> Tensor:
-    """Crop the middle square of [3, H, W] and resize it to [3, size, size]: how held-out pictures are looked at."""
-    side = min(photograph.shape[1:])
-    top, left = (photograph.shape[1] - side) // 2, (photograph.shape[2] - side) // 2
-    return resize(photograph[:, top : top + side, left : left + side], size)
+def fit_frame(photograph: Tensor, width: int, height: int) -> Tensor:
+    """Crop the middle of [3, H, W] to the shape of a frame and resize it to [3, height, width]."""
+    rows, columns = photograph.shape[1:]
+    scale = min(columns / width, rows / height)
+    taken = round(scale * height), round(scale * width)
+    top, left = (rows - taken[0]) // 2, (columns - taken[1]) // 2
+    crop = photograph[:, top : top + taken[0], left : left + taken[1]]
+    scaled = F.interpolate(crop[None], size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    return scaled[0].clamp(-1, 1)
 
 
 def resize(picture: Tensor, size: int) -> Tensor:

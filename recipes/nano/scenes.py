@@ -126,6 +126,14 @@ def draw_scene(size: int, generator: torch.Generator) -> Tensor:
     return painter(size, generator).clamp(0, 1) * 2 - 1
 
 
+def draw_held_out_scene(width: int, height: int, generator: torch.Generator) -> Tensor:
+    """Return a landscape or clouds [3, height, width] in -1..1, the scenes that nano is measured on."""
+    painter = landscape if uniform(generator, 0, 1) < 0.5 else mottled
+    square = painter(max(width, height), generator).clamp(0, 1) * 2 - 1
+    top, left = (square.shape[1] - height) // 2, (square.shape[2] - width) // 2
+    return square[:, top : top + height, left : left + width]
+
+
 class PictureSource:
     """Draws training pictures: augmented photographs, else crops of a fixed pool of procedural canvases."""
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from svd_core.conditioning import clip_pixels
 from svd_core.models.image_encoder import ImageEncoder
 
-from .camera import REACH, bright_focus
+from .camera import bright_side
 from .networks import SIZE, TOWER, prepare_cpu, save_checkpoint
-from .photographs import HELD_OUT, fit_square, load_photograph
+from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import PictureSource
 
 
@@ -29,7 +29,7 @@ def description(picture: Tensor) -> Tensor:
     grain = torch.stack([light.diff(dim=0).abs().mean(), light.diff(dim=1).abs().mean()])
     colours = F.adaptive_avg_pool2d(picture[None], 4).flatten()  # [48]
     return torch.cat([
-        bright_focus(picture[None])[0] / REACH * 2, colours * 2, contrast * 4, grain * 10, picture.mean(dim=(1, 2)) * 2
+        bright_side(picture[None])[0] * 2, colours * 2, contrast * 4, grain * 10, picture.mean(dim=(1, 2)) * 2
     ])  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def train(work: Path, steps: int, seed: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     source = PictureSource(work, seed)
     generator = torch.Generator().manual_seed(seed)
-    held_out = torch.stack([fit_square(load_photograph(name), SIZE) for name in HELD_OUT])
+    held_out = torch.stack([fit_frame(load_photograph(name), SIZE, SIZE) for name in HELD_OUT])
     for step in range(1, steps + 1):
         pictures = torch.stack([source.draw(SIZE, generator) for _ in range(32)])
         targets = torch.stack([description(picture) for picture in pictures])
@@ -63,9 +63,9 @@ def train(work: Path, steps: int, seed: int) -> None:
         schedule.step()
         if step % 100 == 0 or step == steps:
             with torch.no_grad():
-                seen = tower(clip_pixels(held_out))[:, :2] / 2 * REACH
-            wanted = bright_focus(held_out)
-            print(f"{step} loss {loss.item():.4f} focus error {(seen - wanted).abs().max():.3f}", flush=True)
+                seen = tower(clip_pixels(held_out))[:, :2] / 2
+            wanted = bright_side(held_out)
+            print(f"{step} loss {loss.item():.4f} side error {(seen - wanted).abs().max():.3f}", flush=True)
     save_checkpoint(work / "tower.pt", tower=tower.state_dict())
 
 

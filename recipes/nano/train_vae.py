@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from svd_core.models.vae import VAE
 
 from .first_weights import initialise_vae
-from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
+from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
 from .orthogonal import Muon
-from .photographs import HELD_OUT, fit_square, load_photograph
-from .scenes import PictureSource, draw_scene
+from .photographs import HELD_OUT, fit_frame, load_photograph
+from .scenes import PictureSource, draw_held_out_scene
 
 AVERAGE = 0.995  # decay of the averaged weights, which are the ones that are kept
-HELD_OUT_SEED = 77_777  # of scenes to measure on; training seeds are small numbers
 LATENT_NOISE = 0.03  # of the latents' own deviation: the decoder will get latents that a small UNet drew
 
 
@@ -33,7 +32,7 @@ def move(pictures: Tensor, windows: Tensor) -> Tensor:
     matrix[:, 0, 0] = matrix[:, 1, 1] = windows[:, 0]
     matrix[:, :, 2] = windows[:, 1:]
     grid = F.affine_grid(matrix, list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 def draw_windows(count: int, generator: torch.Generator) -> Tensor:
@@ -72,9 +71,9 @@ def vae_loss(vae: VAE, pictures: Tensor, generator: torch.Generator) -> Tensor:
 @torch.no_grad()
 def held_out_psnr(vae: VAE) -> list[float]:
     """Round-trip PSNR in dB of each held-out photograph, then of four scenes never trained on, at native size."""
-    photographs = [fit_square(load_photograph(name), SIZE) for name in HELD_OUT]
+    photographs = [fit_frame(load_photograph(name), SIZE, SIZE) for name in HELD_OUT]
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    pictures = torch.stack(photographs + [draw_scene(SIZE, generator) for _ in range(4)])
+    pictures = torch.stack(photographs + [draw_held_out_scene(SIZE, SIZE, generator) for _ in range(4)])
     decoded = vae.decode(vae.encode(pictures), num_frames=1)
     return [psnr(a, b) for a, b in zip(decoded, pictures, strict=True)]
 
