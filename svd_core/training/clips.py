@@ -1,0 +1,289 @@
+"""Where training clips come from: video files, folders of frames, tensors, and photographs that a camera moves over.
+
+A source yields clips with their labels and says by a fingerprint of its contents whether it is the one of last time.
+Knows no models.
+"""
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..pictures import as_batch, composite, open_picture
+from ..video import read_clip
+from ..video.reading import to_rgb
+from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, clip_fps, cut_clips, fitted
+from .labels import bucket_of, measured_speed
+from .stills import check_move, move_still
+
+log = logging.getLogger("svd_reel")
+
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".ts")
+ANIMATIONS = (".gif", ".webp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingClip:
+    """One clip: frames [T, 3, H, W] in -1..1, its first frame's number in the source, its labels."""
+
+    frames: Tensor
+    number: int
+    fps: float
+    bucket: float
+
+
+class Source(Protocol):
+    """Something that clips come from."""
+
+    name: str
+
+    def fingerprint(self) -> str:
+        """Digits that change with the contents."""
+
+    def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+        """Yield the clips; counts go to `report`."""
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video, animated WebP or GIF file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.path.name
+
+    def fingerprint(self) -> str:
+        """See Source."""
+        return _digest_of_files([self.path])
+
+    def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+        """See Source. ValueError for a file that cannot be read."""
+        if self.path.suffix.lower() in ANIMATIONS:
+            frames, rate, _ = read_clip(self.path)
+            timed = ((index / (rate or USUAL_FPS), frame) for index, frame in enumerate(frames))
+            yield from _cut(timed, rate, plan, report)
+            return
+        try:
+            with av.open(str(self.path)) as container:
+                if not container.streams.video:
+                    raise ValueError(f"{self.path} holds no video; take it out of the training folder")
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                rate = float(stream.average_rate or 0)
+                yield from _cut(_timed(container.decode(stream), rate), rate, plan, report)
+        except (av.FFmpegError, OSError, IndexError) as error:
+            raise ValueError(
+                f"video {self.path} cannot be read ({error}); it may be cut short or no video, convert it to mp4"
+            ) from error
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """A folder of pictures that are the frames of one film, in the order of their names; `fps` where it is known."""
+
+    path: Path
+    fps: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.path.name
+
+    def fingerprint(self) -> str:
+        """See Source."""
+        return _digest_of_files(pictures_in(self.path))
+
+    def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+        """See Source."""
+        files = pictures_in(self.path)
+        frames = ((index / (self.fps or USUAL_FPS), file) for index, file in enumerate(files))
+        yield from _cut(frames, self.fps, plan, report)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """Frames [N, H, W, C] in 0..1 of one film; `fps` where it is known."""
+
+    images: Tensor
+    name: str = "frames"
+    fps: float = 0.0
+
+    def fingerprint(self) -> str:
+        """See Source."""
+        return _digest_of_tensor(self.images)
+
+    def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+        """See Source."""
+        frames = ((index / (self.fps or USUAL_FPS), image) for index, image in enumerate(self.images))
+        yield from _cut(frames, self.fps, plan, report)
+
+
+@dataclass(frozen=True, eq=False)
+class Still:
+    """A photograph, as a file or as a tensor [1, H, W, C] in 0..1, that a camera moves over `count` times."""
+
+    picture: Path | Tensor
+    name: str
+    move: str
+    count: int = 8
+
+    def fingerprint(self) -> str:
+        """See Source. The move and the number of clips belong to it."""
+        own = _digest_of_tensor(self.picture) if isinstance(self.picture, Tensor) else _digest_of_files([self.picture])
+        return _digits(f"{own} {self.move} {self.count}".encode())
+
+    def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+        """See Source. The bucket is told by the speed of the camera."""
+        path = check_move(self.move, plan.frames)
+        given = self.picture if isinstance(self.picture, Tensor) else open_picture(self.picture)
+        picture = as_batch(given)  # [1, 3, H, W]
+        fps = clip_fps(0.0, plan.fps)
+        report.file_fps, report.fps = 0.0, fps
+        if min(picture.shape[2] / plan.height, picture.shape[3] / plan.width) < 1:
+            report.remarks.append(f"enlarged, it is {picture.shape[3]}x{picture.shape[2]} pixels")
+        seed = int(_digits(f"{self.fingerprint()}".encode())[:12], 16)
+        for index in range(self.count):
+            moved = move_still(picture, path, plan, fps, torch.Generator().manual_seed(seed + index))
+            report.frames += plan.frames
+            report.clips += 1
+            yield TrainingClip(moved.frames, index, fps, bucket_of(moved.speed))
+
+
+def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, frame_fps: float = 0.0) -> list[Source]:
+    """Return what a training folder, or a single file, holds.
+
+    A folder may hold videos, folders of frames, or the frames of one film. With a camera `move` such as "pan left" its
+    pictures are photographs instead; each makes `stills_count` clips (0: about 64 clips in all). frame_fps: of folders
+    of frames. FileNotFoundError for no such path, ValueError for nothing to train on.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"training data {path} does not exist; give a video, or a folder of videos or frames")
+    if path.is_file():
+        if _is_film(path):
+            return [VideoFile(path)]
+        if move and _is_picture(path):
+            return stills_of([path], move, stills_count)
+        advice = "give a video" if not _is_picture(path) else "one picture needs a camera move such as pan left"
+        raise ValueError(f"{path} is no video; {advice}")
+    inside = sorted(path.iterdir(), key=_natural)
+    films: list[Source] = [VideoFile(file) for file in inside if _is_film(file)]
+    films += [FrameFolder(folder, frame_fps) for folder in inside if folder.is_dir() and pictures_in(folder)]
+    pictures = pictures_in(path)
+    if move:
+        return films + stills_of(pictures, move, stills_count) if pictures or films else _nothing(path)
+    if pictures and films:
+        log.warning(
+            "the %d pictures beside the videos of %s are left out; put frames into a folder", len(pictures), path
+        )
+    return films or ([FrameFolder(path, frame_fps)] if pictures else _nothing(path))
+
+
+def stills_of(pictures: list[Path], move: str, count: int = 0) -> list[Source]:
+    """Return photographs as sources of `count` clips each, or of about 64 in all."""
+    return [Still(path, path.name, move, count or stills_count(len(pictures))) for path in pictures]
+
+
+def stills_of_batch(images: Tensor, move: str, count: int = 0) -> list[Source]:
+    """Return photographs [B, H, W, C] in 0..1 as sources; see `stills_of`."""
+    count = count or stills_count(len(images))
+    return [Still(images[b : b + 1], f"picture {b + 1}", move, count) for b in range(len(images))]
+
+
+def stills_count(pictures: int) -> int:
+    """Return how many clips are made of each of so many photographs: about 64 in all, at least 4."""
+    return max(4, round(64 / max(1, pictures)))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, by name, numbers in the order of counting."""
+    return sorted((file for file in folder.iterdir() if _is_picture(file) and file.is_file()), key=_natural)
+
+
+def _is_film(path: Path) -> bool:
+    """Whether a file's name says video, or it is an animation of several frames."""
+    if path.suffix.lower() not in ANIMATIONS:
+        return path.suffix.lower() in VIDEOS and path.is_file()
+    try:
+        with Image.open(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except OSError:
+        return True  # reading it will say what is wrong
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES or (path.suffix.lower() in ANIMATIONS and not _is_film(path))
+
+
+def _nothing(path: Path) -> list[Source]:
+    raise ValueError(
+        f"folder {path} holds nothing to train on; put videos ({', '.join(VIDEOS[:4])}) or folders of PNG frames into "
+        "it, or photographs with a camera move such as pan left"
+    )
+
+
+def _natural(path: Path) -> list:
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path.name)]
+
+
+def _timed(frames: Iterator[av.VideoFrame], rate: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    for index, frame in enumerate(frames):
+        yield (index / (rate or USUAL_FPS) if frame.time is None else float(frame.time)), frame
+
+
+def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
+    """Clips of a film of (seconds, frame), labelled; only frames that are kept are converted."""
+    fps = clip_fps(rate, plan.fps)
+    report.file_fps, report.fps = rate, fps
+    chosen = at_rate(timed, rate, fps) if rate > 0 else (frame for _, frame in timed)
+    for number, clip in cut_clips(fitted(map(_as_frame, chosen), plan), plan, report):
+        speed = measured_speed(clip, fps)
+        if speed < plan.least_motion:
+            report.still += 1
+            continue
+        report.clips += 1
+        yield TrainingClip(clip, number, fps, bucket_of(speed))
+
+
+def _as_frame(frame: av.VideoFrame | Path | Tensor) -> Tensor:
+    """[H, W, 3] in 0..1 of whatever a film is made of."""
+    if isinstance(frame, Path):
+        return composite(open_picture(frame))[0]
+    if isinstance(frame, Tensor):
+        return composite(frame[None])[0]
+    # Telephones store portrait films lying on their side.
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    pixels = np.ascontiguousarray(np.rot90(to_rgb(frame), turns)) if turns else to_rgb(frame)
+    return torch.from_numpy(pixels).clamp(0, 1)
+
+
+def _digits(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() if len(paths) > 1 else b"")
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _digest_of_tensor(images: Tensor) -> str:
+    pixels = images.detach().float().cpu().contiguous()
+    return _digits(str(list(pixels.shape)).encode() + pixels.numpy().tobytes())

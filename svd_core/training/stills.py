@@ -1,0 +1,118 @@
+"""Training clips made of photographs: a camera moves over the picture, and what it sees is cropped where all is seen.
+
+The crop lies inside what every frame of the clip shows of the picture, so there are no holes and nothing is invented.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..motion.moves import parse_path
+from ..motion.path import CameraPath
+from ..motion.poses import poses_of
+from ..motion.warp import warp
+from ..pictures.fitting import resize
+from .cutting import ClipPlan
+from .labels import speed_of_camera
+
+SLOWEST, FASTEST = 0.25, 1.2  # times the amount of the move
+SUPERSAMPLED = 1.5  # pixels of the warped picture for one of the clip, so that bicubic warping costs no sharpness
+SMALLEST_CROP = 0.65  # of the largest one
+GRAIN = 0.008  # noise of every frame by itself, in -1..1: a pure slide has none, a camera has
+TRIES = 6
+
+
+@dataclass(frozen=True)
+class MovedStill:
+    """A clip [T, 3, H, W] in -1..1 and its speed in per cent of the diagonal per second."""
+
+    frames: Tensor
+    speed: float
+
+
+def check_move(move: str, frames: int) -> CameraPath:
+    """Return the path of a text such as "pan left"; ValueError for one that does not move."""
+    path = parse_path(move)
+    if not bool(path.table(max(2, frames)).abs().max() > 0):
+        raise ValueError(f"the camera move {move!r} stands still, so there is nothing to learn; use such as pan left")
+    return path
+
+
+def move_still(picture: Tensor, path: CameraPath, plan: ClipPlan, fps: float, generator: torch.Generator) -> MovedStill:
+    """Return a clip of `picture` [1, 3, H, W] in -1..1 along `path`, at a random speed, place, size and side.
+
+    ValueError where the path leaves the picture however slow it is.
+    """
+    if float(torch.rand((), generator=generator)) < 0.5:
+        picture = picture.flip(3)
+    span = torch.rand((), generator=generator)
+    factor = float(SLOWEST * (FASTEST / SLOWEST) ** span)
+    for _ in range(TRIES):
+        poses = poses_of(path.table(plan.frames) * factor)
+        seen = _seen(picture, poses)
+        largest = _largest_window(seen, plan.width / plan.height)
+        if largest >= 0.35:
+            break
+        factor /= 1.5
+    else:
+        raise ValueError(f"the camera path {path.text!r} leaves the picture; use smaller amounts, such as pan left 0.1")
+    share = largest * (SMALLEST_CROP + (1 - SMALLEST_CROP) * float(torch.rand((), generator=generator)))
+    working = _working(picture, plan, share)
+    warped = warp(working, poses).frames  # [T, 3, H', W']
+    window = _window(seen, working.shape[2:], share, plan, generator)
+    top, left, height, width = window
+    clip = resize(warped[:, :, top : top + height, left : left + width], plan.width, plan.height)
+    clip = (clip + GRAIN * torch.randn(clip.shape, generator=generator)).clamp(-1, 1)
+    return MovedStill(clip, speed_of_camera(poses, tuple(working.shape[2:]), window, fps))
+
+
+def _seen(picture: Tensor, poses) -> Tensor:
+    """Where every frame shows the picture: [h, w] 0 or 1, at a small size of the picture's aspect."""
+    height, width = picture.shape[2:]
+    scale = 96 / max(height, width)
+    small = torch.ones(1, 1, max(8, round(height * scale)), max(8, round(width * scale)))
+    holes = 1 - warp(small, poses).valid.amin(dim=0, keepdim=True)
+    # A cell at the edge of a hole may show a part of it.
+    return 1 - F.max_pool2d(holes, 3, stride=1, padding=1)[0, 0]
+
+
+def _largest_window(seen: Tensor, aspect: float) -> float:
+    """Width of the largest rectangle of this aspect inside `seen`, as a share of what fits the whole picture."""
+    whole = _fitting(seen.shape, aspect)
+    for share in torch.linspace(1, 0.3, 29).tolist():
+        if bool(_places(seen, whole, share).any()):
+            return share
+    return 0.0
+
+
+def _fitting(size, aspect: float) -> tuple[float, float]:
+    """(height, width) of the largest rectangle of an aspect in a picture of size (height, width)."""
+    height, width = size
+    return (width / aspect, width) if width / height < aspect else (height, height * aspect)
+
+
+def _places(seen: Tensor, whole: tuple[float, float], share: float) -> Tensor:
+    """Which upper left corners [h', w'] let a rectangle of `share` of `whole` lie all in `seen`."""
+    size = [max(1, min(round(side * share), most)) for side, most in zip(whole, seen.shape, strict=True)]
+    return -F.max_pool2d(-seen[None, None], size, stride=1)[0, 0] > 0.5
+
+
+def _working(picture: Tensor, plan: ClipPlan, share: float) -> Tensor:
+    """The picture at the size in which a crop of `share` has SUPERSAMPLED times the pixels of the clip."""
+    inner = _fitting(picture.shape[2:], plan.width / plan.height)
+    scale = SUPERSAMPLED * plan.width / (inner[1] * share)
+    size = [max(16, round(side * scale)) for side in picture.shape[2:]]
+    return resize(picture, size[1], size[0])
+
+
+def _window(seen: Tensor, size, share: float, plan: ClipPlan, generator: torch.Generator) -> tuple[int, int, int, int]:
+    """A random (top, left, height, width) of `share` inside what is seen, in pixels of pictures of `size`."""
+    aspect = plan.width / plan.height
+    corners = _places(seen, _fitting(seen.shape, aspect), share).nonzero()
+    row, column = corners[int(torch.randint(len(corners), (), generator=generator))].tolist()
+    height, width = (round(side * share) for side in _fitting(size, aspect))
+    top, left = round(row * size[0] / seen.shape[0]), round(column * size[1] / seen.shape[1])
+    height, width = min(height, size[0]), min(width, size[1])
+    return min(top, size[0] - height), min(left, size[1] - width), height, width
