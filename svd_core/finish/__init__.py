@@ -1,0 +1,24 @@
+"""From a clip to a film: upscaled, sized, interpolated and encoded in a stream of a few frames."""
+
+from .codecs import CODECS
+from .duration import Duration, plan_duration
+from .movie import FilmOptions, Sound, check_film, write_film
+from .progress import Stand, watched
+from .sizing import FilmSize, film_size
+from .stream import Reel, batch_of
+
+__all__ = [
+    "CODECS",
+    "Duration",
+    "FilmOptions",
+    "FilmSize",
+    "Reel",
+    "Sound",
+    "Stand",
+    "batch_of",
+    "check_film",
+    "film_size",
+    "plan_duration",
+    "watched",
+    "write_film",
+]

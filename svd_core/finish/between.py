@@ -1,0 +1,135 @@
+"""Frames between two frames by their motion, without weights: found small, applied to the frames at full size.
+
+Flows both ways (report/flow) are carried to the moment in between by splatting, the better a pixel fits the more it
+counts; both frames are then followed back from there and mixed. What only one of them shows is taken from that one.
+Splatting after Niklaus & Liu, "Softmax splatting for video frame interpolation" (2020), without its networks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..report.flow import dense_flow, follow, visible
+from ..report.global_motion import fit_similarity
+from ..report.planes import blur, luminance, resize
+
+ESTIMATE_SIDE = 768  # longer side in pixels at which motion is found: finer, texture misleads and time grows
+ROWS_AT_ONCE = 256  # of a full-size frame, so that a 4K frame needs a few tens of megabytes besides itself
+FIT = 30.0  # how fast a pixel's weight falls with its error of luminance
+HIDDEN = 0.02  # weight of pixels that the other frame does not show: less than any that fits
+SOFT = 1.5  # blur of the mix between the frames in pixels, against hard seams
+FILL, FAINT = 6.0, 1e-4  # reach in pixels from which holes take their motion, and what that counts elsewhere
+LEAST_SEEN = 0.15  # share of the picture that both frames must show; less is a cut
+
+
+@dataclass(frozen=True)
+class Side:
+    """One frame of a pair, at the size of estimation: where its pixels go in the other ([1, 2, h, w] in pixels), how
+    well each fits there, and whether it is hidden there (both [1, 1, h, w] in 0..1).
+    """
+
+    flow: Tensor
+    fit: Tensor
+    hidden: Tensor
+
+
+def sides_of(earlier: Tensor, later: Tensor) -> tuple[Side, Side]:
+    """The motion between two frames [H, W, 3] in 0..1, from each side."""
+    height, width = earlier.shape[:2]
+    shrink = min(1.0, ESTIMATE_SIDE / max(height, width))
+    size = (max(8, round(height * shrink)), max(8, round(width * shrink)))
+    first, second = (resize(luminance(frame.float())[None, None], size) for frame in (earlier, later))
+    shared = fit_similarity(first, second)
+    forth, back = dense_flow(first, second, shared), dense_flow(second, first, shared.inverse())
+    return _side(first, second, forth, back), _side(second, first, back, forth)
+
+
+def _side(own: Tensor, other: Tensor, flow: Tensor, back: Tensor) -> Side:
+    error = blur((follow(other, flow)[0] - own).abs(), 1.0)
+    return Side(flow, torch.exp(-FIT * error), 1 - visible(flow, back)[:, None])
+
+
+def frames_between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    """Frames [H, W, 3] at `times` between 0 (the earlier frame, [H, W, 3] in 0..1) and 1 (the later).
+
+    Where the two have too little in common to follow anything (a cut), the nearer of them is given.
+    """
+    if not times:
+        return
+    first, second = sides_of(earlier, later)
+    if 1 - float(first.hidden.mean()) < LEAST_SEEN:
+        for time in times:
+            yield (earlier if time < 0.5 else later).float().clone()
+        return
+    pictures = [frame.float().movedim(-1, 0)[None].contiguous() for frame in (earlier, later)]  # [1, 3, H, W]
+    for time in times:
+        yield _render(*pictures, *seen_from(first, second, time))
+
+
+def seen_from(first: Side, second: Side, time: float) -> tuple[Tensor, Tensor]:
+    """For the moment `time` between two frames: flows to both [1, 4, h, w] (x, y to the earlier, x, y to the later) and
+    the share [1, 1, h, w] of the later one in the mix.
+    """
+    here = _carried(first, time, (-time, 1 - time), 1 - time)
+    there = _carried(second, 1 - time, (time, time - 1), time)
+    sums = here + there
+    sums = sums + FAINT * blur(sums, FILL)
+    flows, weight, both = sums[:, :4], sums[:, 4:5], sums[:, 5:6]
+    # What is hidden in one frame counts little, so that it decides only where nothing else arrives.
+    only_first, only_second = here[:, 6:7], there[:, 6:7]
+    alone = FAINT * torch.ones_like(both)
+    share = (time * (both + alone) + only_second) / (both + alone + only_first + only_second)
+    return flows / weight.clamp(min=1e-12), blur(share, SOFT)
+
+
+def _carried(side: Side, part: float, reach: tuple[float, float], nearness: float) -> Tensor:
+    """One frame's pixels `part` of their way on: sums [1, 7, h, w] of weighted flows to both frames, of weights, and of
+    the fits of what both frames show and of what only this one does. reach: the flows to both, in its own flow.
+    """
+    both, alone = side.fit * (1 - side.hidden), HIDDEN * side.hidden
+    weight = nearness * both + alone
+    columns = [reach[0] * side.flow * weight, reach[1] * side.flow * weight, weight, both, alone]
+    return _splat(torch.cat(columns, dim=1), part * side.flow)
+
+
+def _splat(values: Tensor, flow: Tensor) -> Tensor:
+    """Values [1, C, h, w] added up where their pixels go by `flow` [1, 2, h, w], shared among four pixels each."""
+    height, width = values.shape[-2:]
+    flat = values.flatten(2)[0]  # [C, h*w]
+    y, x = torch.meshgrid(torch.arange(height).to(flow), torch.arange(width).to(flow), indexing="ij")
+    to_x, to_y = (x + flow[0, 0]).flatten(), (y + flow[0, 1]).flatten()
+    left, top = to_x.floor(), to_y.floor()
+    result = torch.zeros_like(flat)
+    for down in (0, 1):
+        for right in (0, 1):
+            column, row = left + right, top + down
+            weight = (1 - (to_x - column).abs()) * (1 - (to_y - row).abs())
+            weight = weight * ((column >= 0) & (column < width) & (row >= 0) & (row < height))
+            index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+            result.index_add_(1, index.long(), flat * weight)
+    return result.view(values.shape)
+
+
+def _render(earlier: Tensor, later: Tensor, flows: Tensor, share: Tensor) -> Tensor:
+    """The frame [H, W, 3] that follows both pictures [1, 3, H, W] along `flows` and mixes them by `share`."""
+    height, width = earlier.shape[-2:]
+    scale = flows.new_tensor([2 / flows.shape[-1], 2 / flows.shape[-2]] * 2).reshape(1, 4, 1, 1)
+    plan = F.interpolate(
+        torch.cat([flows * scale, share], dim=1), (height, width), mode="bilinear", align_corners=False
+    )
+    x = (2 * torch.arange(width) + 1 - width).to(plan) / width  # positions of grid_sample: -1 to 1 between the edges
+    y = ((2 * torch.arange(height) + 1 - height).to(plan) / height)[:, None]
+    frame = earlier.new_empty(height, width, 3)
+    for top in range(0, height, ROWS_AT_ONCE):
+        rows = slice(top, min(top + ROWS_AT_ONCE, height))
+        part = plan[:, :, rows]
+        seen = [
+            F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+            for picture, column in ((earlier, 0), (later, 2))
+            for grid in [torch.stack([x + part[:, column], y[rows] + part[:, column + 1]], dim=-1)]
+        ]
+        frame[rows] = torch.lerp(*seen, part[:, 4:5])[0].movedim(0, -1)
+    return frame.clamp_(0, 1)

@@ -1,0 +1,147 @@
+"""`python -m svd_core finish CLIP|LATENT`: a clip or saved latents become a film, frame by frame."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import av
+import torch
+from torch import Tensor
+
+from ..checkpoints import load_model
+from ..checkpoints.load import read_state_dict
+from ..checkpoints.source import read_header
+from ..decoding import decode, frames_to_image
+from ..memory import available_bytes
+from ..video import read_clip
+from .codecs import BIT_DEPTHS, CODECS, codec_for
+from .duration import plan_duration
+from .movie import FilmOptions, Sound, check_film, write_film
+from .progress import Stand, watched
+from .sizing import FITS, film_size
+from .stream import ENDINGS, Reel
+
+LATENT_SUFFIXES = (".latent", ".safetensors")
+LATENT_NAMES = ("latent_tensor", "samples", "latent")
+
+
+def add_finish(commands: argparse._SubParsersAction) -> None:
+    """Add the command `finish` to those of a parser."""
+    command = commands.add_parser(
+        "finish",
+        help="make a film of a clip: size, frames in between, codec, sound",
+        description="Make a film of a clip or of saved latents, a few frames in memory at a time.",
+    )
+    command.set_defaults(run=run_finish)
+    command.add_argument("clip", metavar="CLIP|LATENT", help="clip file, folder of PNG frames, or saved latents")
+    command.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm or .mov (ProRes)")
+    command.add_argument("--model", default="nano", metavar="nano|FILE|FOLDER", help="whose VAE decodes latents")
+    command.add_argument("--width", type=int, default=0, metavar="PIXELS", help="of the film (default: as the height)")
+    command.add_argument(
+        "--height", type=int, default=0, metavar="PIXELS", help="3840x2160 is 4K (default: the clip's)"
+    )
+    command.add_argument("--fit", choices=FITS, default="inside", help="how the clip meets the size (default: inside)")
+    command.add_argument("--interpolate", type=int, default=1, metavar="N", help="steps from each frame to the next")
+    command.add_argument("--seconds", type=float, metavar="S", help="duration, which chooses --interpolate")
+    command.add_argument("--fps", type=float, metavar="FPS", help="of the film (default: the clip's x --interpolate)")
+    command.add_argument("--ending", choices=ENDINGS, default="open", help="how the film ends (default: open)")
+    command.add_argument(
+        "--codec", choices=tuple(CODECS), help="default: h264 for .mp4, vp9 for .webm, prores for .mov"
+    )
+    command.add_argument("--bit-depth", type=int, choices=BIT_DEPTHS, help="10 against banding (default: 8, prores 10)")
+    command.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: 90")
+    command.add_argument("--sound", metavar="FILE", help="audio or video file whose sound goes with the film")
+    command.add_argument("--keep-partial", action="store_true", help="Ctrl-C leaves the frames so far as a film")
+    command.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run_finish(options: argparse.Namespace) -> None:
+    """Make the film; whatever can be found wrong is found before the first frame is made."""
+    codec = options.codec or codec_for(Path(options.output).suffix)
+    depth = options.bit_depth or min(CODECS[codec].formats)
+    sound = read_sound(options.sound) if options.sound else None
+    frames, clip_fps, metadata = open_source(options.clip, options.model)
+    factor, fps = options.interpolate, options.fps
+    if options.seconds is not None:
+        plan = plan_duration(options.seconds, fps or 24, clip_frames=len(frames))
+        if plan.frames > len(frames):
+            raise ValueError(
+                f"{options.seconds:g} s at {fps or 24:g} a second need {plan.frames} frames, the clip has "
+                f"{len(frames)}; make a longer clip, or leave --seconds out and give --interpolate"
+            )
+        factor, fps = plan.factor, fps or 24
+    fps = fps or (clip_fps or 7) * factor
+    height, width = frames.shape[1:3]
+    size = film_size(width, height, options.width, options.height, options.fit)
+    reel = Reel(frames, (size.apply,), factor=factor, ending=options.ending)
+    film = FilmOptions(fps, codec, options.quality, depth, sound, metadata, keep_partial=options.keep_partial)
+    check_film(options.output, film)
+    counter = _Counter(options.quiet)
+    write_film(watched(reel.frames(), reel.count, factor, counter.show), options.output, film)
+    counter.say(f"{reel.count} frames of {size.width}x{size.height}, {reel.count / fps:.2f} s")
+    print(options.output, flush=True)
+
+
+def open_source(path: str, model: str) -> tuple[Tensor, float, dict]:
+    """Frames [T, H, W, 3] in 0..1 of a clip or of saved latents, frames per second (0.0: unknown), settings."""
+    if Path(path).suffix.lower() not in LATENT_SUFFIXES:
+        return read_clip(path)
+    latent = read_latent(path)
+    vae = load_model(model).part("vae")
+    return frames_to_image(decode(vae, latent, scaled=False, memory_limit=available_bytes(latent.device))), 0.0, {}
+
+
+def read_latent(path: str | Path) -> Tensor:
+    """Unscaled latents [T, 4, h, w] of a safetensors file, such as ComfyUI's Save Latent writes."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"latents {path} do not exist; check the path")
+    header = read_header(Path(path))
+    name = next((name for name in LATENT_NAMES if name in header.entries), None)
+    if name is None:
+        raise ValueError(f"{path} holds no latents under {', '.join(LATENT_NAMES)}; save them with Save Latent")
+    return _tensor(path, name)
+
+
+def _tensor(path: str | Path, name: str) -> Tensor:
+    latent = read_state_dict(path)[name].float()
+    if latent.ndim != 4 or latent.shape[1] != 4:
+        raise ValueError(f"{path} holds {list(latent.shape)}; SVD's latents are [frames, 4, height, width]")
+    return latent
+
+
+def read_sound(path: str) -> Sound:
+    """The sound of an audio or video file, at most two channels."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"sound {path} does not exist; check the path")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise ValueError(f"{path} has no sound; give an audio file, or leave --sound out")
+            stream = container.streams.audio[0]
+            channels = min(2, stream.codec_context.channels)
+            resampler = av.AudioResampler("fltp", "stereo" if channels == 2 else "mono", stream.rate)
+            pieces = [out.to_ndarray() for frame in container.decode(stream) for out in resampler.resample(frame)]
+    except av.FFmpegError as error:
+        raise ValueError(f"{path} cannot be read ({error}); give another audio file") from error
+    if not pieces:
+        raise ValueError(f"{path} holds no sound; give another audio file")
+    return Sound(torch.cat([torch.from_numpy(piece) for piece in pieces], dim=1), stream.rate)
+
+
+class _Counter:
+    """One line on stderr that counts; where stderr is no terminal, a line for every tenth."""
+
+    def __init__(self, quiet: bool):
+        self.quiet, self.live = quiet, sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def show(self, stand: Stand) -> None:
+        if self.quiet:
+            return
+        if self.live:
+            print(f"\r{stand.text()}\x1b[K", end="\n" if stand.done == stand.total else "", file=sys.stderr, flush=True)
+        elif stand.done * 10 // stand.total > (stand.done - 1) * 10 // stand.total:
+            self.say(stand.text())
