@@ -10,6 +10,7 @@ from .guidance import SVDReelGuidance
 from .inbetween import SVDReelInbetween, SVDReelLoop
 from .load import SVDReelLoadModel
 from .longer import SVDReelExtend, SVDReelWindows
+from .lora import SVDReelLoadLora
 from .motion_amount import SVDReelMotionAmount
 from .report import SVDReelReport
 from .sample import SVDReelSampler
@@ -37,6 +38,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelMotionAmount": SVDReelMotionAmount,
     "SVDReelSteady": SVDReelSteady,
     "SVDReelColorMatch": SVDReelColorMatch,
+    "SVDReelLoadLora": SVDReelLoadLora,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -59,6 +61,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelMotionAmount": "Control Amount of Motion (SVD)",
     "SVDReelSteady": "Keep Clip Steady (SVD)",
     "SVDReelColorMatch": "Match Clip Colours (SVD)",
+    "SVDReelLoadLora": "Load SVD LoRA",
 }
 
 host.register_model_folder("svd")

@@ -9,6 +9,7 @@
 from .animate import AnimateSettings, animate
 from .checkpoints import load_model
 from .conditioning import Condition
+from .lora import apply_loras, load_lora
 from .model import SVDModel
 from .sampling.guidance import linear_guidance, triangle_guidance
 from .sampling.sample import sample
@@ -22,8 +23,10 @@ __all__ = [
     "SVDModel",
     "__version__",
     "animate",
+    "apply_loras",
     "karras_sigmas",
     "linear_guidance",
+    "load_lora",
     "load_model",
     "sample",
     "triangle_guidance",

@@ -8,6 +8,8 @@ import time
 import torch
 
 from .checkpoints import load_model
+from .lora.apply import apply_loras
+from .lora.command import add_lora_option, read_lora_options
 from .model import SVDModel
 from .sampling.solvers import Step
 
@@ -73,6 +75,7 @@ def add_model_options(group: argparse._ActionsContainer) -> None:
         "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
     )
     group.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    add_lora_option(group)
 
 
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
@@ -89,6 +92,8 @@ def model_of(options: argparse.Namespace, progress: Progress) -> SVDModel:
     device = pick_device(options.device)
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
+    loras = read_lora_options(options.lora)
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
+    model = apply_loras(model, loras)
     progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {since(start)}")
     return model

@@ -27,6 +27,7 @@ IDS = [
     "SVDReelMotionAmount",
     "SVDReelSteady",
     "SVDReelColorMatch",
+    "SVDReelLoadLora",
 ]
 WIDGETS = ("INT", "FLOAT", "STRING")
 

@@ -77,6 +77,8 @@ def save_lora(
             notice.write_text(notice_text(path.name, told), encoding="utf-8")
             with replacing(path) as file:
                 save_file(tensors, file, metadata={"format": "pt", **stored})
+                # The library makes files that only their owner may read; others share folders of models.
+                file.chmod(notice.stat().st_mode)
     except OSError as error:
         raise _unwritten(path, error) from error
     except Exception as error:  # the library's own type, which a full disk also raises

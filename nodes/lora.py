@@ -1,0 +1,109 @@
+"""The node that adds a LoRA to a model."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from ..svd_core.lora import LoraReport, embedded_loras, load_lora, match_lora
+from ..svd_core.lora.apply import layer_shapes
+from . import host, inputs
+from .model import LoadedModel
+
+EMBEDDED = " (embedded)"
+FOLDER = "loras"
+NONE = "none"
+log = logging.getLogger("svd_reel")
+
+
+def lora_names() -> list[str]:
+    """What the widget offers: none, the LoRAs inside this pack, then the host's files."""
+    files = [name for name in host.model_files(FOLDER) if name.lower().endswith(".safetensors")]
+    return [NONE, *(name + EMBEDDED for name in embedded_loras()), *files]
+
+
+def lora_location(name: str) -> str:
+    """Path of a name that the widget offers, or the name of an embedded LoRA; FileNotFoundError if there is none."""
+    plain = name.removesuffix(EMBEDDED)
+    if plain != name and plain in embedded_loras():
+        return plain
+    path = host.model_path(FOLDER, name)
+    if path is None:
+        raise FileNotFoundError(f"there is no LoRA {name!r}; put its .safetensors file into models/loras and press R")
+    return path
+
+
+class SVDReelLoadLora:
+    """From SVD_MODEL to SVD_MODEL with a LoRA."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Adds a LoRA that was trained on SVD, its temporal layers included, in whatever naming it was saved. Several "
+        "of these nodes in a row add up. Also holds behind Export SVD to ComfyUI Model. The report says which layers "
+        "were found."
+    )
+    SEARCH_ALIASES = ["LoraLoader", "lora", "camera lora", "motion lora", "peft", "dora", "locon"]
+    RETURN_TYPES = ("SVD_MODEL", "STRING")
+    RETURN_NAMES = ("model", "report")
+    OUTPUT_TOOLTIPS = (
+        "The model with the LoRA; the one that came in stays as it was.",
+        "Which tensors of the file matched, by kind of layer, and which did not.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "lora_name": inputs.choice(
+                    lora_names(),
+                    "Safetensors file in models/loras. Embedded ones are for the nano model. none hands the model on "
+                    "unchanged.",
+                ),
+                "strength": inputs.decimal(
+                    1.0,
+                    -20.0,
+                    20.0,
+                    "Strength of the layers that see single frames: look, subject and style. 0 leaves them alone, 1 is "
+                    "as trained, 0.5 to 1.2 is usual, negative does the opposite.",
+                    step=0.05,
+                ),
+                "temporal_strength": inputs.decimal(
+                    1.0,
+                    -20.0,
+                    20.0,
+                    "Strength of the layers that see several frames: motion and camera. 0 leaves them alone, 1 is as "
+                    "trained, -1 turns most camera moves round. Look without motion, or motion without look, is one of "
+                    "the two at 0.",
+                    step=0.05,
+                ),
+            }
+        }
+
+    @classmethod
+    def IS_CHANGED(cls, lora_name: str, model=None, strength: float = 1.0, temporal_strength: float = 1.0) -> str:
+        """The file's time and size, so that a replaced file is loaded again."""
+        # The host passes None for inputs that come over a link.
+        if lora_name in (None, NONE) or lora_name.endswith(EMBEDDED):
+            return str(lora_name)
+        stat = Path(lora_location(lora_name)).stat()
+        return f"{stat.st_mtime_ns}:{stat.st_size}"
+
+    def execute(self, model: LoadedModel, lora_name: str, strength: float, temporal_strength: float) -> tuple:
+        if lora_name == NONE:
+            return (model, "no LoRA")
+        with_lora, report = add_lora(model, lora_location(lora_name), strength, temporal_strength)
+        strengths = f"strength {strength:g} for spatial layers, {temporal_strength:g} for temporal layers"
+        return (with_lora, f"{report.text()}\n  {strengths}")
+
+
+def add_lora(model: LoadedModel, path: str, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
+    """The model with a LoRA over the ones that it has, and the report; partial matches are logged."""
+    lora = load_lora(path)
+    shapes = layer_shapes(model.unet.model.diffusion_model)
+    terms, report = match_lora(lora, shapes, model.config.unet, spatial, temporal)
+    if warning := report.warning():
+        log.warning(warning)
+    if not terms:
+        return model, report
+    return replace(model, unet=host.with_lora(model.unet, terms)), report
