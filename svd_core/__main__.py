@@ -16,6 +16,7 @@ from typing import NoReturn
 import torch
 
 from . import AnimateSettings, __version__, animate
+from .batch.command import add_batch
 from .checkpoints import inspect_checkpoint
 from .console import Progress, add_machine_options, add_model_options, model_of, since
 from .models.config import SVDConfig
@@ -71,6 +72,7 @@ def build_parser() -> Parser:
     command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
     command.set_defaults(run=run_info)
     command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
+    add_batch(commands)
     add_report(commands)
     return parser
 

@@ -47,6 +47,32 @@ def read_clip(path: str | PathLike) -> tuple[Tensor, float, dict[str, Any]]:
     return clip, float(settings.fps or fps), settings.metadata
 
 
+def read_settings(path: str | PathLike) -> dict[str, Any]:
+    """The settings inside a clip, without decoding it; {} for other people's clips and for what is no clip at all."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            files = frame_files(path)
+            return _settings_of_picture(files[0]).metadata if files else {}
+        if path.suffix.lower() in (".webp", ".gif"):
+            return _settings_of_picture(path).metadata
+        with av.open(str(path)) as container:
+            return parse_settings(_comment(container)).metadata
+    except (av.FFmpegError, UnidentifiedImageError, OSError):
+        return {}
+
+
+def _settings_of_picture(path: Path) -> Settings:
+    with Image.open(path) as picture:
+        return parse_settings(
+            picture.info.get(MARK) or picture.info.get("comment") or picture.getexif().get(IMAGE_DESCRIPTION)
+        )
+
+
+def _comment(container: Any) -> str | None:
+    return next((value for key, value in container.metadata.items() if key.lower() == "comment"), None)
+
+
 def _read_folder(path: Path) -> tuple[list[np.ndarray], Fraction, Settings]:
     frames, settings = [], Settings({})
     for index, file in enumerate(frame_files(path)):
@@ -74,7 +100,7 @@ def _from_pil(picture: Image.Image) -> np.ndarray:
 
 def _read_encoded(path: Path) -> tuple[list[np.ndarray], Fraction, Settings]:
     with av.open(str(path)) as container:
-        text = next((value for key, value in container.metadata.items() if key.lower() == "comment"), None)
+        text = _comment(container)
         if not container.streams.video:
             return [], Fraction(0), Settings({})
         stream = container.streams.video[0]

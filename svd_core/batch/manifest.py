@@ -1,0 +1,111 @@
+"""What is done, kept in one JSON file beside the clips, replaced as a whole after every change."""
+
+import json
+import os
+from collections.abc import Iterable
+from glob import escape
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from ..video import read_settings
+from ..video.target import replacing, write_error
+from .jobs import KEY, ClipJob
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+class Manifest:
+    """State of the clips of one folder, by name: done or failed, key, attempts, seconds, the error if there was one.
+
+    The file is never behind by more than the clip that was just finished, and that one is recognised by the key inside
+    it: a stop at any moment loses no finished clip and repeats none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / NAME
+        self.clips: dict[str, dict[str, Any]] = {}
+        if self.path.exists():
+            try:
+                content = json.loads(self.path.read_text(encoding="utf-8"))
+                if content["format"] != FORMAT:
+                    raise ValueError(f"format {content['format']}")
+                self.clips = dict(content["clips"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.path} is no manifest of a batch ({error}); choose another --output, or remove that file "
+                    "(finished clips are recognised without it)"
+                ) from None
+
+    def is_done(self, job: ClipJob) -> bool:
+        """Whether the clip of this very job lies there, written down or not. Raises ValueError for a foreign file."""
+        output = Path(job.output)
+        if not output.exists():
+            return False
+        if self._knows(job):
+            return True
+        found = read_settings(output).get(KEY)
+        if found is None and not (output.is_dir() and not any(output.iterdir())):
+            raise ValueError(
+                f"{output} was not made by a batch and would be replaced; move it or choose another --output"
+            )
+        return found == job.key
+
+    def _knows(self, job: ClipJob) -> bool:
+        entry = self.clips.get(job.name, {})
+        return entry.get("status") == "done" and entry.get("key") == job.key
+
+    def remaining(self, jobs: Iterable[ClipJob]) -> list[ClipJob]:
+        """The jobs that still have to run; finished clips that are not in the file yet are written down."""
+        rest = []
+        for job in jobs:
+            if not self.is_done(job):
+                rest.append(job)
+            elif not self._knows(job):
+                self._set(job, "done", 0, 0.0)
+        for job in rest:
+            _remove_leftovers(Path(job.output))
+        self.save()
+        return rest
+
+    def done(self, job: ClipJob, attempts: int, seconds: float) -> None:
+        """Write down that the clip is there."""
+        self._set(job, "done", attempts, seconds)
+        self.save()
+
+    def failed(self, job: ClipJob, attempts: int, error: str) -> None:
+        """Write down why the clip could not be made."""
+        self._set(job, "failed", attempts, 0.0)
+        self.clips[job.name]["error"] = error
+        self.save()
+
+    def _set(self, job: ClipJob, status: str, attempts: int, seconds: float) -> None:
+        self.clips[job.name] = {
+            "status": status,
+            "output": Path(job.output).name,
+            "image": job.image,
+            "key": job.key,
+            "attempts": attempts,
+            "seconds": round(seconds, 3),
+        }
+
+    def save(self) -> None:
+        """Write the file under a temporary name and rename it."""
+        text = json.dumps({"format": FORMAT, "clips": self.clips}, indent=1)
+        try:
+            with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+
+
+def _remove_leftovers(output: Path) -> None:
+    """Remove what a killed worker had half written of this clip."""
+    for part in output.parent.glob(f".{escape(output.name)}.*.part"):
+        if part.is_dir():
+            rmtree(part, ignore_errors=True)
+        else:
+            part.unlink(missing_ok=True)

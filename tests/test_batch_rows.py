@@ -1,0 +1,80 @@
+"""Rows of a batch: folders, tables and storyboards, what is read from them and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from svd_core.batch import read_rows
+
+
+def pictures(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for index, name in enumerate(names):
+        pixels = np.random.default_rng(index).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_a_folder_gives_a_row_per_picture_in_order(tmp_path):
+    folder = pictures(tmp_path, "b.png", "a.jpg")
+    (folder / "notes.txt").write_text("no picture")
+    rows = read_rows(folder, {"frames": "5"})
+    assert [(row.name, row.image.name, row.settings.frames) for row in rows] == [("a", "a.jpg", 5), ("b", "b.png", 5)]
+
+
+def test_cells_of_a_table_are_settings_and_empty_ones_are_the_shared(tmp_path):
+    table = tmp_path / "shots.csv"
+    table.write_text(
+        'image,name,seed,max_guidance,camera,decode\na.png,first,7,2.5,"zoom in 1.2, hold 2",4\nb.png,,,,,\n'
+    )
+    first, second = read_rows(table, {"seed": "3", "fps": "9"})
+    assert (first.name, first.image) == ("first", tmp_path / "a.png")
+    assert (first.settings.seed, first.settings.max_guidance, first.settings.fps) == (7, 2.5, 9.0)
+    assert (first.settings.camera, first.settings.decode) == ("zoom in 1.2, hold 2", "4")
+    assert (second.name, second.settings.seed, second.settings.max_guidance) == ("b", 3, None)
+
+
+@pytest.mark.parametrize("under", ["clips", "shots", None])
+def test_a_json_list_may_stand_alone_or_with_common_settings(tmp_path, under):
+    rows = [{"image": "a.png", "seed": 4}, {"image": "sub/b.png", "background": [0, 0.5, 1]}]
+    content = rows if under is None else {"settings": {"steps": 9, "seed": 1}, under: rows}
+    (tmp_path / "board.json").write_text(json.dumps(content))
+    first, second = read_rows(tmp_path / "board.json")
+    assert (first.settings.seed, second.settings.background) == (4, (0, 0.5, 1))
+    if under:
+        assert (second.settings.seed, first.settings.steps) == (1, 9)
+
+
+REFUSED = [
+    ("x.csv", "photo\na.png\n", "no column `image`"),
+    ("x.csv", "image\n", "no rows"),
+    ("x.csv", "image,sead\na.png,1\n", "row 1 of x.csv: setting 'sead' is unknown"),
+    ("x.csv", "image,frames\na.png,many\n", "frames is 'many', but must be a whole number"),
+    ("x.csv", "image,fps\na.png,fast\n", "fps is 'fast', but must be a number"),
+    ("x.csv", "image,seed\na.png,1,2\n", "more cells than the header"),
+    ("x.csv", "image,seed\n,1\n", "row 1 of x.csv has no image"),
+    ("x.csv", "image,name\na.png,../up\n", "cannot be a file name"),
+    ("x.csv", "image\na.png\nsub/A.png\n", "two rows would share the clip"),
+    ("x.json", "{", "no valid JSON"),
+    ("x.json", '{"clips": 3}', "no list of clips"),
+    ("x.json", "[]", "no rows"),
+    ("x.txt", "a.png", "is no batch"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), REFUSED)
+def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, text, sentence):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=".") as raised:
+        read_rows(tmp_path / name)
+    assert sentence in str(raised.value)
+
+
+def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path):
+    with pytest.raises(ValueError, match="holds no pictures"):
+        read_rows(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no batch"):
+        read_rows(tmp_path / "nothing")
