@@ -1,0 +1,139 @@
+"""The log of a run: one row of numbers every few steps, in a CSV file that a resumed run continues."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..video.target import replacing, write_error
+
+LOG_FILE = "log.csv"
+BAND_EDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # noise levels; the loss is told apart between them
+BANDS = (
+    f"below {BAND_EDGES[0]:g}",
+    *(f"{low:g} to {high:g}" for low, high in zip(BAND_EDGES, BAND_EDGES[1:], strict=False)),
+    f"from {BAND_EDGES[-1]:g}",
+)
+COLUMNS = ("step", "loss", "rate", "seconds", *(f"sigma {band}" for band in BANDS))
+
+
+@dataclass(frozen=True)
+class LogRow:
+    """Means since the row before: `bands` holds the mean loss of the clips of each band of noise levels, None for none.
+
+    seconds: trained in all, over every session of the run.
+    """
+
+    step: int
+    loss: float
+    rate: float
+    seconds: float
+    bands: tuple[float | None, ...]
+
+    def cells(self) -> list[str]:
+        """The row as text."""
+        bands = ["" if band is None else f"{band:.6g}" for band in self.bands]
+        return [str(self.step), f"{self.loss:.6g}", f"{self.rate:.6g}", f"{self.seconds:.1f}", *bands]
+
+
+@dataclass
+class Totals:
+    """Sums of losses since the last row; plain numbers, so that a state file can carry them."""
+
+    loss: float = 0.0
+    steps: int = 0
+    bands: list[float] = field(default_factory=lambda: [0.0] * len(BANDS))
+    clips: list[int] = field(default_factory=lambda: [0] * len(BANDS))
+
+    def add(self, losses: Sequence[float], sigmas: Sequence[float]) -> None:
+        """Add the losses of one step's clips."""
+        self.loss += sum(losses) / len(losses)
+        self.steps += 1
+        for loss, sigma in zip(losses, sigmas, strict=True):
+            band = sum(sigma >= edge for edge in BAND_EDGES)
+            self.bands[band] += loss
+            self.clips[band] += 1
+
+    def row(self, step: int, rate: float, seconds: float) -> LogRow:
+        """The means as a row."""
+        bands = tuple(total / count if count else None for total, count in zip(self.bands, self.clips, strict=True))
+        return LogRow(step, self.loss / max(1, self.steps), rate, seconds, bands)
+
+
+class Pending:
+    """Losses that are still on the device: reading them one by one would make the device wait in every step."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._sigmas: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._steps: list[int] = []
+
+    def add(self, losses: Tensor, sigmas: Tensor, norm: Tensor | None) -> None:
+        """Keep one step's losses [N] and noise levels [N], and the norm of its gradient where it must be finite."""
+        self._losses.append(losses)
+        self._sigmas.append(sigmas)
+        self._norms.extend([] if norm is None else [norm])
+        self._steps.append(len(losses))
+
+    def read_into(self, totals: Totals) -> bool:
+        """Move everything into the sums; returns False where a loss or a gradient is not finite."""
+        if not self._losses:
+            return True
+        losses, sigmas = torch.cat(self._losses).tolist(), torch.cat(self._sigmas).tolist()
+        finite = all(map(math.isfinite, losses))
+        if self._norms:
+            finite &= bool(torch.stack(self._norms).isfinite().all())
+        begin = 0
+        for count in self._steps:
+            totals.add(losses[begin : begin + count], sigmas[begin : begin + count])
+            begin += count
+        self._losses, self._sigmas, self._norms, self._steps = [], [], [], []
+        return finite
+
+
+def read_log(folder: Path) -> list[LogRow]:
+    """Rows of a run's log, in order; a last row that a kill cut off is left out. Empty where there is no log."""
+    path = folder / LOG_FILE
+    if not path.exists():
+        return []
+    rows = []
+    with path.open(newline="", encoding="utf-8") as file:
+        for line in file:
+            cells: list[Any] = next(csv.reader([line]), [])
+            if line.endswith("\n") and len(cells) == len(COLUMNS) and cells[0].isdigit():
+                bands = tuple(float(cell) if cell else None for cell in cells[4:])
+                rows.append(LogRow(int(cells[0]), *(float(cell) for cell in cells[1:4]), bands))
+    return rows
+
+
+def start_log(folder: Path, step: int) -> list[LogRow]:
+    """Make the log end at `step`: what a killed run wrote after its last state is taken out. Returns the rows left."""
+    rows = [row for row in read_log(folder) if row.step <= step]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(row.cells() for row in rows)
+    path = folder / LOG_FILE
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise write_error(path, error) from error
+    return rows
+
+
+def append_row(folder: Path, row: LogRow) -> None:
+    """Add one row to the log."""
+    path = folder / LOG_FILE
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(row.cells())
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -1,0 +1,46 @@
+"""The EDM loss of spec section 1.2 in its velocity form, with conditions dropped for guidance."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..sampling.denoiser import scalings
+from .sample import TrainingBatch
+from .settings import TrainSettings
+
+
+def drop_conditions(batch: TrainingBatch, settings: TrainSettings, generator: torch.Generator) -> TrainingBatch:
+    """Zero tokens, conditioning latents or both in a few clips, drawn with the chances of the settings."""
+    chance = torch.rand(len(batch), generator=generator, dtype=torch.float64)
+    token_end = settings.drop_token
+    latent_end = token_end + settings.drop_latent
+    both_end = latent_end + settings.drop_both
+    if not both_end:
+        return batch
+    both = (chance >= latent_end) & (chance < both_end)
+    keep_token = ~((chance < token_end) | both)
+    keep_latent = ~((chance >= token_end) & (chance < both_end))
+    token = batch.token * keep_token.to(batch.token)[:, None]
+    concat = batch.concat * keep_latent.to(batch.concat)[:, None, None, None]
+    return TrainingBatch(batch.latent, concat, token, batch.vector, batch.sigma_limit)
+
+
+def velocity_losses(
+    network: Callable[..., Tensor], batch: TrainingBatch, sigma: Tensor, noise: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Return one loss per clip [B]: the mean square of F minus the velocity (Salimans & Ho 2022).
+
+    sigma: [B] float64 on the CPU; noise: as batch.latent, standard normal. `network` is the raw UNet, whose input is
+    cast to `dtype`. With x = z + s e, the loss ((s^2 + 1) / s^2) (D - z)^2 of spec section 1.2 is (F - v)^2 for
+    v = (e - s z) / sqrt(s^2 + 1): the form without the division by s, which loses digits at low noise.
+    """
+    z = batch.latent
+    _, _, c_in, c_noise = (value.to(z) for value in scalings(sigma))  # [B]
+    s, c_in = (value.reshape(-1, 1, 1, 1, 1) for value in (sigma.to(z), c_in))
+    frames = z.shape[1]
+    entry = torch.cat([(z + s * noise) * c_in, batch.concat[:, None].expand_as(z)], dim=2)  # [B, T, 8, h, w]
+    rows = (value.repeat_interleave(frames, 0) for value in (c_noise, batch.token[:, None], batch.vector))
+    out = network(entry.flatten(0, 1).to(dtype), *rows, num_frames=frames).float()
+    target = (noise - s * z) * c_in
+    return (out.unflatten(0, (-1, frames)) - target).square().mean((1, 2, 3, 4))
