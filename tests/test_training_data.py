@@ -1,0 +1,358 @@
+"""From videos, frames and photographs to cached clips: cutting, labels, camera clips, resuming, refusals."""
+
+import errno
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from svd_core.pictures import as_batch
+from svd_core.report import measure
+from svd_core.training import cache
+from svd_core.training.cache import encode_sources, encoder_digest, read_clip_tensors
+from svd_core.training.clips import FrameBatch, VideoFile, find_sources, stills_of_batch
+from svd_core.training.cutting import ClipPlan, CutReport, at_rate, clip_fps, cut_clips
+from svd_core.training.dataset import ClipSource
+from svd_core.training.labels import bucket_of, measured_speed, speed_of, speed_of_camera
+from svd_core.training.stills import check_move, move_still
+from svd_core.video import write_clip
+
+SIZE, FRAMES = 32, 4
+PLAN = ClipPlan(SIZE, SIZE, FRAMES, fps=7)
+
+
+class TinyEncoders:
+    """Encoders that cost nothing: block means as latents, the mean colour as token. Counts its pictures."""
+
+    def __init__(self):
+        self.seen = 0
+
+    def encode_latent(self, image):
+        self.seen += len(image)
+        means = torch.nn.functional.avg_pool2d(image, 8)
+        return torch.cat([means, means.mean(1, keepdim=True)], dim=1)
+
+    def encode_image(self, image):
+        return image.mean((2, 3))[:, None]
+
+
+def texture(height=96, width=96, seed=0):
+    """A smooth random picture [1, H, W, 3] in 0..1 that flow can follow."""
+    noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
+    smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
+    return smooth.movedim(1, -1)
+
+
+def film(frames, step=2, seed=0, size=48):
+    """Frames [N, size, size, 3]: a window that slides over a picture by `step` pixels, so the content goes left."""
+    picture = texture(size, size + frames * step + 8, seed)[0]
+    return torch.stack([picture[:, index * step : index * step + size] for index in range(frames)])
+
+
+def encode(sources, folder, plan=PLAN, model=None, **more):
+    """The clip set of some sources by the tiny encoders."""
+    return encode_sources(sources, plan, model or TinyEncoders(), folder, encoders="tiny", **more)
+
+
+def save_pictures(folder, frames):
+    """Write frames as numbered PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        Image.fromarray((frame.numpy() * 255).round().astype(np.uint8)).save(folder / f"f{index}.png")
+
+
+def as_planes(frames):
+    """[N, H, W, 3] in 0..1 to [N, 3, H, W] in -1..1."""
+    return frames.movedim(-1, 1) * 2 - 1
+
+
+# Cutting
+
+
+@pytest.mark.parametrize(
+    ("file_fps", "wanted", "got"),
+    [
+        (30, None, 7.5),
+        (24, None, 8.0),
+        (8, None, 8.0),
+        (5, None, 5.0),
+        (30, 7, 7),
+        (5, 7, 5),
+        (0, None, 7.0),
+        (0, 9, 9),
+    ],
+)
+def test_clips_never_get_more_frames_per_second_than_the_file_has(file_fps, wanted, got):
+    assert clip_fps(file_fps, wanted) == got
+
+
+@pytest.mark.parametrize(
+    ("file_fps", "fps", "first"), [(30, 7.5, [0, 4, 8, 12]), (24, 7, [0, 4, 7, 11]), (10, 10, [0, 1, 2, 3])]
+)
+def test_frames_are_taken_by_their_time(file_fps, fps, first):
+    timed = [(index / file_fps + 3.0, index) for index in range(60)]  # films need not start at 0
+    taken = list(at_rate(timed, file_fps, fps))
+    assert all(abs(index / file_fps - k / fps) <= 0.5 / file_fps + 1e-9 for k, index in enumerate(taken))
+    assert [abs(a - b) <= 1 for a, b in zip(taken, first, strict=False)] == [True] * 4
+
+
+def test_no_clip_crosses_a_scene_cut():
+    frames = as_planes(torch.cat([film(7), film(9, seed=9)]))
+    report = CutReport("film")
+    starts = [number for number, _ in cut_clips(frames, PLAN, report)]
+    assert starts == [0, 7, 11] and report.cuts == 1 and report.frames == 16
+
+
+def test_lively_footage_is_not_cut():
+    frames = as_planes(film(24, step=9))
+    report = CutReport("film")
+    assert len(list(cut_clips(frames, PLAN, report))) == 6 and report.cuts == 0
+
+
+@pytest.mark.parametrize(("stride", "starts"), [(None, [0, 4]), (1, [0, 1, 2, 3, 4, 5]), (3, [0, 3]), (5, [0, 5])])
+def test_the_stride_says_where_clips_start(stride, starts):
+    plan = ClipPlan(SIZE, SIZE, FRAMES, fps=7, stride=stride)
+    assert [number for number, _ in cut_clips(as_planes(film(9)), plan, CutReport("film"))] == starts
+
+
+def test_a_video_file_gives_clips_of_the_wanted_size_rate_and_direction(tmp_path):
+    path = write_clip(film(40, step=1, size=64), tmp_path / "slide.mp4", fps=28)
+    report = CutReport("slide")
+    clips = list(VideoFile(path).clips(PLAN, report))
+    assert len(clips) == 2 and report.clips == 2 and clips[0].frames.shape == (FRAMES, 3, SIZE, SIZE)
+    assert clips[0].fps == 7 and report.file_fps == 28
+    moved = measure((clips[0].frames.movedim(1, -1) + 1) / 2)
+    # Four of the file's frames, a pixel each, at half the size.
+    assert sum(moved.pan_x) / 3 == pytest.approx(-2.0, abs=0.3)
+
+
+def test_frames_in_a_folder_and_in_a_tensor_give_the_same_clips(tmp_path):
+    frames = (film(8) * 255).round() / 255
+    save_pictures(tmp_path / "film", frames)
+    (folder,) = find_sources(tmp_path)
+    from_files = list(folder.clips(PLAN, CutReport("a")))
+    from_tensor = list(FrameBatch(frames).clips(PLAN, CutReport("b")))
+    assert len(from_files) == len(from_tensor) == 2
+    for one, other in zip(from_files, from_tensor, strict=True):
+        assert torch.equal(one.frames, other.frames) and one.bucket == other.bucket
+
+
+# Labels
+
+
+def test_the_bucket_rule_rises_and_has_an_inverse():
+    speeds = [0.0, 0.5, 2.0, 5.0, 20.0, 100.0]
+    buckets = [bucket_of(speed) for speed in speeds]
+    assert buckets == sorted(buckets) and buckets[0] == 0 and buckets[3] == 127.5 and buckets[-1] < 255
+    assert [speed_of(bucket) for bucket in buckets] == pytest.approx(speeds)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_the_measured_speed_is_that_of_the_film(step):
+    frames = as_planes(film(FRAMES, step=step, size=96))
+    expected = 100 * 7 * step / math.hypot(96, 96)
+    # The estimator is good to a few hundredths of a pixel.
+    assert measured_speed(frames, 7.0) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("move", ["pan left", "tilt up", "zoom in", "roll cw"])
+def test_the_speed_told_by_the_camera_is_the_measured_one(move):
+    plan = ClipPlan(64, 64, FRAMES)
+    for seed in range(2):
+        moved = move_still(
+            as_batch(texture(160, 200)), check_move(move, FRAMES), plan, 7.0, torch.Generator().manual_seed(seed)
+        )
+        assert measured_speed(moved.frames, 7.0) == pytest.approx(moved.speed, rel=0.3)
+
+
+# Photographs
+
+
+@pytest.mark.parametrize(
+    ("move", "name", "sign"),
+    [("pan left", "pan_x", 1), ("pan right", "pan_x", -1), ("tilt up", "pan_y", 1), ("roll cw", "roll", -1)],
+)
+def test_a_camera_over_a_photograph_moves_it_the_way_camera_paths_do(move, name, sign):
+    plan = ClipPlan(64, 48, 5)
+    for seed in range(3):
+        moved = move_still(
+            as_batch(texture(128, 160)), check_move(move, 5), plan, 7.0, torch.Generator().manual_seed(seed)
+        )
+        assert moved.frames.shape == (5, 3, 48, 64)
+        values = getattr(measure((moved.frames.movedim(1, -1) + 1) / 2), name)
+        assert sign * sum(values) > 0.2
+
+
+@pytest.mark.parametrize("move", ["pan left", "zoom out", "roll cw 20", "tilt down 0.3, pan right 0.3"])
+def test_clips_of_photographs_have_no_holes(move):
+    # What is no picture is filled from its edge; an edge of another colour would show.
+    picture = torch.ones(1, 3, 120, 160)
+    picture[..., :3, :] = picture[..., -3:, :] = picture[..., :3] = picture[..., -3:] = -1
+    for seed in range(4):
+        moved = move_still(
+            picture[..., 3:-3, 3:-3] * 0 + 0.5, check_move(move, 5), PLAN, 7.0, torch.Generator().manual_seed(seed)
+        )
+        assert float((moved.frames - 0.5).abs().max()) < 0.1
+        edged = move_still(picture, check_move(move, 5), PLAN, 7.0, torch.Generator().manual_seed(seed))
+        assert float((edged.frames < -0.9).float().mean(dim=(1, 2, 3)).max()) < 0.25
+
+
+@pytest.mark.parametrize("move", ["static", "pan left 0", "hold 4"])
+def test_a_camera_that_stands_still_teaches_nothing(move):
+    with pytest.raises(ValueError, match="stands still|not a move"):
+        check_move(move, FRAMES)
+
+
+def test_the_speed_of_a_pan_is_known_from_its_path():
+    poses = check_move("pan right 0.3", 4).poses(4)
+    speed = speed_of_camera(poses, (100, 100), (0, 0, 100, 100), 7.0)
+    # 10 pixels a frame in the middle, some more towards the sides.
+    assert 100 * 7 * 10 / math.hypot(100, 100) < speed < 1.2 * 100 * 7 * 10 / math.hypot(100, 100)
+
+
+# Cache
+
+
+def test_clips_are_encoded_once_and_read_back(tmp_path):
+    sources = [FrameBatch(film(9), "one"), *stills_of_batch(texture(seed=3), "pan left", 2)]
+    model = TinyEncoders()
+    first = encode(sources, tmp_path, model=model)
+    seen = model.seen
+    again = encode(sources, tmp_path, model=model)
+    assert seen > 0 and model.seen == seen
+    assert [(c.path, c.fps, c.bucket) for c in first.clips] == [(c.path, c.fps, c.bucket) for c in again.clips]
+    assert first.text() == again.text() and "2 clips from 9 frames" in first.text() and len(first.clips) == 4
+    tensors = read_clip_tensors(first.clips[0].path)
+    assert tensors["latent"].shape == (FRAMES, 4, 4, 4) and tensors["concat"].shape == (4, 4, 4, 4)
+    assert tensors["levels"].tolist() == sorted(tensors["levels"].tolist())
+
+
+@pytest.mark.parametrize("change", ["contents", "plan", "encoders"])
+def test_whatever_clips_are_made_of_makes_other_files(tmp_path, change):
+    model = TinyEncoders()
+    encode_sources([FrameBatch(film(4))], PLAN, model, tmp_path, encoders="tiny")
+    seen = model.seen
+    source = FrameBatch(film(4, seed=1) if change == "contents" else film(4))
+    plan = ClipPlan(SIZE, SIZE, FRAMES, fps=8) if change == "plan" else PLAN
+    encode_sources([source], plan, model, tmp_path, encoders="other" if change == "encoders" else "tiny")
+    assert model.seen == 2 * seen
+
+
+def test_encoding_goes_on_where_it_was_stopped(tmp_path):
+    sources, model = [FrameBatch(film(16))], TinyEncoders()
+    calls = []
+
+    def stop(name, done):
+        calls.append(name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode(sources, tmp_path, model=model, on_clip=stop)
+    half = model.seen
+    resumed = encode(sources, tmp_path, model=model)
+    assert len(resumed.clips) == 4 and model.seen == 2 * half
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, monkeypatch):
+    sources = [FrameBatch(film(12))]
+    calls = []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device.*stays") as caught:
+        encode(sources, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    left = list(tmp_path.iterdir())
+    assert len(left) == 1 and read_clip_tensors(left[0])
+    assert len(encode(sources, tmp_path).clips) == 3
+
+
+def test_samples_are_the_same_whenever_they_are_asked(tmp_path):
+    clips = encode([FrameBatch(film(20))], tmp_path)
+    source = ClipSource(clips, seed=5)
+    drawn = [source.sample(index, torch.Generator().manual_seed(index)) for index in range(10)]
+    again = ClipSource(clips, seed=5)
+    for index in (7, 2, 7):
+        sample = again.sample(index, torch.Generator().manual_seed(index))
+        for part in ("latent", "concat", "token", "vector"):
+            assert torch.equal(getattr(sample, part), getattr(drawn[index], part))
+    # Every round shows each of the five clips once.
+    for round_ in (drawn[:5], drawn[5:]):
+        assert len({float(sample.latent.sum()) for sample in round_}) == 5
+
+
+def test_given_labels_replace_the_measured_ones(tmp_path):
+    clips = encode([FrameBatch(film(4))], tmp_path)
+    plain, given = (
+        ClipSource(clips, **labels).sample(0, torch.Generator().manual_seed(0))
+        for labels in ({}, {"bucket": 127, "fps": 7})
+    )
+    assert torch.equal(plain.vector[:256], given.vector[:256])  # the film is taken to be at 7 already
+    assert not torch.equal(plain.vector[256:512], given.vector[256:512])
+    assert torch.equal(plain.vector[512:], given.vector[512:])
+
+
+# Refusals
+
+
+def test_a_still_film_is_left_out_and_said(tmp_path):
+    frozen = texture()[:, :48, :48].expand(8, -1, -1, -1)
+    with pytest.raises(ValueError, match="2 left out because nothing moves.*least motion"):
+        encode([FrameBatch(frozen)], tmp_path)
+    plan = ClipPlan(SIZE, SIZE, FRAMES, fps=7, least_motion=0)
+    assert len(encode([FrameBatch(frozen)], tmp_path, plan).clips) == 2
+
+
+def test_an_unreadable_video_is_a_sentence_alone_and_left_out_among_others(tmp_path, caplog):
+    (tmp_path / "bad.mp4").write_bytes(b"no video at all" * 100)
+    with pytest.raises(ValueError, match=r"bad\.mp4 cannot be read"):
+        encode(find_sources(tmp_path), tmp_path / "cache")
+    save_pictures(tmp_path / "good", film(4))
+    clips = encode(find_sources(tmp_path), tmp_path / "cache")
+    assert len(clips.clips) == 1 and "left out" in clips.text() and "bad.mp4" in caplog.text
+
+
+def test_a_film_shorter_than_a_clip_is_named(tmp_path):
+    with pytest.raises(ValueError, match="shorter than a clip of 4 frames: has 3"):
+        encode([FrameBatch(film(3), "short")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "move", "words"),
+    [
+        ("absent", "", "does not exist"),
+        ("empty", "", "holds nothing to train on"),
+        ("empty", "pan left", "holds nothing to train on"),
+        ("notes.txt", "", "no video"),
+        ("photo.png", "", "needs a camera move"),
+    ],
+)
+def test_what_is_no_training_data_is_refused(tmp_path, name, move, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    Image.new("RGB", (20, 20)).save(tmp_path / "photo.png")
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        find_sources(tmp_path / name, move=move)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"frames": 1}, "no motion"), ({"stride": 0}, "stride"), ({"fps": 0.2}, "fps"), ({"width": 30}, "multiple of 8")],
+)
+def test_impossible_plans_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        ClipPlan(**{"width": SIZE, "height": SIZE, "frames": FRAMES} | change)
+
+
+def test_another_encoder_has_another_digest():
+    one, two = (torch.nn.Conv2d(3, 4, 3) for _ in range(2))
+    assert encoder_digest(one) == encoder_digest(one) != encoder_digest(two)
+    assert encoder_digest(one, None) == encoder_digest(one)
