@@ -19,6 +19,8 @@ from . import AnimateSettings, __version__, animate
 from .batch.command import add_batch
 from .checkpoints import inspect_checkpoint
 from .console import Progress, add_machine_options, add_model_options, model_of, since
+from .finish.command import add_finish
+from .lab.command import add_lab
 from .models.config import SVDConfig
 from .motion.inbetween_command import add_between, between_metadata, clip_between
 from .motion.moves import MOVES
@@ -28,6 +30,7 @@ from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
 from .sampling.solvers import SOLVERS
+from .training.command import add_train
 from .video import check_output, read_clip, write_clip
 from .video.target import FILE_KINDS
 
@@ -74,6 +77,9 @@ def build_parser() -> Parser:
     command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
     add_batch(commands)
     add_report(commands)
+    add_train(commands)
+    add_finish(commands)
+    add_lab(commands)
     return parser
 
 

@@ -1,0 +1,121 @@
+"""`python -m svd_core lab IMAGE`: a grid of quick clips on one sheet, a table, and the best clip."""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from .. import console
+from ..animate import AnimateSettings, animate
+from ..checkpoints import inspect_checkpoint
+from ..pictures import open_picture
+from ..sampling.solvers import Step
+from ..sheets import to_picture
+from ..video import check_output, write_clip
+from ..video.target import replacing
+from .grid import Grid, parse_list
+from .scores import SCORES, Aim
+from .sheet import SHOWN, draw_sheet
+from .sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
+
+PAGE_KINDS = (".png", ".jpg", ".webp")
+
+
+def add_lab(commands: argparse._SubParsersAction) -> None:
+    """Add the command `lab` to those of a parser."""
+    command = commands.add_parser(
+        "lab",
+        help="try motion buckets, seeds and noise levels on one picture",
+        description="Make a quick clip for every combination of the lists, measure them, and draw one sheet.",
+    )
+    command.set_defaults(run=run_lab)
+    command.add_argument("image", metavar="IMAGE", help="picture to start from")
+    console.add_model_options(command)
+    grid = command.add_argument_group("what to try, numbers separated by commas")
+    grid.add_argument("--buckets", default="60, 127, 200", metavar="LIST", help="motion buckets (default: %(default)s)")
+    grid.add_argument("--seeds", default="23", metavar="LIST", help="seeds (default: %(default)s)")
+    grid.add_argument("--sigma-max", default="", metavar="LIST", help="first noise levels (default: 700 alone)")
+    grid.add_argument("--fps", default="", metavar="LIST", help="frames per second of the motion (default: 7 alone)")
+    best = command.add_argument_group("the best")
+    best.add_argument("--score", choices=tuple(SCORES), default="closest", help="what is best (default: closest)")
+    best.add_argument(
+        "--motion", type=float, default=1.0, metavar="PERCENT", help="wanted motion, of the width a frame (default: 1)"
+    )
+    best.add_argument(
+        "--drift", type=float, default=5.0, metavar="PERCENT", help="drift that most motion may have (default: 5)"
+    )
+    best.add_argument("--clip", metavar="CLIP", help="make the best with all steps and write it to this clip")
+    best.add_argument("--full-steps", type=int, metavar="N", help="steps of that clip (default: the model's own)")
+    clip = command.add_argument_group("clips")
+    clip.add_argument("--steps", type=int, default=FEW_STEPS, help="steps of the quick clips (default: %(default)s)")
+    for name in ("--width", "--height", "--frames"):
+        clip.add_argument(name, type=int, help="default: the model's own")
+    clip.add_argument("--augmentation", type=float, metavar="SIGMA", help="noise on the picture (default: 0.02)")
+    clip.add_argument("--fit", choices=("crop", "pad", "stretch"), help="default: crop")
+    clip.add_argument("--camera", metavar="PATH", help="camera path in words, the same for all")
+    output = command.add_argument_group("output and machine")
+    output.add_argument("--output", metavar="SHEET.png", required=True, help="the sheet")
+    output.add_argument("--shows", choices=tuple(SHOWN), default="first, middle, last", help="frames of each clip")
+    output.add_argument("--json", metavar="FILE", help="write every number to this file")
+    output.add_argument("--csv", metavar="FILE", help="write the table to this file")
+    console.add_machine_options(output)
+
+
+def run_lab(options: argparse.Namespace) -> None:
+    """Print the table and write what was asked for; whatever can be found wrong is found before the model is loaded."""
+    _check_files(options)
+    grid = Grid(
+        parse_list(options.buckets, "--buckets"),
+        parse_list(options.seeds, "--seeds", whole=True),
+        parse_list(options.sigma_max, "--sigma-max"),
+        parse_list(options.fps, "--fps"),
+    )
+    aim = Aim(options.score, options.motion, options.drift)
+    names = ("width", "height", "frames", "augmentation", "fit", "camera")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    settings = AnimateSettings(**given)
+    config = inspect_checkpoint(options.model).config
+    for cell in grid.cells(replace(settings, steps=options.steps)):
+        cell.resolve(config)
+    full = replace(settings, steps=options.full_steps).resolve(config).steps if options.clip else 0
+    picture = open_picture(options.image)
+    progress = console.Progress(options.quiet)
+    model = console.model_of(options, progress)
+    progress.say(f"{options.image}: {grid.count} clips")
+
+    def on_step(step: Step) -> None:
+        progress.count("step", step.index + 1, step.steps)
+
+    quick = replace(settings, steps=options.steps)
+    given = {"shown": SHOWN[options.shows], "on_step": on_step, "steps_after": full}
+    sweep = run_sweep(model, picture, quick, grid, aim, **given)
+    _write(options, sweep)
+    print(sweep.text(), flush=True)
+    if options.clip:
+        best = full_settings(settings, sweep.best, options.full_steps, model)
+        done = sum(cell.settings.steps for cell in sweep.cells)
+        frames = animate(model, picture, best, on_step=count_from(on_step, done, done + full))
+        metadata = {"image": Path(options.image).name, "model": Path(options.model).name, **asdict(best)}
+        print(write_clip(frames, options.clip, fps=best.fps, metadata=metadata), flush=True)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Find what cannot be written before minutes of sampling."""
+    if Path(options.output).suffix.lower() not in PAGE_KINDS:
+        raise ValueError(f"--output {options.output} is no picture; use {', '.join(PAGE_KINDS)}")
+    for path in filter(None, (options.output, options.json, options.csv)):
+        if not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+    if options.clip:
+        check_output(options.clip)
+
+
+def _write(options: argparse.Namespace, sweep: Sweep) -> None:
+    """The sheet and the tables, each whole or not at all."""
+    title = f"Motion lab, {Path(options.image).name}"
+    with replacing(Path(options.output)) as temporary:
+        kind = {".jpg": "JPEG"}.get(Path(options.output).suffix.lower(), Path(options.output).suffix[1:].upper())
+        to_picture(draw_sheet(sweep, title)).save(temporary, kind)
+    for path, text in ((options.json, sweep.to_json() + "\n"), (options.csv, sweep.to_csv())):
+        if path:
+            with replacing(Path(path)) as temporary:
+                temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,83 @@
+"""What makes one cell of a sweep better than another: three scores, each a rule that can be read in the table."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..report import ClipReport
+
+# Per cent of contrast, and of sharpness over the whole clip, that are seen about as much as one per cent of colour.
+CONTRAST_SHARE, SHARPNESS_SHARE = 4.0, 8.0
+MOVES = 0.1  # per cent of the width a frame: below, a clip counts as a still picture
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is looked for. score: a key of SCORES. motion: wanted motion in per cent of the width a frame, for
+    "closest"; 0.3 is calm, 1 usual, 2 lively. drift: per cent that count as no drift, for "most motion".
+    """
+
+    score: str = "closest"
+    motion: float = 1.0
+    drift: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise ValueError(f"the score {self.score!r} is unknown; use one of {', '.join(SCORES)}")
+        for name, value in (("wanted motion", self.motion), ("drift limit", self.drift)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"the {name} is {value:g} %, but it must be 0 or above; use 1 for usual motion")
+
+    @property
+    def text(self) -> str:
+        """The score in words."""
+        return {
+            "closest": f"closest to {self.motion:g} % of the width a frame",
+            "most motion": f"most motion with at most {self.drift:g} % of drift",
+            "steadiest": "steadiest that moves",
+        }[self.score]
+
+
+def measured(report: ClipReport) -> dict[str, float | None]:
+    """The numbers of one cell: motion, pans (per cent of the width a frame), zoom, and everything that can be wrong.
+
+    drift: the largest of colour drift, contrast drift / 4 and change of sharpness over the clip / 8, in per cent.
+    unsteadiness: flicker (per cent a frame) + drift / 10.
+    """
+    total = report.summary()
+    sharpness = abs(total["sharpness_slope"]) * (report.frames - 1)
+    drift = max(total["colour_drift"], abs(total["contrast_drift"]) / CONTRAST_SHARE, sharpness / SHARPNESS_SHARE)
+    kept = ("motion_percent", "pan_x_percent", "pan_y_percent", "zoom", "roll", "flicker", "colour_drift")
+    numbers = {name: total[name] for name in (*kept, "contrast_drift", "sharpness_slope", "largest_step", "psnr")}
+    return {**numbers, "drift": drift, "unsteadiness": total["flicker"] + drift / 10}
+
+
+def _closest(numbers: dict, aim: Aim) -> tuple[float, ...]:
+    return (abs(numbers["motion_percent"] - aim.motion), numbers["unsteadiness"])
+
+
+def _most_motion(numbers: dict, aim: Aim) -> tuple[float, ...]:
+    beyond = max(0.0, numbers["drift"] - aim.drift)
+    return (beyond, -numbers["motion_percent"])
+
+
+def _steadiest(numbers: dict, aim: Aim) -> tuple[float, ...]:
+    return (float(numbers["motion_percent"] < MOVES), numbers["unsteadiness"])
+
+
+SCORES: dict[str, Callable[[dict, Aim], tuple[float, ...]]] = {
+    "closest": _closest,
+    "most motion": _most_motion,
+    "steadiest": _steadiest,
+}
+"""Rules by name; the lowest tuple is the best.
+
+closest: motion nearest to the wanted amount, of equals the steadier. most motion: the most among those within the drift
+limit; if none is, the one with the least drift. steadiest: the least unsteadiness among those that move at all.
+"""
+
+
+def ranking(cells: list[dict], aim: Aim) -> list[int]:
+    """The places of cells, 1 for the best, from their `measured` numbers; of equals the earlier comes first."""
+    order = sorted(range(len(cells)), key=lambda index: SCORES[aim.score](cells[index], aim))
+    return [order.index(index) + 1 for index in range(len(cells))]

@@ -1,0 +1,163 @@
+"""Runs a grid of quick clips, measures each, and keeps what a sheet shows of them; the best can then be made whole."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Union
+
+from torch import Tensor
+
+from ..animate import AnimateSettings, animate
+from ..pictures import as_batch
+from ..report import ClipReport, measure
+from ..sampling.solvers import Step
+from ..sheets import spread
+from .grid import Grid
+from .scores import Aim, measured, ranking
+
+if TYPE_CHECKING:
+    import numpy
+    from PIL.Image import Image
+
+    from ..model import SVDModel
+
+FEW_STEPS = 8
+COLUMNS = (
+    ("motion_percent", "motion %", ".2f"),
+    ("drift", "drift %", ".2f"),
+    ("flicker", "flicker %", ".2f"),
+    ("pan_x_percent", "right %", "+.2f"),
+    ("pan_y_percent", "down %", "+.2f"),
+    ("zoom", "zoom", ".4f"),
+    ("psnr", "first dB", ".1f"),
+)
+"""Numbers of the table: their name, heading and form. Motion and pans are per frame, of the width."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One quick clip. settings: resolved, those of its `animate` call. shown: some of its frames [n, H, W, 3], `frames`
+    their indices. numbers: see `scores.measured`. rank: 1 for the best.
+    """
+
+    settings: AnimateSettings
+    frames: tuple[int, ...]
+    shown: Tensor
+    report: ClipReport
+    numbers: dict[str, float | None]
+    rank: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished grid."""
+
+    grid: Grid
+    aim: Aim
+    cells: tuple[Cell, ...]
+
+    @property
+    def best(self) -> Cell:
+        """The cell of rank 1."""
+        return next(cell for cell in self.cells if cell.rank == 1)
+
+    def text(self) -> str:
+        """The table, a line for each cell, and which is the best."""
+        rows = [
+            ["bucket", "seed", "sigma max", "fps", *(heading for _, heading, _ in COLUMNS), "rank"],
+            *([*_values(cell), *_numbers(cell), str(cell.rank)] for cell in self.cells),
+        ]
+        widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+        lines = ["  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([*lines, f"best ({self.aim.text}): {self.best_text}"])
+
+    @property
+    def best_text(self) -> str:
+        """The settings of the best cell in words."""
+        bucket, seed, sigma_max, fps = _values(self.best)
+        motion = self.best.numbers["motion_percent"]
+        return f"bucket {bucket}, seed {seed}, sigma max {sigma_max}, fps {fps}, motion {motion:.2f} % a frame"
+
+    def to_json(self) -> str:
+        """Everything that was measured: the score, the best settings, and every cell with its numbers."""
+        score = {"score": self.aim.score, "wanted_motion": self.aim.motion, "drift_limit": self.aim.drift}
+        cells = [
+            {**_settings(cell), "steps": cell.settings.steps, "rank": cell.rank, **cell.numbers} for cell in self.cells
+        ]
+        return json.dumps({**score, "best": _settings(self.best), "cells": cells}, indent=1)
+
+    def to_csv(self) -> str:
+        """The cells as a table for spreadsheets, every number in full."""
+        text = io.StringIO()
+        names = [*_settings(self.best), "steps", *self.best.numbers, "rank"]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        for cell in self.cells:
+            writer.writerow({**_settings(cell), "steps": cell.settings.steps, **cell.numbers, "rank": cell.rank})
+        return text.getvalue()
+
+
+def run_sweep(
+    model: "SVDModel",
+    image: Union["Image", "numpy.ndarray", Tensor],
+    settings: AnimateSettings,
+    grid: Grid,
+    aim: Aim | None = None,
+    *,
+    shown: int = 3,
+    on_step: Callable[[Step], None] | None = None,
+    steps_after: int = 0,
+) -> Sweep:
+    """Make a clip for every cell of `grid`, exactly what `animate(model, image, cell.settings)` makes, and measure it.
+
+    `image`: one picture, as `animate` takes it. `settings`: what all cells share; without `steps` they take FEW_STEPS.
+    `shown`: how many frames of each clip are kept. `on_step` counts over all cells and `steps_after` more, and may
+    raise to stop. ValueError for illegal settings before anything is made.
+    """
+    aim = aim or Aim()
+    pictures = as_batch(image, settings.background)
+    if len(pictures) > 1:
+        raise ValueError(f"the lab takes 1 picture, but {len(pictures)} came; choose one of the batch")
+    quick = replace(settings, steps=settings.steps or FEW_STEPS)
+    plan = [cell.resolve(model.config) for cell in grid.cells(quick)]
+    total = sum(cell.steps for cell in plan) + steps_after
+    cells, done = [], 0
+    for cell in plan:
+        clip = animate(model, pictures, cell, on_step=count_from(on_step, done, total))
+        done += cell.steps
+        frames = spread(len(clip), shown)
+        report = measure(clip, image=(pictures.movedim(1, -1) + 1) / 2)
+        cells.append(Cell(cell, tuple(frames), clip[frames].clone(), report, measured(report)))
+    ranks = ranking([cell.numbers for cell in cells], aim)
+    return Sweep(grid, aim, tuple(replace(cell, rank=rank) for cell, rank in zip(cells, ranks, strict=True)))
+
+
+def full_settings(settings: AnimateSettings, best: Cell, steps: int | None, model: "SVDModel") -> AnimateSettings:
+    """The settings of the best cell with all steps: so many, or for None the number that the model was released with.
+
+    `settings` are those that the sweep was given.
+    """
+    swept = {name: getattr(best.settings, name) for name in ("motion_bucket", "seed", "sigma_max", "fps")}
+    return replace(settings, steps=steps, **swept).resolve(model.config)
+
+
+def count_from(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[Step], None] | None:
+    """`on_step` for a run that begins after `done` of `total` steps."""
+    if on_step is None:
+        return None
+    return lambda step: on_step(step._replace(index=done + step.index, steps=total))
+
+
+def _settings(cell: Cell) -> dict[str, float]:
+    return {name: getattr(cell.settings, name) for name in ("motion_bucket", "seed", "sigma_max", "fps")}
+
+
+def _values(cell: Cell) -> list[str]:
+    return [str(value) if isinstance(value, int) else f"{value:g}" for value in _settings(cell).values()]
+
+
+def _numbers(cell: Cell) -> list[str]:
+    found = ((cell.numbers[name], form) for name, _, form in COLUMNS)
+    return ["-" if value is None else format(value, form) for value, form in found]

@@ -1,0 +1,50 @@
+"""What drawn sheets of frames share: fonts, frames as small pictures, and the way back to an IMAGE."""
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+PAPER, INK, FAINT, LINE = (255, 255, 255), (40, 42, 48), (110, 112, 120), (205, 206, 212)
+BEST = (28, 140, 70)
+
+
+def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """The font that Pillow brings, `size` pixels high."""
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow before 10.1 has one size only
+        return ImageFont.load_default()
+
+
+def small_picture(frame: Tensor, width: int, height: int) -> Image.Image:
+    """A frame [H, W, 3] in 0..1 as a picture of width x height."""
+    pixels = (frame.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.numpy()).resize((width, height), Image.Resampling.LANCZOS)
+
+
+def as_image(sheet: Image.Image) -> Tensor:
+    """An RGB picture as IMAGE [1, H, W, 3] in 0..1."""
+    return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255)[None]
+
+
+def to_picture(image: Tensor) -> Image.Image:
+    """IMAGE [1, H, W, 3] in 0..1 as a picture of its own size."""
+    return small_picture(image[0], image.shape[2], image.shape[1])
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` different indices from the first to the last of `count`; one alone is the last."""
+    if wanted == 1 or count == 1:
+        return [count - 1]
+    wanted = min(wanted, count)
+    return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
+
+
+def fitting(pen: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
+    """`text`, cut with dots where it is wider than `width` pixels at that font size."""
+    if pen.textlength(text, font=font(size)) <= width:
+        return text
+    while text and pen.textlength(f"{text}...", font=font(size)) > width:
+        text = text[:-1]
+    return f"{text.rstrip()}..."
