@@ -31,6 +31,9 @@ if folder_paths is not None:
     import comfy.utils
     import comfy.weight_adapter
     import latent_preview
+    from comfy.cli_args import args as host_arguments  # noqa: F401  host_film reads these three here
+    from comfy_api.latest import InputImpl  # noqa: F401
+    from server import PromptServer  # noqa: F401
 
 PRESENT = folder_paths is not None
 VAEBase = comfy.sd.VAE if PRESENT else object

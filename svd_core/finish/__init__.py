@@ -4,7 +4,7 @@ from .codecs import CODECS
 from .duration import Duration, plan_duration
 from .movie import FilmOptions, Sound, check_film, write_film
 from .progress import Stand, watched
-from .sizing import FilmSize, film_size
+from .sizing import FilmSize, film_size, to_size
 from .stream import Reel, batch_of
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "check_film",
     "film_size",
     "plan_duration",
+    "to_size",
     "watched",
     "write_film",
 ]

@@ -1,5 +1,6 @@
 """The size of a film, and frames brought to it one at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -71,3 +72,13 @@ def _exact(width: int, height: int) -> FilmSize:
 
 def _even(side: float) -> int:
     return max(SMALLEST, 2 * round(side / 2))
+
+
+def to_size(width: int = 0, height: int = 0, fit: str = "inside") -> Callable[[Tensor], Tensor]:
+    """The step that brings any frame to a size, as `film_size` understands it."""
+    film_size(SMALLEST, SMALLEST, width, height, fit)
+
+    def step(frame: Tensor) -> Tensor:
+        return film_size(frame.shape[1], frame.shape[0], width, height, fit).apply(frame)
+
+    return step

@@ -1,0 +1,218 @@
+"""The node that makes a film of a clip."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from torch import Tensor
+
+from ..svd_core.finish import CODECS, FilmOptions, Reel, Sound, Stand, check_film, to_size, watched, write_film
+from ..svd_core.finish.codecs import BIT_DEPTHS
+from ..svd_core.finish.sizing import FITS
+from ..svd_core.finish.stream import ENDINGS, MOST_FACTOR
+from . import host, host_film, inputs
+from .clips import clip_length
+from .decode import decode_clips
+
+SIZES = {
+    "as it comes": (0, 0),
+    "3840x2160 (4K)": (3840, 2160),
+    "2560x1440": (2560, 1440),
+    "1920x1080": (1920, 1080),
+    "1280x720": (1280, 720),
+    "640x360": (640, 360),
+}
+CUSTOM = "width and height"
+CANCELLED = ("nothing is left", "keep the frames so far")
+
+
+class SVDReelFinish:
+    """The stream from frames to a file."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Makes a film file of a clip: decoded, upscaled, brought to size, with frames put in between, and encoded, a "
+        "few frames in memory at a time. 5 seconds of 4K take no more memory than a few frames of it."
+    )
+    SEARCH_ALIASES = [
+        "4k",
+        "upscale video",
+        "save video",
+        "video combine",
+        "frame interpolation",
+        "rife",
+        "prores",
+        "h265",
+        "ping-pong",
+    ]
+    RETURN_TYPES = ("VIDEO", "STRING")
+    RETURN_NAMES = ("video", "path")
+    OUTPUT_TOOLTIPS = (
+        "The film, for nodes that take a VIDEO. It is saved already.",
+        "The full path of the file.",
+    )
+    FUNCTION = "execute"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "fps": inputs.decimal(
+                    24.0,
+                    1.0,
+                    120.0,
+                    "Frames per second of the film. With interpolate frames in between it plays fps / interpolate of "
+                    "the clip's own frames a second; 24 / 4 = 6 suits a clip made with fps 7.",
+                    step=1.0,
+                ),
+                "interpolate": inputs.whole(
+                    4,
+                    1,
+                    MOST_FACTOR,
+                    "Steps from each frame to the next: 1 adds none, 5 makes 121 frames of 25. The frames in between "
+                    "follow the motion, without any model; connect interp_model for the host's RIFE or FILM.",
+                ),
+                "size": inputs.choice(
+                    [*SIZES, CUSTOM],
+                    "Size of the film; upright clips take its sides the other way round. Frames are upscaled by "
+                    "upscale_model if there is one, then brought to this size.",
+                ),
+                "fit": inputs.choice(
+                    FITS,
+                    "How a clip of another aspect meets the size. inside: its aspect kept, no side longer than asked. "
+                    "crop: filled, the rest cut off. pad: black bars. stretch: distorted.",
+                ),
+                "codec": inputs.choice(
+                    CODECS,
+                    "h264 plays everywhere. h265 makes smaller files, slowly. vp9 is a webm for browsers. prores is a "
+                    "large mov for editing, 10 bits.",
+                ),
+                "quality": inputs.whole(
+                    90, 0, 100, "0 to 100: 90 shows no loss, 70 is good for the web at a third of the size."
+                ),
+                "bit_depth": inputs.choice(
+                    [str(bits) for bits in BIT_DEPTHS],
+                    "8 plays everywhere. 10 keeps skies and shadows free of bands; some old players and browsers "
+                    "cannot show it. prores always has 10.",
+                    advanced=True,
+                ),
+                "ending": inputs.choice(
+                    ENDINGS,
+                    "open: once from first to last. loop: also from the last frame on to the first, for clips that are "
+                    "loops. ping-pong: forth and back, which repeats without a jump.",
+                ),
+                "filename_prefix": inputs.text(
+                    "video/film", "Folder and beginning of the file's name, in the output folder."
+                ),
+            },
+            "optional": {
+                "images": inputs.socket("IMAGE", "The frames of the clip. Leave it open where latent is connected."),
+                "latent": inputs.socket("LATENT", "The clip as latents instead, from a sampler; needs vae."),
+                "vae": inputs.socket("VAE", "Decodes latent: the VAE from Load SVD Model, or any other."),
+                "upscale_model": inputs.socket(
+                    "UPSCALE_MODEL", "From Load Upscale Model, such as RealESRGAN x4. Without it frames are scaled."
+                ),
+                "interp_model": inputs.socket(
+                    "INTERP_MODEL",
+                    "From Load Frame Interpolation Model (ComfyUI 0.20 and newer): puts frames in between in place of "
+                    "the built-in way, which needs no model and does well where motion is small.",
+                ),
+                "audio": inputs.socket("AUDIO", "Sound of the film; it ends with the shorter of the two."),
+                "width": inputs.whole(
+                    0, 0, 16384, f"Width where size is '{CUSTOM}', in pixels; 0 follows the height.", advanced=True
+                ),
+                "height": inputs.whole(
+                    0, 0, 16384, f"Height where size is '{CUSTOM}', in pixels; 0 follows the width.", advanced=True
+                ),
+                "most_frames": inputs.whole(
+                    0,
+                    0,
+                    100000,
+                    "Frames after which the film ends, such as film_frames of Plan Duration; 0 for all.",
+                    advanced=True,
+                ),
+                "when_cancelled": inputs.choice(
+                    CANCELLED,
+                    "What a cancelled run leaves: no file, or a shorter film of the frames so far.",
+                    advanced=True,
+                ),
+            },
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO", "unique_id": "UNIQUE_ID"},
+        }
+
+    def execute(
+        self,
+        fps: float,
+        interpolate: int,
+        size: str,
+        fit: str,
+        codec: str,
+        quality: int,
+        bit_depth: str,
+        ending: str,
+        filename_prefix: str,
+        images: Tensor | None = None,
+        latent: dict | None = None,
+        vae=None,
+        upscale_model=None,
+        interp_model=None,
+        audio: dict | None = None,
+        width: int = 0,
+        height: int = 0,
+        most_frames: int = 0,
+        when_cancelled: str = CANCELLED[0],
+        prompt=None,
+        extra_pnginfo=None,
+        unique_id=None,
+    ) -> dict:
+        asked = (width, height) if size == CUSTOM else SIZES[size]
+        depth = max(int(bit_depth), min(CODECS[codec].formats))
+        settings = {"interpolate": interpolate, "ending": ending, "size": size}
+        film = FilmOptions(
+            fps, codec, quality, depth, _sound(audio), settings, host_film.workflow_texts(prompt, extra_pnginfo),
+            keep_partial=when_cancelled == CANCELLED[1],
+        )  # fmt: skip
+        path, entry = host_film.film_target(filename_prefix, CODECS[codec].suffix, *asked)
+        check_film(path, film)
+        to_size(*asked, fit)
+        frames, cuts = _frames(images, latent, vae)
+        rows, columns = frames.shape[1:3]
+        if size != CUSTOM and rows > columns:
+            asked = asked[::-1]
+        between = {} if interp_model is None else {"between": host_film.interpolator(interp_model)}
+        with ExitStack() as stack:
+            steps = [to_size(*asked, fit)]
+            if upscale_model is not None:
+                steps.insert(0, stack.enter_context(host_film.upscaler(upscale_model, columns, rows)))
+            reel = Reel(
+                frames, tuple(steps), interpolate, ending=ending, cuts=cuts, limit=most_frames or None, **between
+            )
+            _write(reel, path, film, unique_id)
+        return {
+            "ui": {"images": [entry], "animated": (True,)},
+            "result": (host_film.video_of(path), str(path)),
+        }
+
+
+def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, frozenset[int]]:
+    """The clip's frames [T, H, W, 3], and where in a batch of several clips new ones begin."""
+    if images is not None:
+        return images, frozenset()
+    if latent is None or vae is None:
+        raise ValueError("there is nothing to make a film of; connect images, or latent and vae")
+    frames, length = decode_clips(vae, latent), clip_length(latent)
+    return frames, frozenset(range(length, len(frames), length))
+
+
+def _sound(audio: dict | None) -> Sound | None:
+    return None if audio is None else Sound(audio["waveform"][0], int(audio["sample_rate"]))
+
+
+def _write(reel: Reel, path: Path, film: FilmOptions, node) -> None:
+    progress = host.Progress(reel.count)
+
+    def show(stand: Stand) -> None:
+        progress.update(stand.done)
+        host_film.tell(node, stand)
+
+    write_film(watched(reel.frames(), reel.count, reel.factor, show), path, film)

@@ -1,0 +1,131 @@
+"""What films ask of the host: its upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
+
+Reaches ComfyUI through host.py only. Without a host, models are plain callables and a film's path is its VIDEO.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..svd_core.finish.progress import Stand
+from ..svd_core.finish.stream import Between, FrameStep
+from . import host
+
+TILE, SMALLEST_TILE, TILE_OVERLAP = 512, 128, 32  # pixels; as in the host's own upscale node
+BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimate
+
+
+@contextmanager
+def upscaler(upscale_model: Any, width: int, height: int) -> Iterator[FrameStep]:
+    """A step that puts frames [H, W, 3] of that size through an UPSCALE_MODEL, as the host's node does with a batch."""
+    if not host.PRESENT:
+        yield lambda frame: upscale_model(frame.movedim(-1, 0)[None])[0].movedim(0, -1).clamp(0, 1)
+        return
+    patcher = getattr(upscale_model, "patcher", None)  # hosts before 0.26 move the model themselves
+    device = host.compute_device() if patcher is None else patcher.load_device
+    size = TILE * TILE * BYTES_PER_PIXEL * 4 * max(upscale_model.scale, 1.0) + width * height * 12
+    if patcher is None:
+        host.mm.free_memory(size + host.mm.module_size(upscale_model.model), device)
+        upscale_model.to(device)
+    else:
+        host.mm.load_models_gpu([patcher], memory_required=size, force_full_load=True)
+    tile = TILE
+
+    def upscale(frame: Tensor) -> Tensor:
+        nonlocal tile
+        picture = frame.movedim(-1, 0)[None].to(device)
+        while True:
+            host.check_interrupt()
+            try:
+                large = host.comfy.utils.tiled_scale(
+                    picture, lambda part: upscale_model(part.float()), tile_x=tile, tile_y=tile, overlap=TILE_OVERLAP,
+                    upscale_amount=upscale_model.scale, output_device="cpu",
+                )  # fmt: skip
+                return large[0].movedim(0, -1).clamp(0, 1)
+            except host.mm.OOM_EXCEPTION as error:
+                refuse_other_errors(error)
+                if tile <= SMALLEST_TILE:
+                    raise
+                tile //= 2
+
+    try:
+        yield upscale
+    finally:
+        if patcher is None:
+            upscale_model.to("cpu")
+
+
+def refuse_other_errors(error: BaseException) -> None:
+    """Raise what is no shortage of memory: where torch has no CUDA, hosts catch everything under that name."""
+    if host.hasattr_host("raise_non_oom"):
+        host.mm.raise_non_oom(error)
+    elif not isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        raise error
+
+
+def interpolator(model: Any) -> Between:
+    """Frames in between by an INTERP_MODEL of the host (0.20 and later: RIFE, FILM), pair by pair."""
+    if not host.PRESENT:
+        return model
+    network = model.model
+    align = getattr(network, "pad_align", 1)
+
+    def prepared(frame: Tensor) -> Tensor:
+        picture = frame.movedim(-1, 0)[None].to(device=model.load_device, dtype=model.model_dtype())
+        rows, columns = (-side % align for side in picture.shape[-2:])
+        return F.pad(picture, (0, columns, 0, rows), mode="reflect") if rows or columns else picture
+
+    def between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        height, width = earlier.shape[:2]
+        size = network.memory_used_forward((1, height, width, 3), model.model_dtype())
+        host.mm.load_models_gpu([model], memory_required=size)
+        first, second = prepared(earlier), prepared(later)
+        cache = {"img0": network.extract_features(first), "img1": network.extract_features(second)}
+        together = getattr(network, "forward_multi_timestep", None)
+        for time in times:
+            host.check_interrupt()
+            if together is not None:
+                picture = together(first, second, [time], cache=cache)
+            else:
+                moment = torch.full((1, 1, *first.shape[-2:]), time, device=first.device, dtype=first.dtype)
+                picture = network(first, second, timestep=moment, cache=cache)
+            yield picture[0, :, :height, :width].float().cpu().movedim(0, -1).clamp(0, 1)
+
+    return between
+
+
+def film_target(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
+    """Where a film goes in the host's output folder, and the entry under which its interface shows it."""
+    if not host.PRESENT:
+        path = Path(tempfile.mkdtemp()) / f"{Path(prefix).name}{suffix}"
+        return path, {"filename": path.name, "subfolder": "", "type": "output"}
+    folder, name, counter, subfolder, _ = host.folder_paths.get_save_image_path(
+        prefix, host.folder_paths.get_output_directory(), width, height
+    )
+    file = f"{name}_{counter:05}_{suffix}"
+    return Path(folder) / file, {"filename": file, "subfolder": subfolder, "type": "output"}
+
+
+def workflow_texts(prompt: Any, extra: Any) -> dict[str, Any]:
+    """What the host's own save nodes write into a file, unless its user switched that off."""
+    if host.PRESENT and host.host_arguments.disable_metadata:
+        return {}
+    return {**(extra or {}), **({"prompt": prompt} if prompt is not None else {})}
+
+
+def video_of(path: Path) -> Any:
+    """The host's VIDEO of a file."""
+    return host.InputImpl.VideoFromFile(str(path)) if host.PRESENT else str(path)
+
+
+def tell(node: Any, stand: Stand) -> None:
+    """Show the time that is left under the node, where a browser listens."""
+    server = host.PromptServer.instance if host.PRESENT else None
+    if server is not None and node is not None and stand.seconds_left is not None:
+        server.send_progress_text(stand.text(), str(node))
