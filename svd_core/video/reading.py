@@ -104,11 +104,11 @@ def _read_encoded(path: Path) -> tuple[list[np.ndarray], Fraction, Settings]:
         if not container.streams.video:
             return [], Fraction(0), Settings({})
         stream = container.streams.video[0]
-        frames = [_to_rgb(frame) for frame in container.decode(stream)]
+        frames = [to_rgb(frame) for frame in container.decode(stream)]
         return frames, stream.average_rate or Fraction(0), parse_settings(text)
 
 
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
     """[H, W, 3] floats, by the matrix of the frame's tag, or the one that players assume for its size.
 
     Through a float format, because swscale's shortcut to 8 bits is a level too dark on average.
