@@ -1,10 +1,16 @@
 """Training: LoRA adapters, temporal layers or whole UNets on clips, resumable at any moment."""
 
+from .adapters import Adapters, AdapterWeights, adapted
+from .log import LogRow, read_log
+from .plot import draw_loss
 from .sample import SampleSource, TrainingBatch, TrainingSample
 from .settings import TrainSettings
 from .trainer import Progress, Trainer, TrainResult
 
 __all__ = [
+    "AdapterWeights",
+    "Adapters",
+    "LogRow",
     "Progress",
     "SampleSource",
     "TrainResult",
@@ -12,4 +18,7 @@ __all__ = [
     "Trainer",
     "TrainingBatch",
     "TrainingSample",
+    "adapted",
+    "draw_loss",
+    "read_log",
 ]

@@ -1,0 +1,124 @@
+"""LoRA adapters on linear layers: two thin matrices beside each frozen weight (Hu et al. 2021, arXiv 2106.09685).
+
+Adapters are plain tensors outside the network, {module path: (down [r, in], up [out, r], alpha)}; a layer computes
+W x + (alpha / r) up down x. The paths are those of the UNet's modules, which is single-file naming without prefix.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+AdapterWeights = dict[str, tuple[Tensor, Tensor, float]]
+
+
+class AdaptedLinear(nn.Module):
+    """A linear layer with an adapter; it stands in the layer's place and leaves the layer itself as it is."""
+
+    def __init__(self, base: nn.Module, down: Tensor, up: Tensor, scale: float) -> None:
+        super().__init__()
+        self.base = base
+        self.down, self.up = nn.Parameter(down), nn.Parameter(up)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., in]. Adapters are float32 and compute in the type of x."""
+        thin = F.linear(x, self.down.to(x.dtype)) * self.scale  # [..., r]
+        return self.base(x) + F.linear(thin, self.up.to(x.dtype))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight that this layer acts with, for code that reads weights instead of calling the layer."""
+        return self.base.weight + (self.scale * self.up @ self.down).to(self.base.weight.dtype)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The layer's own bias."""
+        return self.base.bias
+
+
+def new_adapters(unet: nn.Module, paths: Sequence[str], rank: int, alpha: float, seed: int) -> AdapterWeights:
+    """Adapters that change nothing yet: `up` is zero, `down` uniform within 1 / sqrt(in), the same for a seed.
+
+    Raises ValueError where the rank exceeds what a layer can hold.
+    """
+    weights = {}
+    generator = torch.Generator().manual_seed(seed)
+    for path in paths:
+        out_features, in_features = unet.get_submodule(path).weight.shape
+        if rank > min(out_features, in_features):
+            raise ValueError(
+                f"rank {rank} exceeds the {min(out_features, in_features)} of layer {path}; use that or less"
+            )
+        bound = 1 / math.sqrt(in_features)
+        down = (2 * torch.rand(rank, in_features, generator=generator) - 1) * bound
+        weights[path] = (down, torch.zeros(out_features, rank), float(alpha))
+    return weights
+
+
+class Adapters:
+    """Adapters in place on a UNet until `remove` is called; the UNet is then what it was, bit for bit.
+
+    Raises ValueError for adapters that do not fit the UNet.
+    """
+
+    def __init__(self, unet: nn.Module, weights: Mapping[str, tuple[Tensor, Tensor, float]]) -> None:
+        self.layers: dict[str, AdaptedLinear] = {}
+        self.alphas = {path: float(alpha) for path, (_, _, alpha) in weights.items()}
+        self._unet = unet
+        for path, (down, up, alpha) in weights.items():
+            base = _layer(unet, path, down, up)
+            place = {"device": base.weight.device, "dtype": torch.float32, "copy": True}
+            self.layers[path] = AdaptedLinear(base, down.to(**place), up.to(**place), float(alpha) / down.shape[0])
+        for path, layer in self.layers.items():
+            _put(unet, path, layer)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable tensors, named "path.down" and "path.up"."""
+        return {f"{p}.{side}": getattr(layer, side) for p, layer in self.layers.items() for side in ("down", "up")}
+
+    def remove(self) -> None:
+        """Put the UNet's own layers back."""
+        for path, layer in self.layers.items():
+            _put(self._unet, path, layer.base)
+
+
+def pair_up(tensors: Mapping[str, Tensor], alphas: Mapping[str, float]) -> AdapterWeights:
+    """Turn {"path.down": .., "path.up": ..} into {path: (down, up, alpha)}."""
+    return {path: (tensors[f"{path}.down"], tensors[f"{path}.up"], alpha) for path, alpha in alphas.items()}
+
+
+@contextmanager
+def adapted(unet: nn.Module, weights: Mapping[str, tuple[Tensor, Tensor, float]]) -> Iterator[nn.Module]:
+    """The UNet with adapters in place, for as long as the block lasts."""
+    adapters = Adapters(unet, weights)
+    try:
+        yield unet
+    finally:
+        adapters.remove()
+
+
+def _layer(unet: nn.Module, path: str, down: Tensor, up: Tensor) -> nn.Module:
+    try:
+        base = unet.get_submodule(path)
+        shape = tuple(base.weight.shape)
+    except AttributeError as error:
+        raise ValueError(
+            f"the adapters have a layer {path}, which the UNet lacks; train them on a model like it"
+        ) from error
+    if isinstance(base, AdaptedLinear):
+        raise ValueError(f"layer {path} has an adapter already; remove it first")
+    if (up.shape[0], down.shape[1]) != shape or down.shape[0] != up.shape[1]:
+        raise ValueError(
+            f"the adapter of {path} is {list(up.shape)} x {list(down.shape)}, the layer {list(shape)}; "
+            "use the model that it was trained on"
+        )
+    return base
+
+
+def _put(unet: nn.Module, path: str, layer: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(unet.get_submodule(parent), name, layer)
