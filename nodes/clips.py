@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..svd_core.conditioning import Condition, motion_vector
 from ..svd_core.pictures import Placement
+from ..svd_core.sampling.controls import Control
 from .unet import FRAMES_KEY
 
 CLIP_KEY = "svd_reel"
@@ -18,11 +19,15 @@ FOREIGN_KEYS = ("control", "area", "mask", "hooks", "start_percent", "end_percen
 
 @dataclass(frozen=True)
 class ClipNote:
-    """How a LATENT divides into clips, where the picture lies in its padded frames, and whether the clips are loops."""
+    """How a LATENT divides into clips, where the picture lies in its padded frames, and whether the clips are loops.
+
+    finish: for each clip, the controls that go on in its decoded frames; nothing where no clip has any.
+    """
 
     frames: int
     placement: Placement | None = None
     closed: bool = False
+    finish: tuple[tuple[Control, ...], ...] = ()
 
 
 def clip_length(latent: dict) -> int:

@@ -22,7 +22,13 @@ class ControlChain:
     @property
     def closed(self) -> bool:
         """Whether a control makes the last frame lead to the first."""
-        return any(control.closed for link in self.links for control in link)
+        return any(control.closed for link in self.links for control in link if control.active)
+
+    def finishing(self, clips: int) -> tuple[tuple[Control, ...], ...]:
+        """The controls of each of so many clips that still have something to do in the decoded frames."""
+        found = ([c for c in self.of_clip(clip, clips) if c.active and c.edits_frames] for clip in range(clips))
+        rows = tuple(tuple(row) for row in found)
+        return rows if any(rows) else ()
 
     def of_clip(self, clip: int, clips: int) -> tuple[Control, ...]:
         """The controls of clip number `clip`, counted from 0, of so many."""

@@ -1,12 +1,17 @@
 """The node that turns latents into pictures."""
 
+import logging
+
 import torch
 
 from ..svd_core.motion.loop import decode_closed
+from ..svd_core.sampling.controls import Control, finish_frames
 from . import host, inputs
-from .clips import CLIP_KEY, check_samples, clip_length
+from .clips import CLIP_KEY, ClipNote, check_samples, clip_length
 from .host_types import MissingPart, ReelVAE
 from .load import borrowed_vae
+
+log = logging.getLogger("svd_reel")
 
 
 class SVDReelDecode:
@@ -69,9 +74,21 @@ def decode_clips(vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0) ->
         return vae.decode(clip)
 
     note = latent.get(CLIP_KEY)
+    finish = finishing(note, len(clips))
     images = []
-    for clip in clips:
+    for clip, controls in zip(clips, finish, strict=True):
         host.check_interrupt()
-        images.append(decode_closed(decode, clip) if note is not None and note.closed else decode(clip))
+        image = decode_closed(decode, clip) if note is not None and note.closed else decode(clip)
+        images.append(finish_frames(image, controls))
     frames = torch.cat(images)
     return note.placement.undo(frames) if note is not None and note.placement is not None else frames
+
+
+def finishing(note: ClipNote | None, clips: int) -> list[tuple[Control, ...]]:
+    """What controls still do to the frames of each of so many clips; nothing where the note is for another number."""
+    if note is None or not note.finish:
+        return [()] * clips
+    if len(note.finish) not in (1, clips):
+        log.warning("the latent has %d clips, its kept stills are for %d; they are left out", clips, len(note.finish))
+        return [()] * clips
+    return [note.finish[clip % len(note.finish)] for clip in range(clips)]

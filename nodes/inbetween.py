@@ -20,6 +20,7 @@ from ..svd_core.motion.inbetween_clip import (
     sample_loop,
 )
 from ..svd_core.pictures import Placement
+from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from . import host, inputs
 from .clips import CLIP_KEY, ClipNote
@@ -169,7 +170,8 @@ class SVDReelInbetween:
 
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_pair, len(pairs), options, seed, control, device)
-        return (as_latent([join(clips, closed)], placement, closed),)
+        finish = (control or ControlChain()).finishing(len(pairs))[:1]
+        return (as_latent([join(clips, closed)], placement, closed, finish),)
 
 
 class SVDReelLoop:
@@ -243,7 +245,7 @@ class SVDReelLoop:
 
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_one, len(keyframes), options, seed, control, device)
-        return (as_latent(clips, placement, True),)
+        return (as_latent(clips, placement, True, (control or ControlChain()).finishing(len(clips))),)
 
 
 def prepare(
@@ -303,7 +305,9 @@ def sample_all(
     return clips
 
 
-def as_latent(clips: list[Tensor], placement: Placement, closed: bool) -> dict:
+def as_latent(
+    clips: list[Tensor], placement: Placement, closed: bool, finish: tuple[tuple[Control, ...], ...] = ()
+) -> dict:
     """LATENT of clips of one length in scaled latents; those on sockets are not scaled, as the host's."""
-    note = ClipNote(len(clips[0]), placement if placement.padded else None, closed)
+    note = ClipNote(len(clips[0]), placement if placement.padded else None, closed, finish)
     return {"samples": torch.cat(clips) / LATENT_SCALE, CLIP_KEY: note}

@@ -142,4 +142,5 @@ def sample_clips(
         )
         clips.append((clip / LATENT_SCALE).to(host.output_device()))
     note = latent.get(CLIP_KEY) or ClipNote(frames)
-    return {**latent, "samples": torch.cat(clips), CLIP_KEY: replace(note, closed=note.closed or chain.closed)}
+    note = replace(note, closed=note.closed or chain.closed, finish=chain.finishing(len(starts)) or note.finish)
+    return {**latent, "samples": torch.cat(clips), CLIP_KEY: note}

@@ -22,7 +22,7 @@ from .motion.moves import parse_path
 from .motion.signal import MODES
 from .motion.windows import Windows
 from .pictures import as_batch, check_size, fit
-from .sampling.controls import Control
+from .sampling.controls import Control, finish_frames
 from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
 from .sampling.noise import check_seed, start_noise
 from .sampling.sample import sample
@@ -191,6 +191,14 @@ def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, 
     return advice
 
 
+def warn_off_distribution(settings: AnimateSettings, config: SVDConfig) -> None:
+    """Log what the model was not trained for in resolved `settings`, every cause once."""
+    for cause, sentence in off_distribution(settings, config).items():
+        if cause not in _warned:
+            _warned.add(cause)
+            log.warning("%s", sentence)
+
+
 @torch.no_grad()
 def animate(
     model: "SVDModel",
@@ -214,22 +222,20 @@ def animate(
     every clip, after the camera.
     """
     settings = (settings or AnimateSettings()).resolve(model.config)
-    for cause, sentence in off_distribution(settings, model.config).items():
-        if cause not in _warned:
-            _warned.add(cause)
-            log.warning("%s", sentence)
+    warn_off_distribution(settings, model.config)
     batch = as_batch(image, settings.background)
     pictures, placement = fit(batch, settings.width, settings.height, settings.fit)
     clips = []
     for b in range(len(pictures)):
         maps = {"depth map": depth, "foreground mask": foreground}
         camera = _camera(model, pictures[b : b + 1], settings, maps, b, tuple(batch.shape[2:]))
+        steered = (*camera, *settings.length_controls(), *controls)
         latents = sample_clip(
             model,
             pictures[b : b + 1],
             replace(settings, seed=(settings.seed + b) % 2**64),
             on_step=_over_batch(on_step, b, len(pictures)),
-            controls=(*camera, *settings.length_controls(), *controls),
+            controls=steered,
         )
         if settings.extend:
             more = replace(settings, seed=(settings.seed + b) % 2**64)
@@ -240,7 +246,7 @@ def animate(
             memory_limit=available_bytes(model.device),
             on_progress=_decode_progress(on_decode, b, len(pictures)),
         )
-        clips.append(placement.undo(frames_to_image(frames).float().cpu()))
+        clips.append(placement.undo(finish_frames(frames_to_image(frames).float().cpu(), steered)))
     return torch.cat(clips)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings, off_distribution
+from ..animate import AnimateSettings, warn_off_distribution
 from ..conditioning import Condition, condition_on_image
 from ..decoding import frames_to_image
 from ..memory import available_bytes
 from ..models.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit
 from ..pictures.fitting import resize
-from ..sampling.controls import Control
+from ..sampling.controls import Control, finish_frames
 from ..sampling.guidance import Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
@@ -209,7 +209,7 @@ def inbetween(
         )
         for number, pair in enumerate(pairs)
     ]
-    return _decode(model, join(clips, closed), settings, placement, closed, on_decode)
+    return _decode(model, join(clips, closed), settings, placement, closed, on_decode, controls)
 
 
 @torch.no_grad()
@@ -248,7 +248,7 @@ def loop(
             controls=(*settings.length_controls(), *controls),
             on_step=count_over(on_step, number, len(pictures)),
         )
-        clips.append(_decode(model, latents, settings, placement, True, on_decode))
+        clips.append(_decode(model, latents, settings, placement, True, on_decode, controls))
     return torch.cat(clips)
 
 
@@ -270,8 +270,7 @@ def _resolved(model: "SVDModel", settings: AnimateSettings | None) -> AnimateSet
     for name, asked in (("camera", settings.camera), ("extend", settings.extend)):
         if asked:
             raise ValueError(f"{name} is {asked!r}, but the pictures say where the clip goes and ends; leave it out")
-    for sentence in off_distribution(settings, model.config).values():
-        log.warning("%s", sentence)
+    warn_off_distribution(settings, model.config)
     return settings
 
 
@@ -282,13 +281,14 @@ def _decode(
     placement: Placement,
     closed: bool,
     on_decode: Callable[[int, int], None] | None,
+    controls: Sequence[Control],
 ) -> Tensor:
     def decode(part: Tensor) -> Tensor:
         limit = available_bytes(model.device)
         return model.decode(part, settings.decode, memory_limit=limit, on_progress=on_decode)
 
     frames = decode_closed(decode, latents) if closed else decode(latents)
-    return placement.undo(frames_to_image(frames).float().cpu())
+    return placement.undo(finish_frames(frames_to_image(frames).float().cpu(), controls))
 
 
 def _cut_to(picture: Tensor, height: int, width: int) -> Tensor:

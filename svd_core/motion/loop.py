@@ -32,6 +32,8 @@ class LatentRoll(Control):
     strength: float = 1.0
     sigma: float = HOLD
 
+    closed = True
+
     def __post_init__(self) -> None:
         check_strength(self.strength)
         if not self.sigma > 0:

@@ -1,5 +1,7 @@
 """The sampler's hook points: a control is a small object that `sample` asks at five places, in the order given.
 
+A sixth, for decoded frames, is asked by whoever decodes.
+
 Controls know sigmas, never step numbers, so that they mean the same with any schedule. Knows no model.
 """
 
@@ -105,6 +107,9 @@ class Control:
     closed = False
     """Whether the last frame of the clip is followed by its first."""
 
+    edits_frames = False
+    """Whether `edit_frames` does anything, so that the control must be kept until the clip is decoded."""
+
     @property
     def active(self) -> bool:
         """Whether to take part at all; a control without strength is left out, so that its clip is exactly that
@@ -143,6 +148,10 @@ class Control:
         """
         return x
 
+    def edit_frames(self, frames: Tensor) -> Tensor:
+        """Return the decoded frames [T, H, W, 3] in 0..1, changed; the sampler itself never gets there."""
+        return frames
+
 
 def active_controls(controls: Sequence[Control]) -> list[Control]:
     """Return those that take part; ValueError for what is no control."""
@@ -152,6 +161,13 @@ def active_controls(controls: Sequence[Control]) -> list[Control]:
                 f"control {number} is a {type(control).__name__}; give objects made from svd_core's Control"
             )
     return [control for control in controls if control.active]
+
+
+def finish_frames(frames: Tensor, controls: Sequence[Control]) -> Tensor:
+    """Return the decoded frames [T, H, W, 3] in 0..1 of a clip with what its active controls do to them."""
+    for control in active_controls(controls):
+        frames = control.edit_frames(frames)
+    return frames
 
 
 class Hooks:

@@ -1,0 +1,318 @@
+"""Nodes that take a painted mask: where the picture moves, and what is dragged where."""
+
+import torch
+from torch import Tensor
+
+from ..svd_core.motion.brush import HOLD, motion_brush
+from ..svd_core.motion.camera import camera_control, fit_map
+from ..svd_core.motion.drag import BACKGROUND, drag_signal, parse_drags
+from ..svd_core.motion.mask import FEATHER, fit_masks
+from ..svd_core.motion.path import EASINGS
+from ..svd_core.pictures import as_batch, fit
+from . import host, inputs
+from .brush_preview import draw_drags
+from .camera import mode_settings
+from .clips import check_samples, clip_length
+from .controls import ControlChain
+from .model import LoadedModel
+
+CATEGORY = f"{inputs.CATEGORY}/Control"
+OFF = -1
+START_IMAGE = inputs.socket("IMAGE", "The start picture, the same that Prepare Image for SVD gets.")
+CLIP = inputs.socket("LATENT", "From Prepare Image for SVD: it tells size and length of the clip.")
+ANOTHER = inputs.socket("SVD_CONTROL", "Another control, which comes before this one.")
+VAE = inputs.socket("VAE", "Another VAE than the model's own for encoding.", advanced=True)
+BEHIND = inputs.text(
+    "white", "Colour under transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
+)
+
+
+class SVDReelMotionMask:
+    """The motion brush."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "A motion brush: paint over what shall move, and all else stands still, with the usual weights and no extra "
+        "time. Shades of grey move a little. Still pixels of the finished frames are those of your picture."
+    )
+    SEARCH_ALIASES = [
+        "motion brush",
+        "motion mask",
+        "freeze region",
+        "cinemagraph",
+        "regional motion",
+        "inpaint motion",
+    ]
+    RETURN_TYPES = ("SVD_CONTROL", "MASK")
+    RETURN_NAMES = ("control", "motion")
+    OUTPUT_TOOLTIPS = (
+        "For Sample SVD Clip, or for another control to go on.",
+        "The mask as it is used, at the size of the clip and with its feather: white moves.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "image": START_IMAGE,
+                "mask": inputs.socket(
+                    "MASK",
+                    "White (1) moves, black (0) stands still. One for all, one per picture, or one per frame of the "
+                    "clip. Another size than the picture's is resized.",
+                ),
+                "latent": CLIP,
+                "strength": inputs.decimal(
+                    1.0,
+                    0.0,
+                    1.0,
+                    "How long still parts are held while the clip forms. 0 is off, 1 is usual; lower it where still "
+                    "parts look cut out.",
+                    step=0.05,
+                ),
+                "still_bucket": inputs.whole(
+                    OFF,
+                    OFF,
+                    1023,
+                    "Motion bucket that the model is told for still parts; -1 is the clip's own. 1 to 60 also calms "
+                    "what moves, because the model sees the picture as a whole.",
+                ),
+                "moving_bucket": inputs.whole(
+                    OFF,
+                    OFF,
+                    1023,
+                    "Motion bucket for the parts that move; -1 is the clip's own. 150 to 255 quickens them.",
+                ),
+                "keep_still": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "Decode SVD Clip lays your picture over the still parts, so that they are exactly "
+                        "it. Off shows what the model made of them, a little softer.",
+                    },
+                ),
+            },
+            "optional": {
+                "invert": (
+                    "BOOLEAN",
+                    {"default": False, "tooltip": "Take the mask as what stands still instead: white freezes."},
+                ),
+                "feather": inputs.decimal(
+                    FEATHER,
+                    0.0,
+                    25.0,
+                    "Width of the soft edge inside what moves, in per cent of the picture's side. 2 to 5; more hides "
+                    "edges and lets less move.",
+                    step=0.5,
+                    advanced=True,
+                ),
+                "sigma": inputs.decimal(
+                    HOLD,
+                    0.01,
+                    700.0,
+                    "Noise level, for 1024x576, down to which still parts are held. Raising it to 3 or 10 lets light "
+                    "and texture live in them.",
+                    advanced=True,
+                ),
+                "control": ANOTHER,
+                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "vae": VAE,
+                "background": BEHIND,
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        image: Tensor,
+        mask: Tensor,
+        latent: dict,
+        strength: float,
+        still_bucket: int,
+        moving_bucket: int,
+        keep_still: bool,
+        invert: bool = False,
+        feather: float = FEATHER,
+        sigma: float = HOLD,
+        control: ControlChain | None = None,
+        fit: str = "crop",
+        vae=None,
+        background: str = "white",
+    ) -> tuple:
+        model = model.with_parts(vae=vae)
+        pictures, size, frames, clips = start_pictures(image, latent, fit, background)
+        masks = fit_masks(1 - mask if invert else mask, size, pictures.shape[3], pictures.shape[2], fit)
+        rows = divide_masks(masks, clips, frames)
+        buckets = {"still_bucket": still_bucket, "moving_bucket": moving_bucket}
+        settings = {name: None if value == OFF else float(value) for name, value in buckets.items()}
+        made = []
+        for number in range(max(len(pictures), len(rows))):
+            host.check_interrupt()
+            picture = pictures[number % len(pictures)][None]
+            row = rows[number % len(rows)]
+            settings |= {"strength": strength, "sigma": sigma, "feather": feather, "keep_still": keep_still}
+            made.append(motion_brush(model.encode_latent, picture, row, **settings))
+        shown = torch.cat([brush.motion for brush in made])[:, 0]  # [n, h, w]
+        shown = shown.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        return ((control or ControlChain()).then(made), shown.to(host.output_device()))
+
+
+class SVDReelCutAndDrag:
+    """An object dragged along a path."""
+
+    CATEGORY = CATEGORY
+    DESCRIPTION = (
+        "Cuts out what you paint over, drags it along a path over a filled background, and lets the model make it "
+        "real, with the usual weights and in less time. Low motion buckets (10 to 40) follow best."
+    )
+    SEARCH_ALIASES = ["cut and drag", "drag", "trajectory", "Time-to-Move", "TTM", "DragNUWA", "DragAnything", "MOFA"]
+    RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "IMAGE", "MASK")
+    RETURN_NAMES = ("control", "preview", "pasted", "holes")
+    OUTPUT_TOOLTIPS = (
+        "For Sample SVD Clip, or for another control to go on.",
+        "The picture with the objects and their paths drawn in.",
+        "The pasted frames that are imposed, with filled holes.",
+        "What the objects left behind: there the model is free.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "image": START_IMAGE,
+                "mask": inputs.socket(
+                    "MASK",
+                    "White covers the object that is dragged. Several masks in a batch are several objects, the later "
+                    "ones in front.",
+                ),
+                "latent": CLIP,
+                "path": inputs.text(
+                    "0.5,0.5; 0.7,0.5",
+                    "Points x,y in parts of the picture's width and height, 0,0 at the top left: where the object is; "
+                    "where it goes; and so on. A | begins the path of the next object.",
+                ),
+                "easing": inputs.choice(
+                    EASINGS,
+                    "Course over time. linear: even. ease: slow at both ends. ease-in: slow at the start. ease-out: "
+                    "slow at the end.",
+                ),
+                "scale": inputs.text("", "Sizes that the object reaches in turn, from 1: 1.3 grows, 1.2, 1 and back."),
+                "rotation": inputs.text(
+                    "", "Degrees clockwise that the object reaches in turn, from 0: 15, or 10, -10 to sway."
+                ),
+                "strength": inputs.decimal(
+                    1.0,
+                    0.0,
+                    3.0,
+                    "How closely the path is followed. 0 is off, 1 is usual, 2 is nearly a cut-out. Raise it where the "
+                    "object stays behind.",
+                    step=0.05,
+                ),
+            },
+            "optional": {
+                "hold_background": inputs.decimal(
+                    BACKGROUND,
+                    0.0,
+                    1.0,
+                    "How firmly the rest of the picture is held, 0 to 1. 0 lets it live, and sometimes doubles the "
+                    "object; 1 holds it as long as the object.",
+                    step=0.05,
+                ),
+                "control": ANOTHER,
+                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "sigma": inputs.decimal(
+                    0.0,
+                    0.0,
+                    700.0,
+                    "Noise level, for 1024x576, at which the object is let go at strength 1. 0 takes 31. Lower is "
+                    "stricter.",
+                    advanced=True,
+                ),
+                "vae": VAE,
+                "background": BEHIND,
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        image: Tensor,
+        mask: Tensor,
+        latent: dict,
+        path: str,
+        easing: str,
+        scale: str,
+        rotation: str,
+        strength: float,
+        hold_background: float = BACKGROUND,
+        control: ControlChain | None = None,
+        fit: str = "crop",
+        sigma: float = 0.0,
+        vae=None,
+        background: str = "white",
+    ) -> tuple:
+        model = model.with_parts(vae=vae)
+        paths = parse_drags(path, scale, rotation, easing)
+        pictures, size, frames, _ = start_pictures(image, latent, fit, background)
+        masks = mask[None] if mask.ndim == 2 else mask
+        if len(paths) not in (1, len(masks)):
+            raise ValueError(
+                f"there are {len(paths)} drag paths for {len(masks)} masks; write one, or one per mask with | between"
+            )
+        height, width = pictures.shape[2:]
+        fitted = [fit_map(row[None], 0, size, width, height, fit, "object mask").clamp(0, 1) for row in masks]
+        objects = [(row, paths[number % len(paths)]) for number, row in enumerate(fitted)]
+        progress = host.Progress(len(pictures) * frames)
+        signals = [
+            drag_signal(
+                model.encode_latent,
+                picture,
+                objects,
+                frames,
+                background=hold_background,
+                on_frame=lambda done, total, before=number * frames: progress.update(before + done),
+            )
+            for number, picture in enumerate(pictures.split(1))
+        ]
+        settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
+        made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
+        pasted = torch.cat([one.warped.frames for one in signals])  # [B * T, 3, H, W]
+        holes = 1 - torch.cat([one.warped.valid for one in signals])[:, 0]
+        return (
+            (control or ControlChain()).then(made),
+            draw_drags(pictures[:1], objects, frames),
+            ((pasted + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()),
+            holes.to(host.output_device()),
+        )
+
+
+def start_pictures(
+    image: Tensor, latent: dict, fit_mode: str, background: str
+) -> tuple[Tensor, tuple[int, int], int, int]:
+    """Fitted pictures [1|B, 3, H, W] of IMAGE for the clips of a LATENT, their size before, frames and clips."""
+    frames, samples = clip_length(latent), check_samples(latent)
+    clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
+    batch = as_batch(image, background)
+    if len(batch) not in (1, clips):
+        raise ValueError(
+            f"there are {len(batch)} pictures for the {clips} clips of the latent; connect the picture that Prepare "
+            "Image for SVD gets"
+        )
+    return fit(batch, width, height, fit_mode)[0], tuple(batch.shape[2:]), frames, clips
+
+
+def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:
+    """The rows of masks [N, 1, H, W] that belong to each clip: one for all, one per clip, per frame, or per both."""
+    if len(masks) == clips * frames and clips > 1:
+        return list(masks.split(frames))
+    if len(masks) in (1, frames):
+        return [masks]
+    if len(masks) == clips:
+        return list(masks.split(1))
+    raise ValueError(
+        f"there are {len(masks)} motion masks for {clips} clip{'s' * (clips > 1)} of {frames} frames; give 1, one per "
+        "picture, or one per frame"
+    )

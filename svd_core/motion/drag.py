@@ -1,0 +1,197 @@
+"""Cut and drag: objects cut out of the picture and pasted along a path, as a signal that the sampler makes real.
+
+What an object leaves behind is filled from around it, and there the model is free (Time-to-Move, 2025). No weights, no
+gradients. Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.vae import LATENT_SCALE
+from .camera import CameraSignal
+from .filling import fill_holes
+from .path import EASINGS
+from .signal import Signal
+from .warp import Warped
+
+log = logging.getLogger("svd_reel")
+
+BACKGROUND = 0.5
+EDGE = 2  # pixels around the mask that still show the object: painted masks are a little small
+LOW, HIGH = -1.0, 2.0  # of picture sides
+
+
+@dataclass(frozen=True)
+class DragPath:
+    """Where an object goes: points (x, y) in picture widths and heights, of which the first is where it is now.
+
+    Only differences to the first point count, so that it may be anywhere on the object. The object runs along the
+    lines between them with even speed, bent by `easing` (a key of EASINGS). `scales` (factors) and `turns` (degrees,
+    clockwise) are reached one after the other at even times, from 1 and 0 in the first frame.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    scales: tuple[float, ...] = ()
+    turns: tuple[float, ...] = ()
+    easing: str = "linear"
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 2:
+            raise ValueError(
+                f"the drag path has {len(self.points)} point{'s' * (len(self.points) != 1)}, but it needs at least 2; "
+                "write where the object is and where it goes, such as 0.3,0.5; 0.6,0.5"
+            )
+        for x, y in self.points:
+            if not (LOW <= x <= HIGH and LOW <= y <= HIGH):
+                raise ValueError(
+                    f"the drag path has the point {x:g},{y:g}, but x and y are parts of the picture's sides, from "
+                    f"{LOW:g} to {HIGH:g}; use 0 to 1 inside the picture"
+                )
+        for scale in self.scales:
+            if not 0.1 <= scale <= 10:
+                raise ValueError(f"the drag path scales by {scale:g}, but 0.1 to 10 make sense; use 0.7 to 1.4")
+        for turn in self.turns:
+            if not (math.isfinite(turn) and abs(turn) <= 3600):
+                raise ValueError(f"the drag path turns by {turn:g} degrees; use -180 to 180")
+        if self.easing not in EASINGS:
+            raise ValueError(f"the easing {self.easing!r} is unknown; use one of {', '.join(EASINGS)}")
+
+    def places(self, frames: int) -> Tensor:
+        """Return shift x, shift y, scale and turn of every frame: [T, 4] float64."""
+        if frames < 2:
+            raise ValueError(f"the clip has {frames} frame, but something can only be dragged in 2 or more")
+        when = EASINGS[self.easing](torch.linspace(0, 1, frames, dtype=torch.float64))
+        points = torch.tensor(self.points, dtype=torch.float64)
+        lengths = (points[1:] - points[:-1]).norm(dim=1)
+        way = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        way = way / way[-1] if float(way[-1]) > 0 else torch.linspace(0, 1, len(points), dtype=torch.float64)
+        shifts = [_between(when, way, points[:, axis] - points[0, axis]) for axis in (0, 1)]
+        keys = [_between(when, None, torch.tensor([start, *values])) for start, values in self._keys()]
+        return torch.stack([*shifts, *keys], dim=1)
+
+    def _keys(self) -> tuple[tuple[float, tuple[float, ...]], ...]:
+        return ((1.0, self.scales), (0.0, self.turns))
+
+
+def parse_drag(points: str, scales: str = "", turns: str = "", easing: str = "linear") -> DragPath:
+    """Return the path written as "x,y; x,y; ..." with factors "1.2, 1" and degrees "15"; empty means none."""
+    rows = []
+    for point in points.split(";"):
+        row = _numbers(point, f"the point {point.strip()!r} of the drag path", "x,y such as 0.3,0.5")
+        if row and len(row) != 2:
+            raise ValueError(f"the point {point.strip()!r} of the drag path has {len(row)} numbers; write x,y")
+        rows += [row] if row else []
+    return DragPath(
+        tuple(rows),
+        _numbers(scales, "the scales of the drag path", "factors such as 1.2, 1"),
+        _numbers(turns, "the turns of the drag path", "degrees such as 15, -15"),
+        easing,
+    )
+
+
+def parse_drags(points: str, scales: str = "", turns: str = "", easing: str = "linear") -> list[DragPath]:
+    """Return a path for every line of `points` (or part between "|"); the rest is the same for all."""
+    lines = [line for line in points.replace("|", "\n").splitlines() if line.strip()]
+    return [parse_drag(line, scales, turns, easing) for line in lines or [""]]
+
+
+@torch.no_grad()
+def drag_frames(picture: Tensor, objects: Sequence[tuple[Tensor, DragPath]], frames: int) -> tuple[Warped, Tensor]:
+    """Return the frames with all objects pasted along their paths, where they show what the picture does, and where
+    the objects are: [T, 1, H, W] in 0..1. Frame 0 is the picture.
+
+    Later objects lie over earlier ones. ValueError for an empty mask. An object that leaves the picture is told in the
+    log.
+    """
+    whole = torch.cat([mask for mask, _ in objects]).amax(0, keepdim=True)
+    hole = F.max_pool2d((whole > 0.05).to(picture), 2 * EDGE + 1, 1, EDGE)
+    background = fill_holes(picture, 1 - hole)
+    pasted = background.repeat(frames, 1, 1, 1)
+    there = torch.zeros(frames, 1, *picture.shape[2:]).to(picture)
+    for number, (mask, path) in enumerate(objects, 1):
+        if not bool((mask > 0.5).any()):
+            raise ValueError(
+                f"the mask of object {number} is empty, but it says what is dragged; paint over the object"
+            )
+        grid = _grids(mask, path, frames)
+        layers = [
+            F.grid_sample(part.expand(frames, -1, -1, -1), grid, padding_mode=outside, align_corners=False)
+            for part, outside in ((picture, "border"), (mask.to(picture), "zeros"))
+        ]
+        if not bool((layers[1][-1] > 0.5).any()):
+            log.warning("object %d has left the picture in the last frame; shorten its path to keep it", number)
+        pasted = torch.lerp(pasted, layers[0], layers[1])
+        there = torch.maximum(there, layers[1])
+    pasted[0], there[0] = picture[0], whole[0]
+    valid = torch.maximum((there > 0.5).to(there), 1 - hole)
+    valid[0] = 1.0
+    return Warped(pasted, valid), there
+
+
+@torch.no_grad()
+def drag_signal(
+    encode: Callable[[Tensor], Tensor],
+    picture: Tensor,
+    objects: Sequence[tuple[Tensor, DragPath]],
+    frames: int,
+    *,
+    background: float = BACKGROUND,
+    on_frame: Callable[[int, int], None] | None = None,
+) -> CameraSignal:
+    """Return dragged objects as a signal in latents for `signal.DualClock`, and its frames in pixels.
+
+    `encode` takes [1, 3, 8h, 8w] to unscaled latents. Cells of the objects are sure (1), what they left behind is free
+    (0), the rest is held by `background` in 0..1: 0 lets it live, 1 nails it down. on_frame(done, frames) reports.
+    """
+    if not 0 <= background <= 1:
+        raise ValueError(f"the background is held by {background:g}, but it must be from 0 to 1; use 0.5")
+    warped, there = drag_frames(picture, objects, frames)
+    latents: list[Tensor] = []
+    for number, frame in enumerate(warped.frames.split(1)):
+        latents.append(encode(frame).float() * LATENT_SCALE)
+        if on_frame is not None:
+            on_frame(number + 1, frames)
+    inside, known = (F.avg_pool2d(part, 8) for part in (there, warped.valid))
+    rest = torch.where(known > 0.99, background, 0.0).to(inside)
+    return CameraSignal(Signal(torch.cat(latents), torch.where(inside > 0.5, 1.0, rest).to(inside)), warped)
+
+
+def _grids(mask: Tensor, path: DragPath, frames: int) -> Tensor:
+    """For every pixel of every frame the place in the picture that it shows, as grid_sample wants it: [T, H, W, 2]."""
+    height, width = mask.shape[2:]
+    sides = torch.tensor([width, height], dtype=torch.float64)
+    y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width)), indexing="ij")
+    pixels = torch.stack([x, y], dim=-1)  # [H, W, 2]
+    weight = mask[0, 0].double().cpu()[..., None]
+    centre = (pixels * weight).sum((0, 1)) / weight.sum()
+    grids = []
+    for shift_x, shift_y, scale, turn in path.places(frames).tolist():
+        cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+        back = torch.tensor([[cos, sin], [-sin, cos]], dtype=torch.float64) / scale
+        moved = pixels - centre - torch.tensor([shift_x, shift_y], dtype=torch.float64) * sides
+        grids.append((moved @ back.T + centre) / sides * 2 - 1)
+    return torch.stack(grids).to(mask)
+
+
+def _between(when: Tensor, knots: Tensor | None, values: Tensor) -> Tensor:
+    """Values [T] at `when` [T] of the lines through `values` at rising `knots` in 0..1, even ones if None."""
+    values = values.double()
+    if len(values) == 1:
+        return values.expand(len(when)).clone()
+    knots = torch.linspace(0, 1, len(values), dtype=torch.float64) if knots is None else knots
+    index = torch.searchsorted(knots, when, right=True).clamp(1, len(values) - 1)
+    span = (knots[index] - knots[index - 1]).clamp(min=1e-12)
+    return torch.lerp(values[index - 1], values[index], ((when - knots[index - 1]) / span).clamp(0, 1))
+
+
+def _numbers(text: str, what: str, wanted: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError(f"{what} is {text.strip()!r}, which is no list of numbers; write {wanted}") from None
