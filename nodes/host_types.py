@@ -1,5 +1,7 @@
 """Our autoencoder and image encoder as the host's VAE and CLIP_VISION, for its nodes and those of other packs."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,11 +69,24 @@ class ReelVAE(host.VAEBase):
 
         plan and tile: as in `decoding.decode`.
         """
+        return frames_to_image(self.pixels(latent, plan, tile)).to(host.output_device(), host.output_dtype())
+
+    def pixels(
+        self,
+        latent: Tensor,
+        plan: str | int = "exact",
+        tile: int | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """As `frames`, but [T, 3, H, W], about -1..1, where it was computed.
+
+        `on_progress(done, total)` takes the place of the running node's bar.
+        """
         module, dtype = self.first_stage_model, self.vae_dtype
         size = (latent.shape[0], *latent.shape[-2:])
         device = host.use(self.patcher, decoder_activation_bytes(module.config.decoder, *size, dtype.itemsize))
-        progress = host.Progress(1)
-        frames = decode(
+        progress = None if on_progress else host.Progress(1)
+        return decode(
             module,
             latent,
             plan,
@@ -82,9 +97,8 @@ class ReelVAE(host.VAEBase):
             dtype=dtype,
             device=device,
             weights_follow_input=host.PRESENT,
-            on_progress=lambda done, total: progress.update(done, total=total),
+            on_progress=on_progress or (lambda done, total: progress.update(done, total=total)),
         )
-        return frames_to_image(frames).to(host.output_device(), host.output_dtype())
 
     def latent(self, image: Tensor) -> Tensor:
         """Posterior mode [B, 4, h, w], unscaled, of images [B, 3, H, W] in -1..1, one by one."""

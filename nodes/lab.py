@@ -1,0 +1,160 @@
+"""The node that tries a grid of settings and takes the best."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..svd_core.animate import AnimateSettings, animate
+from ..svd_core.lab import SCORES, SHOWN, Aim, Grid, draw_sheet, run_sweep
+from ..svd_core.lab.grid import parse_list
+from ..svd_core.lab.sweep import FEW_STEPS, count_from, full_settings
+from ..svd_core.sampling.solvers import Step
+from . import host, inputs
+from .condition import Motion
+from .core_model import CoreModel
+from .model import LoadedModel
+
+
+class SVDReelSweep:
+    """The motion lab."""
+
+    CATEGORY = f"{inputs.CATEGORY}/Motion"
+    DESCRIPTION = (
+        "Tries motion buckets, seeds and noise levels on one picture: a quick clip for each combination, measured, all "
+        "on one sheet. Takes the best by a score and makes it with all steps; its settings wire into the other nodes."
+    )
+    SEARCH_ALIASES = ["motion lab", "sweep", "xy plot", "grid", "compare seeds", "motion bucket", "best settings"]
+    RETURN_TYPES = ("IMAGE", "IMAGE", "SVD_MOTION", "INT", "FLOAT", "STRING", "STRING", "STRING")
+    RETURN_NAMES = ("sheet", "frames", "motion", "seed", "sigma_max", "text", "json", "csv")
+    OUTPUT_TOOLTIPS = (
+        "All clips on one page with their measured motion, the best in a green frame; for Preview Image.",
+        "The best clip, made with all steps.",
+        "Bucket, fps and noise of the best, for Prepare Image for SVD and the other nodes that take motion.",
+        "Seed of the best, for every node that draws noise.",
+        "Highest noise level of the best, for Make Noise Schedule.",
+        "The table, a line for each clip, for Preview Any.",
+        "Every number, for programs.",
+        "The table for spreadsheets.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "image": inputs.socket("IMAGE", "The picture to animate, one alone. Any size."),
+                "buckets": inputs.text(
+                    "60, 127, 200",
+                    "Motion buckets to try, separated by commas, 0 to 255. Each value of each list is tried with each "
+                    "of the others, so the time is that of all combinations.",
+                ),
+                "seeds": inputs.text("23, 24", "Seeds to try, whole numbers separated by commas."),
+                "sigma_max": inputs.text(
+                    "700",
+                    "Highest noise levels to try, separated by commas. 700 is SVD's own; 50 to 200 keeps closer to "
+                    "what the model takes for granted and moves otherwise.",
+                ),
+                "steps": inputs.whole(
+                    FEW_STEPS,
+                    1,
+                    1000,
+                    "Sampling steps of the quick clips. 6 to 10 shows how a clip will move; details come with all "
+                    "steps.",
+                ),
+                "score": inputs.choice(
+                    SCORES,
+                    "What is best. closest: motion nearest to wanted_motion. most motion: the most within drift_limit. "
+                    "steadiest: the least flicker and drift of those that move.",
+                ),
+                "wanted_motion": inputs.decimal(
+                    1.0,
+                    0.0,
+                    20.0,
+                    "For closest: mean motion in per cent of the width a frame. 0.3 is calm, 1 usual, 2 lively.",
+                ),
+                "width": inputs.WIDTH,
+                "height": inputs.HEIGHT,
+                "frames": inputs.FRAMES,
+                "fit": inputs.FIT,
+            },
+            "optional": {
+                "fps": inputs.text(
+                    "7",
+                    "Frames per second that the motion is meant for, 6 to 30; several values are tried like the other "
+                    "lists.",
+                    advanced=True,
+                ),
+                "augmentation_level": inputs.decimal(
+                    0.02, 0.0, 10.0, inputs.AUGMENTATION[1]["tooltip"], step=0.01, advanced=True
+                ),
+                "drift_limit": inputs.decimal(
+                    5.0,
+                    0.0,
+                    100.0,
+                    "For most motion: per cent of drift in colour, contrast and sharpness that still count as none.",
+                    step=0.5,
+                    advanced=True,
+                ),
+                "full_steps": inputs.whole(
+                    0, 0, 1000, "Steps of the best clip. 0 takes the model's own number, 25 or 30.", advanced=True
+                ),
+                "shows": inputs.choice(SHOWN, "Which frames of each clip are on the sheet.", advanced=True),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        image: Tensor,
+        buckets: str,
+        seeds: str,
+        sigma_max: str,
+        steps: int,
+        score: str,
+        wanted_motion: float,
+        width: int,
+        height: int,
+        frames: int,
+        fit: str,
+        fps: str = "7",
+        augmentation_level: float = 0.02,
+        drift_limit: float = 5.0,
+        full_steps: int = 0,
+        shows: str = "first, middle, last",
+    ) -> tuple:
+        grid = Grid(
+            parse_list(buckets, "buckets"),
+            parse_list(seeds, "seeds", whole=True),
+            parse_list(sigma_max, "sigma_max"),
+            parse_list(fps, "fps"),
+        )
+        settings = AnimateSettings(
+            width=width or None,
+            height=height or None,
+            frames=frames or None,
+            augmentation=augmentation_level,
+            fit=fit,
+        )
+        core = CoreModel(model)
+        all_steps = replace(settings, steps=full_steps or None).resolve(model.config).steps
+        total = grid.count * steps + all_steps
+        progress = host.Progress(total, preview_device=core.device)
+
+        def on_step(step: Step) -> None:
+            progress.update(step.index + 1, step.denoised, total=total)
+
+        quick = replace(settings, steps=steps)
+        aim = Aim(score, wanted_motion, drift_limit)
+        sweep = run_sweep(core, image, quick, grid, aim, shown=SHOWN[shows], on_step=on_step, steps_after=all_steps)
+        best = full_settings(settings, sweep.best, full_steps or None, core)
+        clip = animate(core, image, best, on_step=count_from(on_step, total - all_steps, total))
+        motion = Motion(best.motion_bucket, best.fps, best.augmentation)
+        sheet, clip = (_image(frames) for frames in (draw_sheet(sweep), clip))
+        text = (sweep.text(), sweep.to_json(), sweep.to_csv())
+        return (sheet, clip, motion, best.seed, float(best.sigma_max), *text)
+
+
+def _image(frames: Tensor) -> torch.Tensor:
+    return frames.to(host.output_device(), host.output_dtype())
