@@ -2,12 +2,16 @@
 
 from . import host
 from .animate import SVDReelAnimate
+from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .condition import SVDReelCondition, SVDReelMotion
 from .decode import SVDReelDecode
+from .duration import SVDReelDuration
 from .export import SVDReelExportModel
+from .finish import SVDReelFinish
 from .guidance import SVDReelGuidance
 from .inbetween import SVDReelInbetween, SVDReelLoop
+from .lab import SVDReelSweep
 from .load import SVDReelLoadModel
 from .longer import SVDReelExtend, SVDReelWindows
 from .lora import SVDReelLoadLora
@@ -29,6 +33,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelDecode": SVDReelDecode,
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelReport": SVDReelReport,
+    "SVDReelSweep": SVDReelSweep,
     "SVDReelCameraPath": SVDReelCameraPath,
     "SVDReelCameraControl": SVDReelCameraControl,
     "SVDReelInbetween": SVDReelInbetween,
@@ -36,8 +41,12 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelWindows": SVDReelWindows,
     "SVDReelExtend": SVDReelExtend,
     "SVDReelMotionAmount": SVDReelMotionAmount,
+    "SVDReelMotionMask": SVDReelMotionMask,
+    "SVDReelCutAndDrag": SVDReelCutAndDrag,
     "SVDReelSteady": SVDReelSteady,
     "SVDReelColorMatch": SVDReelColorMatch,
+    "SVDReelFinish": SVDReelFinish,
+    "SVDReelDuration": SVDReelDuration,
     "SVDReelLoadLora": SVDReelLoadLora,
 }
 
@@ -52,6 +61,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelDecode": "Decode SVD Clip",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelReport": "Measure Clip (SVD)",
+    "SVDReelSweep": "Motion Lab (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",
     "SVDReelCameraControl": "Control Camera (SVD)",
     "SVDReelInbetween": "Sample between Images (SVD)",
@@ -59,8 +69,12 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelWindows": "Denoise in Windows (SVD)",
     "SVDReelExtend": "Extend SVD Clip",
     "SVDReelMotionAmount": "Control Amount of Motion (SVD)",
+    "SVDReelMotionMask": "Paint Motion Mask (SVD)",
+    "SVDReelCutAndDrag": "Cut and Drag (SVD)",
     "SVDReelSteady": "Keep Clip Steady (SVD)",
     "SVDReelColorMatch": "Match Clip Colours (SVD)",
+    "SVDReelFinish": "Finish Film (SVD)",
+    "SVDReelDuration": "Plan Duration (SVD)",
     "SVDReelLoadLora": "Load SVD LoRA",
 }
 

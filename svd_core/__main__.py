@@ -18,10 +18,13 @@ import torch
 from . import AnimateSettings, __version__, animate
 from .batch.command import add_batch
 from .checkpoints import inspect_checkpoint
+from .checkpoints.convert_command import add_convert
 from .console import Progress, add_machine_options, add_model_options, model_of, since
 from .finish.command import add_finish
 from .lab.command import add_lab
+from .lora.command import lora_metadata
 from .models.config import SVDConfig
+from .motion.brush_command import add_brush, brush_metadata, clip_steered
 from .motion.inbetween_command import add_between, between_metadata, clip_between
 from .motion.moves import MOVES
 from .motion.signal import MODES
@@ -69,6 +72,7 @@ def build_parser() -> Parser:
     _add_motion_options(command.add_argument_group("motion and picture"))
     _add_sampling_options(command.add_argument_group("sampling"))
     _add_camera_options(command.add_argument_group("camera"))
+    add_brush(command.add_argument_group("motion mask, cut and drag"))
     add_between(command.add_argument_group("end pictures and loops"))
     _add_length_options(command.add_argument_group("longer clips"))
     _add_output_options(command.add_argument_group("machine and output"))
@@ -79,6 +83,7 @@ def build_parser() -> Parser:
     add_report(commands)
     add_train(commands)
     add_finish(commands)
+    add_convert(commands)
     add_lab(commands)
     return parser
 
@@ -207,16 +212,19 @@ def run_animate(options: argparse.Namespace) -> None:
         name: None if file is None else open_picture(file)
         for name, file in (("depth", options.depth), ("foreground", options.foreground))
     }
-    between = clip_between(options)
+    between, steered = clip_between(options), clip_steered(options)
+    if between and steered:
+        raise ValueError("end pictures and loops take no --motion-mask or --drag; leave one of them out")
     model = model_of(options, progress)
     for image, settings, output in jobs:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
         report = {"on_step": progress.step, "on_decode": progress.decoded}
         given = (model, open_picture(image), settings)
-        frames = between(*given, **report) if between else animate(*given, **report, **maps)
+        frames = between(*given, **report) if between else (steered or animate)(*given, **report, **maps)
         metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
-        metadata |= {"version": __version__, **asdict(settings), **between_metadata(options)}
+        metadata |= {"version": __version__, **asdict(settings), **between_metadata(options), **brush_metadata(options)}
+        metadata |= lora_metadata(options)
         fps = _playback_fps(options)
         path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
         progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")

@@ -18,6 +18,7 @@ IDS = [
     "SVDReelAnimate",
     "SVDReelExportModel",
     "SVDReelReport",
+    "SVDReelSweep",
     "SVDReelCameraPath",
     "SVDReelCameraControl",
     "SVDReelInbetween",
@@ -25,8 +26,12 @@ IDS = [
     "SVDReelWindows",
     "SVDReelExtend",
     "SVDReelMotionAmount",
+    "SVDReelMotionMask",
+    "SVDReelCutAndDrag",
     "SVDReelSteady",
     "SVDReelColorMatch",
+    "SVDReelFinish",
+    "SVDReelDuration",
     "SVDReelLoadLora",
 ]
 WIDGETS = ("INT", "FLOAT", "STRING")
@@ -73,9 +78,13 @@ def test_inputs_are_the_parameters_of_execute_in_the_same_order(name):
     node = NODES[name]
     groups = node.INPUT_TYPES()
     parameters = list(inspect.signature(node.execute).parameters.values())[1:]
-    assert [p.name for p in parameters] == [*groups["required"], *groups.get("optional", {})]
+    hidden = groups.get("hidden", {})
+    assert [p.name for p in parameters] == [*groups["required"], *groups.get("optional", {}), *hidden]
     # The host leaves optional inputs out of the call where nothing is connected.
-    assert [p.name for p in parameters if p.default is not inspect.Parameter.empty] == list(groups.get("optional", {}))
+    assert [p.name for p in parameters if p.default is not inspect.Parameter.empty] == [
+        *groups.get("optional", {}),
+        *hidden,
+    ]
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -114,6 +123,10 @@ def test_custom_socket_types_carry_the_prefix_of_the_pack():
         "INT",
         "FLOAT",
         "STRING",
+        "UPSCALE_MODEL",
+        "INTERP_MODEL",
+        "AUDIO",
+        "VIDEO",
     }
     kinds = {kind for node in NODES.values() for kind in node.RETURN_TYPES}
     kinds |= {kind for node in NODES.values() for kind, _ in entries(node).values() if isinstance(kind, str)}

@@ -21,7 +21,6 @@ from .mask import FEATHER, Kept, feather_pixels, feathered, kept_still
 from .still import picture_latent
 
 HOLD = 0.3  # what stands still is let go below it, so that seams heal
-STILL_BUCKET = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class MotionBrush(Control):
     motion: Tensor
     strength: float = 1.0
     sigma: float = HOLD
-    still_bucket: float | None = STILL_BUCKET
+    still_bucket: float | None = None
     moving_bucket: float | None = None
     latent: Tensor | None = None
     kept: Kept | None = None

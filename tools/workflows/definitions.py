@@ -6,7 +6,9 @@ Notes use no inline code: its colours are hard to read on a note in some version
 from typing import Any
 
 from .between import first_and_last_frame, seamless_loop
+from .brush import camera_orbit_with_depth, cut_and_drag, motion_brush
 from .controls import camera_pan_and_zoom, steadier_clip
+from .finish import draft_then_final, finish_4k, interpolate_with_model, vhs_output
 from .graph import Graph
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
@@ -207,11 +209,18 @@ WORKFLOWS = (
     upscale_and_interpolate,
     clip_report,
     camera_pan_and_zoom,
+    camera_orbit_with_depth,
+    motion_brush,
+    cut_and_drag,
     first_and_last_frame,
     seamless_loop,
     longer_clip,
     longer_clip_15_seconds,
     steadier_clip,
+    finish_4k,
+    draft_then_final,
+    interpolate_with_model,
+    vhs_output,
 )
 
 

@@ -1,5 +1,7 @@
 """Pictures for the template browser and the README: frames that the embedded model really makes, on a CPU."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -7,8 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 import svd_core as svd
+from svd_core.finish import Reel, batch_of, to_size
+from svd_core.motion.brush import motion_brush
+from svd_core.motion.drag import drag_signal, parse_drag
 from svd_core.motion.inbetween_clip import inbetween, loop
-from svd_core.pictures import open_picture
+from svd_core.motion.signal import DualClock
+from svd_core.pictures import as_batch, fit, open_picture
 
 from .build import FOLDER, ROOT
 
@@ -26,11 +32,18 @@ CAPTIONS = {
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
+    "camera_orbit_with_depth": ("Camera: orbit, with depth", 23),
+    "motion_brush": ("Only the left half moves", 23),
+    "cut_and_drag": ("Cut out and dragged", 23),
     "first_and_last_frame": ("First and last frame", 5),
     "seamless_loop": ("Seamless loop", 19),
     "longer_clip": ("Five seconds, continued", 13),
     "longer_clip_15_seconds": ("Fifteen seconds in windows", 17),
     "steadier_clip": ("Steadier, with a curve of motion", 11),
+    "finish_4k": ("Five seconds, up to 4K", 23),
+    "draft_then_final": ("Draft, then final", 6),
+    "interpolate_with_model": ("Frames in between", 8),
+    "vhs_output": ("Into Video Helper Suite", 10),
 }
 # What else a picture shows than a lively clip.
 SETTINGS = {
@@ -46,7 +59,49 @@ def _between_crops(model: svd.SVDModel, photograph: Tensor, settings: svd.Animat
     return inbetween(model, parts, settings)
 
 
-MAKERS = {"first_and_last_frame": _between_crops, "seamless_loop": loop}
+def _finished(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """Cut to 16:9 and with frames in between."""
+    clip = svd.animate(model, photograph, settings)
+    return batch_of(Reel(clip, (to_size(640, 360, "crop"),), factor=4))
+
+
+def _only_left(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """A motion mask over the left half."""
+    width, height = model.config.width, model.config.height
+    masks = torch.zeros(1, 1, height, width)
+    masks[..., : width // 2] = 1.0
+    fitted, _ = fit(as_batch(photograph), width, height)
+    return svd.animate(model, photograph, settings, controls=[motion_brush(model.encode_latent, fitted, masks)])
+
+
+def _dragged(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """A disc in the middle dragged to the right."""
+    width, height = model.config.width, model.config.height
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    disc = ((x**2 + y**2).sqrt() < 0.45).float()[None, None]
+    fitted, _ = fit(as_batch(photograph), width, height)
+    objects = [(disc, parse_drag("0.5,0.5; 0.65,0.45; 0.75,0.55", easing="ease"))]
+    made = drag_signal(model.encode_latent, fitted, objects, settings.frames or model.config.frames)
+    calm = replace(settings, motion_bucket=20)
+    return svd.animate(model, photograph, calm, controls=[DualClock(made.signal, 1.3)])
+
+
+def _orbit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """An orbit over a plain, near at the bottom."""
+    calm = replace(settings, motion_bucket=20, camera="orbit left 12 ease", camera_mode="replace estimate")
+    height, width = photograph.shape[1:3]
+    return svd.animate(model, photograph, calm, depth=torch.linspace(0, 1, height)[:, None].expand(-1, width))
+
+
+MAKERS = {
+    "camera_orbit_with_depth": _orbit,
+    "motion_brush": _only_left,
+    "cut_and_drag": _dragged,
+    "first_and_last_frame": _between_crops,
+    "seamless_loop": loop,
+    "finish_4k": _finished,
+    "interpolate_with_model": _finished,
+}
 
 
 def to_picture(frame: Tensor, side: int) -> Image.Image:
@@ -88,12 +143,14 @@ def spread(count: int, wanted: int) -> list[int]:
     return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
 
 
-def write_pictures() -> list[Path]:
-    """Animate the demo photograph once per workflow and write the pictures; return the files."""
+def write_pictures(names: Collection[str] = ()) -> list[Path]:
+    """Animate the demo photograph once per workflow (none named: for all) and write the pictures; return the files."""
     model = svd.load_model("nano")
     photograph = open_picture(PHOTOGRAPH)[..., :3]
     written = []
     for name, (caption, seed) in CAPTIONS.items():
+        if names and name not in names:
+            continue
         more = SETTINGS.get(name, {"motion_bucket": 200})
         make = MAKERS.get(name, svd.animate)
         frames = make(model, photograph, svd.AnimateSettings(seed=seed, **more))

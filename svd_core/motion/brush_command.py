@@ -1,0 +1,144 @@
+"""`animate --motion-mask` and `animate --drag` on the command line."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..animate import AnimateSettings, animate
+from ..pictures import as_batch, fit, open_picture
+from ..sampling.controls import Control
+from .brush import motion_brush
+from .camera import fit_map
+from .drag import BACKGROUND, DragPath, drag_signal, parse_drags
+from .mask import FEATHER, fit_masks
+from .path import EASINGS
+from .signal import DualClock
+
+if TYPE_CHECKING:
+    from ..model import SVDModel
+
+
+def add_brush(group: argparse._ArgumentGroup) -> None:
+    """Add the options for painted masks."""
+    group.add_argument("--motion-mask", metavar="FILE", help="picture of what moves: white moves, black stands still")
+    group.add_argument(
+        "--mask-feather", type=float, metavar="N", help=f"soft edge in per cent of the side (default: {FEATHER:g})"
+    )
+    group.add_argument(
+        "--mask-strength", type=float, metavar="N", help="how long still parts are held, 0 off to 1 (default: 1)"
+    )
+    group.add_argument("--still-bucket", type=float, metavar="N", help="motion bucket of the parts that stand still")
+    group.add_argument("--moving-bucket", type=float, metavar="N", help="motion bucket of the parts that move")
+    group.add_argument(
+        "--no-keep-still",
+        action="store_true",
+        help="show what the model made of still parts, instead of exactly your picture",
+    )
+    group.add_argument(
+        "--drag", metavar="PATH", help='drag the object of --drag-mask along points "x,y; x,y", parts of the sides'
+    )
+    group.add_argument("--drag-mask", metavar="FILE", help="picture of the object to drag, white on black")
+    group.add_argument("--drag-scale", default="", metavar="N,...", help="sizes that it reaches in turn, from 1")
+    group.add_argument("--drag-rotation", default="", metavar="N,...", help="degrees that it reaches in turn, from 0")
+    group.add_argument("--drag-easing", default="linear", choices=tuple(EASINGS), help="course (default: linear)")
+    group.add_argument("--drag-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a cut-out")
+    group.add_argument(
+        "--drag-background", type=float, metavar="N", help=f"how firmly the rest is held, 0..1 (default: {BACKGROUND})"
+    )
+
+
+def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
+    """Return what makes such a clip, called as `animate` is, or None if none is asked for.
+
+    Masks are opened here. ValueError for options without their mask.
+    """
+    named = ("mask_feather", "mask_strength", "still_bucket", "moving_bucket")
+    asked = [name for name in named if vars(options)[name] is not None]
+    if options.motion_mask is None and (asked or options.no_keep_still):
+        name = (asked or ["no_keep_still"])[0].replace("_", "-")
+        raise ValueError(f"--{name} is given without a mask; add --motion-mask FILE, or leave it out")
+    if (options.drag is None) != (options.drag_mask is None):
+        raise ValueError("--drag and --drag-mask belong together; give the path and the mask of the object")
+    if options.motion_mask is None and options.drag is None:
+        return None
+    if options.drag is not None and options.camera:
+        raise ValueError("--camera and --drag both impose a signal; leave one of them out")
+    mask = None if options.motion_mask is None else open_picture(options.motion_mask)
+    dragged = None if options.drag_mask is None else open_picture(options.drag_mask)
+    paths = () if options.drag is None else _paths(options)
+
+    def make(model: "SVDModel", picture: Tensor, settings: AnimateSettings, **more) -> Tensor:
+        settings = settings.resolve(model.config)
+        batch = as_batch(picture, settings.background)
+        size = tuple(batch.shape[2:])
+        fitted, _ = fit(batch, settings.width, settings.height, settings.fit)
+        controls: list[Control] = []
+        if mask is not None:
+            controls.append(_brush(options, model, fitted, mask, size, settings))
+        if dragged is not None:
+            controls.append(_drag(options, model, fitted, dragged, paths[0], size, settings))
+        return animate(model, picture, settings, controls=controls, **more)
+
+    return make
+
+
+def brush_metadata(options: argparse.Namespace) -> dict[str, object]:
+    """What to note in the clip of these options; nothing where they are not used."""
+    notes = {
+        "motion_mask": options.motion_mask and Path(options.motion_mask).name,
+        "still_bucket": options.still_bucket,
+        "moving_bucket": options.moving_bucket,
+        "drag": options.drag,
+        "drag_mask": options.drag_mask and Path(options.drag_mask).name,
+    }
+    return {name: value for name, value in notes.items() if value is not None}
+
+
+def _paths(options: argparse.Namespace) -> list[DragPath]:
+    paths = parse_drags(options.drag, options.drag_scale, options.drag_rotation, options.drag_easing)
+    if len(paths) != 1:
+        raise ValueError(f"--drag has {len(paths)} paths, but the command line drags 1 object; use the node for more")
+    return paths
+
+
+def _given(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+@torch.no_grad()
+def _brush(
+    options: argparse.Namespace,
+    model: "SVDModel",
+    fitted: Tensor,
+    mask: Tensor,
+    size: tuple[int, int],
+    settings: AnimateSettings,
+) -> Control:
+    masks = fit_masks(mask, size, settings.width, settings.height, settings.fit)
+    given = _given(
+        strength=options.mask_strength,
+        feather=options.mask_feather,
+        still_bucket=options.still_bucket,
+        moving_bucket=options.moving_bucket,
+    )
+    return motion_brush(model.encode_latent, fitted, masks, keep_still=not options.no_keep_still, **given)
+
+
+def _drag(
+    options: argparse.Namespace,
+    model: "SVDModel",
+    fitted: Tensor,
+    mask: Tensor,
+    path: DragPath,
+    size: tuple[int, int],
+    settings: AnimateSettings,
+) -> Control:
+    target = (settings.width, settings.height, settings.fit)
+    objects = [(fit_map(mask, 0, size, *target, "object mask").clamp(0, 1), path)]
+    given = _given(background=options.drag_background)
+    made = drag_signal(model.encode_latent, fitted, objects, settings.frames, **given)
+    return DualClock(made.signal, **_given(strength=options.drag_strength))

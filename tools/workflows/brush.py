@@ -1,0 +1,151 @@
+"""Workflows of painted masks and of depth, described; masks are drawn by nodes, so that all run as they are."""
+
+from typing import Any
+
+from .graph import Graph, Node, Output, Stage
+from .pieces import FIRST_STEPS, load, save
+
+NANO = """
+Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
+Model; everything else follows.
+"""
+SIDE = 768  # of ComfyUI's example picture
+PAINT = """
+- **Paint your own mask**: right-click **Load Image**, *Open in MaskEditor*, paint, save; then connect its *MASK* to
+  *{target}* in place of the drawn one. The three mask nodes are then no longer needed.
+"""
+
+
+def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:
+    """Add a mask with one white box on a black square of the example picture's size."""
+    ground = stage.add("SolidMask", title="Black ground", value=0.0, width=SIDE, height=SIDE)
+    white = stage.add("SolidMask", title="White box", value=1.0, width=width, height=height)
+    drawn = stage.add(
+        "MaskComposite",
+        title="The mask (or paint your own)",
+        destination=ground["MASK"],
+        source=white["MASK"],
+        x=left,
+        y=top,
+        operation="add",
+    )
+    return drawn["MASK"]
+
+
+def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> None:
+    """Add the stages from the sampler to the video and its measures."""
+    make = graph.stage(f"{number}. Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        control=control,
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    finish = graph.stage(f"{number + 1}. Video and measures")
+    more = {} if mask is None else {"mask": mask}
+    report = finish.add("SVDReelReport", frames=frames["IMAGE"], **more)
+    finish.add("PreviewImage", title="Report", images=report["page"])
+    save(finish, graph.name, frames["IMAGE"], 7.0)
+
+
+def motion_brush(graph: Graph) -> Graph:
+    """What is painted moves, all else stands still."""
+    graph.note(f"# Paint what shall move\n{NANO}{FIRST_STEPS}")
+    graph.note(f"""
+- White moves, black stands still, grey moves a little. Here the left part of the picture moves.
+{PAINT.format(target="mask").strip()}
+- Still pixels are exactly those of your picture; *keep_still* off shows what the model made of them.
+- **Edges look cut**: paint a little more than the object, raise *feather*, or lower *strength* to 0.7.
+- **Too little moves**: raise *motion_bucket_id* in Set Motion, or *moving_bucket*.
+- **Measure Clip** tells the motion inside and outside the mask.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    mask = box(graph.stage("2. What moves"), 0, 0, 380, SIDE)
+    prepare = graph.stage("3. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=200)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    steer = graph.stage("4. Control")
+    brush = steer.add(
+        "SVDReelMotionMask", model=model["SVD_MODEL"], image=picture["IMAGE"], mask=mask, latent=condition["LATENT"]
+    )
+    steer.add("MaskPreview", title="The mask as used", mask=brush["MASK"])
+    clip(graph, 5, model, condition, brush["SVD_CONTROL"], mask)
+    return graph
+
+
+def cut_and_drag(graph: Graph) -> Graph:
+    """An object cut out and dragged along a path."""
+    graph.note(f"# Cut out and drag\n{NANO}{FIRST_STEPS}")
+    graph.note(f"""
+- The mask covers the object; *path* says where it is and where it goes, in parts of the picture's width and height:
+  `0.3,0.5; 0.6,0.5; 0.7,0.3`. **Preview** draws it.
+{PAINT.format(target="mask").strip()}
+- *scale* `1.3` lets it grow, *rotation* `10, -10` lets it sway.
+- **The object stays behind**: raise *strength*. **It looks pasted**: lower *strength*, or paint closer to its edge.
+- **The background moves too much**: raise *hold_background*. A low motion bucket lets the path decide.
+- Several objects: join their masks to a batch and write their paths with | between them.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    mask = box(graph.stage("2. The object"), 250, 250, 270, 270)
+    prepare = graph.stage("3. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    steer = graph.stage("4. Control")
+    drag = steer.add(
+        "SVDReelCutAndDrag",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        mask=mask,
+        latent=condition["LATENT"],
+        path="0.5,0.5; 0.65,0.45; 0.75,0.55",
+        easing="ease",
+        strength=1.3,
+    )
+    steer.add("PreviewImage", title="The path", images=drag["preview"])
+    steer.add("PreviewImage", title="What is imposed", images=drag["pasted"])
+    clip(graph, 5, model, condition, drag["SVD_CONTROL"])
+    return graph
+
+
+def camera_orbit_with_depth(graph: Graph) -> Graph:
+    """A camera that travels around the scene, with a depth map."""
+    graph.note(f"# A camera that travels: orbit with depth\n{NANO}{FIRST_STEPS}")
+    graph.note("""
+- A camera that travels needs to know what is how far away: *depth* takes a picture from any depth node (near is
+  bright), *depth_mask* a mask. Here two nodes draw a plain: far at the top, near at the bottom.
+- **Your own depth**: connect Depth Anything or MiDaS to *depth* and remove the two mask nodes; or connect a painted
+  object to *foreground*, without any depth: it then stands on a plain.
+- *replace estimate* holds the geometry most strictly. Orbit 8 to 20 degrees stays natural.
+- **Seams at what comes into view**: *repeats* 3; **wrong places in the depth map**: *keep* 0.8.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    plan = graph.stage("2. Camera and depth")
+    path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="orbit left 12 ease")
+    plan.add("PreviewImage", title="The path", images=path["IMAGE"])
+    near = plan.add("SolidMask", title="Near", value=1.0, width=SIDE, height=SIDE)
+    depth = plan.add("FeatherMask", title="Depth: far at the top", mask=near["MASK"], top=SIDE)
+    prepare = graph.stage("3. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    steer = graph.stage("4. Control")
+    control = steer.add(
+        "SVDReelCameraControl",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=condition["LATENT"],
+        mode="replace estimate",
+        depth_mask=depth["MASK"],
+    )
+    steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
+    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    return graph
