@@ -1,0 +1,246 @@
+"""`python -m svd_core train DATA --output LORA.safetensors`: clips, training, validation and the finished file."""
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..checkpoints import inspect_checkpoint, load_model
+from ..console import Progress, add_model_options, pick_device, since
+from ..lora import save_lora
+from ..model import SVDModel
+from ..models.config import SVDConfig
+from ..pictures import composite, open_picture
+from .cache import ClipSet, encode_sources, encoder_digest
+from .checkpoint import save_checkpoint
+from .clips import find_sources
+from .cutting import ClipPlan
+from .dataset import ClipSource
+from .job import DEMO, clip_plan, decoder, run_folder, suited, told, trigger_of, validation_settings
+from .settings import CHOICES, TrainSettings
+from .state import read_state
+from .trainer import Progress as TrainProgress
+from .trainer import Trainer, TrainResult
+from .validation import Validation
+
+METHODS = ("lora", "temporal", "full")
+
+
+def add_train(commands: argparse._SubParsersAction) -> None:
+    """Add the command `train` to those of a parser."""
+    command = commands.add_parser(
+        "train",
+        help="train a LoRA, or the model itself, on clips or photographs",
+        description="Train on a video, a folder of videos or of frames, or on photographs over which a camera moves. "
+        "Everything is kept beside the output in NAME.run: encoded clips, state, log, loss curve, validation clips. "
+        "Ctrl-C saves; the same command with --resume goes on.",
+    )
+    command.set_defaults(run=run_train)
+    command.add_argument("data", metavar="DATA", help="video, folder of videos or frames, photograph or folder of them")
+    command.add_argument("--output", required=True, metavar="FILE.safetensors", help="LoRA or checkpoint to write")
+    add_model_options(command)
+    _add_data_options(command.add_argument_group("clips"))
+    _add_training_options(command.add_argument_group("training"))
+    _add_run_options(command.add_argument_group("run"))
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--stills",
+        default="",
+        metavar="MOVE",
+        help='take pictures for photographs and move a camera over them, such as "pan left" or "zoom in, roll cw"',
+    )
+    group.add_argument("--width", type=int, metavar="PIXELS", help="of clips (default: nano's own, else 576)")
+    group.add_argument("--height", type=int, metavar="PIXELS", help="of clips (default: nano's own, else 320)")
+    group.add_argument("--frames", type=int, help="of a clip (default: the model's own, at most 14)")
+    group.add_argument("--fps", type=float, help="of clips (default: the part of the file's own that is nearest to 7)")
+    group.add_argument("--frame-fps", type=float, default=0.0, metavar="FPS", help="of folders of frames, if known")
+    group.add_argument("--stride", type=int, metavar="N", help="frames between starts of clips (default: no overlap)")
+    group.add_argument("--bucket", type=float, metavar="N", help="motion bucket of all clips (default: measured)")
+    group.add_argument(
+        "--label-fps", type=float, metavar="FPS", help="rate that clips are told by (default: their own)"
+    )
+    group.add_argument(
+        "--least-motion", type=float, metavar="SPEED", help="leave out slower clips, %% of the diagonal a second (0.3)"
+    )
+    group.add_argument("--clips-per-still", type=int, default=0, metavar="N", help="default: about 64 in all")
+    group.add_argument("--most-clips", type=int, metavar="N", help="of one video (default: all)")
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--method",
+        choices=METHODS,
+        default="lora",
+        help="lora, or the weights: temporal layers or full (default: lora)",
+    )
+    group.add_argument("--targets", choices=CHOICES["targets"], help="layers of a LoRA (stills: temporal, else both)")
+    group.add_argument("--steps", type=int, help="in all (default: 800, nano 300)")
+    group.add_argument("--rate", type=float, help="highest learning rate (default: 1e-4 for a LoRA; nano 2e-3)")
+    group.add_argument("--rank", type=int, help="of a LoRA (default: 8 for a camera, else 16)")
+    group.add_argument("--alpha", type=float, help="of a LoRA (default: the rank)")
+    group.add_argument("--batch", type=int, help="clips at once (default: 1, nano 2)")
+    group.add_argument("--accumulation", type=int, metavar="N", help="batches of a step (default: 4, nano 1)")
+    group.add_argument("--warmup", type=int, metavar="STEPS", help="until the rate is reached")
+    group.add_argument("--schedule", choices=CHOICES["schedule"], help="of the rate (default: cosine)")
+    group.add_argument("--optimizer", choices=CHOICES["optimizer"], help="default: adamw")
+    group.add_argument("--precision", choices=CHOICES["precision"], help="default: bf16 on CUDA, else float32")
+    group.add_argument(
+        "--p-mean", type=float, metavar="N", help="mean logarithm of the noise levels (default: by size)"
+    )
+    group.add_argument("--ema", type=float, metavar="DECAY", help="of averaged weights, 0 for none")
+    group.add_argument("--checkpointing", choices=("on", "off"), help="less memory, more time (default: on, nano off)")
+    group.add_argument("--seed", type=int, default=0, help="same seed, data and machine: same weights (default: 0)")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--resume", action="store_true", help="go on with the run in NAME.run")
+    group.add_argument("--save-every", type=int, metavar="STEPS", help="of the state (default: 100)")
+    group.add_argument("--validation", metavar="IMAGE", help="picture to animate meanwhile (default: a photograph)")
+    group.add_argument("--validate-every", type=int, metavar="STEPS", help="0 for never (default: 4 times in all)")
+    group.add_argument("--trigger", default="", metavar="TEXT", help="note on how to use the result, kept in the file")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
+    group.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Train; whatever can be found wrong is found before the model is loaded."""
+    progress = Progress(options.quiet)
+    output = Path(options.output).expanduser()
+    if output.suffix != ".safetensors":
+        raise ValueError(f"--output {output} is no safetensors file; end its name in .safetensors")
+    folder = run_folder(output)
+    config = inspect_checkpoint(options.model).config
+    plan = clip_plan(config, **vars(options))
+    device = pick_device(options.device)
+    settings = settings_of(options, config, plan, device)
+    sources = find_sources(
+        options.data, move=options.stills, stills_count=options.clips_per_still, frame_fps=options.frame_fps
+    )
+    picture = composite(open_picture(options.validation or DEMO))
+    _check_begun(folder, options.resume)
+    model = load_model(options.model, device=device, dtype=torch.float32, complete_from=options.complete_from)
+    start = time.monotonic()
+    clips = encode_sources(
+        sources,
+        plan,
+        model,
+        folder / "clips",
+        encoders=encoder_digest(model.vae, model.image_encoder),
+        on_clip=lambda name, count: progress.say(f"clip {count + 1}, {name}") if count % 20 == 0 else None,
+    )
+    progress.say(f"{clips.text()}, {since(start)}")
+    validation = _validation(model, picture, clips, options, device, folder)
+    _leave_room(model, settings, device)
+    source = ClipSource(clips, bucket=options.bucket, fps=options.label_fps, seed=settings.seed)
+    result = _train(model, source, settings, folder, validation, progress)
+    data = f"{len(clips.clips)} clips of {len(sources)} sources" + (f", camera {options.stills}" * bool(options.stills))
+    notes = told(model.variant, settings, plan, data=data, trigger=options.trigger or trigger_of(options.stills))
+    if result.stopped:
+        again = [word for word in sys.argv[1:] if word != "--resume"]
+        progress.say(
+            f"stopped after {result.steps} of {settings.steps} steps, all is saved; go on with\n"
+            f"  python -m svd_core {shlex.join(again)} --resume"
+        )
+        raise KeyboardInterrupt
+    print(write_result(output, model, result, settings, notes), flush=True)
+
+
+def settings_of(options: argparse.Namespace, config: SVDConfig, plan: ClipPlan, device: torch.device) -> TrainSettings:
+    """The settings that the options ask for, completed by what suits model and device."""
+    names = ("targets", "steps", "rate", "rank", "alpha", "batch", "accumulation", "warmup", "schedule", "optimizer")
+    names += ("precision", "p_mean", "ema", "seed", "save_every", "validate_every")
+    given = {name: getattr(options, name) for name in names}
+    given["precision"] = given["precision"] or ("bf16" if device.type == "cuda" else "float32")
+    if options.checkpointing:
+        given["gradient_checkpointing"] = options.checkpointing == "on"
+    return suited(config, plan, camera=bool(options.stills), method=options.method, **given)
+
+
+def _check_begun(folder: Path, resume: bool) -> None:
+    begun = read_state(folder)
+    if begun and not resume:
+        raise ValueError(
+            f"{folder} holds a run of {begun[1]['step']} steps; add --resume to go on with it, choose another "
+            "--output, or delete that folder to begin anew"
+        )
+    if resume and not begun:
+        raise ValueError(f"{folder} holds no run to go on with; leave out --resume")
+
+
+def _validation(
+    model: SVDModel, picture, clips: ClipSet, options: argparse.Namespace, device: torch.device, folder: Path
+) -> Validation:
+    rates = sorted(clip.fps for clip in clips.clips)
+    fps = options.label_fps or rates[len(rates) // 2]
+    settings = validation_settings(model.config, clips.plan, options.bucket, fps)
+    return Validation(model, picture, settings, decoder(model, device), folder / "validation")
+
+
+def _leave_room(model: SVDModel, settings: TrainSettings, device: torch.device) -> None:
+    """Send encoders away that training does not need; frozen weights need no more precision than the network has."""
+    if device.type == "cpu":
+        return
+    model.part("vae").to("cpu")
+    model.part("image_encoder").to("cpu")
+    if settings.method == "lora" and settings.precision != "float32":
+        model.part("unet").to(torch.bfloat16 if settings.precision == "bf16" else torch.float16)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _train(
+    model: SVDModel,
+    source: ClipSource,
+    settings: TrainSettings,
+    folder: Path,
+    validation: Validation,
+    progress: Progress,
+) -> TrainResult:
+    """Run the trainer; Ctrl-C ends it after the step that it is in."""
+    unet = model.part("unet")
+    if settings.validate_every and read_state(folder) is None:
+        validation(unet, 0)
+
+    def on_step(now: TrainProgress) -> None:
+        if now.step % settings.log_every == 0 or now.step == now.steps:
+            left = now.seconds / now.step * (now.steps - now.step)
+            progress.count(f"loss {now.loss:.4f}, {left:.0f} s to go, step", now.step, now.steps)
+
+    with _stopping() as asked:
+        return Trainer(unet, source, settings, folder).run(
+            on_step=on_step, should_stop=lambda: bool(asked), validate=validation
+        )
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """A list that the first Ctrl-C fills; the second one interrupts."""
+    asked: list[int] = []
+
+    def ask(number: int, frame) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_result(
+    output: Path, model: SVDModel, result: TrainResult, settings: TrainSettings, notes: dict[str, object]
+) -> Path:
+    """Write what was trained: a LoRA, or a whole checkpoint."""
+    if settings.method == "lora":
+        return save_lora(output, result.adapters, notes)
+    weights = dict(model.part("unet").state_dict()) | result.weights
+    return save_checkpoint(output, model, weights, metadata=notes)

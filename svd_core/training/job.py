@@ -1,0 +1,121 @@
+"""What the command and the node of training share: sizes and settings that suit a model, and what files tell."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..animate import AnimateSettings
+from ..models.config import SVDConfig
+from .cutting import ClipPlan
+from .settings import TrainSettings
+
+DEMO = Path(__file__).parent.parent / "assets" / "demo.png"
+"""A photograph to animate during training where none is given."""
+
+TINY = 256  # width below which a model is a toy: trained at its own size, with larger steps
+TRAINING_SIZE = (576, 320)  # of the published models: what LoRAs learn there holds at 1024x576
+VALIDATION_STEPS = 12
+
+
+def clip_plan(config: SVDConfig, **given: Any) -> ClipPlan:
+    """Return the plan of clips for a model; of what is given None means the model's default."""
+    known = {field.name for field in fields(ClipPlan)}
+    chosen = {key: value for key, value in given.items() if key in known and value is not None}
+    width, height = (config.width, config.height) if config.width <= TINY else TRAINING_SIZE
+    return ClipPlan(**{"width": width, "height": height, "frames": min(config.frames, 14), **chosen})
+
+
+def suited(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **given: Any) -> TrainSettings:
+    """Return the settings for a model, complete; of what is given None means what suits it.
+
+    camera: whether clips are photographs moved by a camera. method: "lora", "full", or "temporal" for full training
+    of the temporal layers alone.
+    """
+    tiny = config.width <= TINY
+    full = method != "lora"
+    rate = (5e-4 if tiny else 1e-5) if full else (2e-3 if tiny else 1e-4)
+    suits: dict[str, Any] = {
+        "method": "full" if full else "lora",
+        "targets": "temporal" if method == "temporal" or (camera and not full) else "both",
+        "rank": 8 if camera or tiny else 16,
+        "rate": rate,
+        "steps": 300 if tiny else 800,
+        "warmup": 20 if tiny else 100,
+        "batch": 2 if tiny else 1,
+        "accumulation": 1 if tiny else 4,
+        "gradient_checkpointing": not tiny,
+        "p_mean": noise_mean(plan, camera=camera),
+        "ema": 0.98 if tiny else 0.999,
+    }
+    settings = TrainSettings(**{**suits, **{key: value for key, value in given.items() if value is not None}})
+    if settings.validate_every == 0 and given.get("validate_every") is None:
+        settings = replace(settings, validate_every=max(1, settings.steps // 4))
+    return settings
+
+
+def noise_mean(plan: ClipPlan, *, camera: bool) -> float:
+    """Return the mean logarithm of the noise levels to train at.
+
+    0.7 suits 320x576 (public code) and grows with the size, because larger pictures need more noise to be hidden. A
+    camera move is decided where noise hides the picture, so it is trained higher.
+    """
+    cells = plan.width * plan.height / 64
+    return round(0.7 + 0.6 * math.log(math.sqrt(cells) / 53.7) + (1.2 if camera else 0.0), 2)
+
+
+def validation_settings(config: SVDConfig, plan: ClipPlan, bucket: float | None, fps: float) -> AnimateSettings:
+    """Return how validation clips are made: at the size of training, with few steps."""
+    settings = AnimateSettings(
+        width=plan.width,
+        height=plan.height,
+        frames=plan.frames,
+        steps=VALIDATION_STEPS,
+        motion_bucket=127 if bucket is None else bucket,
+        fps=fps,
+    )
+    return settings.resolve(config)
+
+
+def told(variant: str, settings: TrainSettings, plan: ClipPlan, *, data: str, trigger: str) -> dict[str, object]:
+    """Return what a trained file says of itself."""
+    return {
+        "base_model": variant,
+        "targets": settings.targets,
+        "trigger": trigger or None,
+        "data": data,
+        "settings": asdict(settings),
+        "clips": asdict(plan),
+    }
+
+
+def decoder(model: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Return the decoder of an SVDModel for validation; on an accelerator it only visits, so that training has room."""
+    away = device.type != "cpu"
+
+    def decode(latents: Tensor) -> Tensor:
+        vae = model.part("vae")
+        vae.to(device)
+        try:
+            return model.decode(latents.to(device))
+        finally:
+            if away:
+                vae.to("cpu")
+
+    return decode
+
+
+def run_folder(output: Path) -> Path:
+    """Return where the run of an output file keeps its state, log, cache and validation clips."""
+    return output.with_name(f"{output.stem}.run")
+
+
+def trigger_of(move: str) -> str:
+    """Return the note on how a camera LoRA is used; empty without a camera."""
+    if not move:
+        return ""
+    return f"moves the camera: {move}; strength -1 moves it the other way; the motion bucket sets the speed"

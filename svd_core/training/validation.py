@@ -1,0 +1,127 @@
+"""What a run has learned so far: the same picture animated from time to time, as clips, a sheet and numbers.
+
+Always the same noise, so that what changes is the training.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from ..animate import AnimateSettings
+from ..conditioning import Condition, condition_on_image
+from ..decoding import frames_to_image
+from ..pictures import as_batch, fit
+from ..report import measure
+from ..sampling.denoiser import denoise_with
+from ..sampling.noise import start_noise
+from ..sampling.sample import sample
+from ..sheets import INK, PAPER, font, small_picture, spread
+from ..video import write_clip
+from ..video.target import replacing
+
+SHOWN, SIDE, LABEL, GAP = 6, 112, 92, 4
+COLUMNS = ("step", "pan_x", "pan_y", "zoom", "motion", "first_frame_psnr")
+
+
+class Validation:
+    """Animates one picture with a network in training. Files go to `folder`: clips, sheet.png and numbers.csv."""
+
+    def __init__(
+        self,
+        model: Any,
+        picture: Tensor,
+        settings: AnimateSettings,
+        decode: Callable[[Tensor], Tensor],
+        folder: Path,
+    ) -> None:
+        """`model` encodes the picture [1, H, W, C] in 0..1 and has a `config`; `decode` makes frames [T, 3, H, W] in
+        -1..1 of scaled latents. settings: of the clips.
+        """
+        self.settings = settings.resolve(model.config)
+        self.decode, self.folder = decode, folder
+        self.latents: Tensor | None = None  # of the last clip, for previews
+        fitted = fit(as_batch(picture), self.settings.width, self.settings.height, self.settings.fit)[0][:1]
+        self.start = frames_to_image(fitted)
+        self.condition: Condition = condition_on_image(
+            model,
+            fitted,
+            fps_id=self.settings.fps - 1,
+            motion_bucket_id=self.settings.motion_bucket,
+            augmentation_level=self.settings.augmentation,
+            seed=self.settings.seed,
+        )
+
+    def sheet(self) -> Path:
+        """Where all clips are shown below each other."""
+        return self.folder / "sheet.png"
+
+    @torch.no_grad()
+    def __call__(self, unet: nn.Module, step: int, stop: Callable[[], None] | None = None) -> Tensor:
+        """Animate with `unet` as it is after `step` steps, write everything, return frames [T, H, W, 3] in 0..1.
+
+        `stop` is called at every step of sampling and may raise.
+        """
+        frames = self.clip(unet, stop)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_clip(frames, self.folder / f"step_{step:06d}.webp", fps=self.settings.fps, metadata={"step": step})
+        self._add_numbers(frames, step)
+        self._add_row(frames, step)
+        return frames
+
+    @torch.no_grad()
+    def clip(self, unet: nn.Module, stop: Callable[[], None] | None = None) -> Tensor:
+        """Frames [T, H, W, 3] in 0..1 of the picture by `unet`."""
+        weight = next(unet.parameters())
+        settings = self.settings
+
+        def denoise(x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+            if stop is not None:
+                stop()
+            return denoise_with(unet, x, sigma, condition, dtype=weight.dtype)
+
+        noise = start_noise(settings.frames, settings.height // 8, settings.width // 8, settings.seed)
+        self.latents = sample(
+            denoise,
+            noise.to(weight.device),
+            settings.sigmas(),
+            settings.guidance(),
+            self.condition.to(weight.device),
+            solver=settings.solver,
+            seed=settings.seed,
+        )
+        return frames_to_image(self.decode(self.latents)).float().cpu()
+
+    def _add_numbers(self, frames: Tensor, step: int) -> None:
+        """One row of what the clip does; a row of the same step is replaced, as after a resume."""
+        report = measure(frames, image=self.start)
+        means = [sum(values) / len(values) for values in (report.pan_x, report.pan_y, report.zoom, report.motion)]
+        row = ",".join([str(step), *(f"{value:.4f}" for value in (*means, report.psnr))])
+        path = self.folder / "numbers.csv"
+        old = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+        kept = [line for line in old if line.split(",")[0].isdigit() and int(line.split(",")[0]) < step]
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join([",".join(COLUMNS), *kept, row, ""]), encoding="utf-8")
+
+    def _add_row(self, frames: Tensor, step: int) -> None:
+        """Put the clip under those of earlier steps."""
+        height = round(SIDE * frames.shape[1] / frames.shape[2])
+        places = spread(len(frames), SHOWN)
+        row = Image.new("RGB", (LABEL + len(places) * (SIDE + GAP), height + GAP), PAPER)
+        pen = ImageDraw.Draw(row)
+        pen.text((6, height // 2 - 8), f"step {step}", fill=INK, font=font(15))
+        for place, index in enumerate(places):
+            row.paste(small_picture(frames[index], SIDE, height), (LABEL + place * (SIDE + GAP), 0))
+        rows = self.folder / "rows"
+        rows.mkdir(exist_ok=True)
+        row.save(rows / f"{step:06d}.png")
+        known = sorted(file for file in rows.glob("*.png") if file.stem.isdigit() and int(file.stem) <= step)
+        sheet = Image.new("RGB", (row.width, len(known) * row.height), PAPER)
+        for index, file in enumerate(known):
+            with Image.open(file) as picture:
+                sheet.paste(picture, (0, index * row.height))
+        with replacing(self.sheet()) as temporary:
+            sheet.save(temporary, format="PNG")

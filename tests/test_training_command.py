@@ -1,0 +1,158 @@
+"""`python -m svd_core train` and the files it leaves, on a random model of a few channels."""
+
+import json
+import signal
+
+import pytest
+import torch
+from checkpoint_files import TINY, tiny_tensors
+from safetensors import safe_open
+from safetensors.torch import save_file
+from test_training_data import film, save_pictures, texture
+
+import svd_core as svd
+from svd_core.__main__ import main
+from svd_core.lora import apply_loras, load_lora
+from svd_core.training import Trainer
+from svd_core.training.checkpoint import save_checkpoint
+from svd_core.training.cutting import ClipPlan
+from svd_core.training.job import clip_plan, noise_mean, suited
+from svd_core.video import read_clip
+
+SMALL = ["--width", "32", "--height", "32", "--batch", "1", "--rank", "2", "--warmup", "1", "--validate-every", "0"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_file(dict(tiny_tensors("svd_xt_tiny", 0)), path, metadata=TINY)
+    return str(path)
+
+
+@pytest.fixture
+def data(tmp_path):
+    save_pictures(tmp_path / "data" / "film", film(9))
+    return str(tmp_path / "data")
+
+
+def train(model, data, output, *more, steps=2):
+    return main(["train", data, "--model", model, "--output", str(output), "--steps", str(steps), *SMALL, *more])
+
+
+def test_a_lora_comes_out_with_notice_log_and_plot(model, data, tmp_path, capsys):
+    output = tmp_path / "look.safetensors"
+    assert train(model, data, output, "--trigger", "use it well") == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    lora = load_lora(output)
+    assert lora.ranks == (2,) and lora.metadata["svd.lora.trigger"] == "use it well"
+    assert json.loads(lora.metadata["svd.lora.settings"])["targets"] == "both"
+    assert (tmp_path / "look.NOTICE.txt").exists()
+    names = {path.name for path in (tmp_path / "look.run").iterdir()}
+    assert {"state.safetensors", "log.csv", "loss.png", "clips"} <= names
+    plain = svd.load_model(model)
+    changed = apply_loras(plain, [(lora, 1.0, 1.0)])
+    x, condition = (
+        torch.randn(4, 4, 4, 4),
+        svd.Condition(torch.ones(1, 1, 8), torch.ones(1, 4, 4, 4), torch.ones(1, 24)),
+    )
+    size = plain.config.unet
+    condition = svd.Condition(
+        torch.ones(1, 1, size.context_channels), torch.ones(1, 4, 4, 4), torch.ones(1, size.vector_channels)
+    )
+    assert not torch.equal(plain.denoise(x, 5.0, condition), changed.denoise(x, 5.0, condition))
+
+
+@pytest.mark.parametrize("method", ["full", "temporal"])
+def test_fine_tuning_gives_a_whole_checkpoint(model, data, tmp_path, method):
+    output = tmp_path / "tuned.safetensors"
+    assert train(model, data, output, "--method", method, "--rate", "0.01") == 0
+    before, after = svd.load_model(model), svd.load_model(output)
+    assert after.config == before.config
+    old, new = before.unet.state_dict(), after.unet.state_dict()
+    moved = {name for name in old if not torch.allclose(old[name], new[name], atol=1e-3)}
+    temporal = {name for name in old if any(part in name for part in ("time_stack", "time_mixer", "time_pos_embed"))}
+    assert moved and (method == "full" or moved <= temporal) and (method == "temporal" or not moved <= temporal)
+    for part in ("vae", "image_encoder"):
+        ours, theirs = getattr(after, part).state_dict(), getattr(before, part).state_dict()
+        assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in theirs)
+    assert "Fine-tuned from" in (tmp_path / "tuned.NOTICE.txt").read_text(encoding="utf-8")
+
+
+def test_validation_leaves_clips_numbers_and_a_sheet(model, data, tmp_path):
+    assert train(model, data, tmp_path / "a.safetensors", "--validate-every", "2") == 0
+    folder = tmp_path / "a.run" / "validation"
+    rows = (folder / "numbers.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "0", "2"]
+    assert (folder / "sheet.png").stat().st_size > 1000
+    frames, _, settings = read_clip(folder / "step_000002.webp")
+    assert frames.shape[1:] == (32, 32, 3) and settings == {"step": 2}
+
+
+def test_control_c_saves_and_says_how_to_go_on(model, data, tmp_path, monkeypatch, capsys):
+    output, begin = tmp_path / "a.safetensors", Trainer.run
+
+    def interrupted(self, *, on_step, **more):
+        def step(now):
+            on_step(now)
+            if now.step == 2:
+                signal.raise_signal(signal.SIGINT)
+
+        return begin(self, on_step=step, **more)
+
+    monkeypatch.setattr(Trainer, "run", interrupted)
+    assert train(model, data, output, steps=4) == 130
+    said = capsys.readouterr().err
+    assert "stopped after 2 of 4 steps" in said and "--resume" in said and not output.exists()
+    monkeypatch.setattr(Trainer, "run", begin)
+    assert train(model, data, output, steps=4) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert train(model, data, output, "--resume", steps=4) == 0
+    assert train(model, data, tmp_path / "b.safetensors", steps=4) == 0
+    with safe_open(str(output), "pt") as one, safe_open(str(tmp_path / "b.safetensors"), "pt") as other:
+        assert all(torch.equal(one.get_tensor(key), other.get_tensor(key)) for key in one.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--frames", "20"], "shorter than a clip of 20 frames: has 9"),
+        (["--resume"], "no run to go on with"),
+        (["--rank", "99"], "rank"),
+        (["--width", "30"], "multiple of 8"),
+        (["--validation", "absent.png"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(model, data, tmp_path, capsys, more, words):
+    assert train(model, data, tmp_path / "a.safetensors", *more) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in said and said.startswith("svd_core: ")
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_photographs_train_the_temporal_layers(model, tmp_path):
+    save_pictures(tmp_path / "photos", texture(80, 96))
+    output = tmp_path / "pan.safetensors"
+    assert train(model, str(tmp_path / "photos"), output, "--stills", "pan left", "--clips-per-still", "2") == 0
+    lora = load_lora(output)
+    assert all("time_stack" in name for name in lora.layers) and "pan left" in lora.metadata["svd.lora.trigger"]
+
+
+def test_a_frame_decoder_survives_the_checkpoint(tmp_path):
+    save_file(dict(tiny_tensors("image_decoder_tiny", 0)), tmp_path / "a.safetensors", metadata=TINY)
+    model = svd.load_model(tmp_path / "a.safetensors")
+    path = save_checkpoint(tmp_path / "b.safetensors", model, model.unet.state_dict(), dtype=torch.float32)
+    again = svd.load_model(path)
+    assert again.config == model.config
+    for name, value in model.vae.state_dict().items():
+        assert torch.equal(again.vae.state_dict()[name], value)
+
+
+def test_settings_follow_the_model_and_the_data(model):
+    config = svd.load_model("nano").config
+    plan = clip_plan(config, width=None, frames=None)
+    assert (plan.width, plan.height) == (config.width, config.height)
+    camera, look = (suited(config, plan, camera=value, method="lora") for value in (True, False))
+    assert camera.targets == "temporal" and look.targets == "both" and camera.p_mean > look.p_mean
+    public = noise_mean(ClipPlan(576, 320, 14), camera=False)
+    assert public == pytest.approx(0.7, abs=0.02)
+    assert noise_mean(ClipPlan(1024, 576, 14), camera=False) > public
