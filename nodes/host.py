@@ -6,6 +6,8 @@ every node also runs in tests and scripts. Differences between host versions liv
 
 import math
 import os
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -74,6 +76,21 @@ def model_roots(folder: str) -> list[str]:
 def model_path(folder: str, name: str) -> str | None:
     """Full path of a listed file, or None. The host confines the answer to its own folders."""
     return folder_paths.get_full_path(folder, name) if PRESENT else None
+
+
+def input_folder() -> Path:
+    """Where users put what nodes read."""
+    return Path(folder_paths.get_input_directory()) if PRESENT else Path.cwd()
+
+
+def output_folder() -> Path:
+    """Where results go; without a host a folder for temporary files."""
+    return Path(folder_paths.get_output_directory()) if PRESENT else Path(tempfile.gettempdir()) / "svd_reel"
+
+
+def lora_folder() -> Path:
+    """Where LoRAs are saved so that they are found again."""
+    return Path(model_roots("loras")[0]) if model_roots("loras") else output_folder() / "loras"
 
 
 def load_state_dict(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -235,6 +252,12 @@ def free_bytes(device: torch.device) -> int | None:
     return int(mm.get_free_memory(device) * 0.9)
 
 
+def make_room(size: int, device: torch.device) -> None:
+    """Send models that the host holds away until so many bytes are free on a device."""
+    if PRESENT and not mm.is_device_cpu(device):
+        mm.free_memory(size + mm.minimum_inference_memory(), device)
+
+
 def check_interrupt() -> None:
     """Raise the host's own exception if the user has cancelled the run."""
     if PRESENT:
@@ -298,6 +321,10 @@ class Progress:
     def update(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
         """Report `done` of the total; `latents` [T, 4, h, w] (scaled) are shown. Raises if the user cancelled."""
         check_interrupt()
+        self.show(done, latents, total)
+
+    def show(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
+        """As `update`, but never raises."""
         self.total = total or self.total
         if self.bar is None:
             return

@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from ..svd_core.lora import LoraReport, embedded_loras, load_lora, match_lora
+from ..svd_core.lora import Lora, LoraReport, embedded_loras, load_lora, match_lora
 from ..svd_core.lora.apply import layer_shapes
 from . import host, inputs
 from .model import LoadedModel
@@ -77,11 +77,18 @@ class SVDReelLoadLora:
                     "the two at 0.",
                     step=0.05,
                 ),
-            }
+            },
+            "optional": {
+                "lora": inputs.socket(
+                    "SVD_LORA", "A LoRA that Train SVD LoRA has just made, in place of a file.", advanced=True
+                ),
+            },
         }
 
     @classmethod
-    def IS_CHANGED(cls, lora_name: str, model=None, strength: float = 1.0, temporal_strength: float = 1.0) -> str:
+    def IS_CHANGED(
+        cls, lora_name: str, model=None, strength: float = 1.0, temporal_strength: float = 1.0, lora=None
+    ) -> str:
         """The file's time and size, so that a replaced file is loaded again."""
         # The host passes None for inputs that come over a link.
         if lora_name in (None, NONE) or lora_name.endswith(EMBEDDED):
@@ -89,17 +96,24 @@ class SVDReelLoadLora:
         stat = Path(lora_location(lora_name)).stat()
         return f"{stat.st_mtime_ns}:{stat.st_size}"
 
-    def execute(self, model: LoadedModel, lora_name: str, strength: float, temporal_strength: float) -> tuple:
-        if lora_name == NONE:
+    def execute(
+        self,
+        model: LoadedModel,
+        lora_name: str,
+        strength: float,
+        temporal_strength: float,
+        lora: Lora | None = None,
+    ) -> tuple:
+        if lora is None and lora_name == NONE:
             return (model, "no LoRA")
-        with_lora, report = add_lora(model, lora_location(lora_name), strength, temporal_strength)
+        lora = lora or load_lora(lora_location(lora_name))
+        with_lora, report = add_lora(model, lora, strength, temporal_strength)
         strengths = f"strength {strength:g} for spatial layers, {temporal_strength:g} for temporal layers"
         return (with_lora, f"{report.text()}\n  {strengths}")
 
 
-def add_lora(model: LoadedModel, path: str, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
+def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
     """The model with a LoRA over the ones that it has, and the report; partial matches are logged."""
-    lora = load_lora(path)
     shapes = layer_shapes(model.unet.model.diffusion_model)
     terms, report = match_lora(lora, shapes, model.config.unet, spatial, temporal)
     if warning := report.warning():

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints import inspect_checkpoint, load_model
-from ..console import Progress, add_model_options, pick_device, since
+from ..console import Progress, pick_device, since
 from ..lora import save_lora
 from ..model import SVDModel
 from ..models.config import SVDConfig
@@ -44,7 +44,10 @@ def add_train(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run_train)
     command.add_argument("data", metavar="DATA", help="video, folder of videos or frames, photograph or folder of them")
     command.add_argument("--output", required=True, metavar="FILE.safetensors", help="LoRA or checkpoint to write")
-    add_model_options(command)
+    command.add_argument(
+        "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
+    )
+    command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
     _add_data_options(command.add_argument_group("clips"))
     _add_training_options(command.add_argument_group("training"))
     _add_run_options(command.add_argument_group("run"))
