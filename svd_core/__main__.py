@@ -33,6 +33,7 @@ from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
 from .sampling.solvers import SOLVERS
+from .storyboard.command import add_storyboard
 from .training.command import add_train
 from .video import check_output, read_clip, write_clip
 from .video.target import FILE_KINDS
@@ -85,6 +86,7 @@ def build_parser() -> Parser:
     add_finish(commands)
     add_convert(commands)
     add_lab(commands)
+    add_storyboard(commands)
     return parser
 
 

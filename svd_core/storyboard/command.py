@@ -1,0 +1,151 @@
+"""`python -m svd_core storyboard FILE`: a film of panels, streamed to the encoder, with contact sheet and timing."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from .. import console
+from ..animate import AnimateSettings
+from ..checkpoints import inspect_checkpoint
+from ..checkpoints.load import NANO
+from ..pictures import composite, open_picture
+from ..sampling.solvers import Step
+from ..sheets import to_picture
+from ..video import check_output, write_clip
+from ..video.target import replacing
+from .clips import LONGER, ClipStore, shot_key
+from .film import FADE, film_frames, plan_film
+from .panels import Panel, read_board
+from .sheet import draw_contact_sheet, sheet_frame
+
+PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
+
+
+def add_storyboard(commands: argparse._SubParsersAction) -> None:
+    """Add the command `storyboard` to those of a parser."""
+    command = commands.add_parser(
+        "storyboard",
+        help="make a film of several pictures",
+        description="Make a clip of every panel and join them to one film. A stopped run goes on where it was.",
+    )
+    command.set_defaults(run=run_storyboard)
+    command.add_argument(
+        "board",
+        metavar="FILE|FOLDER",
+        help=".csv or .json with the columns image, seconds, move, bucket, seed, transition, fade, title; or a folder "
+        "of pictures",
+    )
+    console.add_model_options(command)
+    command.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
+    command.add_argument("--sheet", metavar="SHEET.png", help="write a contact sheet to this picture")
+    command.add_argument("--timing", metavar="FILE.csv", help="write the timing table to this file")
+    command.add_argument(
+        "--panels", metavar="FOLDER", help="where finished clips are kept (default: FILM.panels beside the film)"
+    )
+    panels = command.add_argument_group("what panels leave open")
+    panels.add_argument("--seconds", type=float, help="time of a panel (default: the model's own clip)")
+    panels.add_argument("--move", metavar="PATH", help='camera move in words, such as "zoom in 1.1"')
+    panels.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
+    panels.add_argument("--seed", type=int, help="of the noise (default: 23)")
+    panels.add_argument("--transition", choices=("cut", "cross-fade"), help="how panels begin (default: cut)")
+    panels.add_argument("--fade", type=float, metavar="SECONDS", help=f"length of cross-fades (default: {FADE})")
+    film = command.add_argument_group("film")
+    film.add_argument("--fps", type=float, help="frames per second that the motion is meant for (default: 7)")
+    film.add_argument("--film-fps", type=float, metavar="FPS", help="frames per second of the film (default: as --fps)")
+    film.add_argument(
+        "--longer",
+        choices=LONGER,
+        default="windows",
+        help="panels longer than the model's clip: in overlapping windows, extended, or slower (default: windows)",
+    )
+    for name in ("--width", "--height", "--steps"):
+        film.add_argument(name, type=int, help="default: the model's own")
+    film.add_argument("--augmentation", type=float, metavar="SIGMA", help="noise on the pictures (default: 0.02)")
+    film.add_argument("--fit", choices=("crop", "pad", "stretch"), help="pad leaves black borders (default: crop)")
+    film.add_argument("--background", metavar="COLOUR", help="behind transparent pixels (default: white)")
+    film.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: %(default)s")
+    console.add_machine_options(command.add_argument_group("machine"))
+
+
+def run_storyboard(options: argparse.Namespace) -> None:
+    """Make the film; whatever can be found wrong is found before the model is loaded."""
+    _check_files(options)
+    board = read_board(options.board)
+    names = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
+    settings = AnimateSettings(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
+    defaults = Panel(
+        seconds=options.seconds, move=options.move, transition=options.transition, fade=options.fade, row="the options"
+    )
+    config = inspect_checkpoint(options.model).config
+    film = plan_film(board.panels, settings, config, fps=options.film_fps, longer=options.longer, defaults=defaults)
+    timing, count = film.timing, len(board.panels)
+    rate = float(timing.fps)
+    check_output(options.output, fps=rate, quality=options.quality)
+
+    def picture(number: int) -> Tensor:
+        panel = board.panels[number]
+        path = board.picture_path(panel)
+        try:
+            found = open_picture(path)
+            composite(found, settings.background)
+        except ValueError as error:
+            raise ValueError(f"{panel.row}: {error}") from None
+        return found
+
+    store = ClipStore(Path(options.panels or f"{options.output}.panels"))
+    name = _model_name(options)
+    shots = list(zip(timing.shots, film.settings, strict=True))
+    keys = [shot_key(picture(number), *shot, name) for number, shot in enumerate(shots)]
+    progress = console.Progress(options.quiet)
+    made = count - sum(store.finished(key) for key in keys)
+    model = console.model_of(options, progress) if made else None
+    progress.say(f"{count} panels, {made} to make, {timing.frames} frames")
+    rows = [{**row, "clip": key} for row, key in zip(timing.rows(), keys, strict=True)]
+    store.write_manifest(rows)
+    shown: dict[int, Tensor] = {}
+
+    def on_step(step: Step) -> None:
+        progress.count("step", step.index + 1, step.steps)
+
+    def on_frame(panel: int, index: int, frame: Tensor) -> None:
+        if index == sheet_frame(timing.shots[panel].frames):
+            shown[panel] = frame.clone()
+
+    frames = film_frames(
+        model, picture, film, store=store, model_name=name, on_step=on_step, on_frame=on_frame,
+        on_clip=lambda number, new: progress.say(f"panel {number + 1} of {count}: {'made' if new else 'was there'}"),
+    )  # fmt: skip
+    metadata = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
+    metadata["panels"] = [{**asdict(panel)} for panel in board.panels]
+    path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
+    if options.sheet:
+        page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
+        with replacing(Path(options.sheet)) as temporary:
+            to_picture(page).save(temporary, PAGE_KINDS[Path(options.sheet).suffix.lower()])
+    if options.timing:
+        with replacing(Path(options.timing)) as temporary:
+            temporary.write_text(timing.to_csv(), encoding="utf-8")
+    print(timing.text())
+    print(path, flush=True)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Find what cannot be written before minutes of sampling."""
+    if options.sheet and Path(options.sheet).suffix.lower() not in PAGE_KINDS:
+        raise ValueError(f"--sheet {options.sheet} is no picture; use {', '.join(PAGE_KINDS)}")
+    check_output(options.output, quality=options.quality)
+    for path in filter(None, (options.sheet, options.timing, options.panels)):
+        if not Path(path).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+
+
+def _model_name(options: argparse.Namespace) -> str:
+    """Names the model in the keys of finished clips: another file, an edited one or another precision makes others."""
+    told = [str(options.model), str(options.complete_from), str(options.dtype), options.device]
+    for file in filter(None, (NANO if options.model == "nano" else options.model, options.complete_from)):
+        if Path(file).exists():
+            found = Path(file).stat()
+            told += [str(found.st_size), str(found.st_mtime_ns)]
+    return "|".join(told)

@@ -1,0 +1,219 @@
+"""The motion lab: cells are the sampler's own clips, the best is what its score says, sheet and tables hold them."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoint_files import TINY, tiny_tensors
+from nodes_pack import part, run
+from PIL import Image
+from safetensors.torch import save_file
+
+from svd_core import AnimateSettings, __main__, animate, load_model
+from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
+from svd_core.lab.grid import parse_list
+from svd_core.lab.scores import ranking
+from svd_core.lab.sweep import full_settings
+from svd_core.pictures import open_picture
+from svd_core.video import read_clip
+
+SMALL = AnimateSettings(width=32, height=32, frames=3, steps=2)
+GRID = Grid(buckets=(40.0, 200.0), seeds=(1, 2), sigma_max=(700.0, 50.0))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with random weights: 4 frames of 64x64."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_file(dict(tiny_tensors()), path, metadata=TINY)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A picture with something to see."""
+    path = tmp_path_factory.mktemp("picture") / "photo.png"
+    ramp = Image.linear_gradient("L").resize((60, 40))
+    Image.merge("RGB", (ramp, ramp.rotate(180), ramp.rotate(90).resize((60, 40)))).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def sweep(checkpoint: str, picture: str):
+    return run_sweep(load_model(checkpoint), open_picture(picture), SMALL, GRID)
+
+
+def numbers(motion: float, drift: float = 1.0, unsteadiness: float = 1.0) -> dict:
+    return {"motion_percent": motion, "drift": drift, "unsteadiness": unsteadiness}
+
+
+def command(*arguments: object) -> int:
+    """Exit code of the command line."""
+    try:
+        return __main__.main([str(argument) for argument in ("lab", *arguments)])
+    except SystemExit as stop:  # argparse
+        return stop.code
+
+
+def test_every_combination_is_one_cell_columns_first():
+    cells = GRID.cells(SMALL)
+    assert [(c.motion_bucket, c.seed, c.sigma_max) for c in cells[:4]] == [
+        (40, 1, 700), (200, 1, 700), (40, 1, 50), (200, 1, 50)
+    ]  # fmt: skip
+    assert len(cells) == GRID.count == 8 and GRID.columns == 2
+    assert GRID.column_label(cells[1]) == "bucket 200" and GRID.row_label(cells[2]) == "seed 1, sigma max 50"
+    assert Grid().cells(SMALL) == [SMALL]
+
+
+def test_a_cell_is_bit_for_bit_what_animate_makes_of_its_settings(sweep, checkpoint: str, picture: str):
+    model, image = load_model(checkpoint), open_picture(picture)
+    for cell in (sweep.cells[0], sweep.cells[3], sweep.cells[-1]):
+        assert torch.equal(cell.shown, animate(model, image, cell.settings)[list(cell.frames)])
+    assert len({cell.shown.numpy().tobytes() for cell in sweep.cells}) == 8, "each cell has settings of its own"
+
+
+def test_progress_counts_over_all_cells_and_may_stop_the_sweep(checkpoint: str, picture: str):
+    told = []
+    grid = Grid(seeds=(1, 2))
+    run_sweep(load_model(checkpoint), open_picture(picture), SMALL, grid, on_step=told.append, steps_after=5)
+    assert [(step.index, step.steps) for step in told] == [(i, 9) for i in range(4)]
+
+    def stop(step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(load_model(checkpoint), open_picture(picture), SMALL, grid, on_step=stop)
+
+
+@pytest.mark.parametrize(
+    ("aim", "cells", "best"),
+    [
+        (Aim("closest", motion=1.0), [numbers(0.2), numbers(1.1), numbers(2.0)], 1),
+        (Aim("closest", motion=1.0), [numbers(1.1, unsteadiness=2), numbers(1.1, unsteadiness=1)], 1),
+        (Aim("most motion", drift=5), [numbers(1.0), numbers(3.0, drift=4.9), numbers(9.0, drift=5.1)], 1),
+        # Where nothing is within the limit, the least drift wins, not the most motion.
+        (Aim("most motion", drift=5), [numbers(9.0, drift=9), numbers(1.0, drift=6)], 1),
+        # A picture that stands still is steady, but no clip.
+        (Aim("steadiest"), [numbers(0.05, unsteadiness=0), numbers(0.5, unsteadiness=2), numbers(0.5)], 2),
+        (Aim("steadiest"), [numbers(0.05), numbers(0.04)], 0),
+    ],
+)
+def test_the_best_is_what_the_score_says(aim: Aim, cells: list, best: int):
+    ranks = ranking(cells, aim)
+    assert ranks.index(1) == best and sorted(ranks) == list(range(1, len(cells) + 1))
+
+
+def test_tables_hold_every_cell_and_agree(sweep):
+    found = json.loads(sweep.to_json())
+    rows = list(csv.DictReader(io.StringIO(sweep.to_csv())))
+    assert len(found["cells"]) == len(rows) == 8
+    for cell, row in zip(found["cells"], rows, strict=True):
+        assert float(row["motion_percent"]) == cell["motion_percent"] and int(row["seed"]) == cell["seed"]
+    best = found["cells"][[cell["rank"] for cell in found["cells"]].index(1)]
+    assert {name: best[name] for name in found["best"]} == found["best"]
+    assert len(sweep.text().splitlines()) == 10 and f"seed {best['seed']}" in sweep.text().splitlines()[-1]
+
+
+@pytest.mark.parametrize("grid", [GRID, Grid(), Grid(seeds=(1, 2)), Grid(buckets=(1.0, 2.0), fps=(6.0, 7.0, 8.0))])
+def test_the_sheet_draws_any_grid_and_marks_the_best(sweep, grid: Grid):
+    cells = [replace(sweep.cells[i % 8], settings=cell, rank=i + 1) for i, cell in enumerate(grid.cells(SMALL))]
+    page = draw_sheet(replace(sweep, grid=grid, cells=tuple(cells)))
+    assert page.shape[0] == 1 and page.shape[3] == 3
+    green = (page * 255).round() == torch.tensor([28.0, 140.0, 70.0])
+    assert int(green.all(-1).sum()) > 500, "the frame around the best"
+
+
+def test_the_best_is_made_with_the_models_own_steps(sweep, checkpoint: str):
+    model = load_model(checkpoint)
+    best = full_settings(SMALL, sweep.best, None, model)
+    assert best.steps == AnimateSettings().resolve(model.config).steps
+    assert (best.seed, best.motion_bucket) == (sweep.best.settings.seed, sweep.best.settings.motion_bucket)
+    assert full_settings(SMALL, sweep.best, 3, model).steps == 3
+
+
+def load_node_model(checkpoint: str, monkeypatch):
+    monkeypatch.setattr(part("nodes.host"), "model_files", lambda name: ["tiny.safetensors"])
+    monkeypatch.setattr(part("nodes.host"), "model_path", lambda *names: checkpoint)
+    return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
+
+
+def test_the_node_gives_the_sweep_and_the_clip_of_the_core(checkpoint: str, picture: str, monkeypatch):
+    loaded, told = load_node_model(checkpoint, monkeypatch), []
+    host = part("nodes.host")
+    monkeypatch.setattr(
+        host.Progress, "update", lambda self, done, latents=None, total=None: told.append((done, total))
+    )
+    given = {"buckets": "40, 200", "seeds": "1 2", "sigma_max": "50", "width": 32, "height": 32, "frames": 3}
+    sheet, frames, motion, seed, sigma_max, text, numbers, table = run(
+        "SVDReelSweep", model=loaded, image=open_picture(picture), steps=2, full_steps=3, **given
+    )
+    core = load_model(checkpoint)
+    grid = Grid((40.0, 200.0), (1, 2), (50.0,), (7.0,))
+    expected = run_sweep(core, open_picture(picture), SMALL, grid)
+    assert text == expected.text() and table == expected.to_csv() and numbers == expected.to_json()
+    assert torch.equal(sheet, draw_sheet(expected))
+    best = full_settings(SMALL, expected.best, 3, core)
+    assert torch.equal(frames, animate(core, open_picture(picture), best))
+    assert (motion.motion_bucket_id, seed, sigma_max) == (best.motion_bucket, best.seed, 50.0)
+    assert told == [(i, 11) for i in range(1, 12)], "one bar over four cells and the best"
+    # The outputs wire into the other nodes: there they give the clip of the cell's settings.
+    model = loaded
+    size = {"width": 32, "height": 32, "frames": 3}
+    positive, negative, latent = run(
+        "SVDReelCondition", model=model, image=open_picture(picture), motion=motion, seed=seed, **size
+    )
+    sigmas = run("SVDReelSchedule", steps=3, sigma_max=sigma_max)[0]
+    clip = run("SVDReelSampler", model=model, positive=positive, negative=negative, latent=latent, seed=seed,
+               sigmas=sigmas)[0]  # fmt: skip
+    assert torch.equal(run("SVDReelDecode", vae=model.vae, latent=clip)[0], frames)
+
+
+def test_the_command_writes_sheet_tables_and_the_best_clip(checkpoint: str, picture: str, tmp_path: Path, capsys):
+    files = {"--output": "s.png", "--json": "s.json", "--csv": "s.csv", "--clip": "best"}
+    given = [word for name, file in files.items() for word in (name, tmp_path / file)]
+    size = ("--width", 32, "--height", 32, "--frames", 3, "--steps", 2, "--full-steps", 2, "--quiet")
+    grid = ("--buckets", "40,200", "--seeds", "1 2", "--sigma-max", "50")
+    assert command(picture, "--model", checkpoint, "--device", "cpu", *grid, *size, *given) == 0
+    expected = run_sweep(load_model(checkpoint), open_picture(picture), SMALL, Grid((40.0, 200.0), (1, 2), (50.0,)))
+    printed = capsys.readouterr()
+    assert printed.out == f"{expected.text()}\n{tmp_path / 'best'}\n" and not printed.err
+    assert (tmp_path / "s.csv").read_text() == expected.to_csv()
+    assert json.loads((tmp_path / "s.json").read_text()) == json.loads(expected.to_json())
+    with Image.open(tmp_path / "s.png") as page:
+        assert page.size == tuple(draw_sheet(expected).shape[2:0:-1])
+    clip = animate(load_model(checkpoint), open_picture(picture), expected.best.settings)
+    # PNG rounds to 8 bits: half a level.
+    torch.testing.assert_close(read_clip(tmp_path / "best")[0], clip, atol=0.51 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--buckets", "many"), "--buckets is 'many'"),
+        (("--seeds", "1.5"), "whole numbers"),
+        (("--seeds", "1, 1"), "seeds holds 1 twice"),
+        (("--buckets", ", ".join(map(str, range(101)))), "101 cells"),
+        (("--motion", "-1"), "wanted motion is -1"),
+        (("--sigma-max", "0.001"), "sigma"),
+        (("--output", "sheet.pdf"), "sheet.pdf is no picture"),
+        (("--csv", "absent/table.csv"), "no folder absent"),
+        (("--clip", "clip.avi"), ".avi"),
+        (("--width", "33"), "width 33"),
+        (("--camera", "fly up"), "fly"),
+    ],
+)
+def test_bad_input_is_answered_with_one_sentence(picture: str, tmp_path: Path, arguments: tuple, words: str, capsys):
+    assert command(picture, "--output", tmp_path / "s.png", *arguments) == 2
+    said = capsys.readouterr()
+    assert words in said.err and not said.out and len(said.err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_lab_takes_one_picture(checkpoint: str):
+    with pytest.raises(ValueError, match="1 picture, but 2"):
+        run_sweep(load_model(checkpoint), torch.rand(2, 32, 32, 3), SMALL, GRID)
+    assert parse_list("", "fps") == () and parse_list("1;2", "seeds", whole=True) == (1, 2)
