@@ -1,0 +1,86 @@
+"""What does each exact technique bring? Every one turned off in turn."""
+
+import torch
+
+import svd_core as svd
+from svd_core.memory import PeakMemory
+from svd_core.streamed import STRATEGIES, decode_clip
+
+from .options import Setting
+from .results import Report
+from .subjects import OURS, decode_case, decoder_of, model_of, unet_case, unet_inputs
+from .switches import DECODER, OFF
+from .timing import Case, difference, interleave
+
+CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
+FOLD = "single-token attention folded"
+
+
+@torch.no_grad()
+def run(chosen: Setting) -> Report:
+    """Times are relative to the full core in the same rounds; memory is that of live tensors, counted."""
+    columns = ["stage", "without", "median s", "time with it off", "memory MiB", "difference"]
+    size = "x".join(map(str, chosen.clip))
+    report = chosen.report("ablation", f"Each technique off in turn: {size}, {chosen.scale} width", columns)
+    model = model_of(chosen)
+    base = unet_case(OURS, model, chosen)
+    _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, OFF, report)})
+    report.unit = "seconds of a UNet pass without a technique (all: the full core)"
+    report.bars = [(row["without"] or "all: ours", row["median s"]) for row in report.rows]
+    del model, base
+    model = decoder_of(chosen)
+    base = decode_case(OURS, model, chosen)
+    wanted = {name: OFF[name] for name in DECODER}
+    _table(report, "decode", chosen, base, {**_switched(base, wanted, report), **_ways(model, chosen)})
+    report.notes.append("UNet: one branch. `recompute` and `host` are what the decoder does when memory is short")
+    return report
+
+
+def _table(report: Report, stage: str, chosen: Setting, base: Case, others: dict[str, Case]) -> None:
+    cases = {"": base, **others}
+    expected = base()
+    times = interleave(cases, chosen.rounds, chosen.device)
+    full = times[""].median(chosen.clock)
+    for name, case in cases.items():
+        with PeakMemory() as memory:
+            output = case()
+        median = times[name].median(chosen.clock)
+        row = {"stage": stage, "without": name, "median s": median, "time with it off": f"{median / full:.3f}"}
+        row |= {"memory MiB": f"{memory.peak / 2**20:,.0f}", "difference": f"{difference(output, expected):.1e}"}
+        report.rows.append(row)
+
+
+def _switched(base: Case, switches: dict, report: Report) -> dict[str, Case]:
+    cases: dict[str, Case] = {}
+    for name, off in switches.items():
+
+        def case(off=off) -> torch.Tensor:
+            with off():
+                return base()
+
+        try:
+            case()
+        except (LookupError, ImportError, AttributeError) as error:
+            report.notes.append(f"{name}: not in this core ({error})")
+            continue
+        cases[name] = case
+    return cases
+
+
+def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
+    """The token given twice: softmax weighs both alike, so the numbers stay and the shortcut is off."""
+    x, c_noise, token, _, vector = unet_inputs(model, chosen, 1)
+    frames = chosen.frames
+    rows = token.expand(frames, 2, -1)
+    return lambda: model.unet(x[0], c_noise.expand(frames), rows, vector.expand(frames, -1), num_frames=frames)
+
+
+def _ways(model: svd.SVDModel, chosen: Setting) -> dict[str, Case]:
+    """Other ways to decode exactly."""
+    height, width = chosen.latent_size
+    latent = torch.randn(chosen.frames, 4, height, width, generator=torch.Generator().manual_seed(2))
+    latent = latent.to(chosen.device, chosen.dtype) / 0.18215
+    ways: dict[str, Case] = {
+        f"store ({way} instead)": lambda way=way: decode_clip(model.vae, latent, way) for way in STRATEGIES[1:]
+    }
+    return ways | {"streaming (all frames at once)": lambda: model.vae.decode(latent, chosen.frames)}

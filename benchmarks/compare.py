@@ -1,0 +1,86 @@
+"""What `unet` and `decode` share: gate, interleaved timing, memory in a child process, table."""
+
+import gc
+from collections.abc import Callable
+
+import torch
+
+from . import rss
+from .machine import matmul_case
+from .options import Setting
+from .results import Report
+from .subjects import DIFFUSERS, OURS, Case, names
+from .timing import difference, flops, interleave
+
+GATES = {torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest relative difference to diffusers. In half precision both differ from the truth by about that much on random
+weights; `half_precision` tells how much each.
+"""
+MATMUL = "matrix product"
+COLUMNS = ["implementation", "median s", "IQR s", "times as fast", "share of matmul rate", "memory MiB", "difference"]
+
+
+@torch.no_grad()
+def compare(
+    report: Report,
+    setting: Setting,
+    make: Callable[[str], Case],
+    child: Callable[[str], list[str]],
+    *,
+    nominal: float | None = None,
+) -> dict[str, float]:
+    """Fill the report; returns median seconds by implementation. `child`: module and words of a memory measurement."""
+    cases, outputs = _gate(report, setting, make)
+    work = nominal or flops(cases[DIFFUSERS])
+    product, product_flops = matmul_case(setting.device, setting.dtype)
+    warmups = 3 if setting.device.type == "cuda" else 0  # the gate was one
+    times = interleave({**cases, MATMUL: product}, setting.rounds, setting.device, warmups)
+    medians = {name: value.median(setting.clock) for name, value in times.items()}
+    rate = product_flops / medians[MATMUL]
+    memory = {}
+    if setting.device.type == "cuda":
+        memory = {name: rss.over_start(case, setting.device) for name, case in cases.items()}
+    cases.clear()
+    gc.collect()
+    for name in outputs:
+        row = {"implementation": name, "difference": f"{outputs[name]:.1e}"}
+        if name in times:
+            row |= {
+                "median s": medians[name],
+                "IQR s": times[name].spread(setting.clock),
+                "times as fast": f"{medians[DIFFUSERS] / medians[name]:.2f}",
+                "share of matmul rate": f"{100 * work / medians[name] / rate:.0f} %",
+            }
+            taken = memory.get(name) or _child_bytes(report, name, child(name))
+            row["memory MiB"] = f"{taken / 2**20:,.0f}" if taken else "-"
+            report.bars.append((name, medians[name]))
+        report.rows.append(row)
+    report.notes += [
+        f"{work / 1e12:.3f} TFLOP as diffusers computes it; a matrix product in the same run: "
+        f"{rate / 1e9:,.0f} GFLOP/s",
+        f"{setting.rounds} rounds, interleaved, after the gate's and {warmups} more warm-ups; `times as fast` as eager "
+        "diffusers",
+    ]
+    return medians
+
+
+def _gate(report: Report, setting: Setting, make: Callable[[str], Case]) -> tuple[dict[str, Case], dict[str, float]]:
+    """The cases that give the numbers of diffusers, and how far each is from them; no others are timed."""
+    cases = {name: make(name) for name in names(setting.compiled)}
+    expected = cases[DIFFUSERS]()
+    outputs = {name: difference(case(), expected) for name, case in cases.items()}
+    limit = GATES[setting.dtype]
+    for name, distance in outputs.items():
+        if not distance <= limit:
+            report.notes.append(f"{name} is {distance:.1e} from diffusers, more than {limit:g}: not timed")
+            del cases[name]
+    if OURS not in cases or DIFFUSERS not in cases:
+        raise SystemExit(f"gate failed: {outputs}")
+    return cases, outputs
+
+
+def _child_bytes(report: Report, name: str, words: list[str]) -> int:
+    found = rss.in_child(*words)
+    if "error" in found:
+        report.notes.append(f"memory of {name} was not measured: {found['error']}")
+    return found.get("bytes", 0)

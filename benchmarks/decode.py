@@ -1,0 +1,46 @@
+"""How fast is the exact decode of a clip, and what memory does it take, beside diffusers and ComfyUI?"""
+
+import json
+import sys
+
+import torch
+
+from . import rss
+from .compare import COLUMNS, compare
+from .options import Setting, parser, setting
+from .results import Report
+from .subjects import decode_case, decoder_of
+
+CPU, GPU = ("real", "8x128x192"), ("real", "25x576x1024")
+
+
+def run(chosen: Setting) -> Report:
+    """All frames see each other in all implementations: chunks give other pictures."""
+    size = "x".join(map(str, chosen.clip))
+    report = chosen.report("decode", f"Decode: {size}, {chosen.scale} width, {chosen.dtype}, exact", COLUMNS)
+    model = decoder_of(chosen)
+    compare(
+        report,
+        chosen,
+        lambda name: decode_case(name, model, chosen),
+        lambda name: ["decode", "--child", name, *chosen.words()],
+    )
+    return report
+
+
+@torch.no_grad()
+def main() -> None:
+    """A child process: the peak memory of one implementation, as JSON."""
+    made = parser(__doc__)
+    made.add_argument("--child", required=True)
+    given = made.parse_args()
+    chosen = setting(given, "decode", CPU, GPU)
+    model = decoder_of(chosen)
+    for parameter in model.vae.parameters():
+        parameter.sum()  # a mapped file counts when it is read
+    case = decode_case(given.child, model, chosen)
+    print(json.dumps({"bytes": rss.over_start(case, chosen.device)}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

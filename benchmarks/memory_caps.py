@@ -1,0 +1,134 @@
+"""Does a whole clip complete on cards of 6, 8, 12 and 16 GB, the same? Without a GPU: the decoder's part."""
+
+import argparse
+import json
+import sys
+
+import torch
+
+import svd_core as svd
+from svd_core.memory import PeakMemory, decoder_activation_bytes
+from svd_core.streamed import STRATEGIES
+
+from . import rss
+from .options import Setting
+from .results import Report
+from .subjects import DIFFUSERS, OURS, decoder_of
+from .weights import checkpoint
+
+CPU, GPU = ("small", "8x128x128"), ("real", "25x576x1024")
+CAPS = (6, 8, 12, 16)
+PARTS = ("unet", "vae", "image_encoder")
+
+
+@torch.no_grad()
+def run(chosen: Setting) -> Report:
+    """On a GPU every cap in a process of its own, which is then refused more."""
+    size = "x".join(map(str, chosen.clip))
+    if chosen.device.type != "cuda":
+        return _without_gpu(chosen, size)
+    columns = ["cap GB", "implementation", "completes", "peak GiB", "seconds of 2 steps and decode", "same as without"]
+    report = chosen.report("memory_caps", f"Whole clips under memory caps: {size}, float16", columns)
+    path = checkpoint(chosen.scale, chosen.work, PARTS)
+    free: dict[str, str] = {}
+    for cap in (0, *CAPS):
+        for name in (OURS, DIFFUSERS):
+            words = ["--child", name, str(path), "--cap", str(cap), "--clip", size, "--device", str(chosen.device)]
+            found = rss.in_child("memory_caps", *words)
+            row = {"cap GB": cap or "none", "implementation": name, "completes": "error" not in found}
+            if "error" in found:
+                row["same as without"] = found["error"][:120]
+            else:
+                free.setdefault(name, found["sum"])
+                row |= {"peak GiB": found["bytes"] / 2**30, "seconds of 2 steps and decode": found["seconds"]}
+                row["same as without"] = found["sum"] == free[name]
+            report.rows.append(row)
+    report.notes.append("diffusers: enable_model_cpu_offload and unet forward chunking, decoded in chunks of 8 frames")
+    return report
+
+
+def _without_gpu(chosen: Setting, size: str) -> Report:
+    columns = ["way to decode", "memory MiB", "estimate MiB", "bit for bit the same"]
+    report = chosen.report("memory_caps", f"Decoding {size} in less memory, {chosen.scale} width (no GPU)", columns)
+    report.unit = "MiB"
+    model = decoder_of(chosen)
+    height, width = chosen.latent_size
+    latent = torch.randn(chosen.frames, 4, height, width, generator=torch.Generator().manual_seed(2))
+    first = None
+    for strategy in STRATEGIES:
+        estimate = decoder_activation_bytes(
+            model.config.vae.decoder, chosen.frames, height, width, chosen.dtype.itemsize, strategy=strategy
+        )
+        with PeakMemory() as memory:
+            frames = model.decode(latent, memory_limit=estimate)
+        first = frames if first is None else first
+        row = {"way to decode": strategy, "memory MiB": memory.peak / 2**20, "estimate MiB": estimate / 2**20}
+        report.rows.append(row | {"bit for bit the same": torch.equal(frames, first)})
+        report.bars.append((f"ours, {strategy}", memory.peak / 2**20))
+    report.notes.append("whole clips under caps of 6, 8, 12 and 16 GB still have to be measured: they need a GPU")
+    report.notes.append("main memory is the computing memory here, so `host` saves nothing on a CPU")
+    return report
+
+
+@torch.no_grad()
+def main() -> None:
+    """A child process: one clip under one cap, as JSON."""
+    made = argparse.ArgumentParser()
+    made.add_argument("--child", required=True)
+    made.add_argument("path")
+    made.add_argument("--cap", type=float, required=True)
+    made.add_argument("--clip", required=True)
+    made.add_argument("--device", default="cuda")
+    given = made.parse_args()
+    device = torch.device(given.device)
+    frames, height, width = (int(part) for part in given.clip.split("x"))
+    if given.cap:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, given.cap * 1e9 / total), device)
+    picture = torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(0))
+    make = _ours if given.child == OURS else _diffusers
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    clip = make(given.path, device, picture, frames)
+    end.record()
+    torch.cuda.synchronize(device)
+    found = {"bytes": torch.cuda.max_memory_reserved(device), "seconds": start.elapsed_time(end) / 1000}
+    print(json.dumps(found | {"sum": f"{clip.double().sum().item():.17g}"}))
+
+
+def _ours(path: str, device: torch.device, picture: torch.Tensor, frames: int) -> torch.Tensor:
+    model = svd.load_model(path, device=device, dtype=torch.float16)
+    height, width = picture.shape[1:3]
+    return svd.animate(model, picture, svd.AnimateSettings(width=width, height=height, frames=frames, steps=2))
+
+
+def _diffusers(path: str, device: torch.device, picture: torch.Tensor, frames: int) -> torch.Tensor:
+    import diffusers
+    import transformers
+    from PIL import Image
+
+    from . import peers
+
+    model = svd.load_model(path, dtype=torch.float16)
+    pipeline = diffusers.StableVideoDiffusionPipeline(
+        vae=peers.diffusers_vae(model),
+        image_encoder=peers.transformers_tower(model),
+        unet=peers.diffusers_unet(model),
+        scheduler=diffusers.EulerDiscreteScheduler(
+            prediction_type="v_prediction", timestep_type="continuous", use_karras_sigmas=True, sigma_min=0.002,
+            sigma_max=700.0,
+        ),
+        feature_extractor=transformers.CLIPImageProcessor(),
+    )  # fmt: skip
+    pipeline.enable_model_cpu_offload(device=device)
+    pipeline.unet.enable_forward_chunking()
+    height, width = picture.shape[1:3]
+    image = Image.fromarray((picture[0] * 255).byte().numpy())
+    return pipeline(
+        image, height=height, width=width, num_frames=frames, num_inference_steps=2, decode_chunk_size=8,
+        generator=torch.Generator().manual_seed(0), output_type="pt",
+    ).frames[0]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Options that every question shares, and what follows from them."""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .machine import QUIET, describe, share_of_cores
+from .results import HERE, Report
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a measurement runs: sizes are picked by the device unless they are given."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rounds: int
+    scale: str
+    clip: tuple[int, int, int]
+    clock: str
+    share: float
+    compiled: bool
+    work: Path
+    command: str
+
+    @property
+    def frames(self) -> int:
+        """Frames of the clip."""
+        return self.clip[0]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width of its latents."""
+        return self.clip[1] // 8, self.clip[2] // 8
+
+    def words(self) -> list[str]:
+        """The same setting as arguments for a child process."""
+        return [
+            "--device", str(self.device), "--dtype", str(self.dtype).removeprefix("torch."), "--scale", self.scale,
+            "--clip", "x".join(map(str, self.clip)), "--work", str(self.work), "--rounds", str(self.rounds),
+            "--clock", self.clock, "--threads", str(torch.get_num_threads()),
+        ]  # fmt: skip
+
+    def report(self, name: str, question: str, columns: list[str]) -> Report:
+        """An empty report of this measurement."""
+        machine = describe(self.device)
+        if self.device.type == "cpu":
+            machine += f"; {100 * self.share:.0f} % of the cores ours, times by the {self.clock} clock"
+        return Report(name, question, machine, self.command, columns)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The shared options."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--dtype", choices=tuple(DTYPES), help="default: bfloat16 on a GPU, float32 on the CPU")
+    made.add_argument("--rounds", type=int, help="timed rounds (default: 10 on a GPU, 3 on the CPU)")
+    made.add_argument("--scale", choices=("real", "half", "small"), help="width of the networks")
+    made.add_argument("--clip", metavar="FRAMESxHEIGHTxWIDTH", help="frames and pixels")
+    made.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto", help="auto: wall if nobody disturbs")
+    made.add_argument("--threads", type=int, help="CPU threads")
+    made.add_argument("--compile", action="store_true", help="time torch.compile of the peer too")
+    made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "svd_reel_benchmarks")
+    made.add_argument("--output", type=Path, default=HERE / "results", help="folder of the tables")
+    return made
+
+
+def setting(given: argparse.Namespace, name: str, cpu: tuple[str, str], gpu: tuple[str, str]) -> Setting:
+    """The complete setting; `cpu` and `gpu` are the default (scale, clip) of this question."""
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    device = torch.device(given.device)
+    on_gpu = device.type == "cuda"
+    scale, clip = gpu if on_gpu else cpu
+    share = share_of_cores()
+    clock = given.clock if given.clock != "auto" else ("wall" if on_gpu or share >= QUIET else "cpu")
+    return Setting(
+        device,
+        DTYPES[given.dtype or ("bfloat16" if on_gpu else "float32")],
+        given.rounds or (10 if on_gpu else 3),
+        given.scale or scale,
+        tuple(int(part) for part in (given.clip or clip).split("x")),
+        clock,
+        share,
+        given.compile,
+        given.work,
+        shlex.join(["python", "-m", "benchmarks", name, *_told()]),
+    )
+
+
+def _told() -> list[str]:
+    """The options of this command line, less the question and the places of files."""
+    words, told = iter(sys.argv[1:]), []
+    for word in words:
+        if word in ("--work", "--output"):
+            next(words, None)
+        elif told or word.startswith("-"):
+            told.append(word)
+    return told

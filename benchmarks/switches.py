@@ -1,0 +1,69 @@
+"""Exact techniques of the core, each with a way to turn it off from outside; the core itself carries no flags."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+
+from svd_core.models import attention, layers
+
+
+@contextmanager
+def everywhere(name: str, replacement: Any) -> Iterator[None]:
+    """Replace a function in every module of the core that has it under this name."""
+    with ExitStack() as stack:
+        found = [m for key, m in list(sys.modules.items()) if key.startswith("svd_core.") and hasattr(m, name)]
+        if not found:
+            raise LookupError(f"the core has no {name}")
+        for module in found:
+            stack.enter_context(patch.object(module, name, replacement))
+        yield
+
+
+def _plain_accumulate(x: torch.Tensor, update: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
+    if isinstance(weight, float) and weight == 1.0:
+        return x + update
+    return (1 - weight) * x + weight * (x + update)  # the blend as it is written
+
+
+def _conv3d(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *rest, **more) -> torch.Tensor:
+    if x.ndim == 5:
+        return F.conv3d(x, weight, bias)
+    return F.conv3d(x[..., None], weight, bias, padding=(1, 0, 0))[..., 0]
+
+
+def _copying_attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return F.scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
+
+
+def _never_kept(self, sources, purpose, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return compute()
+
+
+def _kept_class() -> type:
+    from svd_core.models.kept import Kept
+
+    return Kept
+
+
+def _temporal() -> type:
+    return layers._TemporalConvolution
+
+
+OFF: dict[str, Callable[[], Any]] = {
+    "in-place sums and folded blends": lambda: everywhere("accumulate", _plain_accumulate),
+    "temporal convolution in 2-D": lambda: patch.object(_temporal(), "_conv_forward", _conv3d),
+    "strided attention": lambda: patch.object(attention, "attend", _copying_attend),
+    "feed-forward in pieces": lambda: patch.object(attention, "NUMBERS_PER_CALL", 2**60),
+    "results kept between steps": lambda: patch.object(_kept_class(), "get", _never_kept),
+    "equal rows as biases": lambda: everywhere("wants_equal_rows", lambda *rows: False),
+    "joined products": lambda: everywhere("joined", lambda parameters: None),
+    "in-place SiLU": lambda: everywhere("silu", lambda x: F.silu(x)),
+}
+"""Technique -> context in which it is off. The single-token fold is turned off by giving the token twice."""
+
+DECODER = ("temporal convolution in 2-D", "in-place SiLU")

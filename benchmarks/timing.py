@@ -1,0 +1,78 @@
+"""Interleaved timing (A B C A B C ...), so that a slow minute of the machine hits all alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+Case = Callable[[], object]
+
+
+@dataclass
+class Times:
+    """Seconds of one case, run by run: of the wall clock (on a GPU of its events) and of this process's processors."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def seconds(self, clock: str) -> list[float]:
+        """The runs by `clock`, wall or cpu."""
+        return self.wall if clock == "wall" else self.cpu
+
+    def median(self, clock: str) -> float:
+        """Median of the runs."""
+        return statistics.median(self.seconds(clock))
+
+    def spread(self, clock: str) -> float:
+        """Interquartile range of the runs, 0 for fewer than three."""
+        runs = self.seconds(clock)
+        if len(runs) < 3:
+            return max(runs) - min(runs)
+        low, _, high = statistics.quantiles(runs, n=4, method="inclusive")
+        return high - low
+
+
+@torch.no_grad()
+def interleave(cases: Mapping[str, Case], rounds: int, device: torch.device, warmups: int = 1) -> dict[str, Times]:
+    """Run every case once per round, in turn; warm-up rounds are not counted."""
+    times = {name: Times() for name in cases}
+    for index in range(warmups + rounds):
+        for name, case in cases.items():
+            wall, cpu = _once(case, device)
+            if index >= warmups:
+                times[name].wall.append(wall)
+                times[name].cpu.append(cpu)
+    return times
+
+
+def _once(case: Case, device: torch.device) -> tuple[float, float]:
+    if device.type == "cuda":
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize(device)
+        cpu = time.process_time()
+        start.record()
+        case()
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1000, time.process_time() - cpu
+    wall, cpu = time.perf_counter(), time.process_time()
+    case()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Relative L2 distance."""
+    actual, expected = actual.double().cpu(), expected.double().cpu()
+    return ((actual - expected).norm() / expected.norm()).item()
+
+
+@torch.no_grad()
+def flops(case: Case) -> float:
+    """FLOP of one run, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        case()
+    return float(counter.get_total_flops())
