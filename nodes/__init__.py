@@ -15,11 +15,15 @@ from .lab import SVDReelSweep
 from .load import SVDReelLoadModel
 from .longer import SVDReelExtend, SVDReelWindows
 from .lora import SVDReelLoadLora
+from .model_info import SVDReelModelInfo
 from .motion_amount import SVDReelMotionAmount
 from .report import SVDReelReport
 from .sample import SVDReelSampler
 from .schedule import SVDReelSchedule
 from .steady import SVDReelColorMatch, SVDReelSteady
+from .storyboard import SVDReelStoryboard
+from .training import SVDReelSaveLora, SVDReelTrainLora
+from .training_set import SVDReelTrainingSet
 
 # Literal, because the pack managers read it without importing the pack.
 NODE_CLASS_MAPPINGS = {
@@ -34,6 +38,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelReport": SVDReelReport,
     "SVDReelSweep": SVDReelSweep,
+    "SVDReelStoryboard": SVDReelStoryboard,
     "SVDReelCameraPath": SVDReelCameraPath,
     "SVDReelCameraControl": SVDReelCameraControl,
     "SVDReelInbetween": SVDReelInbetween,
@@ -47,7 +52,11 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelColorMatch": SVDReelColorMatch,
     "SVDReelFinish": SVDReelFinish,
     "SVDReelDuration": SVDReelDuration,
+    "SVDReelModelInfo": SVDReelModelInfo,
     "SVDReelLoadLora": SVDReelLoadLora,
+    "SVDReelTrainingSet": SVDReelTrainingSet,
+    "SVDReelTrainLora": SVDReelTrainLora,
+    "SVDReelSaveLora": SVDReelSaveLora,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -62,6 +71,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelReport": "Measure Clip (SVD)",
     "SVDReelSweep": "Motion Lab (SVD)",
+    "SVDReelStoryboard": "Film a Storyboard (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",
     "SVDReelCameraControl": "Control Camera (SVD)",
     "SVDReelInbetween": "Sample between Images (SVD)",
@@ -75,7 +85,11 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelColorMatch": "Match Clip Colours (SVD)",
     "SVDReelFinish": "Finish Film (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",
+    "SVDReelModelInfo": "Inspect and Convert Model (SVD)",
     "SVDReelLoadLora": "Load SVD LoRA",
+    "SVDReelTrainingSet": "Set up Training Clips (SVD)",
+    "SVDReelTrainLora": "Train SVD LoRA",
+    "SVDReelSaveLora": "Save SVD LoRA",
 }
 
 host.register_model_folder("svd")

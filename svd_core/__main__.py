@@ -29,6 +29,7 @@ from .motion.inbetween_command import add_between, between_metadata, clip_betwee
 from .motion.moves import MOVES
 from .motion.signal import MODES
 from .pictures import composite, open_picture, size_like
+from .plan.command import add_plan, add_speed_options, planned_model
 from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
@@ -82,6 +83,7 @@ def build_parser() -> Parser:
     command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
     add_batch(commands)
     add_report(commands)
+    add_plan(commands)
     add_train(commands)
     add_finish(commands)
     add_convert(commands)
@@ -217,7 +219,7 @@ def run_animate(options: argparse.Namespace) -> None:
     between, steered = clip_between(options), clip_steered(options)
     if between and steered:
         raise ValueError("end pictures and loops take no --motion-mask or --drag; leave one of them out")
-    model = model_of(options, progress)
+    model = planned_model(options, jobs[0][1], config, progress)
     for image, settings, output in jobs:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")

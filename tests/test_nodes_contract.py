@@ -19,6 +19,7 @@ IDS = [
     "SVDReelExportModel",
     "SVDReelReport",
     "SVDReelSweep",
+    "SVDReelStoryboard",
     "SVDReelCameraPath",
     "SVDReelCameraControl",
     "SVDReelInbetween",
@@ -32,7 +33,11 @@ IDS = [
     "SVDReelColorMatch",
     "SVDReelFinish",
     "SVDReelDuration",
+    "SVDReelModelInfo",
     "SVDReelLoadLora",
+    "SVDReelTrainingSet",
+    "SVDReelTrainLora",
+    "SVDReelSaveLora",
 ]
 WIDGETS = ("INT", "FLOAT", "STRING")
 

@@ -56,6 +56,11 @@ class Part(Mapping[str, Tensor]):
         """Names of the stored tensors that this part is made of."""
         return [key for _, recipe in self._recipes.values() for key in recipe.keys]
 
+    def stored_types(self) -> dict[str, str]:
+        """Safetensors type name of every tensor of a part that was read from disk, without fetching any."""
+        known = {id(tensors): tensors.dtypes for tensors, _ in self._recipes.values()}
+        return {key: known[id(tensors)][recipe.keys[0]] for key, (tensors, recipe) in self._recipes.items()}
+
     def joined(self, other: "Part") -> "Part":
         """This part with the tensors of `other` that it lacks."""
         part = Part({}, {})

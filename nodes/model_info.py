@@ -1,0 +1,108 @@
+"""The node that says what a model file is, and saves it anew."""
+
+from pathlib import Path
+
+from ..svd_core.checkpoints import inspect_checkpoint
+from ..svd_core.checkpoints.convert import convert
+from ..svd_core.checkpoints.licence import licence_text
+from . import host, inputs
+from .load import model_location, model_names
+
+LOOK = "only look"
+# what is done: precision, layout, part, the host's folder it goes to, and what is added to the name
+FIXES: dict[str, tuple[str | None, str, str, str, str]] = {
+    "save as fp16": ("fp16", "single", "all", "svd", "_fp16"),
+    "save as bf16": ("bf16", "single", "all", "svd", "_bf16"),
+    "save as fp8": ("fp8", "single", "all", "svd", "_fp8"),
+    "make a single file": (None, "single", "all", "svd", ""),
+    "make a diffusers folder": (None, "diffusers", "all", "diffusers", ""),
+    "extract the UNet": (None, "single", "unet", "svd", "_unet"),
+    "extract the VAE": (None, "single", "vae", "vae", "_vae"),
+    "extract the image encoder": (None, "single", "image_encoder", "clip_vision", "_image_encoder"),
+}
+
+
+class SVDReelModelInfo:
+    """What a file is."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Says what a model file is: variant, parts, precision, size, problems, and what its licence asks for. On "
+        "request it is saved anew: in half precision or 8 bits, as one file or a diffusers folder, or a part of it."
+    )
+    SEARCH_ALIASES = [
+        "checkpoint info",
+        "inspect model",
+        "convert checkpoint",
+        "fp8",
+        "extract vae",
+        "licence",
+        "prune",
+    ]
+    RETURN_TYPES = ("STRING", "STRING")
+    RETURN_NAMES = ("text", "path")
+    OUTPUT_TOOLTIPS = (
+        "The description in lines, for Preview Any.",
+        "Where the file is, or the one that was saved.",
+    )
+    FUNCTION = "execute"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model_name": inputs.choice(
+                    model_names(),
+                    "A file or folder that Load SVD Model offers. Nothing of it is loaded to describe it.",
+                ),
+                "fix": inputs.choice(
+                    (LOOK, *FIXES),
+                    "Saves the model anew, in the host's folder for its kind, with a notice of its licence beside it; "
+                    "the old file stays. fp16 halves a float32 file without visible loss; fp8 halves that again, with "
+                    "a little. The VAE and the image encoder are saved as the host's own loaders read them.",
+                ),
+                "new_name": inputs.text(
+                    "",
+                    "Name of what is saved, without ending. Empty adds what was done to the old name.",
+                    advanced=True,
+                ),
+            },
+        }
+
+    def execute(self, model_name: str, fix: str, new_name: str) -> dict:
+        location = model_location(model_name)
+        info = inspect_checkpoint(location)
+        text, path = f"{info.text()}\n{licence_text(info.variant)}", str(info.path)
+        if fix != LOOK:
+            dtype, layout, part, folder, ending = FIXES[fix]
+            target = _target(folder, new_name.strip() or f"{info.path.stem}{ending}", layout)
+            progress = host.Progress(1)
+            made = convert(
+                location,
+                target,
+                dtype=dtype,
+                layout=layout,
+                part=part,
+                on_progress=lambda done, total: progress.update(done, total=total),
+            )
+            text, path = f"{text}\n\nsaved: {made} ({_size(made):,} bytes)", str(made)
+        return {"ui": {"text": (text,)}, "result": (text, path)}
+
+
+def _target(folder: str, name: str, layout: str) -> Path:
+    """Where a new model goes; ValueError for names that lead elsewhere or are taken."""
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"{name!r} is no plain name for a model; leave folders out of it")
+    roots = host.model_roots(folder)
+    if not roots:
+        raise ValueError(f"there is no folder models/{folder} here; use python -m svd_core convert instead")
+    Path(roots[0]).mkdir(parents=True, exist_ok=True)
+    target = Path(roots[0]) / (f"{name}.safetensors" if layout == "single" else name)
+    if target.exists():
+        raise ValueError(f"{target} exists; give another name in new_name, or remove it first")
+    return target
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size

@@ -1,0 +1,45 @@
+"""`python -m svd_core convert IN OUT`: a checkpoint saved in another precision or layout, or a part of it."""
+
+import argparse
+import sys
+
+from .convert import LAYOUTS, PARTS, PRECISIONS, convert
+from .describe import inspect_checkpoint
+from .licence import licence_text
+
+
+def add_convert(commands: argparse._SubParsersAction) -> None:
+    """Add the command `convert` to those of a parser."""
+    command = commands.add_parser(
+        "convert",
+        help="save a checkpoint in another precision or layout, or a part of it",
+        description="Save a checkpoint anew, tensor by tensor, with a notice of licence and changes beside it.",
+    )
+    command.set_defaults(run=run_convert)
+    command.add_argument("source", metavar="IN", help="checkpoint file or folder, or nano")
+    command.add_argument("target", metavar="OUT", help="a .safetensors file, or the name of a new diffusers folder")
+    command.add_argument("--dtype", choices=tuple(PRECISIONS), help="precision (default: as stored)")
+    command.add_argument("--layout", choices=LAYOUTS, help="default: by the name of OUT")
+    command.add_argument("--part", choices=PARTS, default="all", help="which network (default: all)")
+    command.add_argument("--quiet", action="store_true", help="no progress, no description")
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """Convert, and say what came of it."""
+
+    def show(done: int, total: int) -> None:
+        if not options.quiet and done * 10 // total > (done - 1) * 10 // total:
+            print(f"tensor {done}/{total}", file=sys.stderr, flush=True)
+
+    path = convert(
+        options.source,
+        options.target,
+        dtype=options.dtype,
+        layout=options.layout,
+        part=options.part,
+        on_progress=show,
+    )
+    if not options.quiet:
+        info = inspect_checkpoint(path)
+        print(info.text(), licence_text(info.variant), sep="\n", file=sys.stderr, flush=True)
+    print(path, flush=True)

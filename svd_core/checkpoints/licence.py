@@ -1,0 +1,75 @@
+"""What the licences of the official files ask of everyone who passes a file on, and the notice that says so beside it.
+
+Facts from the licence texts in short, no advice; NOTICE of this repository holds the same sentences.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The licence of a model file: its name, the sentence it wants kept with every copy, and what else it asks for."""
+
+    name: str
+    sentence: str
+    asks: tuple[str, ...]
+
+
+_COMMON = (
+    "hand on a copy of the agreement, and this sentence in a text file named Notice",
+    "say what was changed in a changed file",
+    "read the agreement before using the model commercially: it limits that",
+)
+RESEARCH = Licence(
+    "Stable Video Diffusion Non-Commercial Community License Agreement (November 21, 2023)",
+    "Stable Video Diffusion is licensed under the Stable Video Diffusion Research License, Copyright (c) Stability AI "
+    "Ltd. All Rights Reserved.",
+    _COMMON,
+)
+COMMUNITY = Licence(
+    "Stability AI Non-Commercial Research Community License Agreement (February 2, 2024)",
+    "This Stability AI Model is licensed under the Stability AI Non-Commercial Research Community License, Copyright "
+    "(c) Stability AI Ltd. All Rights Reserved.",
+    _COMMON,
+)
+APACHE = Licence(
+    "Apache License, Version 2.0",
+    "SVD Reel's nano model is licensed under the Apache License, Version 2.0.",
+    ("hand on a copy of the licence", "say what was changed in a changed file"),
+)
+UNKNOWN = Licence(
+    "unknown",
+    "The licence that came with the model also applies to this file.",
+    ("look at the page that the file came from: shapes and names do not tell whose model it is",),
+)
+BY_VARIANT = {
+    "svd": RESEARCH,
+    "svd_xt": RESEARCH,
+    "svd_xt_1_1": COMMUNITY,
+    "sv3d_u": COMMUNITY,
+    "sv3d_p": COMMUNITY,
+    "nano": APACHE,
+}
+
+
+def licence_of(variant: str) -> Licence:
+    """The licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, nano, or custom."""
+    return BY_VARIANT.get(variant, UNKNOWN)
+
+
+def licence_text(variant: str) -> str:
+    """The licence of a variant in a few lines for people."""
+    licence = licence_of(variant)
+    return "\n".join([f"licence: {licence.name}", f"  {licence.sentence}", *(f"  - {line}" for line in licence.asks)])
+
+
+def notice_text(name: str, variant: str, changes: Sequence[str]) -> str:
+    """The notice to lie beside a model file that was made of another."""
+    licence = licence_of(variant)
+    lines = [
+        f"Notice for {name}", "", licence.sentence, "", f"Licence of the model: {licence.name}.",
+        "Whoever passes this file on is asked to:", *(f"- {line}" for line in licence.asks), "",
+        "Changes, made with SVD Reel:", *(f"- {line}" for line in changes),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
