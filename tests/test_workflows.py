@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tools.workflows.build import build_all
-from tools.workflows.library import NodeType, host_nodes, host_versions, own_nodes
+from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, own_nodes
 from tools.workflows.prompt import NOTES, to_prompt
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
@@ -19,7 +19,11 @@ VERSIONS = host_versions()
 NEWER_NODES = {"0.3.64": {"FrameInterpolationModelLoader", "FrameInterpolate"}}
 # Combos of file names, whose options only a reader's machine knows.
 FILE_WIDGETS = {("LoadImage", "image"), ("SVDReelLoadModel", "model_name"), ("SVDReelLoadModel", "complete_from")}
-FILE_WIDGETS |= {("UpscaleModelLoader", "model_name"), ("FrameInterpolationModelLoader", "model_name")}
+FILE_WIDGETS |= {
+    ("UpscaleModelLoader", "model_name"),
+    ("FrameInterpolationModelLoader", "model_name"),
+    ("SVDReelModelInfo", "model_name"),
+}
 TITLE = 30
 
 every_workflow = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -35,7 +39,7 @@ def known_nodes(version: str) -> dict[str, NodeType]:
     """Every node on a host of this version with our pack; newer nodes as the first version that has them declares."""
     newer = host_nodes(VERSIONS[-1])
     missing = {key: newer[key] for key in NEWER_NODES.get(version, ())}
-    return {**missing, **host_nodes(version), **own_nodes()}
+    return {**foreign_nodes(), **missing, **host_nodes(version), **own_nodes()}
 
 
 def working_nodes(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:

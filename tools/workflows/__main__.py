@@ -1,4 +1,4 @@
-"""`python -m tools.workflows` writes the JSON files of `workflows/` anew, with `--pictures` their pictures too."""
+"""`python -m tools.workflows` writes the JSON files of `workflows/` anew, `--pictures [NAME...]` their pictures too."""
 
 import sys
 
@@ -8,6 +8,6 @@ paths = write_all()
 if "--pictures" in sys.argv[1:]:
     from .pictures import write_pictures
 
-    paths += write_pictures()
+    paths += write_pictures(sys.argv[sys.argv.index("--pictures") + 1 :])
 for path in paths:
     print(path.relative_to(ROOT).as_posix())

@@ -8,8 +8,9 @@ from typing import Any
 from .between import first_and_last_frame, seamless_loop
 from .brush import camera_orbit_with_depth, cut_and_drag, motion_brush
 from .controls import camera_pan_and_zoom, steadier_clip
-from .finish import draft_then_final, finish_4k, interpolate_with_model, vhs_output
+from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
 from .graph import Graph
+from .lab_board import motion_lab, storyboard_animatic
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
 from .pieces import FIRST_STEPS, INTERPOLATOR, SVD, SVD_XT, SVD_XT_1_1, TUNING, UPSCALER, Weights, load, save
@@ -221,6 +222,9 @@ WORKFLOWS = (
     draft_then_final,
     interpolate_with_model,
     vhs_output,
+    inspect_model,
+    motion_lab,
+    storyboard_animatic,
 )
 
 

@@ -11,7 +11,15 @@ STAGE_GAP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 90, 70, 30, 20, 50
 SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
 NODE_WIDTH, NOTE_WIDTH = 330, 460
 # Room below the widgets for the picture or clip that the interface shows in the node.
-PREVIEW_HEIGHT = {"LoadImage": 260, "PreviewImage": 260, "SaveVideo": 300, "SaveAnimatedWEBP": 300}
+PREVIEW_HEIGHT = {
+    "LoadImage": 260,
+    "PreviewImage": 260,
+    "SaveVideo": 300,
+    "SaveAnimatedWEBP": 300,
+    "SVDReelFinish": 300,
+    "SVDReelModelInfo": 240,
+    "SVDReelStoryboard": 120,  # its table has several lines
+}
 STAGE_COLORS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
 
 
@@ -75,7 +83,7 @@ class Stage:
     title: str
     nodes: list[Node] = field(default_factory=list)
 
-    def add(self, kind: str, *, title: str = "", models: list[dict] | None = None, **inputs: Any) -> Node:
+    def add(self, kind: str, /, *, title: str = "", models: list[dict] | None = None, **inputs: Any) -> Node:
         """Put a node below the last one. `inputs` are outputs of other nodes (links) or widget values."""
         node_type = self.graph.library[kind]
         links = {name: value for name, value in inputs.items() if isinstance(value, Output)}
@@ -94,8 +102,8 @@ class Stage:
         for entry in node_type.sockets:
             if not entry.optional and entry.name not in links:
                 raise ValueError(f"{kind}.{entry.name} must be linked")
-        pack = "svd-reel" if node_type.ours else "comfy-core"
-        properties: dict[str, Any] = {"Node name for S&R": kind, "cnr_id": pack, "ver": node_type.since}
+        properties: dict[str, Any] = {"Node name for S&R": kind, "cnr_id": node_type.pack}
+        properties |= {"ver": node_type.since} if node_type.since else {}
         properties |= {"models": models} if models else {}
         node = Node(self.graph.new_number(), node_type, title or node_type.title, values, links, properties)
         self.nodes.append(node)

@@ -3,13 +3,14 @@
 import importlib.util
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOST_LISTS = ROOT / "tests" / "data" / "host_nodes"
+FOREIGN_LISTS = ROOT / "tests" / "data" / "foreign_nodes"
 WIDGET_TYPES = {"BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "FLOAT", "INT", "STRING"}
 PACK = "svd_reel_pack"
 PACK_VERSION = "0.1.0"
@@ -47,8 +48,8 @@ class Input:
 class NodeType:
     """One kind of node.
 
-    `outputs` are pairs (name, type); `ours` tells this pack's nodes from the host's; `since` is the
-    version of the pack or of the host that a reader needs.
+    `outputs` are pairs (name, type); `ours` tells this pack's nodes from others; `since` is the version of the pack or
+    of the host that a reader needs, empty where any does; `pack` is where the node comes from, by its registry name.
     """
 
     id: str
@@ -57,6 +58,7 @@ class NodeType:
     title: str
     ours: bool
     since: str
+    pack: str = "comfy-core"
 
     @property
     def sockets(self) -> list[Input]:
@@ -94,6 +96,15 @@ def host_nodes(version: str) -> dict[str, NodeType]:
     return {key: _from_list(key, entry, FIRST_VERSIONS.get(key, version)) for key, entry in listed.items()}
 
 
+def foreign_nodes() -> dict[str, NodeType]:
+    """Nodes of other packs that workflows show, as tests/data/foreign_nodes/PACK.json lists them."""
+    found = {}
+    for path in sorted(FOREIGN_LISTS.glob("*.json")):
+        for key, entry in json.loads(path.read_text(encoding="utf-8")).items():
+            found[key] = replace(_from_list(key, entry, ""), pack=path.stem)
+    return found
+
+
 def host_versions() -> list[str]:
     """ComfyUI versions whose node lists are at hand, oldest first."""
     versions = [path.stem.removeprefix("comfyui_") for path in HOST_LISTS.glob("comfyui_*.json")]
@@ -101,8 +112,8 @@ def host_versions() -> list[str]:
 
 
 def library() -> dict[str, NodeType]:
-    """Every node that a workflow may use: ours, and of the host's those of the oldest version that has them."""
-    merged: dict[str, NodeType] = {}
+    """Every node that a workflow may use: ours, the host's (oldest version that has them), a few of other packs."""
+    merged: dict[str, NodeType] = foreign_nodes()
     for version in reversed(host_versions()):
         merged.update(host_nodes(version))
     merged.update(own_nodes())
@@ -119,7 +130,9 @@ def _from_class(key: str, node: type, title: str) -> NodeType:
             kind = "COMBO" if isinstance(kind, (list, tuple)) else kind
             inputs[name] = _input(name, kind, part == "optional", extra, tuple(options))
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
-    return NodeType(key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True, PACK_VERSION)
+    return NodeType(
+        key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True, PACK_VERSION, "svd-reel"
+    )
 
 
 def _from_list(key: str, entry: dict, since: str) -> NodeType:

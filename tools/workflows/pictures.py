@@ -10,13 +10,18 @@ from torch import Tensor
 
 import svd_core as svd
 from svd_core.finish import Reel, batch_of, to_size
+from svd_core.lab import Grid, run_sweep
 from svd_core.motion.brush import motion_brush
 from svd_core.motion.drag import drag_signal, parse_drag
 from svd_core.motion.inbetween_clip import inbetween, loop
 from svd_core.motion.signal import DualClock
 from svd_core.pictures import as_batch, fit, open_picture
+from svd_core.storyboard import film_frames
+from svd_core.storyboard.film import plan_film
+from svd_core.storyboard.panels import parse_text
 
 from .build import FOLDER, ROOT
+from .lab_board import PANELS
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 RESULT = ROOT / "docs" / "result.jpg"
@@ -44,6 +49,9 @@ CAPTIONS = {
     "draft_then_final": ("Draft, then final", 6),
     "interpolate_with_model": ("Frames in between", 8),
     "vhs_output": ("Into Video Helper Suite", 10),
+    "motion_lab": ("Settings tried, measured", 12),
+    "storyboard_animatic": ("Storyboard to film", 14),
+    "inspect_model": ("What is in a file", 12),
 }
 # What else a picture shows than a lively clip.
 SETTINGS = {
@@ -93,7 +101,21 @@ def _orbit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSetting
     return svd.animate(model, photograph, calm, depth=torch.linspace(0, 1, height)[:, None].expand(-1, width))
 
 
+def _tried(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """The last frames of four cells of a sweep."""
+    sweep = run_sweep(model, photograph, settings, Grid(buckets=(20.0, 100.0, 180.0, 250.0)), shown=1)
+    return torch.cat([cell.shown for cell in sweep.cells])
+
+
+def _film(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """The workflow's own panels."""
+    film = plan_film(parse_text(PANELS), settings, model.config)
+    return torch.stack(list(film_frames(model, lambda number: photograph, film)))
+
+
 MAKERS = {
+    "motion_lab": _tried,
+    "storyboard_animatic": _film,
     "camera_orbit_with_depth": _orbit,
     "motion_brush": _only_left,
     "cut_and_drag": _dragged,

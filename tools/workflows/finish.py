@@ -1,0 +1,195 @@
+"""Workflows of finished films, described."""
+
+from .graph import Graph
+from .pieces import INTERPOLATOR, NANO, UPSCALER, load
+
+RUN = """
+1. Choose your picture in **Load Image**.
+2. Press **Run**. While the film is written, the node says how long it will still take.
+3. The film appears in **Finish Film** and in the folder *output/video*.
+"""
+NANO_NOTE = (
+    "Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load "
+    "SVD Model; everything else follows."
+)
+
+
+def finish_4k(graph: Graph) -> Graph:
+    """A picture to five seconds of film."""
+    graph.note(f"""
+# From a picture to five seconds in 4K
+
+{NANO_NOTE}
+
+The film is small at first, so that a try takes a minute or two on any machine. For 4K set *size* in Finish Film to
+*3840x2160 (4K)*: that takes some minutes on a CPU, and no more than 3 GB of memory.
+{RUN}""")
+    graph.note(f"""
+- **Plan Duration** turns seconds into frames: 5 seconds at 24 are 121 frames, 25 of SVD-XT with 4 between each two.
+  With nano, which makes fewer frames at once, it asks for a few more than nano is used to.
+- **Sharper 4K**: add Load Upscale Model with this file and connect it to *upscale_model*:
+{UPSCALER.line}
+- Frames go through the upscale model, the scaling, the interpolation and the encoder a few at a time; the whole film
+  is never in memory.
+- **Upright pictures**: set width and height of Animate Image the other way round; the sizes of Finish Film turn too.
+- **Bands in the sky**: *bit_depth* 10. **For editing**: *codec* prores. **Repeats without a jump**: *ending* ping-pong.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    plan = graph.stage("2. Plan").add("SVDReelDuration", seconds=5.0, fps=24.0, model=model["SVD_MODEL"])
+    clip = graph.stage("3. Animate").add(
+        "SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"], frames=plan["frames"]
+    )
+    graph.stage("4. Film").add(
+        "SVDReelFinish",
+        fps=plan["fps"],
+        interpolate=plan["interpolate"],
+        images=clip["IMAGE"],
+        size="640x360",
+        fit="crop",
+        filename_prefix=f"video/{graph.name}",
+    )
+    return graph
+
+
+def interpolate_with_model(graph: Graph) -> Graph:
+    """The host's interpolation model inside the stream, beside the way without one."""
+    graph.note(f"""
+# Frames in between, by a model and without
+
+The clip is made by the tiny model inside the pack. The upper film needs one file:
+
+{INTERPOLATOR.line}
+
+FILM is named here; files of RIFE are loaded by the same node. **Load Frame Interpolation Model** came with ComfyUI
+0.20: on an older one, or without the file, delete it; the upper film is then like the lower.
+{RUN}""")
+    graph.note("""
+- The upper film takes its frames in between from the model, the lower one from the motion that is found in the frames.
+  Where things move a little both look alike; where they move far or hide one another the model is better.
+- **Run Frame Interpolation Model** does the same to a batch of frames, and so does RIFE VFI of the pack
+  ComfyUI-Frame-Interpolation: put either behind Animate Image and set *interpolate* of Finish Film to 1.
+""")
+    start = graph.stage("1. Picture and models")
+    picture, model = load(start, None)
+    interpolator = start.add(
+        "FrameInterpolationModelLoader",
+        title="Load Frame Interpolation Model",
+        model_name=INTERPOLATOR.name,
+        models=INTERPOLATOR.models,
+    )
+    clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    films = graph.stage("3. Films")
+    common = {"images": clip["IMAGE"], "fps": 28.0, "interpolate": 4, "size": "640x360"}
+    films.add(
+        "SVDReelFinish",
+        title="Finish Film (by the model)",
+        interp_model=interpolator["INTERP_MODEL"],
+        filename_prefix=f"video/{graph.name}",
+        **common,
+    )
+    films.add(
+        "SVDReelFinish", title="Finish Film (by the motion)", filename_prefix="video/interpolate_by_motion", **common
+    )
+    return graph
+
+
+def draft_then_final(graph: Graph) -> Graph:
+    """The same clip quickly, then well."""
+    graph.note(f"""
+# A draft in 10 steps, the final in 25
+
+{NANO_NOTE}
+
+1. Choose your picture in **Load Image**.
+2. Select the three nodes of the final stage and press Ctrl+M, so that only the draft runs.
+3. Press **Run** with one seed after the other, until you like the draft.
+4. Press Ctrl+M on the final stage again, give its sampler the same seed, and **Run**. The draft is not made again.
+""")
+    graph.note("""
+- With the same seed the final has the composition and the motion of the draft, and finer details. The draft's noise
+  levels (*align_your_steps*) were made for SVD at 10 steps: about as good as 20 of the usual ones.
+- Both samplers take the noise of their own *seed* widget: keep the two alike.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    condition = graph.stage("2. Conditioning").add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    for title, name, schedule in (
+        ("3. Draft", "draft", {"kind": "align_your_steps", "steps": 10}),
+        ("4. Final", "final", {"kind": "karras", "steps": 25}),
+    ):
+        stage = graph.stage(title)
+        sigmas = stage.add("SVDReelSchedule", **schedule)
+        latent = stage.add(
+            "SVDReelSampler",
+            model=model["SVD_MODEL"],
+            positive=condition["positive"],
+            negative=condition["negative"],
+            latent=condition["LATENT"],
+            sigmas=sigmas["SIGMAS"],
+        )
+        stage.add(
+            "SVDReelFinish",
+            title=f"Finish Film ({name})",
+            latent=latent["LATENT"],
+            vae=model["VAE"],
+            fps=7.0 if name == "draft" else 28.0,
+            interpolate=1 if name == "draft" else 4,
+            filename_prefix=f"video/{graph.name}_{name}",
+        )
+    return graph
+
+
+def vhs_output(graph: Graph) -> Graph:
+    """Another pack's video node behind our frames."""
+    graph.note(f"""
+# Frames into Video Helper Suite
+
+{NANO_NOTE}
+
+The last node is **Video Combine** of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager; where
+it is missing, use Create Video and Save Video of ComfyUI, or Finish Film of this pack, in its place.
+
+1. Choose your picture in **Load Image**.
+2. Press **Run**.
+3. The clip appears in **Video Combine** and in the folder *output*.
+""")
+    graph.note("""
+- *frame_rate* is the playback speed; 7 is how fast the clip was made for.
+- Video Combine keeps all frames in memory and needs FFmpeg for most formats. For 4K take **Finish Film**, which streams
+  and needs neither.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    graph.stage("3. Video Helper Suite").add(
+        "VHS_VideoCombine",
+        title="Video Combine",
+        images=clip["IMAGE"],
+        frame_rate=7.0,
+        format="image/webp",
+        filename_prefix=graph.name,
+    )
+    return graph
+
+
+def inspect_model(graph: Graph) -> Graph:
+    """What a model file is, and a film made with it."""
+    graph.note(f"""
+# What is in a model file
+
+{NANO_NOTE}
+
+1. Choose a file in **Inspect and Convert Model**. It reads the header only, so large files take no time.
+2. Press **Run**. The node shows the model's variant, parts, precision, size, problems, and what its licence asks for.
+3. The film on the right is made with the model of **Load SVD Model**.
+""")
+    graph.note("""
+- *fix* saves the file anew: *fp16* halves a float32 file without visible loss, *fp8* halves that again. *Extract the
+  VAE* makes a file for ComfyUI's Load VAE. The old file stays; press R to see the new one in the lists.
+- Some licences ask to keep a sentence with every copy: it is written beside the new file.
+- The same on the command line: python -m svd_core convert IN OUT --dtype fp16.
+""")
+    start = graph.stage("1. Model and picture")
+    start.add("SVDReelModelInfo", model_name=NANO)
+    picture, model = load(start, None)
+    clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    graph.stage("3. Film").add("SVDReelFinish", images=clip["IMAGE"], fps=28.0, filename_prefix=f"video/{graph.name}")
+    return graph
