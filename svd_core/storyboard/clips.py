@@ -45,8 +45,9 @@ def shot_settings(settings: AnimateSettings, shot: Shot, own_frames: int, longer
     if longer not in LONGER:
         raise ValueError(f"longer is {longer!r}, which is unknown; use one of {', '.join(LONGER)}")
     panel, wanted = shot.panel, shot.clip_frames
-    move, rest = panel.move or "", own_frames - wanted
-    if move and rest > 0 and held_frames(parse_path(move).part) + rest < own_frames:
+    # A move needs two frames to be one.
+    move, rest = panel.move or "", own_frames - max(wanted, 2)
+    if move and rest > 0 and held_frames(parse_path(move).part) + rest < own_frames - 1:
         move = f"{move} then hold {rest}"
     mine = {"motion_bucket": panel.bucket, "seed": panel.seed, "camera": move}
     if wanted <= own_frames or longer == "slower":
