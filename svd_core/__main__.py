@@ -19,7 +19,7 @@ from . import AnimateSettings, __version__, animate
 from .batch.command import add_batch
 from .checkpoints import inspect_checkpoint
 from .checkpoints.convert_command import add_convert
-from .console import Progress, add_machine_options, add_model_options, model_of, since
+from .console import Progress, add_machine_options, add_model_options, since
 from .finish.command import add_finish
 from .lab.command import add_lab
 from .lora.command import lora_metadata
@@ -179,6 +179,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
     add_machine_options(group)
+    add_speed_options(group)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ Owns the official preprocessing and the noise augmentation. Knows models only as
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -80,6 +81,11 @@ class Condition:
 
         The encoded latent itself is zero; a black image encodes to something else.
         """
+        return self._unconditional
+
+    @cached_property
+    def _unconditional(self) -> "Condition":
+        # Made once, so that what networks keep of its parts can be used again at the next step.
         return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector, self.region)
 
     def turned(self) -> "Condition":

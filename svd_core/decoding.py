@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .memory import decoder_activation_bytes
 from .models.vae import LATENT_SCALE, VAE
+from .plan.retry import Rung, retrying
 from .streamed import STRATEGIES, NonFiniteError, decode_clip, steps_of
 from .tiling import decode_tiles
 
@@ -52,6 +53,7 @@ def decode(
     plan: str | int = "exact",
     *,
     memory_limit: int | None = None,
+    strategy: str | None = None,
     tile: int | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
@@ -65,6 +67,8 @@ def decode(
     sees the whole clip; or a number, that many frames per chunk decoded independently as the official script does,
     which changes the picture slightly (spec section 6.4).
     memory_limit: bytes for activations; it picks where intermediate frames are kept and never changes the result.
+    strategy: one of `streamed.STRATEGIES` to begin with, whatever the limit. Where memory runs out all the same, the
+    next smaller one follows, with a warning in the log.
     tile: pixels, a multiple of 8; decode overlapping spatial tiles, approximate, only for pictures too large for
     anything else.
     dtype, device: where and in what to compute; the weights' own by default. weights_follow_input: the layers cast
@@ -79,7 +83,7 @@ def decode(
     device = torch.device(device) if device is not None else weight.device
     dtype = dtype or weight.dtype
     try:
-        return _decode_in(vae, latent, chunk, tile, dtype, device, memory_limit, on_progress)
+        return _decode_in(vae, latent, chunk, tile, dtype, device, memory_limit, strategy, on_progress)
     except NonFiniteError as failure:
         if not bool(torch.isfinite(latent).all()):
             raise ValueError(
@@ -93,7 +97,7 @@ def decode(
             "decoding in %s overflowed (%s); decoding again in float32", str(dtype).removeprefix("torch."), failure
         )
     upcast = vae if weights_follow_input else copy.deepcopy(vae).float()
-    return _decode_in(upcast, latent, chunk, tile, torch.float32, device, memory_limit, on_progress)
+    return _decode_in(upcast, latent, chunk, tile, torch.float32, device, memory_limit, strategy, on_progress)
 
 
 def _check(vae: VAE, latent: Tensor, tile: int | None) -> None:
@@ -116,6 +120,7 @@ def _decode_in(
     dtype: torch.dtype,
     device: torch.device,
     memory_limit: int | None,
+    strategy: str | None,
     on_progress: Progress | None,
 ) -> Tensor:
     frames = latent.shape[0]
@@ -123,14 +128,29 @@ def _decode_in(
     count = _Counter(on_progress)
 
     def decode_piece(piece: Tensor) -> Tensor:
-        strategy = strategy_for(vae, piece, dtype.itemsize, memory_limit)
-        return decode_clip(vae, piece.to(device=device, dtype=dtype), strategy, count.tick).float()
+        first = strategy or strategy_for(vae, piece, dtype.itemsize, memory_limit)
+        return _decode_retrying(vae, piece.to(device=device, dtype=dtype), first, count).float()
 
     if tile is None:
         count.total = sum(steps_of(vae, len(piece)) for piece in pieces)
         return torch.cat([decode_piece(piece) for piece in pieces])
     cells = tile // 8
     return torch.cat([decode_tiles(decode_piece, piece, cells, cells // 4) for piece in pieces])
+
+
+def _decode_retrying(vae: VAE, piece: Tensor, first: str, count: "_Counter") -> Tensor:
+    """The piece by strategy `first`, or by those after it where memory runs out."""
+    begun, current = count.done, first
+
+    def use(strategy: str) -> None:
+        nonlocal current
+        current, count.done = strategy, begun
+
+    def rung(strategy: str) -> Rung:
+        return f'decode strategy "{strategy}"', lambda: use(strategy)
+
+    smaller = STRATEGIES[STRATEGIES.index(first) + 1 :]
+    return retrying(lambda: decode_clip(vae, piece, current, count.tick), map(rung, smaller))
 
 
 class _Counter:

@@ -16,10 +16,14 @@ from .models.config import CoderConfig, UNetConfig
 class _FusedAttention(TorchFunctionMode):
     """On the meta device attention falls back to a form that stores every score; real devices use a fused kernel."""
 
+    def __init__(self, owner: "PeakMemory"):
+        super().__init__()
+        self.owner = owner
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention and args[0].is_meta:
-            query, _, value = args[:3]
-            return query.new_empty(query.shape[:-1] + value.shape[-1:])
+            self.owner.operations += 1
+            return torch.empty_like(args[0])  # laid out as the queries, as flash attention does
         return function(*args, **(kwargs or {}))
 
 
@@ -28,7 +32,7 @@ class PeakMemory(TorchDispatchMode):
 
     Weights and inputs made before the block are not counted. On the meta device this measures a real-size network
     without any memory; what a kernel allocates for itself and gives back (workspaces) is not seen. `peak` is the
-    highest count so far, `operations` how many kernels ran.
+    highest count so far, `operations` how many kernels ran: everything that writes, in place too, but no views.
     """
 
     def __init__(self):
@@ -37,7 +41,7 @@ class PeakMemory(TorchDispatchMode):
         self.peak = 0
         self.operations = 0
         self._seen: set[int] = set()
-        self._attention = _FusedAttention()
+        self._attention = _FusedAttention(self)
 
     def __enter__(self):
         self._attention.__enter__()
@@ -67,7 +71,9 @@ class PeakMemory(TorchDispatchMode):
         known = {x.untyped_storage()._cdata for x in inputs}
         out = function(*args, **(kwargs or {}))
         outputs = [x for x in tree_flatten(out)[0] if isinstance(x, torch.Tensor)]
-        if any(x.untyped_storage()._cdata not in known for x in outputs):
+        writes = any(given.alias_info is not None and given.alias_info.is_write for given in function._schema.returns)
+        makes = any(x.untyped_storage()._cdata not in known for x in outputs)
+        if (writes or makes) and "empty" not in function._schema.name:
             self.operations += 1
         for x in outputs:
             self._track(x, known)
@@ -88,20 +94,28 @@ def available_bytes(device: torch.device) -> int | None:
 
 
 def unet_activation_bytes(
-    config: UNetConfig, frames: int, height: int, width: int, itemsize: int = 2, *, videos: int = 1
+    config: UNetConfig,
+    frames: int,
+    height: int,
+    width: int,
+    itemsize: int = 2,
+    *,
+    videos: int = 1,
+    numbers_per_call: int = NUMBERS_PER_CALL,
 ) -> int:
     """Estimated peak activation bytes of one UNet pass over a batch of `videos` clips of `frames` frames each.
 
-    height and width: of the latent; itemsize: bytes of one activation (2 in half precision).
+    height and width: of the latent; itemsize: bytes of one activation (2 in half precision); numbers_per_call: as in
+    `models.attention.FeedForward`.
     The peak is in a top-level transformer near the output. Counted in tensors of all clips at the base width: the skips
     not yet consumed and the block's two token paths stay; on top come either queries, keys and values of the temporal
-    attention, or one feed-forward call, whose hidden layer and gate are thirteen times its input.
+    attention, or the feed-forward layer's normalised input and nine times the part of it that one call takes.
     """
     numbers = videos * frames * height * width * config.model_channels
     resident = config.num_res_blocks + 3
     attention = 4 if videos == 1 else 5  # several clips are put together in one more tensor
-    feed_forward = 13 * min(1.0, NUMBERS_PER_CALL / numbers)
-    return int(numbers * itemsize * (resident + max(attention, feed_forward)) * 1.04)
+    feed_forward = 1 + 9 * min(1.0, numbers_per_call / numbers)
+    return int(numbers * itemsize * (resident + max(attention, feed_forward)) * 1.02)
 
 
 def decoder_activation_bytes(

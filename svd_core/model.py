@@ -9,6 +9,7 @@ from . import conditioning
 from .conditioning import Condition
 from .decoding import decode
 from .models.config import SVDConfig
+from .plan.retry import retrying, smaller_pieces
 from .sampling.denoiser import denoise_with
 
 
@@ -85,9 +86,13 @@ class SVDModel:
     @torch.no_grad()
     def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
         """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec
-        section 8.1).
+        section 8.1). Where memory runs out it goes on in smaller pieces, with a warning in the log.
         """
         unet = self.part("unet")
+        return retrying(lambda: self._denoise_by(unet, x, sigma, condition), smaller_pieces(unet))
+
+    @staticmethod
+    def _denoise_by(unet: nn.Module, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
         weight = unet.out["2"].weight
         return denoise_with(unet, x.to(weight.device), sigma, condition, dtype=weight.dtype).to(x.device)
 

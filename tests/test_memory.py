@@ -9,7 +9,6 @@ from svd_core.models.unet import UNet
 from svd_core.models.vae import VAE
 from svd_core.streamed import decode_clip
 
-GIB = 2**30
 SMALL = UNetConfig(model_channels=32, channel_mult=(1, 2, 2, 2), head_channels=32, context_channels=64)
 
 
@@ -45,6 +44,7 @@ def test_views_and_in_place_operations_cost_nothing():
         a.add_(1).mul_(2)
         _ = a.transpose(0, 1)[3].reshape(2, 5)
     assert memory.peak == 4000
+    assert memory.operations == 3  # but what writes in place runs a kernel
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -63,10 +63,6 @@ def test_unet_estimate_is_at_least_the_peak_and_close_to_it(config, shape, dtype
     peak = unet_peak(config, *shape, dtype).peak
     estimate = unet_activation_bytes(config, frames, height, width, dtype.itemsize, videos=videos)
     assert peak <= estimate <= 1.1 * peak
-
-
-def test_full_size_unet_needs_less_than_1_3_gib_of_activations_in_half_precision():
-    assert unet_peak(UNetConfig(), 1, 25, 72, 128, torch.float16).peak / GIB < 1.3
 
 
 @torch.no_grad()

@@ -85,8 +85,8 @@ def test_unet_leaves_frames_marked_as_images_out_of_the_temporal_path(unet):
 def test_unet_gives_the_same_numbers_with_and_without_gradients(unet):
     with torch.enable_grad():
         tracked = unet(**unet_inputs())
-    # In-place and out-of-place forms of the same additions may fuse differently, hence a few ulp.
-    torch.testing.assert_close(unet(**unet_inputs()), tracked.detach(), rtol=0, atol=2e-6)
+    # Without gradients biases are added in another order: a few ulp of activations near 10.
+    torch.testing.assert_close(unet(**unet_inputs()), tracked.detach(), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

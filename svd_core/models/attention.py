@@ -1,17 +1,23 @@
 """Attention and feed-forward layers of the transformer blocks (spec section 3.4)."""
 
+from collections import deque
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention_kernels import fused_attention
+from .equal_rows import rows_are_equal
+from .joined import is_plain, joined
+from .kept import Kept
 from .layers import accumulate
 
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""
 
-NUMBERS_PER_CALL = 2**23
+NUMBERS_PER_CALL = 40 * 10**6
 """Input numbers of one feed-forward call. Its hidden layer is eight times as wide, the largest tensor of the network,
-so larger inputs go piece by piece.
+so larger inputs go piece by piece: the top level of a clip of 25 frames at 1024x576 in two.
 """
 
 
@@ -20,9 +26,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     it.
     """
     if q.shape[0] <= SEQUENCES_PER_CALL:
-        return F.scaled_dot_product_attention(q, k, v)
+        return fused_attention(q, k, v)
     pieces = zip(q.split(SEQUENCES_PER_CALL), k.split(SEQUENCES_PER_CALL), v.split(SEQUENCES_PER_CALL), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*piece) for piece in pieces])
+    return torch.cat([fused_attention(*piece) for piece in pieces])
 
 
 class Attention(nn.Module):
@@ -39,24 +45,47 @@ class Attention(nn.Module):
         self.to_k = ops.Linear(context_channels, channels, bias=False, **place)
         self.to_v = ops.Linear(context_channels, channels, bias=False, **place)
         self.to_out = nn.ModuleList([ops.Linear(channels, channels, **place)])
+        self._kept = Kept()
+
+    def joinable(self) -> list[nn.Parameter]:
+        """The weights that may share memory where all three take the same input."""
+        return [self.to_q.weight, self.to_k.weight, self.to_v.weight]
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1))  # [..., heads, head width]
 
     def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self._heads(self.to_q(x)), self._heads(self.to_k(x)), self._heads(self.to_v(x))
+        layers = (self.to_q, self.to_k, self.to_v)
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and all(map(is_plain, layers)):
+            weight = joined(self.joinable())
+            if weight is not None:
+                return tuple(map(self._heads, F.linear(x, weight.view(-1, x.shape[-1])).chunk(3, dim=-1)))
+        return tuple(self._heads(layer(x)) for layer in layers)
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """Self-attention over the pixels of each frame. x: [N, S, C]."""
+    def _project_out(self, out: Tensor, constant: Tensor | None) -> Tensor:
+        layer = self.to_out[0]
+        if constant is None:
+            return layer(out)
+        if constant.numel() > constant.shape[-1] or torch.is_grad_enabled() or not is_plain(layer):
+            return accumulate(layer(out), constant)
+        sources = [layer.bias, constant]
+        bias = self._kept.get(sources, "bias", lambda: layer.bias + constant.reshape(-1))
+        return F.linear(out, layer.weight, bias)
+
+    def spatial(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
+        """Self-attention over the pixels of each frame, plus a constant [N or 1, 1, C]. x: [N, S, C]."""
         q, k, v = self._queries_keys_values(x)  # [N, S, heads, D]
         del x  # here and below: gives memory back before the next large tensor is made
         out = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))  # [N, heads, S, D]
         del q, k, v
         out = out.transpose(1, 2).flatten(2)
-        return self.to_out[0](out)
+        return self._project_out(out, constant)
 
-    def temporal(self, x: Tensor) -> Tensor:
-        """Self-attention over the frames of each pixel. x: [B, T, S, C]. The frame axis is strided, never copied."""
+    def temporal(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
+        """Self-attention over the frames of each pixel, plus a constant [B, 1, 1, C]. x: [B, T, S, C].
+
+        The frame axis is strided, never copied.
+        """
         q, k, v = self._queries_keys_values(x)  # [B, T, S, heads, D]
         del x
         out = [attend(*(part.permute(1, 2, 0, 3) for part in video)) for video in zip(q, k, v, strict=True)]
@@ -67,7 +96,7 @@ class Attention(nn.Module):
             else out[0].permute(2, 0, 1, 3)[None]
         )
         out = out.flatten(3)  # [B, T, S, C]
-        return self.to_out[0](out)
+        return self._project_out(out, constant)
 
     def cross(self, x: Tensor, context: Tensor) -> Tensor:
         """Attention of queries x [N, S, C] to context tokens [N, n, D]."""
@@ -78,9 +107,15 @@ class Attention(nn.Module):
     def of_single_token(self, context: Tensor) -> Tensor:
         """Cross-attention to one token: its softmax is 1, so the result is a constant of the token (spec section 3.5).
 
-        context: [N, 1, D]. Returns [N, 1, C], exactly what `cross` gives for any query.
+        context: [N, 1, D]. Returns [N, 1, C], exactly what `cross` gives for any query; [1, 1, C] if all rows are
+        known to be equal. It does not depend on the step, so it is computed once per context.
         """
-        return self.to_out[0](self.to_v(context))
+        if rows_are_equal(context):
+            context = context[:1]
+        if not is_plain(self.to_v) or not is_plain(self.to_out[0]):
+            return self.to_out[0](self.to_v(context))
+        sources = [context, self.to_v.weight, self.to_out[0].weight, self.to_out[0].bias]
+        return self._kept.get(sources, "token", lambda: self.to_out[0](self.to_v(context)))
 
 
 class _GatedProjection(nn.Module):
@@ -90,12 +125,19 @@ class _GatedProjection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        gate = F.gelu(gate)  # the exact GELU: quick or tanh forms degrade the result (spec trap 21)
-        return value * gate if torch.is_grad_enabled() else gate.mul_(value)
+        # The exact GELU: quick or tanh forms degrade the result (spec trap 21).
+        if torch.is_grad_enabled():
+            return value * F.gelu(gate)
+        return value.mul_(torch.ops.aten.gelu.out(gate, out=gate))
 
 
 class FeedForward(nn.Module):
-    """Gated feed-forward layer C -> 4C -> C (spec section 3.4)."""
+    """Gated feed-forward layer C -> 4C -> C (spec section 3.4).
+
+    `numbers_per_call` may lower NUMBERS_PER_CALL where memory is short (None: as that says).
+    """
+
+    numbers_per_call: int | None = None
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -107,15 +149,28 @@ class FeedForward(nn.Module):
             }
         )
 
-    def _rows(self, x: Tensor) -> Tensor:
-        return self.net["2"](self.net["0"](x))
+    def carried_bias(self) -> Tensor | None:
+        """The last bias [C] if `add_to` can leave it to the caller, else None."""
+        layer = self.net["2"]
+        return layer.bias if is_plain(layer) and not torch.is_grad_enabled() else None
 
-    def add_to(self, x: Tensor, norm: nn.Module) -> Tensor:
-        """x + feed_forward(norm(x)), at most NUMBERS_PER_CALL numbers at a time. x: [..., C], owned by the caller."""
+    def add_to(self, x: Tensor, norm: nn.Module, *, carry: bool = False) -> Tensor:
+        """x + feed_forward(norm(x)), at most NUMBERS_PER_CALL numbers at a time. x: [..., C], owned by the caller.
+
+        carry: leave out the last bias, see `carried_bias`.
+        """
         rows = x.reshape(-1, x.shape[-1])
-        rows_per_call = max(1, NUMBERS_PER_CALL // x.shape[-1])
-        if rows.shape[0] <= rows_per_call or torch.is_grad_enabled():
-            return accumulate(x, self._rows(norm(x)))
+        rows_per_call = max(1, (self.numbers_per_call or NUMBERS_PER_CALL) // x.shape[-1])
+        gated, last = self.net["0"], self.net["2"]
+        if torch.is_grad_enabled():
+            return accumulate(x, last(gated(norm(x))))
+        pieces = deque(norm(rows).split(rows_per_call))
+        bias = self.carried_bias()
         for piece in rows.split(rows_per_call):
-            piece.add_(self._rows(norm(piece)))
+            if bias is None:
+                piece.add_(last(gated(pieces.popleft())))
+            else:
+                piece.addmm_(gated(pieces.popleft()), last.weight.t())  # the matrix product adds to the residual
+        if bias is not None and not carry:
+            rows.add_(bias)
         return rows.reshape(x.shape)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .kept import Kept
+
 GROUPS = 32
 """Groups of every GroupNorm in the model (spec section 3.3)."""
 
@@ -42,6 +44,8 @@ class _TemporalConvolution:
     a window of three frames and is not padded, giving [B, C, 1, H, W].
     """
 
+    plain = False
+
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
         if x.ndim == 5:
             height, width = x.shape[-2:]
@@ -51,7 +55,7 @@ class _TemporalConvolution:
 
 @cache
 def _temporal_convolution_class(convolution: type) -> type:
-    return type("TemporalConvolution", (_TemporalConvolution, convolution), {})
+    return type("TemporalConvolution", (_TemporalConvolution, convolution), {"plain": convolution is nn.Conv3d})
 
 
 def temporal_convolution(channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None) -> nn.Module:
@@ -60,11 +64,15 @@ def temporal_convolution(channels_in: int, channels_out: int, *, ops=nn, device=
     return layer(channels_in, channels_out, (3, 1, 1), padding=(1, 0, 0), device=device, dtype=dtype)
 
 
-def convolve_clip(conv: nn.Module, x: Tensor, num_frames: int) -> Tensor:
-    """Apply a temporal convolution to [B*T, C, H, W], frames of one video only seeing each other."""
+def convolve_clip(conv: nn.Module, x: Tensor, num_frames: int, bias: Tensor | None = None) -> Tensor:
+    """Apply a temporal convolution to [B*T, C, H, W], frames of one video only seeing each other.
+
+    bias: [C'], in place of the layer's own.
+    """
     frames, channels, height, width = x.shape
     clip = x.reshape(frames // num_frames, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, HW]
-    return conv(clip).transpose(1, 2).reshape(frames, -1, height, width)
+    out = conv(clip) if bias is None else conv._conv_forward(clip, conv.weight, bias)
+    return out.transpose(1, 2).reshape(frames, -1, height, width)
 
 
 class Blend(nn.Module):
@@ -75,13 +83,20 @@ class Blend(nn.Module):
     def __init__(self, *, device=None, dtype=None):
         super().__init__()
         self.mix_factor = nn.Parameter(torch.full((1,), 0.5, device=device, dtype=dtype))
+        self._kept = Kept()
 
     def temporal_weight(self, like: Tensor, image_only: Tensor | None = None) -> Tensor:
         """1 - sigmoid(mix_factor) in like's dtype, broadcastable over [B*T, ...]; zero for frames marked image-only.
 
         image_only: [B*T] with 1 where a frame takes no part in the temporal path, or None for none.
         """
-        weight = 1.0 - torch.sigmoid(self.mix_factor.to(like.device).float())  # [1]
-        if image_only is not None:
-            weight = weight * (1.0 - image_only.to(weight).reshape(-1))  # [B*T]
-        return weight.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+        if image_only is None:
+            weight = self._kept.get(
+                [self.mix_factor], (like.dtype, like.device), lambda: self._weight(like).to(like.dtype)
+            )
+        else:
+            weight = (self._weight(like) * (1.0 - image_only.to(like.device).float().reshape(-1))).to(like.dtype)
+        return weight.reshape(-1, *[1] * (like.ndim - 1))
+
+    def _weight(self, like: Tensor) -> Tensor:
+        return 1.0 - torch.sigmoid(self.mix_factor.to(like.device).float())  # [1]

@@ -7,7 +7,8 @@ network and one multiply-add per block. Knows no motion numbers.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import accumulate
+from .equal_rows import EqualRows
+from .layers import accumulate, convolve_clip
 
 
 class RegionalEmbedding:
@@ -30,8 +31,28 @@ class RegionalEmbedding:
         return accumulate(accumulate(x, main), other - main, self.share(tuple(x.shape[-2:])))
 
 
-def add_embedding(x: Tensor, layer: nn.Module, embedding: Tensor | RegionalEmbedding) -> Tensor:
+Embedding = Tensor | EqualRows | RegionalEmbedding
+"""What the blocks get of noise level and motion: a row per frame, one row for all, or two by region."""
+
+
+def add_embedding(x: Tensor, layer: nn.Module, embedding: Embedding) -> Tensor:
     """Return x [N, C, H, W] plus the projection of an embedding [N, E] by `layer`. Pass only an x you own."""
     if isinstance(embedding, RegionalEmbedding):
         return embedding.add_to(x, layer)
-    return accumulate(x, layer(embedding)[:, :, None, None])
+    rows = embedding.main if isinstance(embedding, EqualRows) else embedding
+    return accumulate(x, layer(rows)[:, :, None, None])
+
+
+def convolve_and_embed(
+    conv: nn.Module, x: Tensor, layer: nn.Module, embedding: Embedding, num_frames: int | None = None
+) -> Tensor:
+    """Return conv(x) plus the projection of an embedding by `layer`, in one go where that is possible.
+
+    x: [N, C, H, W]. num_frames: frames of a clip if the convolution is one over time.
+    """
+    bias = embedding.bias(layer, conv) if isinstance(embedding, EqualRows) else None
+    if num_frames is not None:
+        h = convolve_clip(conv, x, num_frames, bias)
+    else:
+        h = conv(x) if bias is None else conv._conv_forward(x, conv.weight, bias)
+    return h if bias is not None else add_embedding(h, layer, embedding)

@@ -1,10 +1,13 @@
 """The spatio-temporal transformer of the UNet: a spatial block, a temporal block, a blend (spec section 3.4)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention, FeedForward
 from .embedding import sinusoidal_embedding
+from .joined import is_plain
+from .kept import Kept
 from .layers import GROUPS, Blend, accumulate
 
 
@@ -23,10 +26,10 @@ class SpatialBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x: [N, S, C], owned by the caller; context: [N, n, D]."""
-        x = accumulate(x, self.attn1.spatial(self.norm1(x)))
-        if context.shape[1] == 1:
-            x = accumulate(x, self.attn2.of_single_token(context))
-        else:
+        # To a single token every query attends alike, so the first attention adds the second's constant.
+        constant = self.attn2.of_single_token(context) if context.shape[1] == 1 else None  # [N or 1, 1, C]
+        x = accumulate(x, self.attn1.spatial(self.norm1(x), constant))
+        if constant is None:
             x = accumulate(x, self.attn2.cross(self.norm2(x), context))
         return self.ff.add_to(x, self.norm3)
 
@@ -46,19 +49,18 @@ class TemporalBlock(nn.Module):
         self.norm3 = ops.LayerNorm(channels, **place)
         self.ff = FeedForward(channels, ops=ops, **place)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, *, carry: bool = False) -> Tensor:
         """x: [B, T, S, C], owned by the caller; context: [B, n, D], the tokens of frame 0 of each video (spec section
-        3.5).
+        3.5). carry: leave the last bias to the caller.
         """
         x = self.ff_in.add_to(x, self.norm_in)
-        x = accumulate(x, self.attn1.temporal(self.norm1(x)))
-        if context.shape[1] == 1:
-            x = accumulate(x, self.attn2.of_single_token(context)[:, :, None])  # [B, 1, 1, C]
-        else:
+        constant = self.attn2.of_single_token(context)[:, :, None] if context.shape[1] == 1 else None  # [B, 1, 1, C]
+        x = accumulate(x, self.attn1.temporal(self.norm1(x), constant))
+        if constant is None:
             # Every pixel and frame of a video attends to the same tokens, so they form one long row of queries.
             queries = self.norm2(x).flatten(1, 2)  # [B, T*S, C]
             x = accumulate(x, self.attn2.cross(queries, context).reshape(x.shape))
-        return self.ff.add_to(x, self.norm3)
+        return self.ff.add_to(x, self.norm3, carry=carry)
 
 
 class VideoTransformer(nn.Module):
@@ -80,20 +82,48 @@ class VideoTransformer(nn.Module):
         self.time_stack = nn.ModuleList([TemporalBlock(*sizes, ops=ops, **place)])
         self.time_mixer = Blend(**place)
         self.proj_out = ops.Linear(channels, channels, **place)
+        self._kept = Kept()
 
     def forward(self, x: Tensor, context: Tensor, num_frames: int, image_only: Tensor | None = None) -> Tensor:
-        """x: [B*T, C, H, W]; context: [B*T, n, D]; image_only: [B*T] or None. Returns [B*T, C, H, W]."""
+        """x: [B*T, C, H, W], owned by the caller; context: [B*T, n, D]; image_only: [B*T] or None. Returns x's
+        shape."""
         height, width = x.shape[-2:]
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [B*T, S, C]
+        tokens = self.norm(x).flatten(2).transpose(1, 2).contiguous()  # [B*T, S, C]
         tokens = self.transformer_blocks[0](self.proj_in(tokens), context)
 
-        positions = sinusoidal_embedding(torch.arange(num_frames, device=x.device), self.channels)
-        positions = self.time_pos_embed(positions.to(tokens.dtype))  # [T, C]
         clips = tokens.unflatten(0, (-1, num_frames))  # [B, T, S, C]
+        positions = self._positions(num_frames, tokens)  # [T, C]
         first_frame = context.unflatten(0, (-1, num_frames))[:, 0]  # [B, n, D]
-        mixed = self.time_stack[0](clips + positions[:, None], first_frame).flatten(0, 1)  # [B*T, S, C]
-
         weight = self.time_mixer.temporal_weight(tokens, image_only)
-        tokens = torch.lerp(tokens, mixed, weight)
-        out = self.proj_out(tokens).transpose(1, 2).unflatten(2, (height, width))  # [B*T, C, H, W]
-        return x + out
+        bias = self._carrying_bias(weight)
+        mixed = self.time_stack[0](clips + positions[:, None], first_frame, carry=bias is not None)
+        del clips
+        tokens = torch.lerp(tokens, mixed.flatten(0, 1), weight)  # [B*T, S, C]
+        del mixed
+        out = self.proj_out(tokens) if bias is None else F.linear(tokens, self.proj_out.weight, bias)
+        return accumulate(x, out.transpose(1, 2).unflatten(2, (height, width)))  # [B*T, C, H, W]
+
+    def _carrying_bias(self, weight: Tensor) -> Tensor | None:
+        """Bias of the last projection with that of the temporal path's last layer sent through blend and projection.
+
+        A pass over all tokens is saved. None where these layers are not torch's own or the blend differs by frame.
+        """
+        carried, layer = self.time_stack[0].ff.carried_bias(), self.proj_out
+        if carried is None or weight.numel() > 1 or not is_plain(layer):
+            return None
+        sources = [carried, weight, layer.weight, layer.bias]
+        return self._kept.get(
+            sources, "carried", lambda: F.linear(weight.reshape(1) * carried, layer.weight, layer.bias)
+        )
+
+    def _positions(self, num_frames: int, like: Tensor) -> Tensor:
+        """Embedding of the frame numbers [T, C]; it depends on the weights alone."""
+
+        def compute() -> Tensor:
+            positions = sinusoidal_embedding(torch.arange(num_frames, device=like.device), self.channels)
+            return self.time_pos_embed(positions.to(like.dtype))
+
+        if not is_plain(self.time_pos_embed[0]) or not is_plain(self.time_pos_embed[2]):
+            return compute()
+        sources = list(self.time_pos_embed.parameters())
+        return self._kept.get(sources, (num_frames, like.dtype, like.device), compute)

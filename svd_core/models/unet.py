@@ -8,8 +8,11 @@ from torch import Tensor, nn
 
 from .config import UNetConfig
 from .embedding import sinusoidal_embedding
+from .equal_rows import EqualRows, rows_are_equal, wants_equal_rows
+from .joined import is_plain
+from .kept import Kept
 from .layers import GROUPS, Blend, accumulate, convolve_clip, over_frames, silu, temporal_convolution
-from .regional import RegionalEmbedding, add_embedding
+from .regional import Embedding, RegionalEmbedding, convolve_and_embed
 from .transformer import VideoTransformer
 
 
@@ -33,10 +36,10 @@ class TemporalResidual(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, embedding: Tensor | RegionalEmbedding, num_frames: int) -> Tensor:
+    def forward(self, x: Tensor, embedding: Embedding, num_frames: int) -> Tensor:
         """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region."""
-        h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
-        h = add_embedding(h, self.emb_layers["1"], embedding)
+        h = silu(over_frames(self.in_layers["0"], x, num_frames))
+        h = convolve_and_embed(self.in_layers["2"], h, self.emb_layers["1"], embedding, num_frames)
         return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
 
 
@@ -68,17 +71,18 @@ class VideoResidualBlock(nn.Module):
         self.time_stack = TemporalResidual(channels_out, embedding_channels, ops=ops, **place)
         self.time_mixer = Blend(**place)
 
-    def forward(
-        self, x: Tensor, embedding: Tensor | RegionalEmbedding, num_frames: int, image_only: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, embedding: Embedding, num_frames: int, image_only: Tensor | None = None) -> Tensor:
         """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region. Returns [B*T, C', H, W]."""
-        h = self.in_layers["2"](silu(self.in_layers["0"](x)))
-        h = add_embedding(h, self.emb_layers["1"], embedding)
+        h = convolve_and_embed(self.in_layers["2"], silu(self.in_layers["0"](x)), self.emb_layers["1"], embedding)
         h = self.out_layers["3"](silu(self.out_layers["0"](h)))
         h = accumulate(h, self.skip_connection(x))
         # alpha S + (1 - alpha)(S + f(S)) = S + (1 - alpha) f(S): the blend costs one multiply-add.
         update = self.time_stack(h, embedding, num_frames)
         return accumulate(h, update, self.time_mixer.temporal_weight(h, image_only))
+
+    def embedded(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The layers that project the embedding, each with the convolution that its result is added behind."""
+        return [(half.emb_layers["1"], half.in_layers["2"]) for half in (self, self.time_stack)]
 
 
 class Downsample(nn.Module):
@@ -126,6 +130,7 @@ class UNet(nn.Module):
                 layers.append(VideoTransformer(channels_out, config.head_channels, config.context_channels, **place))
             return layers
 
+        self._kept = Kept()
         self.time_embed = two_layers(base)
         self.label_emb = nn.Sequential(two_layers(config.vector_channels))
 
@@ -171,7 +176,36 @@ class UNet(nn.Module):
         SiLU.
         """
         noise = sinusoidal_embedding(c_noise, self.config.model_channels).to(dtype)
-        return silu(self.time_embed(noise) + self.label_emb(vector.to(dtype)))
+        return silu(self.time_embed(noise) + self._label(vector, dtype))
+
+    def _label(self, vector: Tensor, dtype: torch.dtype) -> Tensor:
+        layers = self.label_emb[0]
+        if not is_plain(layers[0]) or not is_plain(layers[2]):
+            return self.label_emb(vector.to(dtype))
+        sources = [vector, *layers.parameters()]
+        return self._kept.get(sources, ("label", dtype), lambda: self.label_emb(vector.to(dtype)))
+
+    def _embedding(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor | EqualRows:
+        """The embedding in the cheapest form that its rows allow."""
+        if not wants_equal_rows(c_noise, vector):
+            return self.embed(c_noise, vector, dtype)
+        return EqualRows(self.embed(c_noise[:1], vector[:1], dtype), self._embedded())
+
+    def _embedded(self) -> list[tuple[nn.Module, nn.Module]]:
+        layers = [layer for block in (*self.input_blocks, self.middle_block, *self.output_blocks) for layer in block]
+        return [pair for layer in layers if isinstance(layer, VideoResidualBlock) for pair in layer.embedded()]
+
+    def _context(self, context: Tensor, dtype: torch.dtype) -> Tensor:
+        """The context in `dtype`; rows known to be equal stay known."""
+        one = context[:1] if rows_are_equal(context) else context
+        return self._kept.get([one], ("context", dtype), lambda: one.to(dtype)).expand(len(context), -1, -1)
+
+    def joinable(self) -> list[list[nn.Parameter]]:
+        """Groups of weights that may lie side by side in memory (`joined.join_groups`)."""
+        pairs = self._embedded()
+        groups = [[layer.weight for layer, _ in pairs], [layer.bias for layer, _ in pairs], [c.bias for _, c in pairs]]
+        groups += [module.attn1.joinable() for module in self.modules() if hasattr(module, "attn1")]
+        return groups
 
     def forward(
         self,
@@ -191,10 +225,12 @@ class UNet(nn.Module):
         region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 of every cell, or None.
         Returns [B*T, 4, h, w].
         """
-        embedding = self.embed(c_noise, vector, x.dtype)
-        if region is not None:
-            embedding = RegionalEmbedding(embedding, self.embed(c_noise, region[0], x.dtype), region[1])
-        context = context.to(x.dtype)
+        if region is None:
+            embedding = self._embedding(c_noise, vector, x.dtype)
+        else:
+            main, other = (self.embed(c_noise, part, x.dtype) for part in (vector, region[0]))
+            embedding = RegionalEmbedding(main, other, region[1])
+        context = self._context(context, x.dtype)
         image_only = None if image_only_indicator is None else image_only_indicator.reshape(-1)
 
         def step(layer: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:

@@ -54,7 +54,8 @@ def denoise_with(
         raise ValueError(
             f"sigma has {sigma.numel()} values, the clip has {frames} frames; give one value or one per frame"
         )
-    per_frame = [c.expand(frames).to(device=x.device, dtype=state) for c in scalings(sigma)]  # 4 x [T]
+    # Expanded last: one level for all frames stays recognisable as one.
+    per_frame = [c.to(device=x.device, dtype=state).expand(frames) for c in scalings(sigma)]  # 4 x [T]
     c_skip, c_out, c_in = (c.reshape(-1, *[1] * (x.dim() - 1)) for c in per_frame[:3])  # [T, 1, 1, 1]
     row = condition.over_frames(frames).to(x.device)
     _check_sizes(x, row.latent)

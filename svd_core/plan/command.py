@@ -1,0 +1,156 @@
+"""`python -m svd_core plan`: what a clip needs, before anything is run; and `animate --memory`, which follows it."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..animate import AnimateSettings
+from ..checkpoints import inspect_checkpoint
+from ..checkpoints.variant import NATIVE
+from ..console import DTYPES, Progress, model_of, pick_device
+from ..model import SVDModel
+from ..models.attention_kernels import BACKENDS, force_backend
+from ..models.config import SVDConfig
+from ..sheets import to_picture
+from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
+from .page import draw_plan
+from .placed import place
+from .switches import accumulate_in_half, compile_blocks
+
+RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
+
+
+def add_plan(commands: argparse._SubParsersAction) -> None:
+    """Add the command `plan` to those of a parser."""
+    command = commands.add_parser(
+        "plan",
+        help="say what memory and time a clip needs",
+        description="Say what every stage of a clip needs and how it fits a memory, without running anything. "
+        f"--model may be a file, or the name of a release: {', '.join(RELEASES)}.",
+    )
+    command.set_defaults(run=run_plan)
+    command.add_argument("--model", default="svd_xt", metavar="NAME|FILE|FOLDER", help="default: svd_xt")
+    command.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's own")
+    command.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's own")
+    command.add_argument("--frames", type=int, help="default: the model's own")
+    command.add_argument("--steps", type=int, help="default: the model's own")
+    command.add_argument(
+        "--memory", type=memory_of, metavar="GB", help=f"{', '.join(map(str, PRESETS))} or any other (default: all)"
+    )
+    command.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
+    command.add_argument("--rate", type=float, metavar="TFLOPS", help="rate of the device, for the time")
+    command.add_argument("--measure", action="store_true", help="measure the rate of this machine's device instead")
+    command.add_argument("--page", metavar="FILE.png", help="draw the plan")
+
+
+def memory_of(text: str) -> float:
+    """Gigabytes, or ValueError."""
+    number = float(text)
+    if not 0 < number < 4096:
+        raise ValueError
+    return number
+
+
+def config_by_name(name: str) -> SVDConfig:
+    """The configuration of a release by its name, or of a file or folder; a name needs no weights."""
+    if name in RELEASES:
+        frames, width, height = NATIVE[name]
+        return SVDConfig(variant=name, frames=frames, width=width, height=height)
+    return inspect_checkpoint(name).config
+
+
+def run_plan(options: argparse.Namespace) -> None:
+    """Print the plan, or one for every preset."""
+    config = config_by_name(options.model)
+    dtype = getattr(torch, options.dtype)
+    rate = None if options.rate is None else options.rate * 1e12
+    if options.measure:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        rate = measure_rate(device, dtype if device.type == "cuda" else torch.float32)
+    memories = PRESETS if options.memory is None else (options.memory,)
+    plan = None
+    for memory in memories:
+        plan = plan_clip(config, _settings(options, config), memory, dtype=dtype, rate=rate)
+        print(plan.text(), flush=True)
+    if options.page:
+        if not Path(options.page).absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {Path(options.page).parent} for the page; make it first")
+        to_picture(draw_plan(plan)).save(options.page)
+
+
+def _settings(options: argparse.Namespace, config: SVDConfig) -> AnimateSettings:
+    given = {name: getattr(options, name) for name in ("width", "height", "frames", "steps")}
+    return AnimateSettings(**given).resolve(config)
+
+
+def plan_clip(
+    config: SVDConfig,
+    settings: AnimateSettings,
+    gigabytes: float,
+    *,
+    dtype: torch.dtype = torch.float16,
+    rate: float | None = None,
+) -> MemoryPlan:
+    """The plan of a clip with resolved settings in so many GB (2^30 bytes)."""
+    return make_plan(
+        config,
+        settings.windows or settings.frames,
+        settings.width,
+        settings.height,
+        int(gigabytes * GIB),
+        steps=settings.steps,
+        guided=settings.max_guidance != 1 or settings.min_guidance != 1,
+        itemsize=dtype.itemsize,
+        rate=rate,
+    )
+
+
+def add_speed_options(group: argparse._ArgumentGroup) -> None:
+    """Add what makes a clip smaller or faster without changing it, but for the rounding of other kernels."""
+    group.add_argument(
+        "--memory",
+        type=memory_of,
+        metavar="GB",
+        help="stay within so much memory of the device: the plan for it is shown and followed; with 6 the UNet's "
+        "weights stay in main memory and are streamed",
+    )
+    group.add_argument(
+        "--attention",
+        choices=("auto", *BACKENDS),
+        default="auto",
+        help="attention kernel on CUDA (default: the fastest)",
+    )
+    group.add_argument(
+        "--compile", action="store_true", help="compile the UNet's blocks: minutes once, then steps are a fifth faster"
+    )
+    group.add_argument(
+        "--fp16-accumulation",
+        action="store_true",
+        help="sum matrix products in float16: faster on GeForce cards, coarser; may overflow",
+    )
+
+
+def planned_model(
+    options: argparse.Namespace, settings: AnimateSettings, config: SVDConfig, progress: Progress
+) -> SVDModel:
+    """The model of the options of `add_speed_options` and the console's, placed by the plan of resolved `settings`."""
+    if options.fp16_accumulation:
+        accumulate_in_half()
+    force_backend(None if options.attention == "auto" else options.attention)
+    if options.memory is None:
+        model = model_of(options, progress)
+    else:
+        target = pick_device(options.device)
+        name = options.dtype or ("float16" if target.type == "cuda" else "float32")
+        dtype = DTYPES[name] or torch.float16
+        rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
+        plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate)
+        progress.say(plan.text())
+        if options.compile and plan.placement == "streamed":
+            raise ValueError("--compile needs the weights on the device, but this plan streams them; leave it out")
+        options = argparse.Namespace(**{**vars(options), "device": "cpu", "dtype": name})
+        model = place(model_of(options, progress), plan, target)
+    if options.compile:
+        compile_blocks(model.unet)
+    return model

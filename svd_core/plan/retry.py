@@ -1,0 +1,56 @@
+"""What happens when memory runs out: the same work in less memory, said in the log, until nothing smaller is left.
+
+Every step gives the same result, but for the rounding of other kernels.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ..models.attention import NUMBERS_PER_CALL, FeedForward
+
+log = logging.getLogger("svd_reel")
+
+T = TypeVar("T")
+Rung = tuple[str, Callable[[], None]]
+"""What is changed, in words, and the change."""
+
+LEAST_PIECES = 2**18
+OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
+
+
+def retrying(work: Callable[[], T], rungs: Iterable[Rung]) -> T:
+    """`work()`, again after each change of `rungs` while memory runs out; then the error is raised as it is."""
+    rungs = iter(rungs)
+    while True:
+        try:
+            return work()
+        except OUT_OF_MEMORY:
+            rung = next(rungs, None)
+            if rung is None:
+                raise
+        # Outside the handler: the error holds the frames, and with them the tensors, of the failed attempt.
+        words, change = rung
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        change()
+        log.warning("memory ran out; going on with %s", words)
+
+
+def limit_pieces(unet: nn.Module, numbers: int | None) -> None:
+    """Let every feed-forward layer take at most so many numbers at a time (None: NUMBERS_PER_CALL)."""
+    for module in unet.modules():
+        if isinstance(module, FeedForward):
+            module.numbers_per_call = numbers
+
+
+def smaller_pieces(unet: nn.Module) -> Iterable[Rung]:
+    """Rungs that halve the feed-forward pieces of a network several times."""
+    current = next((m.numbers_per_call for m in unet.modules() if isinstance(m, FeedForward)), None)
+    numbers = (current or NUMBERS_PER_CALL) // 4
+    while numbers >= LEAST_PIECES:
+        yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_pieces(unet, numbers)
+        numbers //= 4

@@ -1,0 +1,131 @@
+"""The UNet's weights in main memory, brought to the device block by block while the block before computes.
+
+A pass of a full clip takes longer than reading all weights over the bus, so the copies hide behind it (research:
+weight streaming). The numbers are those of a UNet that lies on the device. On a CPU the same code runs, with plain
+copies.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..models.joined import ALIGNMENT, joined, packed_order
+from ..models.unet import UNet, VideoResidualBlock
+
+
+class _Unit:
+    """The weights of one layer, one behind the other in main memory."""
+
+    def __init__(self, module: nn.Module, kept_out: set[int], groups: list[list[nn.Parameter]], pin: bool):
+        parameters = [p for p in module.parameters() if id(p) not in kept_out]
+        self.parameters = packed_order(parameters, groups)
+        inside = {id(p) for group in groups for p in group[1:]}
+        self.offsets, end = [], 0
+        for parameter in self.parameters:
+            if id(parameter) not in inside:
+                # Apart from its neighbour by some bytes at least, so that only what was joined is joined here.
+                end = (end // ALIGNMENT + 1) * ALIGNMENT
+            self.offsets.append(end)
+            end += parameter.numel() * parameter.element_size()
+        self.home = torch.empty(end, dtype=torch.uint8, pin_memory=pin)
+        for parameter, place in zip(self.parameters, self.views(self.home), strict=True):
+            place.copy_(parameter)
+
+    def views(self, memory: Tensor) -> Iterator[Tensor]:
+        """The weights as tensors inside a piece of memory laid out as `home`."""
+        for parameter, offset in zip(self.parameters, self.offsets, strict=True):
+            size = parameter.numel() * parameter.element_size()
+            yield memory[offset : offset + size].view(parameter.dtype).view(parameter.shape)
+
+    def live_in(self, memory: Tensor) -> None:
+        """Let the layer use the weights in that memory."""
+        for parameter, place in zip(self.parameters, self.views(memory), strict=True):
+            parameter.data = place
+
+
+class WeightStream:
+    """Keeps the weights of a UNet's blocks in main memory and brings each to `device` before it runs.
+
+    What all blocks use, first and last layers and the projections of the embedding, stays on the device: these are
+    joined there. `close` gives every layer its weights back, in main memory.
+    """
+
+    @torch.no_grad()
+    def __init__(self, unet: UNet, device: torch.device | str):
+        self.device = torch.device(device)
+        self.unet = unet
+        self._gpu = self.device.type == "cuda"
+        layers = [layer for block in (*unet.input_blocks, unet.middle_block, *unet.output_blocks) for layer in block]
+        kept_out = {
+            id(p)
+            for layer in layers
+            if isinstance(layer, VideoResidualBlock)
+            for projection, convolution in layer.embedded()
+            for p in (projection.weight, projection.bias, convolution.bias)
+        }
+        groups = [group for group in unet.joinable() if id(group[0]) not in kept_out and joined(group) is not None]
+        blocks = [layer for layer in layers if any(id(p) not in kept_out for p in layer.parameters())]
+        self.units = [_Unit(block, kept_out, groups, pin=self._gpu) for block in blocks]
+        for unit in self.units:
+            unit.live_in(unit.home)
+        streamed = {id(p) for unit in self.units for p in unit.parameters}
+        self._rest = [p for p in unet.parameters() if id(p) not in streamed]
+        for parameter in self._rest:
+            parameter.data = parameter.data.to(self.device)
+        size = max(unit.home.numel() for unit in self.units)
+        self._slots = [torch.empty(size, dtype=torch.uint8, device=self.device) for _ in range(2)]
+        self._coming: tuple[int, int] | None = None  # unit, slot
+        self._used = 1
+        self._copies = torch.cuda.Stream(self.device) if self._gpu else None
+        self._ready = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
+        self._free = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
+        self._hooks = [
+            block.register_forward_pre_hook(lambda module, given, index=index: self._enter(index))
+            for index, block in enumerate(blocks)
+        ]
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes of weights on the device."""
+        rest = sum(p.numel() * p.element_size() for p in self._rest)
+        return rest + sum(slot.numel() for slot in self._slots)
+
+    def close(self) -> None:
+        """End the streaming; all weights are in main memory afterwards."""
+        for hook in self._hooks:
+            hook.remove()
+        if self._gpu:
+            torch.cuda.synchronize(self.device)
+        for unit in self.units:
+            unit.live_in(unit.home)
+        for parameter in self._rest:
+            parameter.data = parameter.data.cpu()
+        self._hooks, self._slots, self._coming = [], [], None
+
+    @torch.no_grad()
+    def _enter(self, index: int) -> None:
+        """Called before unit `index` runs."""
+        if self._coming is None or self._coming[0] != index:
+            self._fetch(index, 1 - self._used)
+        slot = self._coming[1]
+        if self._gpu:
+            torch.cuda.current_stream(self.device).wait_event(self._ready[slot])
+            # All work of the unit before is queued by now; its memory is free once that is done.
+            self._free[1 - slot].record(torch.cuda.current_stream(self.device))
+        unit = self.units[index]
+        unit.live_in(self._slots[slot][: unit.home.numel()])
+        self._used = slot
+        self._fetch((index + 1) % len(self.units), 1 - slot)
+
+    def _fetch(self, index: int, slot: int) -> None:
+        home = self.units[index].home
+        place = self._slots[slot][: home.numel()]
+        self._coming = (index, slot)
+        if not self._gpu:
+            place.copy_(home)
+            return
+        with torch.cuda.stream(self._copies):
+            self._copies.wait_event(self._free[slot])
+            place.copy_(home, non_blocking=True)
+            self._ready[slot].record(self._copies)
