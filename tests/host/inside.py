@@ -27,9 +27,11 @@ import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.supported_models  # noqa: E402
 import torch  # noqa: E402
+import utils.extra_config  # noqa: E402, F401  as main.py: later comfy/utils.py would be found under this name
 
 # Behind the host's own modules, of which one is called nodes as well.
-sys.path += [str(TESTS), str(TESTS.parent)]
+sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
+from inside_lora import compare_lora  # noqa: E402
 from nodes_pack import pack, part, run, write_tiny  # noqa: E402
 
 NODES = pack().NODE_CLASS_MAPPINGS
@@ -141,4 +143,5 @@ if __name__ == "__main__":
         compare_unet(loaded)
         compare_clip_vision(loaded, Path(temporary))
         compare_vae()
+        compare_lora(Path(temporary), RESULTS, difference)
     print(json.dumps(RESULTS))
