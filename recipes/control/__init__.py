@@ -1,0 +1,1 @@
+"""Measures what the controls do with the embedded model."""

@@ -1,0 +1,60 @@
+"""Tables of numbers into a page of the docs, rows of frames into a picture."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+SHOWN, SIDE, TEXT = 6, 128, 18
+
+
+@dataclass
+class Table:
+    """Rows of words under `head`, and whether each does what `wanted` says."""
+
+    head: tuple[str, ...]
+    wanted: str
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, row: tuple[str, ...], met: bool) -> None:
+        """Add a row."""
+        self.rows.append((*row, "yes" if met else "**no**"))
+
+    def text(self) -> str:
+        """The table in Markdown."""
+        lines = [(*self.head, "met"), ("---",) * (len(self.head) + 1), *self.rows]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_tables(page: Path, tables: dict[str, Table], how: str) -> None:
+    """Replace what stands between the marks of a page by these tables; ValueError where a page lacks the marks."""
+    parts = [f"Measured with {how}. Wanted is what stands behind each heading."]
+    parts += [f"**{title}** ({table.wanted})\n\n{table.text()}" for title, table in tables.items()]
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page} lacks {BEGIN} and {END}; put both lines where the numbers shall stand")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    page.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}", encoding="utf-8", newline="\n")
+
+
+def write_sheet(path: Path, rows: list[tuple[str, Tensor]]) -> None:
+    """Write frames of clips [T, H, W, 3], a labelled row per clip, two clips side by side."""
+    cells = []
+    for label, clip in rows:
+        index = torch.linspace(0, len(clip) - 1, SHOWN).round().long()
+        height = round(SIDE * clip.shape[1] / clip.shape[2])
+        frames = F.interpolate(clip[index].movedim(-1, 1), (height, SIDE), mode="bilinear", antialias=True).clamp(0, 1)
+        strip = (torch.cat(list(frames), dim=2).movedim(0, -1) * 255).round().to(torch.uint8)
+        cell = Image.new("RGB", (strip.shape[1], height + TEXT), (255, 255, 255))
+        ImageDraw.Draw(cell).text((2, 2), label, fill=(0, 0, 0), font=ImageFont.load_default(13))
+        cell.paste(Image.fromarray(strip.numpy()), (0, TEXT))
+        cells.append(cell)
+    width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
+    sheet = Image.new("RGB", (2 * width + 8, -(-len(cells) // 2) * (height + 6)), (255, 255, 255))
+    for number, cell in enumerate(cells):
+        sheet.paste(cell, (number % 2 * (width + 8), number // 2 * (height + 6)))
+    sheet.save(path, quality=85)

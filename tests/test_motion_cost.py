@@ -1,0 +1,72 @@
+"""What controls cost: the counted passes of real sampling, and bytes that follow the shapes."""
+
+import pytest
+import torch
+from motion_models import FRAMES, Counted, H, W, condition, run, still
+
+from svd_core.models.config import UNetConfig
+from svd_core.motion.amount import LowPassStart, MotionCurves
+from svd_core.motion.brush import MotionBrush
+from svd_core.motion.cost import control_cost
+from svd_core.motion.inbetween import Blend, TakeTurns
+from svd_core.motion.loop import LatentRoll
+from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.motion.steady import FirstFrame, SteadyGuidance
+from svd_core.motion.windows import Windows
+from svd_core.sampling.schedules import karras_sigmas
+
+STEPS = 8
+SIGNAL = Signal(still().expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
+ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))
+# The most that a control takes besides the usual pass of each step; what takes more says so in its tooltip.
+CONTROLS = {
+    "partial re-noise": (PartialRenoise(SIGNAL), 0.0),
+    "dual clock": (DualClock(SIGNAL), 0.0),
+    "replace estimate": (ReplaceEstimate(SIGNAL), 0.0),
+    "repeats": (ReplaceEstimate(SIGNAL, repeats=3), 2.0),
+    "brush": (MotionBrush(torch.zeros(1, 1, H, W), still_bucket=1.0), 0.0),
+    "low-pass start": (LowPassStart(), 0.0),
+    "curves": (MotionCurves(bucket=((0.0, 60.0),)), 0.0),
+    "first frame": (FirstFrame(), 0.0),
+    "rescale": (SteadyGuidance(rescale=0.5), 0.0),
+    "roll": (LatentRoll(), 0.0),
+    "take turns": (TakeTurns(*ENDS), 1.0),
+    "blend": (Blend(*ENDS), 1.0),
+    "windows": (Windows(3, 1), 1.0),
+}
+
+
+def cost(control, frames=FRAMES, height=H, width=W, **more):
+    return control_cost(control, UNetConfig(), frames, height, width, karras_sigmas(STEPS), **more)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_passes_are_those_of_real_sampling_and_bounded(name):
+    control, most = CONTROLS[name]
+    model = Counted()
+    run([control], model=model, steps=STEPS)  # guidance 3: two branches
+    told = cost(control)
+    assert told.passes == len(model.sigmas) / 2
+    assert told.frame_passes == sum(len(x) for x in model.states) / 2 / FRAMES
+    assert told.plain_passes == STEPS and told.extra_passes_per_step <= most
+    assert told.frames_at_once == max(len(x) for x in model.states)
+
+
+def test_a_control_that_is_off_costs_what_none_costs():
+    off, none = cost(PartialRenoise(SIGNAL, 0.0)), cost([])
+    assert off == none and none.relative_time == 1
+
+
+def test_skipped_steps_make_it_cheaper_and_two_passes_twice_as_long():
+    assert cost(PartialRenoise(SIGNAL)).relative_time < 0.8
+    assert cost(Blend(*ENDS)).relative_time > 1.5
+    assert cost(TakeTurns(*ENDS), guided=False).passes == cost(TakeTurns(*ENDS)).passes
+
+
+def test_bytes_follow_the_shapes():
+    plain, steered = cost([]), cost(PartialRenoise(SIGNAL))
+    signal = 5 * FRAMES * H * W * 4  # four channels and a map, float32
+    assert steered.state_bytes - plain.state_bytes >= 0.9 * signal
+    assert steered.state_bytes - plain.state_bytes < 3 * signal
+    long, short = (cost(Windows(3, 1), frames=frames) for frames in (40, 5))
+    assert long.activation_bytes == short.activation_bytes < cost([], frames=40).activation_bytes / 10
