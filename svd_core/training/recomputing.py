@@ -13,11 +13,13 @@ from torch.utils.checkpoint import checkpoint
 from ..models.transformer import VideoTransformer
 from ..models.unet import VideoResidualBlock
 
+BLOCKS = (VideoResidualBlock, VideoTransformer)
+
 
 @contextmanager
 def recomputed_blocks(unet: nn.Module) -> Iterator[None]:
     """Checkpoint every residual and transformer block while the `with` block lasts."""
-    blocks = [layer for layer in unet.modules() if isinstance(layer, (VideoResidualBlock, VideoTransformer))]
+    blocks = [layer for layer in unet.modules() if isinstance(layer, BLOCKS)]
     for block in blocks:
         # On the instance: the class, its name and its parameters stay what the rest of the code expects.
         block.forward = partial(_recompute, block.forward)
