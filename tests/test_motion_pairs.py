@@ -7,6 +7,8 @@ import torch
 from motion_models import FRAMES, H, W, condition, run, still
 
 from svd_core.motion.amount import BucketGuidance, LowPassStart, MotionCurves
+from svd_core.motion.brush import MotionBrush
+from svd_core.motion.drag import drag_signal, parse_drag
 from svd_core.motion.extend import HoldFrames
 from svd_core.motion.inbetween import Blend, TakeTurns
 from svd_core.motion.loop import LatentRoll
@@ -16,7 +18,24 @@ from svd_core.motion.windows import Windows
 
 SIGNAL = Signal(still().roll(3, -1).expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
 ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))
+
+
+def dragged():
+    """A square dragged to the right in a picture whose latents are its pixels, shrunk."""
+    picture, mask = (
+        torch.rand(1, 3, 8 * H, 8 * W, generator=torch.Generator().manual_seed(2)),
+        torch.zeros(1, 1, 8 * H, 8 * W),
+    )
+    mask[..., 40:90, 40:90] = 1.0
+    path = parse_drag("0.2,0.4; 0.6,0.5", "1.2", "15")
+    return drag_signal(lambda x: torch.cat([x, x[:, :1]], 1)[..., 4::8, 4::8], picture, [(mask, path)], FRAMES).signal
+
+
+LEFT = torch.cat([torch.ones(1, 1, H, W // 2), torch.zeros(1, 1, H, W - W // 2)], dim=3)
 CONTROLS = {
+    "brush": MotionBrush(LEFT, still_bucket=1.0, moving_bucket=200.0),
+    "brush per frame": MotionBrush(LEFT * torch.linspace(0, 1, FRAMES).reshape(-1, 1, 1, 1)),
+    "drag": DualClock(dragged()),
     "partial re-noise": PartialRenoise(SIGNAL),
     "dual clock": DualClock(SIGNAL),
     "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
@@ -49,6 +68,30 @@ def test_every_two_controls_run_together(plain, first, second):
     assert clip.std() < 1.5 * plain.std(), "no pair works itself up"
     if not {first, second} <= FRAMEWISE:
         assert (clip - plain).abs().max() > 1e-3
+
+
+OFF = {
+    "partial re-noise": PartialRenoise(SIGNAL, 0.0),
+    "drag": DualClock(SIGNAL, 0.0),
+    "replace estimate": ReplaceEstimate(SIGNAL, 0.0),
+    "brush": MotionBrush(LEFT, 0.0, still_bucket=1.0, moving_bucket=200.0),
+    "take turns": TakeTurns(*ENDS, 0.0),
+    "blend": Blend(*ENDS, 0.0),
+    "roll": LatentRoll(0.0),
+    "low-pass start": LowPassStart(0.0),
+    "curves": MotionCurves(),
+    "other bucket": BucketGuidance(None),
+    "guidance": SteadyGuidance(),
+    "first frame": FirstFrame(0.0),
+    "anchor": ColourAnchor(0.0),
+}
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_a_control_at_zero_strength_is_bit_equal_to_none_also_beside_others(plain, name):
+    assert torch.equal(run([OFF[name]], steps=8), plain)
+    beside = run([CONTROLS["brush"], CONTROLS["rescale"]], steps=8)
+    assert torch.equal(run([CONTROLS["brush"], OFF[name], CONTROLS["rescale"]], steps=8), beside)
 
 
 @pytest.mark.parametrize("guidance", ["rescale", "projection"])

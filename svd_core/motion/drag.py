@@ -65,7 +65,7 @@ class DragPath:
     def places(self, frames: int) -> Tensor:
         """Return shift x, shift y, scale and turn of every frame: [T, 4] float64."""
         if frames < 2:
-            raise ValueError(f"the clip has {frames} frame, but something can only be dragged in 2 or more")
+            raise ValueError(f"the clip has {frames} frame, but dragging needs 2; use 14 or 25")
         when = EASINGS[self.easing](torch.linspace(0, 1, frames, dtype=torch.float64))
         points = torch.tensor(self.points, dtype=torch.float64)
         lengths = (points[1:] - points[:-1]).norm(dim=1)

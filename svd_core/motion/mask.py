@@ -45,14 +45,16 @@ def feathered(masks: Tensor, radius: int) -> Tensor:
 
     What was 0 stays exactly 0. Where everything painted is thinner than the feather, a narrower one is taken.
     """
+    wanted, most = radius, float(masks.max())
     while radius >= 1:
         kernel = {"kernel_size": 2 * radius + 1, "stride": 1, "padding": radius}
-        inner = -F.max_pool2d(-masks, **kernel)
-        if bool(inner.any()) or not bool(masks.any()):
-            return F.avg_pool2d(inner, **kernel, count_include_pad=False)
+        soft = F.avg_pool2d(-F.max_pool2d(-masks, **kernel), **kernel, count_include_pad=False)
+        if float(soft.max()) > 0.99 * most or most == 0:
+            break
         radius //= 2
-        log.warning("what is painted is thinner than its feather; it is feathered over %d pixels", 2 * radius)
-    return masks
+    if radius < wanted:
+        log.warning("what is painted is thin, so its feather is %d pixels wide, not %d", 2 * radius, 2 * wanted)
+    return soft if radius >= 1 else masks
 
 
 class Kept(NamedTuple):

@@ -86,7 +86,8 @@ def cut_and_drag(graph: Graph) -> Graph:
   `0.3,0.5; 0.6,0.5; 0.7,0.3`. **Preview** draws it.
 {PAINT.format(target="mask").strip()}
 - *scale* `1.3` lets it grow, *rotation* `10, -10` lets it sway.
-- **The object stays behind**: raise *strength*. **It looks pasted**: lower *strength*, or paint closer to its edge.
+- **The object stays behind**: raise *strength*; nano wants 2, SVD 1. **It looks pasted**: lower it, or paint closer to
+  its edge.
 - **The background moves too much**: raise *hold_background*. A low motion bucket lets the path decide.
 - Several objects: join their masks to a batch and write their paths with | between them.
 """)
@@ -106,7 +107,7 @@ def cut_and_drag(graph: Graph) -> Graph:
         latent=condition["LATENT"],
         path="0.5,0.5; 0.65,0.45; 0.75,0.55",
         easing="ease",
-        strength=1.3,
+        strength=2.0,
     )
     steer.add("PreviewImage", title="The path", images=drag["preview"])
     steer.add("PreviewImage", title="What is imposed", images=drag["pasted"])

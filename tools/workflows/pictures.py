@@ -11,6 +11,7 @@ from torch import Tensor
 import svd_core as svd
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
+from svd_core.lora import apply_loras, load_lora
 from svd_core.motion.brush import motion_brush
 from svd_core.motion.drag import drag_signal, parse_drag
 from svd_core.motion.inbetween_clip import inbetween, loop
@@ -34,6 +35,7 @@ CAPTIONS = {
     "svd_xt_image_to_video": ("SVD-XT, 25 frames", 2),
     "svd_xt_1_1_image_to_video": ("SVD-XT 1.1, 25 frames", 3),
     "svd_with_comfyui_nodes": ("With KSampler", 5),
+    "low_vram_8gb": ("1024x576 on 8 GB", 4),
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
@@ -52,6 +54,9 @@ CAPTIONS = {
     "motion_lab": ("Settings tried, measured", 12),
     "storyboard_animatic": ("Storyboard to film", 14),
     "inspect_model": ("What is in a file", 12),
+    "lora_camera_move": ("A LoRA moves the camera", 23),
+    "train_camera_lora": ("Train a camera move", 29),
+    "train_character_lora": ("Train a character", 31),
 }
 # What else a picture shows than a lively clip.
 SETTINGS = {
@@ -83,15 +88,15 @@ def _only_left(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSet
 
 
 def _dragged(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
-    """A disc in the middle dragged to the right."""
+    """The cup of the demo photograph dragged to the right."""
     width, height = model.config.width, model.config.height
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    disc = ((x**2 + y**2).sqrt() < 0.45).float()[None, None]
+    disc = (((x + 0.04) / 0.66) ** 2 + ((y + 0.28) / 0.75) ** 2 < 1).float()[None, None]
     fitted, _ = fit(as_batch(photograph), width, height)
     objects = [(disc, parse_drag("0.5,0.5; 0.65,0.45; 0.75,0.55", easing="ease"))]
     made = drag_signal(model.encode_latent, fitted, objects, settings.frames or model.config.frames)
     calm = replace(settings, motion_bucket=20)
-    return svd.animate(model, photograph, calm, controls=[DualClock(made.signal, 1.3)])
+    return svd.animate(model, photograph, calm, controls=[DualClock(made.signal, 2.0)])
 
 
 def _orbit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
@@ -113,7 +118,14 @@ def _film(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings
     return torch.stack(list(film_frames(model, lambda number: photograph, film)))
 
 
+def _panned(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """With the embedded camera LoRA."""
+    return svd.animate(apply_loras(model, [(load_lora("nano_pan_left"), 1.0, 1.0)]), photograph, settings)
+
+
 MAKERS = {
+    "lora_camera_move": _panned,
+    "train_camera_lora": _panned,
     "motion_lab": _tried,
     "storyboard_animatic": _film,
     "camera_orbit_with_depth": _orbit,
