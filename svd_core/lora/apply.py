@@ -16,6 +16,9 @@ from torch import nn
 
 from ..model import SVDModel
 from ..models.config import UNetConfig
+from ..models.joined import join
+from ..models.joined import joined as joined_memory
+from ..models.unet import UNet
 from .delta import Term, kept_dtype, merged, problem
 from .errors import LoraError
 from .names import family, foreign, is_temporal, layer_table, stem
@@ -126,14 +129,17 @@ def apply_loras(model: SVDModel, loras: Sequence[tuple[Lora, float, float]]) -> 
 
 
 @torch.no_grad()
-def with_terms(unet: nn.Module, terms: Terms) -> nn.Module:
-    """A network like `unet` with the sums in its weights; all weights that stay are shared."""
-    # What the memo holds is not copied but shared.
-    shared = {id(tensor): tensor for tensor in chain(unet.parameters(), unet.buffers())}
-    twin = copy.deepcopy(unet, shared)
+def with_terms(unet: UNet, terms: Terms) -> UNet:
+    """A network like `unet` with the sums in its weights; the memory of all weights that stay is shared."""
+    # What the memo holds is not copied. Parameters of its own, so that moving one network leaves the other in place.
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in unet.parameters()}
+    twin = copy.deepcopy(unet, shared | {id(buffer): buffer for buffer in unet.buffers()})
     for path, added in terms.items():
         layer = twin.get_submodule(path)
         weight = layer.weight
         new = merged(weight, added).to(kept_dtype(weight.dtype))
         layer.weight = nn.Parameter(new, requires_grad=weight.requires_grad)
+    for before, after in zip(unet.joinable(), twin.joinable(), strict=True):
+        if joined_memory(before) is not None and len({weight.dtype for weight in after}) == 1:
+            join(after)
     return twin
