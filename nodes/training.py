@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from ..svd_core.pictures import composite, open_picture
 from ..svd_core.training import Trainer, TrainSettings
 from ..svd_core.training.cache import ClipSet, encode_sources, encoder_digest
 from ..svd_core.training.dataset import ClipSource
-from ..svd_core.training.job import DEMO, clip_plan, suited, told, trigger_of, validation_settings
+from ..svd_core.training.job import DEMO, clip_plan, memory_text, suited, told, trigger_of, validation_settings
 from ..svd_core.training.plot import PLOT_FILE
-from ..svd_core.training.trained import TrainedLora, trained_lora
+from ..svd_core.training.trained import TrainedLora, halved, trained_lora
 from ..svd_core.training.trainer import Progress, TrainResult
 from ..svd_core.training.validation import Validation
 from . import host, inputs
@@ -26,6 +27,7 @@ from .lora import add_lora
 from .model import LoadedModel
 from .training_set import CATEGORY, TrainingSet
 
+log = logging.getLogger("svd_reel")
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16", "fp16")
 
@@ -177,7 +179,7 @@ class SVDReelSaveLora:
         path, number = folder / f"{plain}.safetensors", 2
         while path.exists():
             path, number = folder / f"{plain}_{number}.safetensors", number + 1
-        return (str(save_lora(path, lora.adapters, lora.notes)),)
+        return (str(save_lora(path, halved(lora.adapters), lora.notes)),)
 
 
 def train(
@@ -191,6 +193,8 @@ def train(
 ) -> tuple:
     """Encode, train, validate; the outputs of the node."""
     root = host.output_folder() / "svd_reel_training"
+    memory = memory_text(model.config, settings, plan)
+    log.info("training: %s", memory)
     clips = _encode(model, training_set, plan, root / "clips")
     unet = plain_unet(model, device, torch.float32 if settings.precision == "float32" else torch.bfloat16)
     rate = sorted(clip.fps for clip in clips.clips)[len(clips.clips) // 2]
@@ -213,7 +217,7 @@ def train(
     lora = trained_lora(folder.name, result.adapters, notes)
     with_lora, _ = add_lora(model, lora, 1.0, 1.0)
     last = f", loss {result.rows[-1].loss:.4f}" if result.rows else ""
-    report = f"{clips.text()}\n{result.steps} steps{last}; kept in {folder}"
+    report = f"{clips.text()}\n{memory}\n{result.steps} steps{last}; kept in {folder}"
     pictures = (open_picture(folder / PLOT_FILE), open_picture(validation.sheet()))
     return (lora, with_lora, *(composite(page) for page in pictures), report)
 

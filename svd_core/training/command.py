@@ -22,9 +22,10 @@ from .checkpoint import save_checkpoint
 from .clips import find_sources
 from .cutting import ClipPlan
 from .dataset import ClipSource
-from .job import DEMO, clip_plan, decoder, run_folder, suited, told, trigger_of, validation_settings
+from .job import DEMO, clip_plan, decoder, memory_text, run_folder, suited, told, trigger_of, validation_settings
 from .settings import CHOICES, TrainSettings
 from .state import read_state
+from .trained import halved
 from .trainer import Progress as TrainProgress
 from .trainer import Trainer, TrainResult
 from .validation import Validation
@@ -128,6 +129,7 @@ def run_train(options: argparse.Namespace) -> None:
         options.data, move=options.stills, stills_count=options.clips_per_still, frame_fps=options.frame_fps
     )
     picture = composite(open_picture(options.validation or DEMO))
+    progress.say(memory_text(config, settings, plan))
     _check_begun(folder, options.resume)
     model = load_model(options.model, device=device, dtype=torch.float32, complete_from=options.complete_from)
     start = time.monotonic()
@@ -244,6 +246,6 @@ def write_result(
 ) -> Path:
     """Write what was trained: a LoRA, or a whole checkpoint."""
     if settings.method == "lora":
-        return save_lora(output, result.adapters, notes)
+        return save_lora(output, halved(result.adapters), notes)
     weights = dict(model.part("unet").state_dict()) | result.weights
     return save_checkpoint(output, model, weights, metadata=notes)

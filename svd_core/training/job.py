@@ -12,6 +12,7 @@ from torch import Tensor
 from ..animate import AnimateSettings
 from ..models.config import SVDConfig
 from .cutting import ClipPlan
+from .memory import training_memory
 from .settings import TrainSettings
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo.png"
@@ -119,3 +120,14 @@ def trigger_of(move: str) -> str:
     if not move:
         return ""
     return f"moves the camera: {move}; strength -1 moves it the other way; the motion bucket sets the speed"
+
+
+def memory_text(config: SVDConfig, settings: TrainSettings, plan: ClipPlan) -> str:
+    """Return one line on the memory that a run will need, counted from shapes; sides are rounded up to 64 for it."""
+    width, height = (math.ceil(side / 64) * 64 for side in (plan.width, plan.height))
+    need = training_memory(config.unet, settings, plan.frames, width, height)
+    checkpointing = "with" if settings.gradient_checkpointing else "without"
+    return (
+        f"{need.trainable:,} numbers to train; about {need.peak / 2**30:.2f} GiB for {plan.frames} frames of "
+        f"{width}x{height} in {settings.precision} {checkpointing} checkpointing, encoders not counted"
+    )

@@ -18,6 +18,11 @@ class TrainedLora(Lora):
     notes: Mapping[str, object] = field(default_factory=dict)
 
 
+def halved(adapters: AdapterWeights) -> AdapterWeights:
+    """Return adapters in half precision, as they are stored; nothing that a clip would show is lost."""
+    return {path: (down.half(), up.half(), alpha) for path, (down, up, alpha) in adapters.items()}
+
+
 def trained_lora(name: str, adapters: AdapterWeights, notes: Mapping[str, object]) -> TrainedLora:
     """Return adapters as a LoRA that `lora.match_lora` and `lora.apply_loras` take."""
     layers = {}

@@ -1,0 +1,103 @@
+"""The nodes of training on a random model of a few channels: set, train, use at once, save, cancel and go on."""
+
+import pytest
+import torch
+from nodes_pack import part, run, write_tiny
+from test_training_data import film, texture
+
+SMALL = {"width": 32, "height": 32, "frames": 4}
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    path = write_tiny(tmp_path / "tiny.safetensors")
+    monkeypatch.setattr(part("nodes.load"), "model_location", lambda name: str(path))
+    monkeypatch.setattr(part("nodes.host"), "output_folder", lambda: tmp_path)
+    return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
+
+
+def training_set(**given):
+    return run("SVDReelTrainingSet", **{**SMALL, "images": film(9), **given})[0]
+
+
+def train(model, clips, **given):
+    return run("SVDReelTrainLora", model=model, training_set=clips, **{"steps": 2, "rank": 2, "batch": 1, **given})
+
+
+def test_a_graph_can_train_use_and_save_a_lora(model, tmp_path):
+    lora, with_lora, loss, validation, report = train(model, training_set())
+    assert lora.ranks == (2,) and "2 steps" in report and "2 clips" in report
+    for page in (loss, validation):
+        assert page.ndim == 4 and page.shape[-1] == 3 and float(page.std()) > 0.01
+    (path,) = run("SVDReelSaveLora", lora=lora, name="mine")
+    (again,) = run("SVDReelSaveLora", lora=lora, name="mine")
+    assert path.endswith("mine.safetensors") and again.endswith("mine_2.safetensors")
+    assert (tmp_path / "loras" / "mine.NOTICE.txt").exists()
+    animate = {"image": texture()[:, :48, :48], "width": 32, "height": 32, "steps": 2}
+    (plain, *_), (one, *_) = (run("SVDReelAnimate", model=m, **animate) for m in (model, with_lora))
+    loaded = run("SVDReelLoadLora", model=model, lora_name="none", lora=lora)[0]
+    off = run("SVDReelLoadLora", model=model, lora_name="none", lora=lora, strength=0.0, temporal_strength=0.0)[0]
+    assert not torch.equal(plain, one)
+    assert torch.equal(run("SVDReelAnimate", model=loaded, **animate)[0], one)
+    assert torch.equal(run("SVDReelAnimate", model=off, **animate)[0], plain)
+
+
+def test_a_cancelled_run_goes_on_to_the_same_weights(model, monkeypatch, tmp_path):
+    class Cancelled(Exception):
+        pass
+
+    host = part("nodes.host")
+    pressed = []
+
+    def after_two(self, done, *others):
+        pressed.extend([done] if done == 2 else [])
+
+    def cancel():
+        if pressed:
+            pressed.clear()
+            raise Cancelled
+
+    monkeypatch.setattr(host, "check_interrupt", cancel)
+    with monkeypatch.context() as pressing:
+        pressing.setattr(host.Progress, "show", after_two)
+        with pytest.raises(Cancelled):
+            train(model, training_set(), steps=4, seed=5)
+    resumed = train(model, training_set(), steps=4, seed=5)[0]
+    for path in (tmp_path / "svd_reel_training").glob("*/state.safetensors"):
+        path.unlink()
+    whole = train(model, training_set(), steps=4, seed=5)[0]
+    for name, (down, up, _) in whole.adapters.items():
+        assert torch.equal(down, resumed.adapters[name][0]) and torch.equal(up, resumed.adapters[name][1])
+
+
+def test_the_trained_model_is_left_as_it_was(model):
+    before = {name: value.clone() for name, value in model.unet.model.diffusion_model.state_dict().items()}
+    train(model, training_set(camera_move="pan left", images=texture(), clips_per_picture=2))
+    after = model.unet.model.diffusion_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_model_with_a_lora_is_refused(model):
+    with_lora = train(model, training_set())[1]
+    with pytest.raises(ValueError, match="a LoRA or another patch already"):
+        train(with_lora, training_set())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"images": None}, "nothing to train on"),
+        ({"folder": "/nowhere/at/all"}, "does not exist"),
+        ({"camera_move": "pan sideways"}, "no direction"),
+        ({"camera_move": "static"}, "stands still"),
+    ],
+)
+def test_sets_without_clips_are_refused(given, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        training_set(**given)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden"])
+def test_names_that_leave_the_folder_are_refused(name):
+    with pytest.raises(ValueError, match="cannot be called"):
+        run("SVDReelSaveLora", lora=None, name=name)
