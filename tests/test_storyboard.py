@@ -1,8 +1,6 @@
 """Storyboards: exact times, the clips that animate makes, one film from nodes and command line, resumed by panel."""
 
 import csv
-import json
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,23 +10,18 @@ from checkpoint_files import TINY, tiny_tensors
 from nodes_pack import part, run
 from PIL import Image
 from safetensors.torch import save_file
+from storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
-from svd_core import AnimateSettings, __main__, animate, load_model
+from svd_core import AnimateSettings, animate, load_model
 from svd_core.models.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
-from svd_core.storyboard import Panel, draw_contact_sheet, film_frames, plan_timing, read_board
+from svd_core.storyboard import Panel, film_frames, read_board
 from svd_core.storyboard import command as storyboard_command
 from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip
 from svd_core.storyboard.film import fade_share, plan_film
-from svd_core.storyboard.panels import parse_text
 from svd_core.video import read_clip
 
 SMALL = AnimateSettings(width=32, height=32, steps=1, fps=10)
-TABLE = """image;seconds;move;bucket;seed;transition;fade;title
-b.png;0.4;zoom in 1.1;40;5;;;Opening
-a.png;0,3;;;;cross-fade;0.2;
-a.png;0.7;none;200;;Dissolve 0.1;;"End; long"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -46,69 +39,17 @@ def config(checkpoint: str) -> SVDConfig:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A storyboard of three panels with two pictures, of different sizes."""
-    ramp = Image.linear_gradient("L")
-    ramp.resize((60, 40)).save(tmp_path / "a.png")
-    Image.merge("RGB", (ramp, ramp.rotate(90), ramp.rotate(180))).resize((30, 50)).save(tmp_path / "b.png")
-    (tmp_path / "board.csv").write_text(TABLE, encoding="utf-8")
-    return tmp_path
-
-
-def command(*arguments: object) -> int:
-    """Exit code of the command line."""
-    try:
-        return __main__.main([str(argument) for argument in ("storyboard", *arguments)])
-    except SystemExit as stop:  # argparse
-        return stop.code
+    """A storyboard of three panels with two pictures."""
+    return write_folder(tmp_path)
 
 
 def given(checkpoint: str) -> tuple:
-    return ("--model", checkpoint, "--device", "cpu", "--width", 32, "--height", 32, "--steps", 1, "--fps", 10)
+    """Options of a small film."""
+    return ("--model", checkpoint, *SMALL_OPTIONS)
 
 
 def film_of(frames) -> torch.Tensor:
     return torch.stack(list(frames))
-
-
-def test_csv_and_json_say_the_same_panels(folder: Path):
-    panels = read_board(folder / "board.csv").panels
-    assert [panel.seconds for panel in panels] == [0.4, 0.3, 0.7]
-    assert (panels[0].move, panels[0].bucket, panels[0].seed, panels[0].title) == ("zoom in 1.1", 40, 5, "Opening")
-    assert [(panel.transition, panel.fade) for panel in panels] == [
-        (None, None),
-        ("cross-fade", 0.2),
-        ("cross-fade", 0.1),
-    ]
-    assert panels[2].move == "" and panels[1].move is None and panels[2].title == "End; long"
-    entries = [
-        {"file": "b.png", "seconds": 0.4, "camera": "zoom in 1.1", "motion_bucket": 40, "seed": 5, "name": "Opening"}
-    ]
-    (folder / "board.json").write_text(json.dumps({"panels": entries, "defaults": {"seconds": 9}}))
-    (panel,) = read_board(folder / "board.json").panels
-    assert panel == Panel("b.png", 0.4, "zoom in 1.1", 40, 5, title="Opening", row="panel 1")
-    assert [panel.image for panel in read_board(folder).panels] == ["a.png", "b.png"]
-
-
-@pytest.mark.parametrize(
-    ("fps", "seconds"), [(7, (1.0, 1.0, 1.0)), (24, (1 / 3,) * 9), (Fraction(30000, 1001), (0.51, 2.02, 0.33))]
-)
-def test_the_film_has_exactly_seconds_times_fps_frames(fps, seconds):
-    panels = [Panel(seconds=length, transition="cut", fade=0.0, bucket=1, seed=1) for length in seconds]
-    timing = plan_timing(panels, Fraction(fps), clip_frames=14)
-    assert timing.frames == round(sum(Fraction(length).limit_denominator(10**5) for length in seconds) * fps)
-    assert [shot.start for shot in timing.shots[1:]] == [shot.start + shot.frames for shot in timing.shots[:-1]]
-    # No panel is more than half a frame from where its seconds put it, at either end.
-    assert all(abs(shot.frames - length * fps) <= 1 for shot, length in zip(timing.shots, seconds, strict=True))
-
-
-def test_a_cross_fade_takes_no_time_and_the_first_panel_just_begins():
-    panels = [Panel(seconds=1, transition="cross-fade", fade=0.5, bucket=1, seed=1) for _ in range(3)]
-    timing = plan_timing(panels, Fraction(10), clip_frames=14)
-    assert [(shot.start, shot.frames, shot.fade, shot.tail) for shot in timing.shots] == [
-        (0, 10, 0, 5), (10, 10, 5, 5), (20, 10, 5, 0)
-    ]  # fmt: skip
-    usual = plan_timing([Panel(transition="cut", bucket=1, seed=1)], Fraction(7), clip_frames=14)
-    assert usual.frames == 14 and usual.seconds(usual.frames) == 2.0
 
 
 def test_the_film_is_made_of_animates_clips(folder: Path, checkpoint: str, config: SVDConfig):
@@ -294,88 +235,3 @@ def test_stored_clips_come_back_bit_for_bit_one_frame_at_a_time(tmp_path: Path):
     stored = ClipStore(tmp_path / "kept").frames("abc", lambda: clip)
     assert isinstance(stored, StoredClip) and len(stored) == 5
     assert all(torch.equal(stored[index], clip[index]) for index in range(5))
-
-
-def test_the_contact_sheet_shows_every_panel():
-    panels = [Panel(seconds=1, transition="cut", bucket=1, seed=1, title="A very long title " * 9) for _ in range(7)]
-    timing = plan_timing(panels, Fraction(5), clip_frames=14)
-    shown = [torch.full((20, 30, 3), number / 10) for number in range(7)]
-    page = (draw_contact_sheet(timing, shown) * 255).round()
-    assert all(bool((page == float(round(255 * number / 10))).all(-1).any()) for number in range(1, 7))
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ("image\nabsent.png", "row 2: picture"),
-        ("image,colour\na.png,red", "row 2 has a column 'colour', which is unknown"),
-        ("image,seconds\na.png,1\nb.png,long", "row 3: seconds is 'long', no number"),
-        ("image,seconds\na.png,0", "row 2: seconds is 0"),
-        ("image,seconds\na.png,0.04", "less than a frame"),
-        ("image,move\na.png,fly up 3", "row 2: the camera move 'fly'"),
-        ("image,transition\na.png,\nb.png,wipe", "row 3: the transition 'wipe' is unknown"),
-        ("image,seconds,transition\na.png,1,\nb.png,0.3,cross-fade 0.9", "row 3: the cross-fade lasts 0.9 s"),
-        ("image,bucket\na.png,-1", "row 2: bucket is -1"),
-        ("image,seed\na.png,1.5", "row 2: seed is '1.5', no whole number"),
-        ("image,seconds\na.png,1,2", "row 2 has 3 values for 2 columns"),
-        ("seconds\n1", "row 2 names no picture"),
-        ("image", "0 panels"),
-        ("image\nboard.csv", "row 2: "),
-    ],
-)
-def test_bad_tables_are_answered_with_one_sentence(folder: Path, table: str, words: str, checkpoint: str, capsys):
-    (folder / "board.csv").write_text(table)
-    assert command(folder / "board.csv", *given(checkpoint), "--output", folder / "film.mp4") == 2
-    said = capsys.readouterr()
-    assert words in said.err and not said.out and len(said.err.strip().splitlines()) == 1
-    assert {path.name for path in folder.iterdir()} == {"a.png", "b.png", "board.csv"}
-
-
-@pytest.mark.parametrize(
-    ("board", "options", "words"),
-    [
-        ("absent.csv", (), "absent.csv does not exist"),
-        ("a.png", (), "is no .json or .csv file"),
-        ("empty", (), "holds no pictures"),
-        ("board.csv", ("--sheet", "sheet.pdf"), "sheet.pdf is no picture"),
-        ("board.csv", ("--timing", "absent/t.csv"), "no folder absent"),
-        ("board.csv", ("--move", "fly"), "the camera move 'fly'"),
-        ("board.csv", ("--film-fps", 0), "fps"),
-    ],
-)
-def test_bad_calls_are_answered_with_one_sentence(folder: Path, board: str, options: tuple, words: str, capsys):
-    (folder / "empty").mkdir()
-    assert command(folder / board, "--output", folder / "film.mp4", *options) == 2
-    said = capsys.readouterr().err
-    assert words in said and len(said.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[{]", "is no JSON"),
-        ('{"rows": []}', "an entry 'rows'"),
-        ("{}", "no list of panels"),
-        ("[1]", "panel 1 is 1, no object"),
-    ],
-)
-def test_bad_json_is_answered_with_a_sentence(text: str, words: str):
-    with pytest.raises(ValueError, match=words):
-        parse_text(text)
-    assert parse_text("  ") == ()
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"panels": ""}, "nothing to film"),
-        ({"panels": "seconds\n1"}, "takes picture 1, but the batch holds 0"),
-        ({"panels": "image\n../secret.png"}, "not in ComfyUI's input folder"),
-    ],
-)
-def test_the_node_answers_bad_panels_with_a_sentence(folder: Path, config, values: dict, words: str, monkeypatch):
-    monkeypatch.setattr(part("nodes.host"), "input_folder", lambda: folder / "inputs")
-    (folder / "secret.png").write_bytes((folder / "a.png").read_bytes())
-    model = type("Model", (), {"config": config})()
-    with pytest.raises((ValueError, FileNotFoundError), match=words):
-        run("SVDReelStoryboard", model=model, **values)

@@ -118,7 +118,7 @@ def run_storyboard(options: argparse.Namespace) -> None:
         on_clip=lambda number, new: progress.say(f"panel {number + 1} of {count}: {'made' if new else 'was there'}"),
     )  # fmt: skip
     metadata = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
-    metadata["panels"] = [{**asdict(panel)} for panel in board.panels]
+    metadata["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in timing.shots]
     path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
     if options.sheet:
         page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
