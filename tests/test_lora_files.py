@@ -1,5 +1,6 @@
 """LoRA files: what the report counts, what is refused with which words, what saving leaves on the disk."""
 
+import argparse
 import json
 import logging
 
@@ -9,10 +10,11 @@ from lora_files import random_layers, spellings, write
 from safetensors import safe_open
 
 import svd_core as svd
+from svd_core import console
 from svd_core.checkpoints import CheckpointError
 from svd_core.lora import LoraError, load_lora, match_lora, save_lora
 from svd_core.lora.apply import layer_shapes
-from svd_core.lora.command import read_lora_options, split_lora_option
+from svd_core.lora.command import lora_metadata, read_lora_options, split_lora_option
 from svd_core.models.config import UNetConfig
 from svd_core.models.unet import UNet
 
@@ -205,3 +207,17 @@ def test_the_option_of_the_command_line_is_a_file_and_up_to_two_strengths(text, 
 def test_a_bad_option_is_answered_with_a_sentence(text):
     with pytest.raises(ValueError, match="names no file|there is no model"):
         read_lora_options([text])
+
+
+def test_commands_that_run_a_model_run_it_with_the_loras_of_the_option(tmp_path):
+    plain = svd.load_model("nano").unet.get_submodule(TIME).weight
+    layers = random_layers({TIME: tuple(plain.shape)})
+    file = write(tmp_path / "own.safetensors", spellings(layers)["single file"])
+    parser = argparse.ArgumentParser()
+    console.add_model_options(parser)
+    console.add_machine_options(parser.add_argument_group("machine"))
+    options = parser.parse_args(["--lora", f"{file}:0:2", "--lora", f"{file}", "--device", "cpu", "--quiet"])
+    down, up = layers[TIME]
+    changed = console.model_of(options, console.Progress(quiet=True)).unet.get_submodule(TIME).weight
+    torch.testing.assert_close(changed.data, plain + 3 * up @ down, rtol=1e-5, atol=1e-5)
+    assert lora_metadata(options) == {"lora": [f"{file}:0:2", f"{file}"]}
