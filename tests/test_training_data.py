@@ -356,3 +356,16 @@ def test_another_encoder_has_another_digest():
     one, two = (torch.nn.Conv2d(3, 4, 3) for _ in range(2))
     assert encoder_digest(one) == encoder_digest(one) != encoder_digest(two)
     assert encoder_digest(one, None) == encoder_digest(one)
+
+
+def test_photographs_are_seen_both_ways_with_opposite_strengths(tmp_path):
+    plan = ClipPlan(64, 64, FRAMES)
+    (source,) = stills_of_batch(texture(160, 200), "pan left, zoom in 1.2", 4)
+    for clip in source.clips(plan, CutReport("still")):
+        told = measure((clip.frames.movedim(1, -1) + 1) / 2)
+        assert clip.strength * sum(told.pan_x) > 0 and clip.strength * (sum(told.zoom) / 3 - 1) > 0
+    clips = encode([source], tmp_path, plan)
+    both, one = ClipSource(clips), ClipSource(clips, both_ways=False)
+    generator = torch.Generator().manual_seed(0)
+    assert [[s.strength for s in both.batch(step, 2, generator)] for step in range(2)] == [[1, 1], [-1, -1]]
+    assert len(both) == 4 and len(one) == 2 and not hasattr(one, "batch")

@@ -23,16 +23,17 @@ class AdaptedLinear(nn.Module):
         self.base = base
         self.down, self.up = nn.Parameter(down), nn.Parameter(up)
         self.scale = scale
+        self.strength = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., in]. Adapters are float32 and compute in the type of x."""
-        thin = F.linear(x, self.down.to(x.dtype)) * self.scale  # [..., r]
+        thin = F.linear(x, self.down.to(x.dtype)) * (self.scale * self.strength)  # [..., r]
         return self.base(x) + F.linear(thin, self.up.to(x.dtype))
 
     @property
     def weight(self) -> Tensor:
         """The weight that this layer acts with, for code that reads weights instead of calling the layer."""
-        return self.base.weight + (self.scale * self.up @ self.down).to(self.base.weight.dtype)
+        return self.base.weight + (self.scale * self.strength * self.up @ self.down).to(self.base.weight.dtype)
 
     @property
     def bias(self) -> Tensor | None:
@@ -57,6 +58,13 @@ def new_adapters(unet: nn.Module, paths: Sequence[str], rank: int, alpha: float,
         down = (2 * torch.rand(rank, in_features, generator=generator) - 1) * bound
         weights[path] = (down, torch.zeros(out_features, rank), float(alpha))
     return weights
+
+
+def set_strength(unet: nn.Module, strength: float) -> None:
+    """Let all adapters in a UNet act with a strength; 1 is usual."""
+    for layer in unet.modules():
+        if isinstance(layer, AdaptedLinear):
+            layer.strength = strength
 
 
 class Adapters:

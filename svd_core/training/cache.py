@@ -32,7 +32,7 @@ log = logging.getLogger("svd_reel")
 NOISE_VERSIONS = 4
 LEVEL_MEAN, LEVEL_SPREAD = -3.0, 0.5  # of the logarithm of the augmentation, as public fine-tuning code has it
 AT_ONCE = 4  # frames in the autoencoder
-VERSION = 1
+VERSION = 2
 
 
 class Encodes(Protocol):
@@ -53,6 +53,7 @@ class CachedClip:
     source: str
     fps: float
     bucket: float
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +150,13 @@ def _encode_source(
         if not path.exists():
             seed = int(key[:12], 16) + number
             _write(path, save(_encoded(clip, model, seed), {"fps": repr(clip.fps), "bucket": repr(clip.bucket)}))
-        names.append({"file": path.name, "fps": clip.fps, "bucket": clip.bucket})
+        names.append({"file": path.name, "fps": clip.fps, "bucket": clip.bucket, "strength": clip.strength})
     _write(index, json.dumps({"report": asdict(report), "clips": names}, indent=1).encode())
-    return [CachedClip(folder / n["file"], source.name, n["fps"], n["bucket"]) for n in names], report
+    return [_listed(entry, folder, source.name) for entry in names], report
+
+
+def _listed(entry: dict, folder: Path, source: str) -> CachedClip:
+    return CachedClip(folder / entry["file"], source, entry["fps"], entry["bucket"], entry["strength"])
 
 
 def _read_index(index: Path, folder: Path) -> tuple[list[CachedClip], CutReport] | None:
@@ -159,7 +164,7 @@ def _read_index(index: Path, folder: Path) -> tuple[list[CachedClip], CutReport]
     try:
         stored = json.loads(index.read_text(encoding="utf-8"))
         report = CutReport(**stored["report"])
-        clips = [CachedClip(folder / n["file"], report.name, n["fps"], n["bucket"]) for n in stored["clips"]]
+        clips = [_listed(entry, folder, report.name) for entry in stored["clips"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not there, or of another version: encoded anew
     return (clips, report) if all(clip.path.exists() for clip in clips) else None

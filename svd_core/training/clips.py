@@ -34,12 +34,16 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True, eq=False)
 class TrainingClip:
-    """One clip: frames [T, 3, H, W] in -1..1, its first frame's number in the source, its labels."""
+    """One clip: frames [T, 3, H, W] in -1..1, its first frame's number in the source, its labels.
+
+    strength: at which a LoRA learns it; -1 where the camera goes the opposite way.
+    """
 
     frames: Tensor
     number: int
     fps: float
     bucket: float
+    strength: float = 1.0
 
 
 class Source(Protocol):
@@ -146,7 +150,11 @@ class Still:
         return _digits(f"{own} {self.move} {self.count}".encode())
 
     def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
-        """See Source. The bucket is told by the speed of the camera."""
+        """See Source. The bucket is told by the speed of the camera.
+
+        Every second clip goes the opposite way, to be learned with strength -1: only so does a LoRA turn the camera
+        round when its strength is turned.
+        """
         path = check_move(self.move, plan.frames)
         given = self.picture if isinstance(self.picture, Tensor) else open_picture(self.picture)
         picture = as_batch(given)  # [1, 3, H, W]
@@ -156,10 +164,12 @@ class Still:
             report.remarks.append(f"enlarged, it is {picture.shape[3]}x{picture.shape[2]} pixels")
         seed = int(_digits(f"{self.fingerprint()}".encode())[:12], 16)
         for index in range(self.count):
-            moved = move_still(picture, path, plan, fps, torch.Generator().manual_seed(seed + index))
+            strength = -1.0 if index % 2 else 1.0
+            generator = torch.Generator().manual_seed(seed + index)
+            moved = move_still(picture, path, plan, fps, generator, way=strength)
             report.frames += plan.frames
             report.clips += 1
-            yield TrainingClip(moved.frames, index, fps, bucket_of(moved.speed))
+            yield TrainingClip(moved.frames, index, fps, bucket_of(moved.speed), strength)
 
 
 def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, frame_fps: float = 0.0) -> list[Source]:

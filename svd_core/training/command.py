@@ -144,7 +144,13 @@ def run_train(options: argparse.Namespace) -> None:
     progress.say(f"{clips.text()}, {since(start)}")
     validation = _validation(model, picture, clips, options, device, folder)
     _leave_room(model, settings, device)
-    source = ClipSource(clips, bucket=options.bucket, fps=options.label_fps, seed=settings.seed)
+    source = ClipSource(
+        clips,
+        bucket=options.bucket,
+        fps=options.label_fps,
+        seed=settings.seed,
+        both_ways=settings.method == "lora",
+    )
     result = _train(model, source, settings, folder, validation, progress)
     data = f"{len(clips.clips)} clips of {len(sources)} sources" + (f", camera {options.stills}" * bool(options.stills))
     notes = told(model.variant, settings, plan, data=data, trigger=options.trigger or trigger_of(options.stills))

@@ -23,7 +23,7 @@ def drop_conditions(batch: TrainingBatch, settings: TrainSettings, generator: to
     keep_latent = ~((chance >= token_end) & (chance < both_end))
     token = batch.token * keep_token.to(batch.token)[:, None]
     concat = batch.concat * keep_latent.to(batch.concat)[:, None, None, None]
-    return TrainingBatch(batch.latent, concat, token, batch.vector, batch.sigma_limit)
+    return TrainingBatch(batch.latent, concat, token, batch.vector, batch.sigma_limit, batch.strength)
 
 
 def velocity_losses(

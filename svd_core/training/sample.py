@@ -14,7 +14,8 @@ class TrainingSample:
 
     latent: [T, 4, h, w], scaled by 0.18215. concat: [4, h, w], the unscaled latent of the noise-augmented first frame.
     token: [D], the image encoder's. vector: [V], embedded numbers such as fps and motion bucket.
-    sigma_limit: noise levels are drawn below it only; None for the whole range.
+    sigma_limit: noise levels are drawn below it only; None for the whole range. strength: at which a LoRA is to learn
+    the clip; -1 for clips that show the opposite of what it shall do.
     """
 
     latent: Tensor
@@ -22,6 +23,7 @@ class TrainingSample:
     token: Tensor
     vector: Tensor
     sigma_limit: float | None = None
+    strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class TrainingBatch:
     token: Tensor
     vector: Tensor
     sigma_limit: Tensor | None = None
+    strength: float = 1.0
 
     def __len__(self) -> int:
         return len(self.latent)
@@ -41,7 +44,7 @@ class TrainingBatch:
         """The same batch as float32 on a device; nothing is copied where it is so already."""
         parts = (self.latent, self.concat, self.token, self.vector)
         moved = [part.to(device, torch.float32, non_blocking=True) for part in parts]
-        return TrainingBatch(*moved, sigma_limit=self.sigma_limit)
+        return TrainingBatch(*moved, sigma_limit=self.sigma_limit, strength=self.strength)
 
 
 class SampleSource(Protocol):
@@ -64,9 +67,12 @@ def stack_samples(samples: Sequence[TrainingSample]) -> TrainingBatch:
             f"{len(samples)} samples of a batch have {len(shapes)} shapes ({sorted(shapes)[:2]}); "
             "use batch 1, or clips of one size"
         )
+    if len({sample.strength for sample in samples}) != 1:
+        raise ValueError("samples of a batch have several strengths; let the source offer batches of one strength")
     limits = [float("inf") if sample.sigma_limit is None else sample.sigma_limit for sample in samples]
     limited = any(sample.sigma_limit is not None for sample in samples)
     return TrainingBatch(
         *(torch.stack([getattr(s, part) for s in samples]) for part in ("latent", "concat", "token", "vector")),
         sigma_limit=torch.tensor(limits, dtype=torch.float64) if limited else None,
+        strength=samples[0].strength,
     )

@@ -40,9 +40,12 @@ def check_move(move: str, frames: int) -> CameraPath:
     return path
 
 
-def move_still(picture: Tensor, path: CameraPath, plan: ClipPlan, fps: float, generator: torch.Generator) -> MovedStill:
+def move_still(
+    picture: Tensor, path: CameraPath, plan: ClipPlan, fps: float, generator: torch.Generator, *, way: float = 1.0
+) -> MovedStill:
     """Return a clip of `picture` [1, 3, H, W] in -1..1 along `path`, at a random speed, place, size and side.
 
+    way: -1 for the opposite of every move: left for right, in for out.
     ValueError where the path leaves the picture however slow it is.
     """
     if float(torch.rand((), generator=generator)) < 0.5:
@@ -50,7 +53,7 @@ def move_still(picture: Tensor, path: CameraPath, plan: ClipPlan, fps: float, ge
     span = torch.rand((), generator=generator)
     factor = float(SLOWEST * (FASTEST / SLOWEST) ** span)
     for _ in range(TRIES):
-        poses = poses_of(path.table(plan.frames) * factor)
+        poses = poses_of(path.table(plan.frames) * (way * factor))
         seen = _seen(picture, poses)
         largest = _largest_window(seen, plan.width / plan.height)
         if largest >= 0.35:

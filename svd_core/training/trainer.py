@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .adapters import Adapters, AdapterWeights, new_adapters, pair_up
+from .adapters import Adapters, AdapterWeights, new_adapters, pair_up, set_strength
 from .draws import draw_batch, seeded
+from .inference import leaving_inference
 from .log import LogRow, Pending, Totals, append_row, start_log
 from .loss import drop_conditions, velocity_losses
 from .memories import Memories
@@ -104,7 +105,10 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
-        with trained_parts(self.unet, self.settings, self.adapters) as (parameters, alphas):
+        with (
+            leaving_inference(self.unet, keep=self.settings.method == "full"),
+            trained_parts(self.unet, self.settings, self.adapters) as (parameters, alphas),
+        ):
             session = _Session(self, parameters)
             session.begin()
             stopped = session.train(on_step, should_stop, validate)
@@ -213,6 +217,7 @@ class _Session:
             (loss.mean() * share).backward()
             losses.append(loss.detach())
             sigmas.append(sigma)
+        set_strength(self.unet, 1.0)
         if self.scale is not None:
             self.scale.undo(self.memories.gradients())
         norm = self.memories.clip() if self.settings.clip_norm or self.scale is not None else None
@@ -237,6 +242,7 @@ class _Session:
         )
         batch = drop_conditions(batch.to(self.device), settings, generator)
         noise = torch.randn(batch.latent.shape, generator=generator).to(self.device, non_blocking=True)
+        set_strength(self.unet, batch.strength)  # kept for the backward pass, which may compute blocks again
         with self.context:
             return velocity_losses(self.unet, batch, sigma, noise, self.input_dtype), sigma
 
