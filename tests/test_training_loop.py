@@ -124,6 +124,17 @@ def test_half_precision_keeps_float32_weights_and_a_half_model_must_match(tmp_pa
             train(tmp_path / "x", unet=small_unet().to(torch.bfloat16), precision=precision)
 
 
+@pytest.mark.parametrize("changes", [{}, FULL], ids=["lora", "full"])
+def test_training_works_from_inside_inference_mode(tmp_path, changes):
+    plain = train(tmp_path / "a", steps=2, **changes)
+    with torch.inference_mode():
+        unet = small_unet()
+        weight = unet.out["2"].weight
+        inside = train(tmp_path / "b", unet=unet, steps=2, **changes)
+        assert (unet.out["2"].weight is weight) == (not changes)
+    assert not changed(plain.weights, inside.weights)
+
+
 def test_callbacks_see_every_step_and_validation_the_averaged_weights(tmp_path):
     steps, seen, unet = [], [], small_unet()
 
