@@ -128,6 +128,7 @@ def test_custom_socket_types_carry_the_prefix_of_the_pack():
         "INT",
         "FLOAT",
         "STRING",
+        "BOOLEAN",
         "UPSCALE_MODEL",
         "INTERP_MODEL",
         "AUDIO",
