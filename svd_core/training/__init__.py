@@ -2,6 +2,7 @@
 
 from .adapters import Adapters, AdapterWeights, adapted
 from .log import LogRow, read_log
+from .memory import TrainingMemory, training_memory
 from .plot import draw_loss
 from .sample import SampleSource, TrainingBatch, TrainingSample
 from .settings import TrainSettings
@@ -17,8 +18,10 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "TrainingBatch",
+    "TrainingMemory",
     "TrainingSample",
     "adapted",
     "draw_loss",
     "read_log",
+    "training_memory",
 ]
