@@ -19,6 +19,7 @@ from ..video.yuv import BT709, LIMITED, to_yuv
 from .codecs import TAGS, Codec, encoder_options, find_codec
 
 SOUND_RATES = {"libopus": (48000, 24000, 16000, 12000, 8000)}
+LEAST_SIDE = {"libx265": 64}  # below it x265 writes beyond its own memory
 SOUND_PIECE = 4096  # samples handed to the encoder at once
 
 
@@ -85,6 +86,10 @@ def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOpti
     first = next(frames, None)
     if first is None:
         raise ValueError("a film needs at least 1 frame; 0 were given")
+    least = LEAST_SIDE.get(codec.encoder, 1)
+    if min(first.shape[:2]) < least:
+        size = f"{first.shape[1]}x{first.shape[0]}"
+        raise ValueError(f"{size} is too small for {codec.name}, which takes {least} pixels a side and more; use h264")
     stopped: BaseException | None = None
     try:
         with (
