@@ -12,8 +12,7 @@ from types import SimpleNamespace
 
 import torch
 
-from ..svd_core.lora.apply import Terms, joined, with_terms
-from ..svd_core.lora.delta import LoraLayer, merged
+from ..svd_core.lora.apply import Terms
 from ..svd_core.memory import available_bytes
 
 try:
@@ -162,7 +161,7 @@ def casting_ops():
 
 
 class PlainPatcher:
-    """Stands in for the host's model patcher: the model stays where it was built and takes no patches but LoRAs."""
+    """Stands in for the host's model patcher: the model stays where it was built, its only patches are LoRAs."""
 
     def __init__(self, model: torch.nn.Module, loaded: torch.nn.Module | None = None, terms: Terms | None = None):
         self.model, self.loaded, self.terms = model, loaded or model, terms or {}
@@ -170,52 +169,6 @@ class PlainPatcher:
 
     def clone(self) -> "PlainPatcher":
         return PlainPatcher(self.model, self.loaded, self.terms)
-
-    def with_lora(self, terms: Terms) -> "PlainPatcher":
-        """This model with more terms in its weights, all of them over the weights as loaded."""
-        together = joined(self.terms, terms)
-        holder = torch.nn.Module()
-        holder.diffusion_model = with_terms(self.loaded.diffusion_model, together)
-        return PlainPatcher(holder, self.loaded, together)
-
-
-class LoraPatch(AdapterBase):
-    """Our LoRAs of one weight as a patch of the host's, which backs the weight up, puts it back, and applies the patch
-    on the fly where weights are streamed.
-
-    `weights` holds per LoRA the fields of its LoraLayer and its strength: nested tuples, which hosts with dynamic
-    memory take apart to move the tensors.
-    """
-
-    name = "svd_reel_lora"
-
-    def __init__(self, loaded_keys: set[str], weights: tuple):
-        self.loaded_keys, self.weights = loaded_keys, weights
-
-    def calculate_weight(self, weight, key, strength, strength_model, offset, function, *others, **more):
-        """The weight with the LoRAs, in its own format."""
-        terms = [(LoraLayer(*fields), own * strength) for *fields, own in self.weights]
-        return merged(weight, terms).to(weight.dtype)
-
-
-def with_lora(patcher, terms: Terms):
-    """A patcher of the same UNet with `terms` (module path -> layers and strengths) added to what it already has.
-
-    All of our LoRAs of a weight are one patch, so that each is taken over the weight as loaded.
-    """
-    if not PRESENT:
-        return patcher.with_lora(terms)
-    clone = patcher.clone()
-    patches = {}
-    for path, added in terms.items():
-        key = f"diffusion_model.{path}.weight"
-        entries = clone.patches.get(key, [])
-        before = [part for entry in entries if isinstance(entry[1], LoraPatch) for part in entry[1].weights]
-        clone.patches[key] = [entry for entry in entries if not isinstance(entry[1], LoraPatch)]
-        patches[key] = LoraPatch(set(), (*before, *((*layer, strength) for layer, strength in added)))
-    if len(clone.add_patches(patches)) < len(patches):
-        raise RuntimeError("ComfyUI did not take all of the LoRA's layers; please report this with its version")
-    return clone
 
 
 def managed(module: torch.nn.Module, kind: str):

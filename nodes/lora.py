@@ -7,6 +7,7 @@ from pathlib import Path
 from ..svd_core.lora import Lora, LoraReport, embedded_loras, load_lora, match_lora
 from ..svd_core.lora.apply import layer_shapes
 from . import host, inputs
+from .host_lora import with_lora
 from .model import LoadedModel
 
 EMBEDDED = " (embedded)"
@@ -107,9 +108,9 @@ class SVDReelLoadLora:
         if lora is None and lora_name == NONE:
             return (model, "no LoRA")
         lora = lora or load_lora(lora_location(lora_name))
-        with_lora, report = add_lora(model, lora, strength, temporal_strength)
+        changed, report = add_lora(model, lora, strength, temporal_strength)
         strengths = f"strength {strength:g} for spatial layers, {temporal_strength:g} for temporal layers"
-        return (with_lora, f"{report.text()}\n  {strengths}")
+        return (changed, f"{report.text()}\n  {strengths}")
 
 
 def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
@@ -120,4 +121,4 @@ def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) ->
         log.warning(warning)
     if not terms:
         return model, report
-    return replace(model, unet=host.with_lora(model.unet, terms)), report
+    return replace(model, unet=with_lora(model.unet, terms)), report
