@@ -17,6 +17,7 @@ from .longer import SVDReelExtend, SVDReelWindows
 from .lora import SVDReelLoadLora
 from .model_info import SVDReelModelInfo
 from .motion_amount import SVDReelMotionAmount
+from .plan import SVDReelPlan
 from .report import SVDReelReport
 from .sample import SVDReelSampler
 from .schedule import SVDReelSchedule
@@ -37,6 +38,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelDecode": SVDReelDecode,
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelReport": SVDReelReport,
+    "SVDReelPlan": SVDReelPlan,
     "SVDReelSweep": SVDReelSweep,
     "SVDReelStoryboard": SVDReelStoryboard,
     "SVDReelCameraPath": SVDReelCameraPath,
@@ -70,6 +72,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelDecode": "Decode SVD Clip",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelReport": "Measure Clip (SVD)",
+    "SVDReelPlan": "Plan Memory and Time (SVD)",
     "SVDReelSweep": "Motion Lab (SVD)",
     "SVDReelStoryboard": "Film a Storyboard (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",

@@ -5,6 +5,7 @@ import logging
 import torch
 
 from ..svd_core.motion.loop import decode_closed
+from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.controls import Control, finish_frames
 from . import host, inputs
 from .clips import CLIP_KEY, ClipNote, check_samples, clip_length
@@ -55,22 +56,25 @@ class SVDReelDecode:
                     step=8,
                     advanced=True,
                 ),
+                "plan": inputs.PLAN,
             },
         }
 
-    def execute(self, vae, latent: dict, frames_per_chunk: int, tile: int = 0) -> tuple:
-        return (decode_clips(vae, latent, frames_per_chunk, tile),)
+    def execute(self, vae, latent: dict, frames_per_chunk: int, tile: int = 0, plan: MemoryPlan | None = None) -> tuple:
+        return (decode_clips(vae, latent, frames_per_chunk, tile, plan),)
 
 
-def decode_clips(vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0) -> torch.Tensor:
-    """IMAGE [N, H, W, 3] of all clips in a LATENT, each decoded by itself."""
+def decode_clips(
+    vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0, plan: MemoryPlan | None = None
+) -> torch.Tensor:
+    """IMAGE [N, H, W, 3] of all clips in a LATENT, each decoded by itself, streamed as a plan says."""
     clips = check_samples(latent).split(clip_length(latent))
     if not isinstance(vae, (ReelVAE, MissingPart)):
         vae = borrowed_vae(vae) or vae
 
     def decode(clip: torch.Tensor) -> torch.Tensor:
         if isinstance(vae, ReelVAE):
-            return vae.frames(clip, frames_per_chunk or "exact", tile or None)
+            return vae.frames(clip, frames_per_chunk or "exact", tile or None, plan.strategy if plan else None)
         return vae.decode(clip)
 
     note = latent.get(CLIP_KEY)

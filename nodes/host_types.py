@@ -64,12 +64,16 @@ class ReelVAE(host.VAEBase):
         self.disable_offload = self.not_video = self.handles_tiling = False
         self.crop_input = True
 
-    def frames(self, latent: Tensor, plan: str | int = "exact", tile: int | None = None) -> Tensor:
+    def frames(
+        self, latent: Tensor, plan: str | int = "exact", tile: int | None = None, strategy: str | None = None
+    ) -> Tensor:
         """Decode one clip of unscaled latents [T, 4, h, w] to an IMAGE [T, H, W, 3] in 0..1 on the output device.
 
-        plan and tile: as in `decoding.decode`.
+        plan, tile and strategy: as in `decoding.decode`.
         """
-        return frames_to_image(self.pixels(latent, plan, tile)).to(host.output_device(), host.output_dtype())
+        return frames_to_image(self.pixels(latent, plan, tile, strategy=strategy)).to(
+            host.output_device(), host.output_dtype()
+        )
 
     def pixels(
         self,
@@ -77,6 +81,8 @@ class ReelVAE(host.VAEBase):
         plan: str | int = "exact",
         tile: int | None = None,
         on_progress: Callable[[int, int], None] | None = None,
+        *,
+        strategy: str | None = None,
     ) -> Tensor:
         """As `frames`, but [T, 3, H, W], about -1..1, where it was computed.
 
@@ -84,7 +90,8 @@ class ReelVAE(host.VAEBase):
         """
         module, dtype = self.first_stage_model, self.vae_dtype
         size = (latent.shape[0], *latent.shape[-2:])
-        device = host.use(self.patcher, decoder_activation_bytes(module.config.decoder, *size, dtype.itemsize))
+        needs = decoder_activation_bytes(module.config.decoder, *size, dtype.itemsize, strategy=strategy or "store")
+        device = host.use(self.patcher, needs)
         progress = None if on_progress else host.Progress(1)
         return decode(
             module,
@@ -93,6 +100,7 @@ class ReelVAE(host.VAEBase):
             scaled=False,
             # Where the frames wait between layers depends on free memory; what they become does not.
             memory_limit=host.free_bytes(device),
+            strategy=strategy,
             tile=tile,
             dtype=dtype,
             device=device,

@@ -114,3 +114,4 @@ AUGMENTATION = decimal(
     "the motion and lets details drift, 0 holds the picture most closely.",
     step=0.01,
 )
+PLAN = socket("SVD_PLAN", "From Plan Memory and Time: keep within that memory. The clip stays the same.")

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from ..svd_core.conditioning import Condition, clip_pixels, motion_vector
 from ..svd_core.memory import unet_activation_bytes
+from ..svd_core.models.attention import NUMBERS_PER_CALL
 from ..svd_core.models.config import SVDConfig
+from ..svd_core.plan.memory_plan import MemoryPlan
+from ..svd_core.plan.retry import limit_pieces, retrying, smaller_pieces
 from ..svd_core.sampling.denoiser import denoise_with
 from . import host
 from .host_types import MissingPart, ReelClipVision, ReelVAE
@@ -27,6 +30,7 @@ class LoadedModel:
     compute_dtype: torch.dtype
     vae: Any
     image_encoder: Any
+    plan: MemoryPlan | None = None
 
     @property
     def variant(self) -> str:
@@ -36,6 +40,10 @@ class LoadedModel:
     def with_parts(self, *, vae=None, image_encoder=None) -> "LoadedModel":
         """This model with another VAE or CLIP_VISION; None keeps what there is."""
         return replace(self, vae=vae or self.vae, image_encoder=image_encoder or self.image_encoder)
+
+    def following(self, plan: MemoryPlan | None) -> "LoadedModel":
+        """This model, sampling as a plan says; None keeps what there is."""
+        return replace(self, plan=plan or self.plan)
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Image token [B, 1, D], with the official preprocessing whoever encodes (spec section 5)."""
@@ -54,17 +62,25 @@ class LoadedModel:
 
     def prepare_unet(self, frames: int, height: int, width: int) -> torch.device:
         """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width]."""
-        size = unet_activation_bytes(self.config.unet, frames, height, width, self.compute_dtype.itemsize)
+        pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
+        limit_pieces(self.unet.model.diffusion_model, pieces)
+        size = unet_activation_bytes(
+            self.config.unet, frames, height, width, self.compute_dtype.itemsize, numbers_per_call=pieces
+        )
         return host.use(self.unet, size)
 
     def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
-        """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first."""
+        """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first.
+
+        Where memory runs out it goes on in smaller pieces, with a warning in the log.
+        """
 
         def network(noisy: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, **more) -> Tensor:
             unet = self.unet.model.diffusion_model
             return unet(noisy.to(self.compute_dtype), c_noise, context, vector, **more)
 
-        return denoise_with(network, x, sigma, condition)
+        rungs = smaller_pieces(self.unet.model.diffusion_model)
+        return retrying(lambda: denoise_with(network, x, sigma, condition), rungs)
 
 
 def image_token(clip_vision, image: Tensor) -> Tensor:

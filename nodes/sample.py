@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..svd_core.animate import AnimateSettings
 from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.noise import start_noise
 from ..svd_core.sampling.sample import sample
 from ..svd_core.sampling.solvers import SOLVERS, Step
@@ -73,6 +74,7 @@ class SVDReelSampler:
                 "control": inputs.socket(
                     "SVD_CONTROL", "From Control Camera or another control node. Controls are applied in their order."
                 ),
+                "plan": inputs.PLAN,
             },
         }
 
@@ -88,7 +90,9 @@ class SVDReelSampler:
         sigmas: Tensor | None = None,
         churn: float = 0.0,
         control: ControlChain | None = None,
+        plan: MemoryPlan | None = None,
     ) -> tuple:
+        model = model.following(plan)
         return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn, control),)
 
 

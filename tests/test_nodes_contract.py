@@ -18,6 +18,7 @@ IDS = [
     "SVDReelAnimate",
     "SVDReelExportModel",
     "SVDReelReport",
+    "SVDReelPlan",
     "SVDReelSweep",
     "SVDReelStoryboard",
     "SVDReelCameraPath",

@@ -133,12 +133,11 @@ def stages_of(
     itemsize: int = 2,
     strategy: str = "store",
     numbers_per_call: int = NUMBERS_PER_CALL,
-    batched: bool = False,
 ) -> list[Stage]:
     """Every stage of one clip of `frames` pictures of width x height pixels, in order.
 
     itemsize: bytes of a weight and of an activation; strategy: of the decode, "recompute" runs the first temporal
-    convolutions twice; guided: two passes a step, at once if `batched`. Parts that the model lacks have no stage.
+    convolutions twice; guided: two passes a step. Parts that the model lacks have no stage.
     """
     h, w = height // 8, width // 8
     stages = []
@@ -161,9 +160,7 @@ def stages_of(
         stages.append(Stage("image latent", "vae", encoder_flops(vae.encoder, h, w), vae_weights, activations))
     if config.unet is not None:
         branches = 2 if guided else 1
-        activations = unet_activation_bytes(
-            config.unet, frames, h, w, itemsize, videos=branches if batched else 1, numbers_per_call=numbers_per_call
-        )
+        activations = unet_activation_bytes(config.unet, frames, h, w, itemsize, numbers_per_call=numbers_per_call)
         flops = unet_flops(config.unet, frames, h, w) * branches * steps
         weights = itemsize * parameters_of(UNet, config.unet)
         stages.append(Stage("sampling", "unet", flops, weights, activations, passes=branches * steps))

@@ -34,10 +34,7 @@ ORDER = (
 SMALL_PIECES = NUMBERS_PER_CALL // 5
 """Numbers of a feed-forward call where memory is short."""
 
-BATCHED_BELOW = 10**7
-"""Numbers of the widest activation up to which one branch of guidance may leave a GPU idle; above, two cost twice."""
-
-RESERVE = GIB * 5 // 4
+RESERVE = GIB * 3 // 2
 """What the driver, the screen, the libraries and the workspaces of kernels take of a card."""
 
 EFFICIENCY = 0.6
@@ -50,7 +47,6 @@ class MemoryPlan:
 
     memory: int
     placement: str
-    batched: bool
     numbers_per_call: int
     strategy: str
     stages: tuple[Stage, ...]
@@ -88,8 +84,8 @@ class MemoryPlan:
         lines = [
             f"{self.frames} frames of {self.width}x{self.height} in {self.memory / GIB:.0f} GB "
             f"({usable(self.memory) / GIB:.1f} GiB of them usable)",
-            f"  weights {self.placement}; guidance {'in one batch' if self.batched else 'one branch after the other'}; "
-            f"feed-forward {self.numbers_per_call // 10**6} million numbers at a time; decode: {self.strategy}",
+            f"  weights {self.placement}; guidance one branch after the other; feed-forward "
+            f"{self.numbers_per_call // 10**6} million numbers at a time; decode: {self.strategy}",
         ]
         for stage in self.stages:
             time_ = "" if not self.rate else f", {stage.flops / (self.rate * EFFICIENCY):.1f} s"
@@ -125,7 +121,8 @@ def make_plan(
 ) -> MemoryPlan:
     """The fastest plan of one clip of width x height pixels that fits `memory` bytes, or else the smallest there is.
 
-    Tried in the order of ORDER, each with smaller feed-forward pieces too.
+    Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance always run one
+    after the other: both at once take twice the memory and, at the sizes of SVD, no less time.
     """
     if memory <= 0:
         raise ValueError(f"memory is {memory / GIB:g} GB, but it must be more than 0; use 6, 8, 12, 16 or 24")
@@ -133,11 +130,9 @@ def make_plan(
         raise ValueError(
             f"a clip of {frames} frames of {width}x{height} cannot be planned; use 1 frame or more and multiples of 8"
         )
-    cells = frames * height * width // 64 * (config.unet.model_channels if config.unet else 1)
-    small = guided and cells <= BATCHED_BELOW
     plan = None
     for placement, strategy in ORDER:
-        for batched, pieces in ((small, NUMBERS_PER_CALL), (False, SMALL_PIECES)):
+        for pieces in (NUMBERS_PER_CALL, SMALL_PIECES):
             stages = stages_of(
                 config,
                 frames,
@@ -148,12 +143,9 @@ def make_plan(
                 itemsize=itemsize,
                 strategy=strategy,
                 numbers_per_call=pieces,
-                batched=batched,
             )
             needs = max(stage.activations + _resident(placement, stage, stages) for stage in stages)
-            plan = MemoryPlan(
-                memory, placement, batched, pieces, strategy, tuple(stages), needs, frames, width, height, rate
-            )
+            plan = MemoryPlan(memory, placement, pieces, strategy, tuple(stages), needs, frames, width, height, rate)
             if plan.fits:
                 return plan
     return plan

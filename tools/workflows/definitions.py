@@ -13,7 +13,9 @@ from .graph import Graph
 from .lab_board import motion_lab, storyboard_animatic
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
+from .memory import low_vram_8gb
 from .pieces import FIRST_STEPS, INTERPOLATOR, SVD, SVD_XT, SVD_XT_1_1, TUNING, UPSCALER, Weights, load, save
+from .training import lora_camera_move, train_camera_lora, train_character_lora
 
 
 def staged(
@@ -207,6 +209,7 @@ WORKFLOWS = (
     svd_xt_image_to_video,
     svd_xt_1_1_image_to_video,
     svd_with_comfyui_nodes,
+    low_vram_8gb,
     upscale_and_interpolate,
     clip_report,
     camera_pan_and_zoom,
@@ -225,6 +228,9 @@ WORKFLOWS = (
     inspect_model,
     motion_lab,
     storyboard_animatic,
+    lora_camera_move,
+    train_camera_lora,
+    train_character_lora,
 )
 
 

@@ -1,0 +1,90 @@
+"""The node that says before the run what memory and time a clip needs, and plans it."""
+
+from ..svd_core.animate import AnimateSettings
+from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
+from ..svd_core.plan.page import draw_plan
+from . import host, inputs
+from .model import LoadedModel
+
+MEASURED = "measured"
+
+
+class SVDReelPlan:
+    """The planner."""
+
+    CATEGORY = inputs.CATEGORY
+    DESCRIPTION = (
+        "Says what memory and about what time a clip needs, stage by stage, before anything runs. Connected to Sample "
+        "and Decode, its plan keeps them within that memory; the clip stays the same."
+    )
+    SEARCH_ALIASES = ["vram", "low vram", "memory estimate", "out of memory", "how long", "6 GB", "8 GB"]
+    RETURN_TYPES = ("STRING", "IMAGE", "SVD_PLAN")
+    RETURN_NAMES = ("report", "page", "plan")
+    OUTPUT_TOOLTIPS = (
+        "Memory, operations and time of every stage, as text.",
+        "The same as bars, with the line that the memory draws.",
+        "For Sample SVD Clip and Decode SVD Clip.",
+    )
+    FUNCTION = "execute"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": inputs.MODEL,
+                "width": inputs.WIDTH,
+                "height": inputs.HEIGHT,
+                "frames": inputs.FRAMES,
+                "steps": inputs.whole(
+                    0, 0, 1000, "Sampling steps. 0 takes the model's own number. Time grows with it."
+                ),
+                "memory": inputs.choice(
+                    [MEASURED, *(f"{preset} GB" for preset in PRESETS)],
+                    "Memory to stay within. measured: what is free on this machine now. A number: that of a card, to "
+                    "see how a clip would fit there, or to leave room for other programs.",
+                ),
+            },
+            "optional": {
+                "measure_time": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "Measure the speed of this machine for a fraction of a second to estimate the time.",
+                        "advanced": True,
+                    },
+                ),
+            },
+        }
+
+    def execute(
+        self,
+        model: LoadedModel,
+        width: int,
+        height: int,
+        frames: int,
+        steps: int,
+        memory: str,
+        measure_time: bool = True,
+    ) -> tuple:
+        wanted = {"width": width, "height": height, "frames": frames, "steps": steps}
+        settings = AnimateSettings(**{name: value or None for name, value in wanted.items()}).resolve(model.config)
+        device = host.compute_device()
+        plan = make_plan(
+            model.config,
+            settings.frames,
+            settings.width,
+            settings.height,
+            memory_bytes(memory, device),
+            steps=settings.steps,
+            guided=(settings.min_guidance, settings.max_guidance) != (1, 1),
+            itemsize=model.compute_dtype.itemsize,
+            rate=measure_rate(device, model.compute_dtype) if measure_time else None,
+        )
+        return (plan.text(), draw_plan(plan), plan)
+
+
+def memory_bytes(choice: str, device) -> int:
+    """Bytes of a choice of the widget; for "measured" what is free, with the reserve that a plan takes off again."""
+    if choice != MEASURED:
+        return int(choice.split()[0]) * GIB
+    return (host.free_bytes(device) or max(PRESETS) * GIB) + RESERVE
