@@ -3,7 +3,7 @@
 import pytest
 import torch
 from nodes_pack import part, run, write_tiny
-from test_training_data import film, texture
+from training_films import film, texture
 
 SMALL = {"width": 32, "height": 32, "frames": 4}
 

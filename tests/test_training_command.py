@@ -8,7 +8,7 @@ import torch
 from checkpoint_files import TINY, tiny_tensors
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_training_data import film, save_pictures, texture
+from training_films import film, save_pictures, texture
 
 import svd_core as svd
 from svd_core.__main__ import main

@@ -3,70 +3,19 @@
 import errno
 import math
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_films import FRAMES, PLAN, SIZE, TinyEncoders, as_planes, encode, film, save_pictures, texture
 
-from svd_core.pictures import as_batch
 from svd_core.report import measure
 from svd_core.training import cache
 from svd_core.training.cache import encode_sources, encoder_digest, read_clip_tensors
 from svd_core.training.clips import FrameBatch, VideoFile, find_sources, stills_of_batch
 from svd_core.training.cutting import ClipPlan, CutReport, at_rate, clip_fps, cut_clips
 from svd_core.training.dataset import ClipSource
-from svd_core.training.labels import bucket_of, measured_speed, speed_of, speed_of_camera
-from svd_core.training.stills import check_move, move_still
+from svd_core.training.labels import bucket_of, measured_speed, speed_of
 from svd_core.video import write_clip
-
-SIZE, FRAMES = 32, 4
-PLAN = ClipPlan(SIZE, SIZE, FRAMES, fps=7)
-
-
-class TinyEncoders:
-    """Encoders that cost nothing: block means as latents, the mean colour as token. Counts its pictures."""
-
-    def __init__(self):
-        self.seen = 0
-
-    def encode_latent(self, image):
-        self.seen += len(image)
-        means = torch.nn.functional.avg_pool2d(image, 8)
-        return torch.cat([means, means.mean(1, keepdim=True)], dim=1)
-
-    def encode_image(self, image):
-        return image.mean((2, 3))[:, None]
-
-
-def texture(height=96, width=96, seed=0):
-    """A smooth random picture [1, H, W, 3] in 0..1 that flow can follow."""
-    noise = torch.rand(1, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
-    smooth = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic").clamp(0, 1)
-    return smooth.movedim(1, -1)
-
-
-def film(frames, step=2, seed=0, size=48):
-    """Frames [N, size, size, 3]: a window that slides over a picture by `step` pixels, so the content goes left."""
-    picture = texture(size, size + frames * step + 8, seed)[0]
-    return torch.stack([picture[:, index * step : index * step + size] for index in range(frames)])
-
-
-def encode(sources, folder, plan=PLAN, model=None, **more):
-    """The clip set of some sources by the tiny encoders."""
-    return encode_sources(sources, plan, model or TinyEncoders(), folder, encoders="tiny", **more)
-
-
-def save_pictures(folder, frames):
-    """Write frames as numbered PNG files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, frame in enumerate(frames):
-        Image.fromarray((frame.numpy() * 255).round().astype(np.uint8)).save(folder / f"f{index}.png")
-
-
-def as_planes(frames):
-    """[N, H, W, 3] in 0..1 to [N, 3, H, W] in -1..1."""
-    return frames.movedim(-1, 1) * 2 - 1
-
 
 # Cutting
 
@@ -155,61 +104,6 @@ def test_the_measured_speed_is_that_of_the_film(step):
     expected = 100 * 7 * step / math.hypot(96, 96)
     # The estimator is good to a few hundredths of a pixel.
     assert measured_speed(frames, 7.0) == pytest.approx(expected, rel=0.1)
-
-
-@pytest.mark.parametrize("move", ["pan left", "tilt up", "zoom in", "roll cw"])
-def test_the_speed_told_by_the_camera_is_the_measured_one(move):
-    plan = ClipPlan(64, 64, FRAMES)
-    for seed in range(2):
-        moved = move_still(
-            as_batch(texture(160, 200)), check_move(move, FRAMES), plan, 7.0, torch.Generator().manual_seed(seed)
-        )
-        assert measured_speed(moved.frames, 7.0) == pytest.approx(moved.speed, rel=0.3)
-
-
-# Photographs
-
-
-@pytest.mark.parametrize(
-    ("move", "name", "sign"),
-    [("pan left", "pan_x", 1), ("pan right", "pan_x", -1), ("tilt up", "pan_y", 1), ("roll cw", "roll", -1)],
-)
-def test_a_camera_over_a_photograph_moves_it_the_way_camera_paths_do(move, name, sign):
-    plan = ClipPlan(64, 48, 5)
-    for seed in range(3):
-        moved = move_still(
-            as_batch(texture(128, 160)), check_move(move, 5), plan, 7.0, torch.Generator().manual_seed(seed)
-        )
-        assert moved.frames.shape == (5, 3, 48, 64)
-        values = getattr(measure((moved.frames.movedim(1, -1) + 1) / 2), name)
-        assert sign * sum(values) > 0.2
-
-
-@pytest.mark.parametrize("move", ["pan left", "zoom out", "roll cw 20", "tilt down 0.3, pan right 0.3"])
-def test_clips_of_photographs_have_no_holes(move):
-    # What is no picture is filled from its edge; an edge of another colour would show.
-    picture = torch.ones(1, 3, 120, 160)
-    picture[..., :3, :] = picture[..., -3:, :] = picture[..., :3] = picture[..., -3:] = -1
-    for seed in range(4):
-        moved = move_still(
-            picture[..., 3:-3, 3:-3] * 0 + 0.5, check_move(move, 5), PLAN, 7.0, torch.Generator().manual_seed(seed)
-        )
-        assert float((moved.frames - 0.5).abs().max()) < 0.1
-        edged = move_still(picture, check_move(move, 5), PLAN, 7.0, torch.Generator().manual_seed(seed))
-        assert float((edged.frames < -0.9).float().mean(dim=(1, 2, 3)).max()) < 0.25
-
-
-@pytest.mark.parametrize("move", ["static", "pan left 0", "hold 4"])
-def test_a_camera_that_stands_still_teaches_nothing(move):
-    with pytest.raises(ValueError, match="stands still|not a move"):
-        check_move(move, FRAMES)
-
-
-def test_the_speed_of_a_pan_is_known_from_its_path():
-    poses = check_move("pan right 0.3", 4).poses(4)
-    speed = speed_of_camera(poses, (100, 100), (0, 0, 100, 100), 7.0)
-    # 10 pixels a frame in the middle, some more towards the sides.
-    assert 100 * 7 * 10 / math.hypot(100, 100) < speed < 1.2 * 100 * 7 * 10 / math.hypot(100, 100)
 
 
 # Cache
@@ -356,16 +250,3 @@ def test_another_encoder_has_another_digest():
     one, two = (torch.nn.Conv2d(3, 4, 3) for _ in range(2))
     assert encoder_digest(one) == encoder_digest(one) != encoder_digest(two)
     assert encoder_digest(one, None) == encoder_digest(one)
-
-
-def test_photographs_are_seen_both_ways_with_opposite_strengths(tmp_path):
-    plan = ClipPlan(64, 64, FRAMES)
-    (source,) = stills_of_batch(texture(160, 200), "pan left, zoom in 1.2", 4)
-    for clip in source.clips(plan, CutReport("still")):
-        told = measure((clip.frames.movedim(1, -1) + 1) / 2)
-        assert clip.strength * sum(told.pan_x) > 0 and clip.strength * (sum(told.zoom) / 3 - 1) > 0
-    clips = encode([source], tmp_path, plan)
-    both, one = ClipSource(clips), ClipSource(clips, both_ways=False)
-    generator = torch.Generator().manual_seed(0)
-    assert [[s.strength for s in both.batch(step, 2, generator)] for step in range(2)] == [[1, 1], [-1, -1]]
-    assert len(both) == 4 and len(one) == 2 and not hasattr(one, "batch")

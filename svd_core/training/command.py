@@ -221,7 +221,9 @@ def _train(
         validation(unet, 0)
 
     def on_step(now: TrainProgress) -> None:
-        if now.step % settings.log_every == 0 or now.step == now.steps:
+        tenth = now.step * 10 // now.steps > (now.step - 1) * 10 // now.steps
+        # Not at every step: reading the loss makes an accelerator wait.
+        if tenth or (progress.live and now.step % settings.log_every == 0):
             left = now.seconds / now.step * (now.steps - now.step)
             progress.count(f"loss {now.loss:.4f}, {left:.0f} s to go, step", now.step, now.steps)
 
