@@ -3,10 +3,13 @@
 import pytest
 import torch
 from motion_models import Counted, H, W, condition, run, still
+from PIL import Image
 
 import svd_core as svd
+from svd_core.__main__ import build_parser
 from svd_core.motion.amount import BUCKET, with_scalar
 from svd_core.motion.brush import MotionBrush, motion_brush
+from svd_core.motion.brush_command import brush_metadata, clip_steered
 from svd_core.motion.drag import drag_frames, parse_drag, parse_drags
 from svd_core.motion.mask import Kept, feathered, fit_masks
 from svd_core.pictures import fit
@@ -135,3 +138,33 @@ def test_nano_moves_where_it_is_painted_and_nowhere_else(seed):
     frozen, moving = clip[:, :, width // 2 :], clip[:, :, : width // 2]
     assert torch.equal(frozen, ((picture + 1) / 2).movedim(1, -1)[:, :, width // 2 :].expand(4, -1, -1, -1))
     assert measure(moving.contiguous()).summary()["motion"] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--still-bucket", "5"), "--still-bucket is given without a mask"),
+        (("--no-keep-still",), "--no-keep-still is given without a mask"),
+        (("--drag", "0,0; 1,1"), "--drag and --drag-mask belong together"),
+        (("--motion-mask", "absent.png"), "absent.png does not exist"),
+    ],
+)
+def test_command_line_options_need_their_masks(arguments, message):
+    options = build_parser().parse_args(["animate", "p.png", "--model", "nano", "--output", "c.gif", *arguments])
+    with pytest.raises((ValueError, OSError), match=message):
+        clip_steered(options)
+
+
+def test_the_command_line_brushes_and_drags(tmp_path):
+    white = torch.zeros(40, 60, dtype=torch.uint8)
+    white[:, 30:] = 255
+    for name in ("mask", "object"):
+        Image.fromarray(white.numpy()).save(tmp_path / f"{name}.png")
+    given = ["--motion-mask", f"{tmp_path / 'mask.png'}", "--drag", "0.7,0.5; 0.5,0.5"]
+    given += ["--drag-mask", f"{tmp_path / 'object.png'}", "--drag-scale", "1.2"]
+    options = build_parser().parse_args(["animate", "p.png", "--model", "nano", "--output", "c.gif", *given])
+    picture = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(1))
+    settings = svd.AnimateSettings(frames=3, steps=2, width=48, height=32, fit="stretch")
+    clip = clip_steered(options)(svd.load_model("nano"), picture, settings)
+    assert clip.shape == (3, 32, 48, 3) and (clip[0, :, :23] - clip[-1, :, :23]).abs().max() == 0
+    assert brush_metadata(options)["drag_mask"] == "object.png"
