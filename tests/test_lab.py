@@ -13,7 +13,7 @@ from nodes_pack import part, run
 from PIL import Image
 from safetensors.torch import save_file
 
-from svd_core import AnimateSettings, __main__, animate, load_model
+from svd_core import AnimateSettings, SVDModel, __main__, animate, console, load_model
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
 from svd_core.lab.scores import ranking
@@ -34,6 +34,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def model(checkpoint: str) -> SVDModel:
+    """That model, loaded once: loading takes longer than its clips."""
+    return load_model(checkpoint)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
+    """The command line gets it too."""
+    load = console.load_model
+    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))
+
+
+@pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A picture with something to see."""
     path = tmp_path_factory.mktemp("picture") / "photo.png"
@@ -43,8 +56,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def sweep(checkpoint: str, picture: str):
-    return run_sweep(load_model(checkpoint), open_picture(picture), SMALL, GRID)
+def sweep(model: SVDModel, picture: str):
+    return run_sweep(model, open_picture(picture), SMALL, GRID)
 
 
 def numbers(motion: float, drift: float = 1.0, unsteadiness: float = 1.0) -> dict:
@@ -69,24 +82,24 @@ def test_every_combination_is_one_cell_columns_first():
     assert Grid().cells(SMALL) == [SMALL]
 
 
-def test_a_cell_is_bit_for_bit_what_animate_makes_of_its_settings(sweep, checkpoint: str, picture: str):
-    model, image = load_model(checkpoint), open_picture(picture)
+def test_a_cell_is_bit_for_bit_what_animate_makes_of_its_settings(sweep, model: SVDModel, picture: str):
+    image = open_picture(picture)
     for cell in (sweep.cells[0], sweep.cells[3], sweep.cells[-1]):
         assert torch.equal(cell.shown, animate(model, image, cell.settings)[list(cell.frames)])
     assert len({cell.shown.numpy().tobytes() for cell in sweep.cells}) == 8, "each cell has settings of its own"
 
 
-def test_progress_counts_over_all_cells_and_may_stop_the_sweep(checkpoint: str, picture: str):
+def test_progress_counts_over_all_cells_and_may_stop_the_sweep(model: SVDModel, picture: str):
     told = []
     grid = Grid(seeds=(1, 2))
-    run_sweep(load_model(checkpoint), open_picture(picture), SMALL, grid, on_step=told.append, steps_after=5)
+    run_sweep(model, open_picture(picture), SMALL, grid, on_step=told.append, steps_after=5)
     assert [(step.index, step.steps) for step in told] == [(i, 9) for i in range(4)]
 
     def stop(step):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(load_model(checkpoint), open_picture(picture), SMALL, grid, on_step=stop)
+        run_sweep(model, open_picture(picture), SMALL, grid, on_step=stop)
 
 
 @pytest.mark.parametrize(
@@ -127,8 +140,7 @@ def test_the_sheet_draws_any_grid_and_marks_the_best(sweep, grid: Grid):
     assert int(green.all(-1).sum()) > 500, "the frame around the best"
 
 
-def test_the_best_is_made_with_the_models_own_steps(sweep, checkpoint: str):
-    model = load_model(checkpoint)
+def test_the_best_is_made_with_the_models_own_steps(sweep, model: SVDModel):
     best = full_settings(SMALL, sweep.best, None, model)
     assert best.steps == AnimateSettings().resolve(model.config).steps
     assert (best.seed, best.motion_bucket) == (sweep.best.settings.seed, sweep.best.settings.motion_bucket)
@@ -141,7 +153,7 @@ def load_node_model(checkpoint: str, monkeypatch):
     return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
 
 
-def test_the_node_gives_the_sweep_and_the_clip_of_the_core(checkpoint: str, picture: str, monkeypatch):
+def test_the_node_gives_the_sweep_and_the_clip_of_the_core(model: SVDModel, checkpoint: str, picture: str, monkeypatch):
     loaded, told = load_node_model(checkpoint, monkeypatch), []
     host = part("nodes.host")
     monkeypatch.setattr(
@@ -151,41 +163,41 @@ def test_the_node_gives_the_sweep_and_the_clip_of_the_core(checkpoint: str, pict
     sheet, frames, motion, seed, sigma_max, text, numbers, table = run(
         "SVDReelSweep", model=loaded, image=open_picture(picture), steps=2, full_steps=3, **given
     )
-    core = load_model(checkpoint)
     grid = Grid((40.0, 200.0), (1, 2), (50.0,), (7.0,))
-    expected = run_sweep(core, open_picture(picture), SMALL, grid)
+    expected = run_sweep(model, open_picture(picture), SMALL, grid)
     assert text == expected.text() and table == expected.to_csv() and numbers == expected.to_json()
     assert torch.equal(sheet, draw_sheet(expected))
-    best = full_settings(SMALL, expected.best, 3, core)
-    assert torch.equal(frames, animate(core, open_picture(picture), best))
+    best = full_settings(SMALL, expected.best, 3, model)
+    assert torch.equal(frames, animate(model, open_picture(picture), best))
     assert (motion.motion_bucket_id, seed, sigma_max) == (best.motion_bucket, best.seed, 50.0)
     assert told == [(i, 11) for i in range(1, 12)], "one bar over four cells and the best"
     # The outputs wire into the other nodes: there they give the clip of the cell's settings.
-    model = loaded
     size = {"width": 32, "height": 32, "frames": 3}
     positive, negative, latent = run(
-        "SVDReelCondition", model=model, image=open_picture(picture), motion=motion, seed=seed, **size
+        "SVDReelCondition", model=loaded, image=open_picture(picture), motion=motion, seed=seed, **size
     )
     sigmas = run("SVDReelSchedule", steps=3, sigma_max=sigma_max)[0]
-    clip = run("SVDReelSampler", model=model, positive=positive, negative=negative, latent=latent, seed=seed,
+    clip = run("SVDReelSampler", model=loaded, positive=positive, negative=negative, latent=latent, seed=seed,
                sigmas=sigmas)[0]  # fmt: skip
-    assert torch.equal(run("SVDReelDecode", vae=model.vae, latent=clip)[0], frames)
+    assert torch.equal(run("SVDReelDecode", vae=loaded.vae, latent=clip)[0], frames)
 
 
-def test_the_command_writes_sheet_tables_and_the_best_clip(checkpoint: str, picture: str, tmp_path: Path, capsys):
+def test_the_command_writes_sheet_tables_and_the_best_clip(
+    model: SVDModel, checkpoint: str, picture: str, tmp_path: Path, capsys
+):
     files = {"--output": "s.png", "--json": "s.json", "--csv": "s.csv", "--clip": "best"}
     given = [word for name, file in files.items() for word in (name, tmp_path / file)]
     size = ("--width", 32, "--height", 32, "--frames", 3, "--steps", 2, "--full-steps", 2, "--quiet")
     grid = ("--buckets", "40,200", "--seeds", "1 2", "--sigma-max", "50")
     assert command(picture, "--model", checkpoint, "--device", "cpu", *grid, *size, *given) == 0
-    expected = run_sweep(load_model(checkpoint), open_picture(picture), SMALL, Grid((40.0, 200.0), (1, 2), (50.0,)))
+    expected = run_sweep(model, open_picture(picture), SMALL, Grid((40.0, 200.0), (1, 2), (50.0,)))
     printed = capsys.readouterr()
     assert printed.out == f"{expected.text()}\n{tmp_path / 'best'}\n" and not printed.err
     assert (tmp_path / "s.csv").read_text() == expected.to_csv()
     assert json.loads((tmp_path / "s.json").read_text()) == json.loads(expected.to_json())
     with Image.open(tmp_path / "s.png") as page:
         assert page.size == tuple(draw_sheet(expected).shape[2:0:-1])
-    clip = animate(load_model(checkpoint), open_picture(picture), expected.best.settings)
+    clip = animate(model, open_picture(picture), expected.best.settings)
     # PNG rounds to 8 bits: half a level.
     torch.testing.assert_close(read_clip(tmp_path / "best")[0], clip, atol=0.51 / 255, rtol=0)
 
@@ -213,7 +225,7 @@ def test_bad_input_is_answered_with_one_sentence(picture: str, tmp_path: Path, a
     assert not list(tmp_path.iterdir())
 
 
-def test_the_lab_takes_one_picture(checkpoint: str):
+def test_the_lab_takes_one_picture(model: SVDModel):
     with pytest.raises(ValueError, match="1 picture, but 2"):
-        run_sweep(load_model(checkpoint), torch.rand(2, 32, 32, 3), SMALL, GRID)
+        run_sweep(model, torch.rand(2, 32, 32, 3), SMALL, GRID)
     assert parse_list("", "fps") == () and parse_list("1;2", "seeds", whole=True) == (1, 2)

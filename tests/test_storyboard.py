@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
-from svd_core import AnimateSettings, animate, load_model
+from svd_core import AnimateSettings, SVDModel, animate, console, load_model
 from svd_core.models.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.storyboard import Panel, film_frames, read_board
@@ -33,8 +33,21 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def config(checkpoint: str) -> SVDConfig:
-    return load_model(checkpoint).config
+def model(checkpoint: str) -> SVDModel:
+    """That model, loaded once: loading takes longer than its clips."""
+    return load_model(checkpoint)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
+    """The command line gets it too."""
+    load = console.load_model
+    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))
+
+
+@pytest.fixture(scope="module")
+def config(model: SVDModel) -> SVDConfig:
+    return model.config
 
 
 @pytest.fixture
@@ -52,8 +65,8 @@ def film_of(frames) -> torch.Tensor:
     return torch.stack(list(frames))
 
 
-def test_the_film_is_made_of_animates_clips(folder: Path, checkpoint: str, config: SVDConfig):
-    board, model = read_board(folder / "board.csv"), load_model(checkpoint)
+def test_the_film_is_made_of_animates_clips(folder: Path, model: SVDModel, config: SVDConfig):
+    board = read_board(folder / "board.csv")
     pictures = [open_picture(board.picture_path(panel)) for panel in board.panels]
     film = plan_film(board.panels, SMALL, config)
     frames = film_of(film_frames(model, pictures.__getitem__, film))
@@ -80,19 +93,19 @@ def test_the_film_is_made_of_animates_clips(folder: Path, checkpoint: str, confi
         ("windows", 0.3, {"frames": 4, "windows": 0, "extend": 0, "camera": "zoom in 1.1 then hold 1"}),
     ],
 )
-def test_panels_of_any_length_are_made(checkpoint: str, config: SVDConfig, longer: str, seconds: float, made: dict):
+def test_panels_of_any_length_are_made(model: SVDModel, config: SVDConfig, longer: str, seconds: float, made: dict):
     film = plan_film([Panel(seconds=seconds, move="zoom in 1.1")], SMALL, config, longer=longer)
     assert {name: getattr(film.settings[0], name) for name in made} == made
-    frames = film_of(film_frames(load_model(checkpoint), lambda number: torch.rand(1, 40, 40, 3), film))
+    frames = film_of(film_frames(model, lambda number: torch.rand(1, 40, 40, 3), film))
     assert len(frames) == round(seconds * 10)
     if longer == "slower":
         assert torch.equal(frames[0], frames[1]) and not torch.equal(frames[0], frames[-1])
 
 
-def test_padded_pictures_lie_between_black_borders(checkpoint: str, config: SVDConfig):
+def test_padded_pictures_lie_between_black_borders(model: SVDModel, config: SVDConfig):
     settings = AnimateSettings(width=64, height=32, steps=1, fps=10, fit="pad")
     film = plan_film([Panel(seconds=0.2)], settings, config)
-    frames = film_of(film_frames(load_model(checkpoint), lambda number: torch.rand(1, 40, 40, 3), film))
+    frames = film_of(film_frames(model, lambda number: torch.rand(1, 40, 40, 3), film))
     assert frames.shape == (2, 32, 64, 3) and not frames[:, :, :16].any() and not frames[:, :, -16:].any()
     assert frames[:, :, 16:48].any()
 
