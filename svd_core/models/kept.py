@@ -31,9 +31,9 @@ class Kept:
 
     def get(self, sources: Sequence[Tensor], purpose: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """`compute()`, or what it gave for the same `purpose` and `sources`. Never kept where gradients are wanted."""
-        if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or any(map(torch.is_inference, sources)):
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return compute()
-        if torch.compiler.is_compiling():
+        if torch.is_inference_mode_enabled() or any(map(torch.is_inference, sources)):
             return compute()
         stamps = [_stamp(source) for source in sources]
         entries = self._entries.setdefault(purpose, deque(maxlen=ENTRIES))
