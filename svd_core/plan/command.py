@@ -12,6 +12,7 @@ from ..console import DTYPES, Progress, model_of, pick_device
 from ..model import SVDModel
 from ..models.attention_kernels import BACKENDS, force_backend
 from ..models.config import SVDConfig
+from ..models.joined import join_groups
 from ..sheets import to_picture
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
@@ -140,6 +141,8 @@ def planned_model(
     force_backend(None if options.attention == "auto" else options.attention)
     if options.memory is None:
         model = model_of(options, progress)
+        if model.device.type != "cpu":
+            join_groups(model.unet)
     else:
         target = pick_device(options.device)
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
