@@ -29,16 +29,22 @@ def folder(tiny) -> Path:
     return convert(tiny, tiny.parent / "as_folder")
 
 
+@pytest.fixture(scope="module")
+def model(tiny):
+    """The model as it was; not to be changed."""
+    return load_model(tiny)
+
+
 def weights(path: Path) -> dict[str, torch.nn.Module]:
     model = load_model(path, dtype=None)
     return {name: model.part(name) for name in NETWORKS}
 
 
-def test_both_ways_and_back_give_the_same_weights_bit_for_bit(tiny, folder):
+def test_both_ways_and_back_give_the_same_weights_bit_for_bit(tiny, folder, model):
     single = convert(folder, tiny.parent / "and_back.safetensors")
     again = convert(single, tiny.parent / "folder_again")
-    wanted = weights(tiny)
-    for path in (folder, single, again):
+    wanted = {name: model.part(name) for name in NETWORKS}
+    for path in (folder, single):
         found = weights(path)
         assert all(same_weights(found[name], wanted[name]) for name in NETWORKS)
     for name in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "image_encoder/model"):
@@ -71,35 +77,35 @@ def test_what_only_the_name_told_is_kept_under_another_name(tiny, folder):
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
-def test_precisions_round_each_value_once(tiny, dtype):
+def test_precisions_round_each_value_once(tiny, model, dtype):
     path = convert(tiny, tiny.parent / f"in_{dtype}.safetensors", dtype=dtype)
     wanted = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[dtype]
     assert set(inspect_checkpoint(path).dtypes) == {str(wanted).removeprefix("torch.")}
     for name, module in weights(path).items():
-        before = getattr(load_model(tiny), name).state_dict()
+        before = model.part(name).state_dict()
         assert all(torch.equal(value, before[key].to(wanted)) for key, value in module.state_dict().items())
 
 
-def test_eight_bits_are_for_the_matrices_of_the_unet_and_load(tiny):
+def test_eight_bits_are_for_the_matrices_of_the_unet_and_load(tiny, model):
     path = convert(tiny, tiny.parent / "in_fp8.safetensors", dtype="fp8")
     with safe_open(path, "pt") as file:
         for key in file.keys():  # noqa: SIM118  no mapping
             tensor = file.get_tensor(key)
             eight = key.startswith("model.diffusion_model.") and tensor.ndim > 1
             assert tensor.dtype == (torch.float8_e4m3fn if eight else torch.float16)
-    unet, before = load_model(path).unet.state_dict(), load_model(tiny).unet.state_dict()
+    unet, before = load_model(path).unet.state_dict(), model.unet.state_dict()
     key = "input_blocks.0.0.weight"
     # Three bits of mantissa: a sixteenth of each value.
     assert torch.allclose(unet[key], before[key], rtol=1 / 16, atol=2**-9)
 
 
-def test_one_part_is_saved_under_the_names_that_its_loaders_read(tiny):
+def test_one_part_is_saved_under_the_names_that_its_loaders_read(tiny, model):
     vae = load_file(convert(tiny, tiny.parent / "vae.safetensors", part="vae"))
     assert "decoder.conv_in.weight" in vae and not any("quant_conv" in key for key in vae)
     tower = load_file(convert(tiny, tiny.parent / "tower.safetensors", part="image_encoder"))
     assert "vision_model.embeddings.class_embedding" in tower
     unet = convert(tiny, tiny.parent / "unet.safetensors", part="unet")
-    assert same_weights(load_model(unet, complete_from=tiny).unet, load_model(tiny).unet)
+    assert same_weights(load_model(unet, complete_from=tiny).unet, model.unet)
     latent = tiny.parent / "vae.safetensors"
     parts = split_state_dict(read_state_dict(latent))
     assert parts.unet is None and parts.config.vae.temporal
