@@ -4,10 +4,13 @@ import re
 
 import pytest
 import torch
-from checkpoint_files import SMALL_METADATA, folder_tensors, only_unet, small_tensors, tiny_tensors, write_folder
+from checkpoint_files import SMALL, SMALL_METADATA, folder_tensors, only_unet, small_tensors, tiny_tensors, write_folder
 from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
+from svd_core.checkpoints.skeleton import skeleton
+from svd_core.checkpoints.split import NETWORKS
 from svd_core.checkpoints.variant import guess_variant
 
 VARIANTS = [
@@ -64,3 +67,27 @@ def test_embedded_model_is_a_whole_nano():
     info = inspect_checkpoint("nano")
     assert info.variant == "nano" and not info.problems
     assert info.parts.keys() == {"unet", "vae", "image_encoder"}
+
+
+class Recorded(TorchDispatchMode):
+    """Names of the operations inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(str(function).split(".")[1])
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_shapes_of_a_model_are_made_without_drawing_or_scaling_numbers():
+    # On the meta device the first such operation makes torch import its compiler, a second at every start.
+    with Recorded() as recorded:
+        made = [skeleton(network, getattr(SMALL, part)) for part, network in NETWORKS.items()]
+    assert not recorded.names & {"uniform_", "normal_", "randn", "fill_", "mul", "uniform", "normal"}
+    for network, module in zip(NETWORKS.items(), made, strict=True):
+        plain = network[1](getattr(SMALL, network[0])).state_dict()
+        assert {k: (v.shape, v.is_meta) for k, v in module.state_dict().items()} == {
+            k: (v.shape, True) for k, v in plain.items()
+        }

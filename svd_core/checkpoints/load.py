@@ -12,6 +12,7 @@ from ..model import SVDModel
 from .errors import CheckpointError
 from .folder import open_checkpoint
 from .parts import Part
+from .skeleton import skeleton
 from .source import TensorSource
 from .split import NETWORKS, REMEDY, SPOKEN, Parts, complete, split_state_dict
 
@@ -72,7 +73,7 @@ def _incomplete(parts: Parts) -> bool:
 def _build(
     network: type[nn.Module], config: Any, part: Part, device: torch.device | str, dtype: torch.dtype | None, ops: Any
 ) -> nn.Module:
-    module = network(config, ops=ops, device="meta", dtype=dtype)
+    module = skeleton(network, config, ops=ops, dtype=dtype)
     tensors = {key: part.fetch(key, device, dtype) for key in part}
     if dtype is None:
         common = _common_dtype({tensor.dtype for tensor in tensors.values()}, torch.device(device))

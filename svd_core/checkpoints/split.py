@@ -12,6 +12,7 @@ from ..models.vae import VAE
 from .detect import REMEDY, decoder_config, encoder_config, foreign, image_encoder_config, unet_config
 from .errors import CheckpointError
 from .parts import Part, Recipe, Shape, Sorted, sort_tensors
+from .skeleton import skeleton
 from .source import FLOAT_TYPES, TensorSource, some
 from .variant import NATIVE, guess_variant, read_hints
 
@@ -137,7 +138,7 @@ def part_problems(config: SVDConfig, parts: Mapping[str, Part | None]) -> list[s
         part = parts[name]
         if part is None:
             continue
-        module = network(getattr(config, name), device="meta")
+        module = skeleton(network, getattr(config, name))
         wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         have = part.shapes
         absent, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
