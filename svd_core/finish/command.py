@@ -11,6 +11,7 @@ from torch import Tensor
 from ..checkpoints import load_model
 from ..checkpoints.load import read_state_dict
 from ..checkpoints.source import read_header
+from ..console import Progress
 from ..decoding import decode, frames_to_image
 from ..memory import available_bytes
 from ..video import read_clip
@@ -128,17 +129,11 @@ def read_sound(path: str) -> Sound:
     return Sound(torch.cat([torch.from_numpy(piece) for piece in pieces], dim=1), stream.rate)
 
 
-class _Counter:
-    """One line on stderr that counts; where stderr is no terminal, a line for every tenth."""
-
-    def __init__(self, quiet: bool):
-        self.quiet, self.live = quiet, sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+class _Counter(Progress):
+    """The line that counts, with the time that is left."""
 
     def show(self, stand: Stand) -> None:
+        """Show how far the film is."""
         if self.quiet:
             return
         if self.live:
