@@ -166,7 +166,7 @@ class SVDReelSaveLora:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "lora": inputs.socket("SVD_LORA", "From Train SVD LoRA."),
+                "lora": inputs.socket("SVD_LORA", "The LoRA from Train SVD LoRA."),
                 "name": inputs.text("my_svd_lora", "Name of the file in models/loras, without its ending."),
             }
         }

@@ -70,7 +70,7 @@ def test_the_mapping_is_literal_for_tools_that_read_it_without_importing():
 @pytest.mark.parametrize("name", IDS)
 def test_node_declares_what_the_host_reads(name):
     node = NODES[name]
-    assert node.CATEGORY in ("SVD Reel", "SVD Reel/Motion", "SVD Reel/Control")
+    assert node.CATEGORY in ("SVD Reel", "SVD Reel/Motion", "SVD Reel/Control", "SVD Reel/Training")
     assert node.FUNCTION == "execute"
     assert node.DESCRIPTION.endswith(".")
     assert len(node.SEARCH_ALIASES) >= 3
