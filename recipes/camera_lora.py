@@ -24,7 +24,7 @@ from svd_core.training.state import read_state
 from .nano.photographs import TRAINING, load_photograph
 
 MEASURED = ("coffee", "camera", "rocket")
-CLIPS, STEPS, RATE = 4, 400, 4e-3  # of each photograph; steps of two clips
+CLIPS, STEPS, RATE = 2, 330, 4e-3  # of each photograph; steps of two clips
 
 
 def write_photographs(folder: Path) -> None:

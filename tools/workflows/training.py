@@ -20,8 +20,7 @@ Nothing to download: model and LoRA are inside the pack. The LoRA was trained on
 the left, so that what is in the picture goes to the right.
 {FIRST_STEPS}""")
     graph.note("""
-- *temporal_strength* is the dial: 1 as trained, -1 the opposite, as far as it was learned, 0 exactly the model without
-  it.
+- *temporal_strength* is the dial: 1 as trained, -1 turns the camera round, 0 is exactly the model without it.
 - The motion bucket still sets the speed.
 - **With your own LoRA** for SVD or SVD-XT: put it into *models/loras*, choose it in Load SVD LoRA, and its model in
   Load SVD Model. Several of these nodes in a row add up.
