@@ -224,7 +224,10 @@ def test_ray_gives_the_clips_of_single_runs_though_an_actor_is_lost(pictures, tm
     finally:
         ray.shutdown()
     assert contents(tmp_path / "out") == single
-    assert len(outcome.made) == 8 and workers.given == 9
+    assert len(outcome.made) == 8
+    # A busy machine may lose more actors than we kill; what is given out again is only what was lost.
+    attempts = [clip["attempts"] for clip in Manifest(tmp_path / "out").clips.values()]
+    assert sum(attempts) == workers.given >= 9
 
 
 def test_the_command_makes_resumes_and_says_what_failed(pictures, tmp_path, capsys):
