@@ -1,6 +1,7 @@
 """Peak memory: of the GPU from torch, of a process from the kernel, in a child that does nothing else."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -59,5 +60,5 @@ def in_child(module: str, *words: str, timeout: float = 3600) -> dict:
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"error": tail[:300]}
+        return {"error": re.sub(r"(/[^\s/:]+)+/", "", tail)[:300]}  # tables name no machine's folders
     return json.loads(lines[-1])
