@@ -23,7 +23,7 @@ METADATA = {
     "svd.width": str(SIZE),
     "svd.height": str(SIZE),
     "license": "Apache-2.0",
-    "description": "nano v0 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
+    "description": "nano v1 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
 }
 
 
@@ -46,7 +46,7 @@ def clip_vae_state(work: Path) -> dict[str, Tensor]:
 
 def gather(work: Path) -> dict[str, Tensor]:
     """Return all tensors under their names in the single-file layout, half precision, contiguous."""
-    tensors = {f"model.diffusion_model.{key}": value for key, value in read(work / "unet.pt", "average").items()}
+    tensors = {f"model.diffusion_model.{key}": value for key, value in read(work / "unet.pt", "unet").items()}
     vae = clip_vae_state(work)
     for key, value in vae.items():
         if key.startswith("decoder."):

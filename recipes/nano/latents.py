@@ -21,7 +21,7 @@ FREE = 0.35  # share of clips whose move the picture does not tell
 FREE_BELOW = {8: 2.5, 16: 5.0}
 # Chance of each format, and clips per step: all about as much work.
 SHARES = {"small": 0.3, "square": 0.5, "wide": 0.2}
-CLIPS = {"small": {8: 8, 14: 4}, "square": {8: 2, 14: 1}, "wide": {8: 1, 14: 1}}
+CLIPS = {"small": {8: 12, 14: 7}, "square": {8: 3, 14: 2}, "wide": {8: 2, 14: 1}}
 
 
 def motion_vectors(fps: Tensor, motion_bucket: Tensor, augmentation: Tensor) -> Tensor:
