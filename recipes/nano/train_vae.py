@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svd_core.models.vae import VAE
+from svd_core.training.orthogonal import Muon
 
 from .first_weights import initialise_vae
 from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
-from .orthogonal import Muon
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import PictureSource, draw_held_out_scene
 
