@@ -5,6 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from checkpoint_files import TINY, tiny_tensors
+from safetensors.torch import save_file
+
+from svd_core import SVDModel, console, load_model
 
 torch.set_num_threads(min(4, torch.get_num_threads()))
 
@@ -22,3 +26,24 @@ def own_log_level() -> Iterator[None]:
     before = log.level
     yield
     log.setLevel(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with random weights: 4 frames of 64x64."""
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_file(dict(tiny_tensors()), path, metadata=TINY)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: str) -> SVDModel:
+    """That model, loaded once: loading takes longer than its clips."""
+    return load_model(checkpoint)
+
+
+@pytest.fixture
+def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
+    """The command line gets it too."""
+    load = console.load_model
+    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
 from nodes_pack import part, run
 from PIL import Image
-from safetensors.torch import save_file
 
-from svd_core import AnimateSettings, SVDModel, __main__, animate, console, load_model
+from svd_core import AnimateSettings, SVDModel, __main__, animate
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
 from svd_core.lab.scores import ranking
@@ -21,29 +19,9 @@ from svd_core.lab.sweep import full_settings
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 SMALL = AnimateSettings(width=32, height=32, frames=3, steps=2)
 GRID = Grid(buckets=(40.0, 200.0), seeds=(1, 2), sigma_max=(700.0, 50.0))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model with random weights: 4 frames of 64x64."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_file(dict(tiny_tensors()), path, metadata=TINY)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint: str) -> SVDModel:
-    """That model, loaded once: loading takes longer than its clips."""
-    return load_model(checkpoint)
-
-
-@pytest.fixture(autouse=True)
-def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
-    """The command line gets it too."""
-    load = console.load_model
-    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))
 
 
 @pytest.fixture(scope="module")

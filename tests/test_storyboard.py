@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from checkpoint_files import TINY, tiny_tensors
 from nodes_pack import part, run
 from PIL import Image
-from safetensors.torch import save_file
 from storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
-from svd_core import AnimateSettings, SVDModel, animate, console, load_model
+from svd_core import AnimateSettings, SVDModel, animate
 from svd_core.models.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.storyboard import Panel, film_frames, read_board
@@ -21,28 +19,8 @@ from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip
 from svd_core.storyboard.film import fade_share, plan_film
 from svd_core.video import read_clip
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 SMALL = AnimateSettings(width=32, height=32, steps=1, fps=10)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model with random weights: 4 frames of 64x64."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_file(dict(tiny_tensors()), path, metadata=TINY)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def model(checkpoint: str) -> SVDModel:
-    """That model, loaded once: loading takes longer than its clips."""
-    return load_model(checkpoint)
-
-
-@pytest.fixture(autouse=True)
-def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
-    """The command line gets it too."""
-    load = console.load_model
-    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))
 
 
 @pytest.fixture(scope="module")

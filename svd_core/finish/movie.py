@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..video.clip import parse_fps, settings_text
-from ..video.target import replacing, temporary_name, write_error
+from ..video.target import check_quality, check_writable, replacing, write_error
 from ..video.yuv import BT709, LIMITED, to_yuv
 from .codecs import TAGS, Codec, encoder_options, find_codec
 
@@ -58,20 +58,14 @@ def check_film(path: str | PathLike, options: FilmOptions) -> Codec:
     codec = find_codec(options.codec, options.bit_depth)
     parse_fps(options.fps)
     path = Path(path)
-    if not 0 <= options.quality <= 100:
-        raise ValueError(f"quality {options.quality} is outside 0 to 100; 90 is a good start")
+    check_quality(options.quality)
     if path.suffix.lower() != codec.suffix:
         raise ValueError(f"{path.name} is no name for {codec.name}; let it end in {codec.suffix}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; choose another name")
-    probe = temporary_name(path)
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise write_error(path, error) from error
+    check_writable(path)
     return codec
 
 

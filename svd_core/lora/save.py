@@ -8,26 +8,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..checkpoints.licence import BY_VARIANT
 from ..video.target import replacing
 from .delta import LoraLayer, problem
 from .errors import LoraError
 
 PREFIX = "svd.lora."
-RESEARCH = (
-    "Stable Video Diffusion is licensed under the Stable Video Diffusion Research License, Copyright (c) Stability AI "
-    "Ltd. All Rights Reserved."
-)
-COMMUNITY = (
-    "This Stability AI Model is licensed under the Stability AI Non-Commercial Research Community License, Copyright "
-    "(c) Stability AI Ltd. All Rights Reserved."
-)
-LICENCES = {
+LICENCES = {variant: licence.sentence for variant, licence in BY_VARIANT.items()} | {
     "nano": "The base model, SVD Reel's nano, is licensed under the Apache License, Version 2.0.",
-    "svd": RESEARCH,
-    "svd_xt": RESEARCH,
-    "sv3d_u": COMMUNITY,
-    "sv3d_p": COMMUNITY,
-    "svd_xt_1_1": COMMUNITY,
 }
 """What the licences of base models want kept with everything that is made of them, by variant."""
 

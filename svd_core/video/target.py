@@ -41,8 +41,7 @@ def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: in
     rate = parse_fps(fps)
     if kind == "gif" and rate > GIF_MOST_FPS:
         raise ValueError(f"fps {float(rate):g} is beyond gif's {GIF_MOST_FPS}; lower it, or use mp4 or webp")
-    if not 0 <= quality <= 100:
-        raise ValueError(f"quality {quality} is outside 0 to 100; 90 is a good start")
+    check_quality(quality)
     path = Path(path)
     parent = path.parent
     if not parent.is_dir():
@@ -52,13 +51,24 @@ def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: in
             raise ValueError(f"{path} exists and is not a folder of our frames; choose another name")
     elif path.is_dir():
         raise ValueError(f"{path} is a folder; choose another name")
+    check_writable(path)
+    return kind
+
+
+def check_quality(quality: int) -> None:
+    """Raise ValueError for a quality outside 0 to 100."""
+    if not 0 <= quality <= 100:
+        raise ValueError(f"quality {quality} is outside 0 to 100; 90 is a good start")
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError, in one sentence, where no file can be made beside `path`."""
     probe = temporary_name(path)
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise write_error(path, error) from error
-    return kind
 
 
 def write_error(path: Path, error: BaseException) -> OSError:
