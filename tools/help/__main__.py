@@ -1,0 +1,18 @@
+"""`python -m tools.help` writes the help pages anew; --check says what is not up to date."""
+
+import argparse
+import sys
+
+from tools.workflows.library import ROOT
+
+from .pages import stale_pages, write_pages
+
+parser = argparse.ArgumentParser(prog="python -m tools.help", description=__doc__)
+parser.add_argument("--check", action="store_true", help="write nothing; fail and say what would change")
+asked = parser.parse_args()
+if asked.check:
+    found = stale_pages()
+    print("\n".join(found) or "all pages are up to date")
+    sys.exit(bool(found))
+for path in write_pages():
+    print(path.relative_to(ROOT).as_posix())

@@ -1,0 +1,123 @@
+"""Writes `web/docs`, where ComfyUI's help panel looks, from the prose in `tools/help/text` and the nodes' classes.
+
+ComfyUI asks for docs/NODE/LANGUAGE.md, then for docs/NODE.md, and puts /extensions/FOLDER/docs/ before the pictures of
+either; so a picture is named alike in all languages. Other links are left as they are written: only whole ones work.
+"""
+
+import re
+from pathlib import Path
+
+from tools.workflows.library import ROOT
+
+from .tables import display_name, node_class, node_ids, parameters, texts_of
+from .words import WORDS
+
+PROSE = Path(__file__).resolve().parent / "text"
+DOCS = ROOT / "web" / "docs"
+PICTURES = "pictures"
+PICTURE = re.compile(r"^\{\{picture(?:: *(.+?))?\}\}$", re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+TABLES = "{{parameters}}"
+MADE = "<!-- made by python -m tools.help; the prose is in tools/help/text -->"
+
+
+class PageError(ValueError):
+    """A page that cannot be made as its prose says."""
+
+
+def page_path(node_id: str, language: str) -> Path:
+    """Where ComfyUI looks for a page."""
+    return DOCS / f"{node_id}.md" if language == "en" else DOCS / node_id / f"{language}.md"
+
+
+def all_pages() -> dict[Path, str]:
+    """Every page for which there is prose, by its path; PageError for prose of no node."""
+    known, pages = node_ids(), {}
+    for language in WORDS:
+        for path in sorted((PROSE / language).glob("*.md")):
+            if path.stem not in known:
+                raise PageError(f"{path.relative_to(ROOT)} is the page of no node; remove or rename it")
+            pages[page_path(path.stem, language)] = make_page(path.stem, language)
+    return pages
+
+
+def write_pages() -> list[Path]:
+    """Write what changed and remove pages without prose; returns both."""
+    pages, changed = all_pages(), []
+    for path, text in pages.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", newline="\n")
+            changed.append(path)
+    for path in set(DOCS.rglob("*.md")) - set(pages):
+        path.unlink()
+        changed.append(path)
+    return changed
+
+
+def stale_pages() -> list[str]:
+    """What `write_pages` would change, in words."""
+    pages, found = all_pages(), []
+    for path, text in pages.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            found.append(f"{path.relative_to(ROOT)} is not what its prose and the node make; run python -m tools.help")
+    return found + [f"{path.relative_to(ROOT)} has no prose" for path in set(DOCS.rglob("*.md")) - set(pages)]
+
+
+def make_page(node_id: str, language: str) -> str:
+    """The Markdown of a page; PageError where the prose lacks a part or links to nothing."""
+    source = PROSE / language / f"{node_id}.md"
+    prose = source.read_text(encoding="utf-8").strip()
+    where = source.relative_to(ROOT).as_posix()
+    for mark, count in ((TABLES, prose.count(TABLES)), ("{{picture}}", len(PICTURE.findall(prose)))):
+        if count != 1:
+            raise PageError(f"{where} has {mark} {count} times; each page has it once, on a line of its own")
+    texts = texts_of(node_id, language)
+    title = display_name(texts)
+    body = PICTURE.sub(lambda found: _picture(node_id, found[1] or title), prose)
+    body = LINK.sub(lambda found: f"[{found[1]}]({_target(found[2], language, where)})", body)
+    body = body.replace(TABLES, parameters(texts))
+    kind = f"`{node_id}`, {node_class(node_id).CATEGORY}"
+    return f"# {title}\n\n{kind}\n\n{body}\n\n{MADE}\n"
+
+
+def missing_texts(language: str) -> list[str]:
+    """Paths in nodeDefs.json of what the tables and titles of a language lack."""
+    missing = []
+    for node_id in node_ids():
+        texts = texts_of(node_id, language)
+        display_name(texts)
+        parameters(texts)
+        missing += texts.missing
+    return missing
+
+
+def picture_of(node_id: str) -> str:
+    """The picture of a node as pages name it, from `web/docs`."""
+    for suffix in (".png", ".jpg"):
+        if (DOCS / PICTURES / f"{node_id}{suffix}").exists():
+            return f"{PICTURES}/{node_id}{suffix}"
+    return f"{PICTURES}/{node_id}.jpg"
+
+
+def repository() -> str:
+    """Address of the project's files, under which links open in a browser."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.search(r'^Repository = "(.+)"$', project, re.MULTILINE)[1] + "/blob/main"
+
+
+def _picture(node_id: str, caption: str) -> str:
+    return f"![{caption}]({picture_of(node_id)})\n\n*{caption}*"
+
+
+def _target(target: str, language: str, where: str) -> str:
+    """Where a link leads: `SVDReelMotion.md` to the page in the same language, other paths to files of the project."""
+    if target.startswith("https://"):
+        return target
+    if target.removesuffix(".md") in node_ids():
+        path = page_path(target.removesuffix(".md"), language)
+    elif (ROOT / target).is_file():
+        path = ROOT / target
+    else:
+        raise PageError(f"{where} links to {target}, which is neither a node's page nor a file of the project")
+    return f"{repository()}/{path.relative_to(ROOT).as_posix()}"

@@ -1,0 +1,128 @@
+"""The tables of inputs and outputs on a help page, from the node's class and a language's node definitions."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tools.workflows.library import ROOT, load_pack
+
+from .words import WORDS, Words
+
+LOCALES = ROOT / "locales"
+EMBEDDED = "(embedded)"  # choices that list files beside what the pack brings have such an entry
+
+
+@dataclass
+class Texts:
+    """The texts of one node in one language; `missing` collects what the language lacks and English stands in for."""
+
+    node_id: str
+    language: str
+    entry: dict[str, Any] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def get(self, english: str, *path: str) -> str:
+        """The text at a path of the node's definition, such as ("inputs", "seed", "tooltip")."""
+        if self.language == "en" or not english:
+            return english
+        found: Any = self.entry
+        for key in path:
+            found = found.get(key, {}) if isinstance(found, dict) else {}
+        if isinstance(found, str) and found:
+            return found
+        self.missing.append(".".join((self.node_id, *path)))
+        return english
+
+    def option(self, name: str, value: str) -> str:
+        """A choice as the widget shows it; names of files and formats need no translation."""
+        options = self.entry.get("inputs", {}).get(name, {}).get("options", {})
+        return options.get(value, value) if isinstance(options, dict) else value
+
+
+def node_ids() -> list[str]:
+    """Ids of all nodes, in the order of the pack."""
+    return list(load_pack().NODE_CLASS_MAPPINGS)
+
+
+def node_class(node_id: str) -> type:
+    """The class of a node."""
+    return load_pack().NODE_CLASS_MAPPINGS[node_id]
+
+
+def texts_of(node_id: str, language: str) -> Texts:
+    """The texts of a node, from locales/LANGUAGE/nodeDefs.json; English stands in the code."""
+    path = LOCALES / language / "nodeDefs.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if language != "en" and path.exists() else {}
+    return Texts(node_id, language, known.get(node_id, {}))
+
+
+def display_name(texts: Texts) -> str:
+    """What the node is called in the editor."""
+    return texts.get(load_pack().NODE_DISPLAY_NAME_MAPPINGS[texts.node_id], "display_name")
+
+
+def entries(node: type) -> list[tuple[str, tuple, bool]]:
+    """Name, declaration and whether it may be left open, for every input that people see."""
+    groups = node.INPUT_TYPES()
+    shown = [(group, groups.get(group, {})) for group in ("required", "optional")]
+    return [(name, spec, group == "optional") for group, inputs in shown for name, spec in inputs.items()]
+
+
+def parameters(texts: Texts) -> str:
+    """Both tables of a node."""
+    node, words = node_class(texts.node_id), WORDS[texts.language]
+    rows = [f"| {words.inputs} | {words.values} | {words.meaning} |", "|---|---|---|"]
+    for name, spec, optional in entries(node):
+        options = spec[1] if len(spec) > 1 else {}
+        shown = texts.get(name, "inputs", name, "name")
+        label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
+        meaning = texts.get(options.get("tooltip", ""), "inputs", name, "tooltip")
+        rows.append(f"| {label} | {_values(texts, words, name, spec[0], options, optional)} | {cell(meaning)} |")
+    rows += ["", f"| {words.outputs} | {words.values} | {words.meaning} |", "|---|---|---|"]
+    names = zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True)
+    for number, (name, kind, tooltip) in enumerate(names):
+        shown = texts.get(name, "outputs", str(number), "name")
+        label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
+        rows.append(f"| {label} | `{kind}` | {cell(texts.get(tooltip, 'outputs', str(number), 'tooltip'))} |")
+    return "\n".join(rows)
+
+
+def _values(texts: Texts, words: Words, name: str, kind: Any, options: dict, optional: bool) -> str:
+    """Type, range and default of an input."""
+    default = options.get("default")
+    if isinstance(kind, (list, tuple)):
+        choices = [f"`{texts.option(name, str(value))}`" for value in kind]
+        if any(str(value).endswith(EMBEDDED) for value in kind):
+            # What else is on this machine is no matter of the page.
+            own = [str(value) for value in kind if str(value).endswith(EMBEDDED) or value == "none"]
+            choices = [*(f"`{texts.option(name, value)}`" for value in own), words.files]
+        parts = [words.listed(choices), words.default(f"`{texts.option(name, str(default))}`")]
+    elif kind in ("INT", "FLOAT"):
+        parts = [f"{kind} {words.span(_number(options['min']), _number(options['max']))}"]
+        if kind == "INT" and options.get("step", 1) != 1:
+            parts.append(words.step(_number(options["step"])))
+        parts.append(words.default(_number(default)))
+    elif kind == "BOOLEAN":
+        parts = [words.on_or_off, words.default(words.on if default else words.off)]
+    elif kind == "STRING":
+        parts = [kind, words.default(f"`{default}`" if default else words.empty)]
+    else:
+        parts = [f"`{kind}` {words.link}"]
+        if optional:
+            parts.append(words.optional)
+    if options.get("advanced"):
+        parts.append(words.advanced)
+    return "; ".join(part.replace("|", "\\|").replace("\n", " ") for part in parts)
+
+
+def _number(value: float) -> str:
+    """A limit as people write it."""
+    return "2^64 - 1" if value == 2**64 - 1 else f"{value:.12g}"
+
+
+def cell(text: str) -> str:
+    """Plain text made safe for a cell of a Markdown table."""
+    text = " ".join(text.split())
+    for sign in "\\|*_~<[":
+        text = text.replace(sign, f"\\{sign}")
+    return text
