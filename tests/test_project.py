@@ -268,7 +268,8 @@ def test_notice_carries_both_attributions_to_the_letter() -> None:
 
 
 def test_local_links_of_the_papers_lead_somewhere() -> None:
-    for path in own_files(".md"):
+    # ComfyUI looks for the links of help pages elsewhere; tests/test_help.py follows them.
+    for path in [path for path in own_files(".md") if not relative(path).startswith("web/docs/")]:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
             link = target[0] or target[1]
             if not link.startswith(("http:", "https:", "mailto:", "/")):

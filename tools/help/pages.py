@@ -9,10 +9,8 @@ from pathlib import Path
 
 from tools.workflows.library import ROOT
 
-from .tables import display_name, node_class, node_ids, parameters, texts_of
-from .words import WORDS
+from .tables import LANGUAGES, PROSE, display_name, node_class, node_ids, parameters, texts_of
 
-PROSE = Path(__file__).resolve().parent / "text"
 DOCS = ROOT / "web" / "docs"
 PICTURES = "pictures"
 PICTURE = re.compile(r"^\{\{picture(?:: *(.+?))?\}\}$", re.MULTILINE)
@@ -33,7 +31,7 @@ def page_path(node_id: str, language: str) -> Path:
 def all_pages() -> dict[Path, str]:
     """Every page for which there is prose, by its path; PageError for prose of no node."""
     known, pages = node_ids(), {}
-    for language in WORDS:
+    for language in LANGUAGES:
         for path in sorted((PROSE / language).glob("*.md")):
             if path.stem not in known:
                 raise PageError(f"{path.relative_to(ROOT)} is the page of no node; remove or rename it")
@@ -75,7 +73,7 @@ def make_page(node_id: str, language: str) -> str:
     texts = texts_of(node_id, language)
     title = display_name(texts)
     body = PICTURE.sub(lambda found: _picture(node_id, found[1] or title), prose)
-    body = LINK.sub(lambda found: f"[{found[1]}]({_target(found[2], language, where)})", body)
+    body = LINK.sub(lambda found: f"[{found[1]}]({_target(found[2], source, language)})", body)
     body = body.replace(TABLES, parameters(texts))
     kind = f"`{node_id}`, {node_class(node_id).CATEGORY}"
     return f"# {title}\n\n{kind}\n\n{body}\n\n{MADE}\n"
@@ -110,14 +108,13 @@ def _picture(node_id: str, caption: str) -> str:
     return f"![{caption}]({picture_of(node_id)})\n\n*{caption}*"
 
 
-def _target(target: str, language: str, where: str) -> str:
-    """Where a link leads: `SVDReelMotion.md` to the page in the same language, other paths to files of the project."""
+def _target(target: str, source: Path, language: str) -> str:
+    """The whole address of a link in prose: to the page of the prose beside it, or to a file of the project."""
+    path = (source.parent / target).resolve()
     if target.startswith("https://"):
         return target
-    if target.removesuffix(".md") in node_ids():
-        path = page_path(target.removesuffix(".md"), language)
-    elif (ROOT / target).is_file():
-        path = ROOT / target
-    else:
-        raise PageError(f"{where} links to {target}, which is neither a node's page nor a file of the project")
+    if path.parent == source.parent and path.stem in node_ids():
+        path = page_path(path.stem, language)
+    elif not path.is_file() or not path.is_relative_to(ROOT):
+        raise PageError(f"{source.relative_to(ROOT)} links to {target}, which is neither a page nor a file here")
     return f"{repository()}/{path.relative_to(ROOT).as_posix()}"

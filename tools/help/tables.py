@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tools.workflows.library import ROOT, load_pack
 
-from .words import WORDS, Words
-
+PROSE = Path(__file__).resolve().parent / "text"
+LANGUAGES = ("en", "zh")
 LOCALES = ROOT / "locales"
 EMBEDDED = "(embedded)"  # choices that list files beside what the pack brings have such an entry
 
@@ -68,17 +69,22 @@ def entries(node: type) -> list[tuple[str, tuple, bool]]:
     return [(name, spec, group == "optional") for group, inputs in shown for name, spec in inputs.items()]
 
 
+def words_of(language: str) -> dict[str, str]:
+    """The few words that the tables have themselves."""
+    return json.loads((PROSE / language / "words.json").read_text(encoding="utf-8"))
+
+
 def parameters(texts: Texts) -> str:
     """Both tables of a node."""
-    node, words = node_class(texts.node_id), WORDS[texts.language]
-    rows = [f"| {words.inputs} | {words.values} | {words.meaning} |", "|---|---|---|"]
+    node, words = node_class(texts.node_id), words_of(texts.language)
+    rows = _head(words, "input")
     for name, spec, optional in entries(node):
         options = spec[1] if len(spec) > 1 else {}
         shown = texts.get(name, "inputs", name, "name")
         label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
         meaning = texts.get(options.get("tooltip", ""), "inputs", name, "tooltip")
         rows.append(f"| {label} | {_values(texts, words, name, spec[0], options, optional)} | {cell(meaning)} |")
-    rows += ["", f"| {words.outputs} | {words.values} | {words.meaning} |", "|---|---|---|"]
+    rows += ["", *_head(words, "output")]
     names = zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True)
     for number, (name, kind, tooltip) in enumerate(names):
         shown = texts.get(name, "outputs", str(number), "name")
@@ -87,7 +93,11 @@ def parameters(texts: Texts) -> str:
     return "\n".join(rows)
 
 
-def _values(texts: Texts, words: Words, name: str, kind: Any, options: dict, optional: bool) -> str:
+def _head(words: dict[str, str], first: str) -> list[str]:
+    return [f"| {words[first]} | {words['values']} | {words['meaning']} |", "|---|---|---|"]
+
+
+def _values(texts: Texts, words: dict[str, str], name: str, kind: Any, options: dict, optional: bool) -> str:
     """Type, range and default of an input."""
     default = options.get("default")
     if isinstance(kind, (list, tuple)):
@@ -95,24 +105,27 @@ def _values(texts: Texts, words: Words, name: str, kind: Any, options: dict, opt
         if any(str(value).endswith(EMBEDDED) for value in kind):
             # What else is on this machine is no matter of the page.
             own = [str(value) for value in kind if str(value).endswith(EMBEDDED) or value == "none"]
-            choices = [*(f"`{texts.option(name, value)}`" for value in own), words.files]
-        parts = [words.listed(choices), words.default(f"`{texts.option(name, str(default))}`")]
+            choices = [*(f"`{texts.option(name, value)}`" for value in own), words["files"]]
+        parts = [
+            words["separator"].join(choices),
+            words["default"].format(value=f"`{texts.option(name, str(default))}`"),
+        ]
     elif kind in ("INT", "FLOAT"):
-        parts = [f"{kind} {words.span(_number(options['min']), _number(options['max']))}"]
+        parts = [f"{kind} {words['span'].format(low=_number(options['min']), high=_number(options['max']))}"]
         if kind == "INT" and options.get("step", 1) != 1:
-            parts.append(words.step(_number(options["step"])))
-        parts.append(words.default(_number(default)))
+            parts.append(words["step"].format(size=_number(options["step"])))
+        parts.append(words["default"].format(value=_number(default)))
     elif kind == "BOOLEAN":
-        parts = [words.on_or_off, words.default(words.on if default else words.off)]
+        parts = [words["switch"], words["default"].format(value=words["on"] if default else words["off"])]
     elif kind == "STRING":
-        parts = [kind, words.default(f"`{default}`" if default else words.empty)]
+        parts = [kind, words["default"].format(value=f"`{default}`" if default else words["empty"])]
     else:
-        parts = [f"`{kind}` {words.link}"]
+        parts = [f"`{kind}` {words['link']}"]
         if optional:
-            parts.append(words.optional)
+            parts.append(words["optional"])
     if options.get("advanced"):
-        parts.append(words.advanced)
-    return "; ".join(part.replace("|", "\\|").replace("\n", " ") for part in parts)
+        parts.append(words["advanced"])
+    return words["end"].join(part.replace("|", "\\|").replace("\n", " ") for part in parts)
 
 
 def _number(value: float) -> str:
