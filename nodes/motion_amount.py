@@ -3,6 +3,7 @@
 from ..svd_core.motion.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
 from . import inputs
 from .controls import ControlChain
+from .curve import draw_motion
 
 FROM_WIDGETS = "from the widgets"
 OFF = -1
@@ -28,9 +29,12 @@ class SVDReelMotionAmount:
         "Analytic-Init",
         "sigma_max",
     ]
-    RETURN_TYPES = ("SVD_CONTROL",)
-    RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or for another control to go on.",)
+    RETURN_TYPES = ("SVD_CONTROL", "IMAGE")
+    RETURN_NAMES = ("control", "curve")
+    OUTPUT_TOOLTIPS = (
+        "For Sample SVD Clip, or for another control to go on.",
+        "What changes over the clip as a drawing, for Preview Image.",
+    )
     FUNCTION = "execute"
 
     @classmethod
@@ -101,7 +105,7 @@ class SVDReelMotionAmount:
         compare_with: str = PICTURES[0],
         blur: float = BLUR,
         control: ControlChain | None = None,
-    ) -> tuple[ControlChain]:
+    ) -> tuple:
         if preset == FROM_WIDGETS:
             bucket = None if compare_bucket == OFF else float(compare_bucket)
             controls = (
@@ -114,7 +118,7 @@ class SVDReelMotionAmount:
         chain = control or ControlChain()
         for one in controls:
             chain = chain.then([one]) if one.active else chain
-        return (chain,)
+        return (chain, draw_motion(controls))
 
 
 def parse_points(text: str, what: str) -> Points:

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ..svd_core.sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, custom_sigmas, make_sigmas
 from . import inputs
+from .curve import draw_sigmas
 
 CUSTOM = "custom"
 
@@ -14,9 +15,12 @@ class SVDReelSchedule:
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = "The noise levels that sampling steps through. The defaults are SVD's own."
     SEARCH_ALIASES = ["sigmas", "scheduler", "karras", "EDM", "align your steps", "AYS", "lcm", "AnimateLCM", "denoise"]
-    RETURN_TYPES = ("SIGMAS",)
-    RETURN_NAMES = ("sigmas",)
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or any sampler of ComfyUI that takes SIGMAS.",)
+    RETURN_TYPES = ("SIGMAS", "IMAGE")
+    RETURN_NAMES = ("sigmas", "curve")
+    OUTPUT_TOOLTIPS = (
+        "For Sample SVD Clip, or any sampler of ComfyUI that takes SIGMAS.",
+        "The noise levels over the steps as a drawing, for Preview Image.",
+    )
     FUNCTION = "execute"
 
     @classmethod
@@ -80,7 +84,9 @@ class SVDReelSchedule:
         sigma_min: float = SIGMA_MIN,
         denoise: float = 1.0,
         sigmas: str = "",
-    ) -> tuple[Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         if kind == CUSTOM:
-            return (custom_sigmas(inputs.parse_numbers(sigmas, "the custom sigma list")),)
-        return (make_sigmas(kind, steps, sigma_min=sigma_min, sigma_max=sigma_max, denoise=denoise),)
+            levels = custom_sigmas(inputs.parse_numbers(sigmas, "the custom sigma list"))
+        else:
+            levels = make_sigmas(kind, steps, sigma_min=sigma_min, sigma_max=sigma_max, denoise=denoise)
+        return (levels, draw_sigmas(levels))
