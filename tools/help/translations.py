@@ -1,0 +1,140 @@
+"""`python -m tools.help.translations` says what a language lacks; --accept notes that it follows the English of now.
+
+A translation stands in locales/LANGUAGE/nodeDefs.json, or for a help page in tools/help/text/LANGUAGE. There, beside the
+pages, sources.json keeps a digest of the English that each was made from: when the English changes, its translation is
+reported until someone has read both and accepted it.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tools.workflows.library import load_pack
+
+from .tables import LOCALES, PROSE, entries, node_class, node_ids
+
+SPECIAL = "@{}|"  # the frontend's message format gives these a meaning, and escapes them differently in old and new
+HAN = re.compile(r"[\u4e00-\u9fff]")
+NUMBER = re.compile(r"(?<![A-Za-z])\d+(?:\.\d+)?")
+SHAPE = {
+    "headings": re.compile(r"^#+ ", re.MULTILINE),
+    "lists": re.compile(r"^ *(?:-|\d+\.) ", re.MULTILINE),
+    "links": re.compile(r"\]\(([^)\s]+)\)"),
+    "code": re.compile(r"`[^`\n]+`"),
+}
+# Names that Chinese users write so too.
+KEPT = {"VAE", "JSON", "CSV", "LoRA", "Sigma", "Sigmas", "Latent"}
+
+
+def english() -> dict[str, str]:
+    """Every English text of the nodes and their pages by its path, such as SVDReelPlan.inputs.steps.tooltip."""
+    found = {}
+    for node_id in node_ids():
+        node = node_class(node_id)
+        found[f"{node_id}.display_name"] = load_pack().NODE_DISPLAY_NAME_MAPPINGS[node_id]
+        found[f"{node_id}.description"] = node.DESCRIPTION
+        for name, spec, _ in entries(node):
+            found[f"{node_id}.inputs.{name}.name"] = name
+            found[f"{node_id}.inputs.{name}.tooltip"] = spec[1]["tooltip"]
+        for number, (name, tooltip) in enumerate(zip(node.RETURN_NAMES, node.OUTPUT_TOOLTIPS, strict=True)):
+            found[f"{node_id}.outputs.{number}.name"] = name
+            found[f"{node_id}.outputs.{number}.tooltip"] = tooltip
+        for category in node.CATEGORY.split("/"):
+            found[f"nodeCategories.{category}"] = category
+    return found | _pages("en")
+
+
+def translated(language: str) -> dict[str, str]:
+    """Every text of a language by the same paths, those of no node as well."""
+    folder = LOCALES / language
+    strings = dict(_leaves(_read(folder / "nodeDefs.json"))) | dict(_leaves(_read(folder / "main.json")))
+    return strings | _pages(language)
+
+
+def faults(language: str) -> list[str]:
+    """What is missing, left over, untranslated, unreadable for the frontend, or made from an older English."""
+    sources, texts, accepted = english(), translated(language), _read(_record(language))
+    found = [f"{path} is missing" for path in sources if not texts.get(path, "").strip()]
+    found += [f"{path} belongs to nothing" for path in texts if path not in sources]
+    for path, text in texts.items():
+        if path in sources and text.strip():
+            found += [f"{path} {fault}" for fault in _faults_of(path, sources[path], text)]
+            if _follows(path) and accepted.get(path) != digest(sources[path]):
+                found.append(f"{path} follows an older English; bring it up to date, then --accept {path}")
+    return found + [f"{path} is noted in sources.json and gone" for path in accepted if path not in sources]
+
+
+def accept(language: str, paths: list[str]) -> None:
+    """Note that these translations (by path or its beginning; all of them for "all") follow the English of now."""
+    sources, texts, kept = english(), translated(language), _read(_record(language))
+    for path in sources:
+        if (
+            path in texts
+            and _follows(path)
+            and any(f"{path}.".startswith(f"{wanted}.") or wanted == "all" for wanted in paths)
+        ):
+            kept[path] = digest(sources[path])
+    ordered = {path: kept[path] for path in sources if path in kept and _follows(path)}
+    _record(language).write_text(json.dumps(ordered, indent=2) + "\n", encoding="utf-8", newline="\n")
+
+
+def digest(text: str) -> str:
+    """Eight hexadecimal digits that change with the text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _follows(path: str) -> bool:
+    """Whether the English at a path can change: an input or a category of another name has another path."""
+    return not re.search(r"\.inputs\.\w+\.name$|^nodeCategories\.", path)
+
+
+def _faults_of(path: str, source: str, text: str) -> Iterator[str]:
+    if not HAN.search(text) and text not in KEPT:
+        yield "is not translated"
+    lost = set(NUMBER.findall(source)) - set(NUMBER.findall(text))
+    if lost:
+        yield f"lacks the numbers {', '.join(sorted(lost))} of the English"
+    if path.startswith("pages."):
+        for name, pattern in SHAPE.items():
+            if sorted(pattern.findall(source)) != sorted(pattern.findall(text)):
+                yield f"differs from the English in its {name}"
+    else:
+        yield from (f"contains {sign}, which means something to the frontend" for sign in SPECIAL if sign in text)
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if not isinstance(tree, dict):
+        yield path, tree if isinstance(tree, str) else repr(tree)
+        return
+    for key, branch in tree.items():
+        yield from _leaves(branch, f"{path}.{key}" if path else key)
+
+
+def _pages(language: str) -> dict[str, str]:
+    return {
+        f"pages.{path.stem}": path.read_text(encoding="utf-8") for path in sorted((PROSE / language).glob("SVD*.md"))
+    }
+
+
+def _record(language: str) -> Any:
+    return PROSE / language / "sources.json"
+
+
+def _read(path: Any) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tools.help.translations", description=__doc__)
+    parser.add_argument("--language", default="zh", help="folder of the language (zh)")
+    parser.add_argument("--accept", nargs="+", metavar="PATH", default=[], help="paths or their beginnings, or all")
+    asked = parser.parse_args()
+    if asked.accept:
+        accept(asked.language, asked.accept)
+    listed = faults(asked.language)
+    print("\n".join(listed) or "everything is translated")
+    sys.exit(bool(listed))
