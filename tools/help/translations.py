@@ -1,8 +1,8 @@
-"""`python -m tools.help.translations` says what a language lacks; --accept notes that it follows the English of now.
+"""`python -m tools.help.translations` says what a language lacks; --accept notes what follows the English of now.
 
-A translation stands in locales/LANGUAGE/nodeDefs.json, or for a help page in tools/help/text/LANGUAGE. There, beside the
-pages, sources.json keeps a digest of the English that each was made from: when the English changes, its translation is
-reported until someone has read both and accepted it.
+A translation stands in locales/LANGUAGE/nodeDefs.json, or for a help page in tools/help/text/LANGUAGE. There, beside
+the pages, sources.json keeps a digest of the English that each was made from: when the English changes, its translation
+is reported until someone has read both and accepted it.
 """
 
 import argparse

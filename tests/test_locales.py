@@ -1,0 +1,84 @@
+"""The Chinese of the pack: every name, tooltip and help page, and none that its English has left behind."""
+
+import json
+
+import pytest
+from nodes_pack import ROOT
+
+from tools.help import translations
+
+LANGUAGE = "zh"
+# Other keys are read by nobody: choices of a widget, for one, the frontend shows as they are.
+KEYS = {"display_name", "description", "inputs", "outputs"}
+
+
+def test_everything_is_translated_from_the_english_of_now():
+    assert translations.faults(LANGUAGE) == []
+
+
+def test_node_definitions_have_only_the_keys_that_the_frontend_reads():
+    for node_id, entry in json.loads(definitions().read_text(encoding="utf-8")).items():
+        assert set(entry) == KEYS, node_id
+        for part in (*entry["inputs"].values(), *entry["outputs"].values()):
+            assert set(part) == {"name", "tooltip"}, node_id
+
+
+def test_keys_need_no_escape():
+    """The frontend finds a text by a path with dots in it, and changes dots in names of inputs to underscores."""
+    for path in translations.english():
+        assert path.count(".") in (1, 3), path
+        assert not set(path) & set("[]'\""), path
+
+
+def test_one_english_text_has_one_translation():
+    """The same tooltip stands on many nodes; readers shall not wonder whether the difference means something."""
+    english, chinese = translations.english(), translations.translated(LANGUAGE)
+    known: dict[str, set[str]] = {}
+    for path, text in english.items():
+        if path.endswith(".tooltip"):
+            known.setdefault(text, set()).add(chinese.get(path, ""))
+    assert {text: found for text, found in known.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "fault"),
+    [
+        ("SVDReelPlan.inputs.steps.tooltip", "", "is missing"),
+        ("SVDReelPlan.inputs.steps.tooltip", "Sampling steps.", "is not translated"),
+        ("SVDReelPlan.inputs.steps.tooltip", "采样步数，0 见 {模型}。", "contains {"),
+        ("SVDReelPlan.inputs.steps.tooltip", "采样步数，0 见 @模型。", "contains @"),
+        ("SVDReelPlan.inputs.steps.tooltip", "采样步数。时间随它增加。", "lacks the numbers 0 of the English"),
+        ("SVDReelPlan.outputs.0.name", "", "is missing"),
+        ("SVDReelPlan.display_name", "", "is missing"),
+        ("SVDReelPlan.description", "", "is missing"),
+        ("SVDReelPlan.inputs.gone.name", "旧名", "belongs to nothing"),
+        ("SVDReelGone.display_name", "旧节点", "belongs to nothing"),
+        ("nodeCategories.SVD Reel", "", "is missing"),
+        ("pages.SVDReelPlan", "", "is missing"),
+        ("pages.SVDReelPlan", "规划显存与时间。", "differs from the English in its headings"),
+    ],
+)
+def test_a_fault_is_named(monkeypatch, path, text, fault):
+    texts = translations.translated(LANGUAGE) | {path: text}
+    monkeypatch.setattr(translations, "translated", lambda language: texts)
+    named = [found for found in translations.faults(LANGUAGE) if found.startswith(path)]
+    assert any(fault in found for found in named), named
+
+
+def test_a_changed_english_text_asks_for_its_translation_until_it_is_accepted(monkeypatch, tmp_path):
+    record = tmp_path / "sources.json"
+    record.write_text(translations._record(LANGUAGE).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(translations, "_record", lambda language: record)
+    path = "SVDReelPlan.inputs.steps.tooltip"
+    changed = translations.english() | {path: "Steps of sampling. 0 takes the model's own number."}
+    monkeypatch.setattr(translations, "english", lambda: changed)
+    assert [found for found in translations.faults(LANGUAGE) if "older English" in found and path in found]
+    before = json.loads(record.read_text(encoding="utf-8"))
+    translations.accept(LANGUAGE, ["SVDReelPlan.inputs.steps"])
+    after = json.loads(record.read_text(encoding="utf-8"))
+    assert {key for key in after if after[key] != before.get(key)} == {path}
+    assert not [found for found in translations.faults(LANGUAGE) if path in found]
+
+
+def definitions():
+    return ROOT / "locales" / LANGUAGE / "nodeDefs.json"
