@@ -1,5 +1,6 @@
 """A run that is killed, stopped or out of disk space goes on as if nothing had happened."""
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -19,6 +20,9 @@ from svd_core.training.state import STATE_FILE
 KILLS = 10
 STEPS = 60
 TESTS = Path(__file__).resolve().parent
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="the 8-bit optimizer needs bitsandbytes"
+)
 
 
 class Session:
@@ -99,8 +103,9 @@ def test_ten_kills_at_random_leave_nothing_unreadable_and_the_weights_of_an_unbr
         FULL | {"optimizer": "muon", "schedule": "linear-cooldown"},
         FULL | {"targets": "temporal", "precision": "bf16", "gradient_checkpointing": True, "ema": 0.0},
         {"precision": "fp16", "schedule": "constant"},
+        pytest.param(FULL | {"optimizer": "adamw8bit"}, marks=needs_bitsandbytes),
     ],
-    ids=["lora", "lora, muon", "full, muon", "temporal, bf16", "lora, fp16"],
+    ids=["lora", "lora, muon", "full, muon", "temporal, bf16", "lora, fp16", "full, adamw8bit"],
 )
 def test_a_stopped_run_goes_on_with_the_same_weights_and_the_same_log(tmp_path, changes):
     unbroken = train(tmp_path / "a", **changes)
