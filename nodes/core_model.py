@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.conditioning import Condition
+from ..svd_core.features import DeepFeatures
 from ..svd_core.models.config import SVDConfig
 from ..svd_core.models.vae import LATENT_SCALE
 from . import host
@@ -48,13 +49,15 @@ class CoreModel:
         """See SVDModel."""
         return self.loaded.embed_motion(**numbers)
 
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+    ) -> Tensor:
         """See SVDModel; another network may have pushed the UNet aside since the last clip."""
         shape = (len(x), *x.shape[-2:])
         if shape != self._ready:
             self.loaded.prepare_unet(*shape)
             self._ready = shape
-        return self.loaded.denoise(x, sigma, condition)
+        return self.loaded.denoise(x, sigma, condition, features=features)
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """See SVDModel. The host knows the memory, the caller's bar the progress: other options are left out."""

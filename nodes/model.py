@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.conditioning import Condition, clip_pixels, motion_vector
+from ..svd_core.features import DeepFeatures
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.attention import NUMBERS_PER_CALL
 from ..svd_core.models.config import SVDConfig
@@ -69,7 +70,9 @@ class LoadedModel:
         )
         return host.use(self.unet, size)
 
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+    ) -> Tensor:
         """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first.
 
         Where memory runs out it goes on in smaller pieces, with a warning in the log.
@@ -80,7 +83,7 @@ class LoadedModel:
             return unet(noisy.to(self.compute_dtype), c_noise, context, vector, **more)
 
         rungs = smaller_pieces(self.unet.model.diffusion_model)
-        return retrying(lambda: denoise_with(network, x, sigma, condition), rungs)
+        return retrying(lambda: denoise_with(network, x, sigma, condition, features=features), rungs)
 
 
 def image_token(clip_vision, image: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ..svd_core.features import DeepFeatures
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.config import UNetConfig
 from ..svd_core.models.unet import UNet
@@ -25,6 +26,7 @@ class HostUNet(UNet):
         num_video_frames: int | None = None,
         image_only_indicator: Tensor | None = None,
         region: tuple[Tensor, Tensor] | None = None,
+        features: DeepFeatures | None = None,
         control: dict | None = None,
         transformer_options: dict | None = None,
         **others,
@@ -35,7 +37,7 @@ class HostUNet(UNet):
                 "a ControlNet is connected, but SVD Reel's UNet takes none; remove it from the conditioning"
             )
         frames = num_frames or num_video_frames or x.shape[0]
-        return super().forward(x, timesteps, context, y, frames, image_only_indicator, region)
+        return super().forward(x, timesteps, context, y, frames, image_only_indicator, region, features)
 
 
 class HostModel(host.ModelBase):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from . import conditioning
 from .conditioning import Condition
 from .decoding import decode
+from .features import DeepFeatures
 from .models.config import SVDConfig
 from .plan.retry import retrying, smaller_pieces
 from .sampling.denoiser import denoise_with
@@ -84,17 +85,23 @@ class SVDModel:
         return conditioning.motion_vector(fps_id, motion_bucket_id, augmentation_level).to(self.device)
 
     @torch.no_grad()
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+    ) -> Tensor:
         """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec
-        section 8.1). Where memory runs out it goes on in smaller pieces, with a warning in the log.
+        section 8.1). Where memory runs out it goes on in smaller pieces, with a warning in the log. `features` are left
+        there, or taken up instead of computing them (`sampling.reuse`).
         """
         unet = self.part("unet")
-        return retrying(lambda: self._denoise_by(unet, x, sigma, condition), smaller_pieces(unet))
+        return retrying(lambda: self._denoise_by(unet, x, sigma, condition, features), smaller_pieces(unet))
 
     @staticmethod
-    def _denoise_by(unet: nn.Module, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+    def _denoise_by(
+        unet: nn.Module, x: Tensor, sigma: float | Tensor, condition: Condition, features: DeepFeatures | None
+    ) -> Tensor:
         weight = unet.out["2"].weight
-        return denoise_with(unet, x.to(weight.device), sigma, condition, dtype=weight.dtype).to(x.device)
+        moved = x.to(weight.device)
+        return denoise_with(unet, moved, sigma, condition, dtype=weight.dtype, features=features).to(x.device)
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """Frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..features import DeepFeatures
 from .config import UNetConfig
 from .embedding import sinusoidal_embedding
 from .equal_rows import EqualRows, rows_are_equal, wants_equal_rows
@@ -207,6 +208,17 @@ class UNet(nn.Module):
         groups += [module.attn1.joinable() for module in self.modules() if hasattr(module, "attn1")]
         return groups
 
+    def _place(self, features: DeepFeatures | None) -> int:
+        """Number of the output block before which features are kept; -1 for none."""
+        if features is None:
+            return -1
+        if not 1 <= features.depth < len(self.output_blocks):
+            raise ValueError(
+                f"{features.depth} pairs of blocks are to stay outside the reused features, and the network has "
+                f"{len(self.output_blocks)}; use 1 to {len(self.output_blocks) - 1}"
+            )
+        return len(self.output_blocks) - features.depth
+
     def forward(
         self,
         x: Tensor,
@@ -216,6 +228,7 @@ class UNet(nn.Module):
         num_frames: int,
         image_only_indicator: Tensor | None = None,
         region: tuple[Tensor, Tensor] | None = None,
+        features: DeepFeatures | None = None,
     ) -> Tensor:
         """Run the network; rows are video-major, row b * T + t (spec, symbols).
 
@@ -223,6 +236,7 @@ class UNet(nn.Module):
         c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D]. vector: [B*T, V].
         image_only_indicator: [B*T] or [B, T], 1 for frames kept out of the temporal paths (training on stills).
         region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 of every cell, or None.
+        features: inner features to leave there [B*T, C, h', w'], or to take instead of running the inner blocks.
         Returns [B*T, 4, h, w].
         """
         if region is None:
@@ -240,14 +254,21 @@ class UNet(nn.Module):
                 return layer(h, context, num_frames, image_only)
             return layer(h, size) if isinstance(layer, Upsample) else layer(h)
 
+        place = self._place(features)
+        taken = None if features is None else features.kept
         skips, h = [], x
-        for layers in self.input_blocks:
+        for layers in self.input_blocks if taken is None else self.input_blocks[: len(self.output_blocks) - place]:
             for layer in layers:
                 h = step(layer, h)
             skips.append(h)
-        for layer in self.middle_block:
-            h = step(layer, h)
-        for layers in self.output_blocks:
+        if taken is None:
+            for layer in self.middle_block:
+                h = step(layer, h)
+        for index, layers in enumerate(self.output_blocks):
+            if index == place:
+                h = features.kept = h if taken is None else taken
+            elif taken is not None and index < place:
+                continue
             h = torch.cat([h, skips.pop()], dim=1)
             for layer in layers:
                 h = step(layer, h, skips[-1].shape[-2:] if skips else None)

@@ -91,7 +91,7 @@ def _rehearse(
     """Evaluations of the model, the frames that each saw, and the peak bytes besides the model's own."""
     seen: list[int] = []
 
-    def nothing(x: Tensor, sigma: float, condition: Condition) -> Tensor:
+    def nothing(x: Tensor, sigma: float, condition: Condition, features: object = None) -> Tensor:
         seen.append(len(x))
         return x / (1 + sigma**2)  # keeps the state finite
 

@@ -54,7 +54,8 @@ class LatentRoll(Control):
                 return evaluate(x, sigma, inputs)
             shift = evaluations * roll_stride(len(x)) % len(x)
             evaluations += 1
-            return evaluate(x.roll(-shift, 0), sigma, inputs).roll(shift, 0)
+            features = inputs.features_of(torch.arange(len(x)).roll(-shift))
+            return evaluate(x.roll(-shift, 0), sigma, inputs._replace(features=features)).roll(shift, 0)
 
         return rolled
 

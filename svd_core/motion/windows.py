@@ -189,7 +189,8 @@ def slice_inputs(inputs: Inputs, index: Tensor, frames: int) -> Inputs:
     scale = inputs.guidance.over_frames(frames)[index]
     guidance = Guidance(scale, inputs.guidance.sigma_low, inputs.guidance.sigma_high)
     condition, unconditional = (_slice_condition(branch, index) for branch in (inputs.condition, inputs.unconditional))
-    return inputs._replace(condition=condition, unconditional=unconditional, guidance=guidance)
+    features = inputs.features_of(index)
+    return inputs._replace(condition=condition, unconditional=unconditional, guidance=guidance, features=features)
 
 
 def _slice_condition(condition: Any, index: Tensor) -> Any:

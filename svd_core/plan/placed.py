@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..conditioning import Condition
+from ..features import DeepFeatures
 from ..model import SVDModel
 from ..models.joined import join_groups
 from .memory_plan import PLACEMENTS, MemoryPlan
@@ -76,10 +77,15 @@ class PlacedModel(SVDModel):
         for placement in PLACEMENTS[PLACEMENTS.index(self.placement) + 1 :]:
             yield f"weights {placement}", lambda placement=placement: self.move(placement)
 
-    def denoise(self, x: Tensor, sigma: float | Tensor, condition: Condition) -> Tensor:
+    def denoise(
+        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+    ) -> Tensor:
         """As SVDModel's; where memory runs out, in smaller pieces, then with fewer weights on the device."""
 
-        return retrying(lambda: super(PlacedModel, self).denoise(x, sigma, condition), self._smaller_placements())
+        return retrying(
+            lambda: super(PlacedModel, self).denoise(x, sigma, condition, features=features),
+            self._smaller_placements(),
+        )
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """As SVDModel's, with the plan's strategy; where memory runs out, with smaller ones, then fewer weights."""

@@ -30,18 +30,25 @@ class Inputs(NamedTuple):
     """What an evaluation of the model is given besides the state; `unconditional` None follows from the condition.
 
     `backward` asks for the clip seen from its end. The control that sets it turns time round in its `wrap`; until there
-    everything is in the order of the clip.
+    everything is in the order of the clip. `features` are what the model may take up of earlier evaluations
+    (`reuse.Features`), in the order of the state; None for nothing.
     """
 
     condition: Any
     unconditional: Any | None
     guidance: Guidance
     backward: bool = False
+    features: Any | None = None
+
+    def features_of(self, index: Tensor) -> Any | None:
+        """Return the features of the frames at `index` [N] of the state."""
+        return None if self.features is None else self.features.of_frames(index)
 
     def turned(self) -> "Inputs":
         """Return the same for the clip with its frames in reverse: rows per frame turn with it, nothing is asked."""
         guidance = replace(self.guidance, scale=self.guidance.scale.flip(0))
-        return Inputs(_turned(self.condition), _turned(self.unconditional), guidance)
+        features = None if self.features is None else self.features.turned()
+        return Inputs(_turned(self.condition), _turned(self.unconditional), guidance, features=features)
 
 
 def _turned(condition: Any) -> Any:
@@ -103,6 +110,9 @@ class Control:
 
     innermost = False
     """Whether `wrap` gets the model itself, under the wraps of all controls that do not say so."""
+
+    features_depth = 0
+    """Pairs of blocks outside the place where features are kept from step to step; 0 where none are."""
 
     closed = False
     """Whether the last frame of the clip is followed by its first."""

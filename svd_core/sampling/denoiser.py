@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..features import DeepFeatures
+
 if TYPE_CHECKING:
     from ..conditioning import Condition
 
@@ -37,11 +39,13 @@ def denoise_with(
     condition: "Condition",
     *,
     dtype: torch.dtype | None = None,
+    features: DeepFeatures | None = None,
 ) -> Tensor:
     """Return the denoised estimate D(x; sigma) [T, 4, h, w] of the noisy latents `x` [T, 4, h, w] (spec section 8.1).
 
     `network(input [T, 8, h, w], c_noise [T], context [T, n, D], vector [T, V], num_frames=T)` is the raw UNet; for a
-    condition with a region it also gets `region=(vector [T, V], share [T, 1, h, w])`. `sigma` is one noise level, or
+    condition with a region it also gets `region=(vector [T, V], share [T, 1, h, w])`, and `features` where they are
+    given. `sigma` is one noise level, or
     one per frame [T]. The conditioning latent is concatenated as it is: c_in belongs to the noisy channels alone.
     Scalars are computed in float64; the state and the result are float32 (float64 if `x` is), never half: early latents
     reach +-3000. `dtype` is what the network computes in (None: as the state); only its input is cast.
@@ -60,9 +64,11 @@ def denoise_with(
     row = condition.over_frames(frames).to(x.device)
     _check_sizes(x, row.latent)
     noisy = torch.cat([c_in * x, row.latent.to(state)], dim=1)  # [T, 8, h, w]
-    # Only networks that know regions are told of one.
-    region = {} if row.region is None else {"region": tuple(part.to(x.device) for part in row.region)}
-    out = network(noisy.to(dtype or state), per_frame[3], row.token, row.vector, num_frames=frames, **region)
+    # Only networks that know of regions and features are told of them.
+    more = {} if row.region is None else {"region": tuple(part.to(x.device) for part in row.region)}
+    if features is not None:
+        more["features"] = features
+    out = network(noisy.to(dtype or state), per_frame[3], row.token, row.vector, num_frames=frames, **more)
     return c_out * out.to(state) + c_skip * x
 
 

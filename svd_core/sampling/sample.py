@@ -76,7 +76,9 @@ def _guided(denoise: Callable[[Tensor, float, C], Tensor]) -> Callable[[Tensor, 
     """Return the model with guidance, as a function of the state, the sigma and everything else."""
 
     def evaluate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
-        return guided_denoiser(denoise, inputs.condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
+        condition, features = inputs.condition, inputs.features
+        model = denoise if features is None else features.through(denoise, condition)
+        return guided_denoiser(model, condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
 
     return evaluate
 
