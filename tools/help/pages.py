@@ -32,7 +32,7 @@ def all_pages() -> dict[Path, str]:
     """Every page for which there is prose, by its path; PageError for prose of no node."""
     known, pages = node_ids(), {}
     for language in LANGUAGES:
-        for path in sorted((PROSE / language).glob("*.md")):
+        for path in sorted((PROSE / language).glob("SVDReel*.md")):
             if path.stem not in known:
                 raise PageError(f"{path.relative_to(ROOT)} is the page of no node; remove or rename it")
             pages[page_path(path.stem, language)] = make_page(path.stem, language)
