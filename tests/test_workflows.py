@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from tools.workflows.build import build_all
-from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, own_nodes
-from tools.workflows.prompt import NOTES, to_prompt
+from tools.workflows.definitions import describe
+from tools.workflows.graph import KEYS, Graph
+from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, library, own_nodes
+from tools.workflows.pieces import NANO, PICTURE
+from tools.workflows.prompt import NOTES, reached, to_prompt
 
 FOLDER = Path(__file__).resolve().parent.parent / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -20,6 +23,8 @@ NEWER_NODES = {"0.3.64": {"FrameInterpolationModelLoader", "FrameInterpolate"}}
 # Combos of file names, whose options only a reader's machine knows.
 FILE_WIDGETS = {("LoadImage", "image"), ("SVDReelLoadModel", "model_name"), ("SVDReelLoadModel", "complete_from")}
 FILE_WIDGETS |= {
+    ("CheckpointLoaderSimple", "ckpt_name"),
+    ("ControlNetLoader", "control_net_name"),
     ("UpscaleModelLoader", "model_name"),
     ("FrameInterpolationModelLoader", "model_name"),
     ("SVDReelModelInfo", "model_name"),
@@ -168,6 +173,7 @@ def test_nodes_and_groups_lie_apart_and_data_runs_to_the_right(path: Path) -> No
 @every_workflow
 def test_loaders_of_files_say_where_to_get_them_and_where_they_go(path: Path) -> None:
     folders = {"SVDReelLoadModel": "checkpoints", "UpscaleModelLoader": "upscale_models"}
+    folders |= {"CheckpointLoaderSimple": "checkpoints", "ControlNetLoader": "controlnet"}
     folders["FrameInterpolationModelLoader"] = "frame_interpolation"
     for node in working_nodes(read(path)):
         if node["type"] in folders and not node["widgets_values"][0].startswith("nano"):
@@ -176,3 +182,48 @@ def test_loaders_of_files_say_where_to_get_them_and_where_they_go(path: Path) ->
             assert node["widgets_values"][0].endswith(model["name"])
             assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{model['name']}")
             assert model["name"].endswith(".safetensors")
+
+
+def described() -> dict[str, Graph]:
+    """Every workflow's description by name."""
+    return {graph.name: graph for graph in describe(library())}
+
+
+@every_version
+def test_without_foreign_files_and_packs_the_noted_switches_are_enough(version: str) -> None:
+    known = known_nodes(version)
+    for name, graph in described().items():
+        runs = reached(to_prompt(graph.to_json(without_models=True), known), known)
+        assert any(known[call["class_type"]].output for call in runs.values()), name
+        for call in runs.values():
+            kind = call["class_type"]
+            assert kind in {**host_nodes(version), **own_nodes()}, f"{name}: {kind}"
+            for entry in known[kind].inputs.values():
+                value = call["inputs"].get(entry.name)
+                assert entry.optional or value is not None, f"{name}: {kind}.{entry.name} is missing"
+                if (kind, entry.name) in FILE_WIDGETS and value is not None:
+                    assert value in (NANO, PICTURE, "none"), f"{name}: {kind} wants {value}"
+
+
+def test_a_note_says_how_to_do_without_the_files() -> None:
+    for name, graph in described().items():
+        notes = {node["title"]: node["widgets_values"][0] for node in graph.to_json()["nodes"] if node["type"] in NOTES}
+        switched = [node for node in graph.nodes if node.without != "on" or node.small]
+        assert ("Without these files" in notes) == bool(switched), name
+        for node in switched:
+            (line,) = (line for line in notes["Without these files"].splitlines() if f"**{node.title}**" in line)
+            assert node.without == "on" or KEYS[node.without] in line
+            assert all(f"*{widget}* {value}" in line for widget, value in node.small.items())
+
+
+def test_a_bypassed_node_hands_on_and_a_muted_one_does_not() -> None:
+    graph = described()["sketch_to_4k_film"]
+    known = known_nodes(VERSIONS[0])
+    clip = next(node for node in graph.nodes if node.type.id == "SVDReelAnimate")
+    film = next(node for node in graph.nodes if node.type.id == "SVDReelFinish")
+    sources = []
+    for without in (False, True):
+        prompt = to_prompt(graph.to_json(without_models=without), known)
+        sources.append(prompt[prompt[str(clip.number)]["inputs"]["image"][0]]["class_type"])
+        assert ("upscale_model" in prompt[str(film.number)]["inputs"]) != without
+    assert sources == ["ImageBlend", "ImageScale"]

@@ -2,34 +2,17 @@
 
 from typing import Any
 
-from .graph import Graph, Node, Output, Stage
-from .pieces import FIRST_STEPS, load, save
+from .graph import Graph, Node
+from .pieces import FIRST_STEPS, PICTURE_SIDE, box, load, save
 
 NANO = """
 Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
 Model; everything else follows.
 """
-SIDE = 768  # of ComfyUI's example picture
 PAINT = """
 - **Paint your own mask**: right-click **Load Image**, *Open in MaskEditor*, paint, save; then connect its *MASK* to
   *{target}* in place of the drawn one. The three mask nodes are then no longer needed.
 """
-
-
-def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:
-    """Add a mask with one white box on a black square of the example picture's size."""
-    ground = stage.add("SolidMask", title="Black ground", value=0.0, width=SIDE, height=SIDE)
-    white = stage.add("SolidMask", title="White box", value=1.0, width=width, height=height)
-    drawn = stage.add(
-        "MaskComposite",
-        title="The mask (or paint your own)",
-        destination=ground["MASK"],
-        source=white["MASK"],
-        x=left,
-        y=top,
-        operation="add",
-    )
-    return drawn["MASK"]
 
 
 def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> None:
@@ -63,7 +46,7 @@ def motion_brush(graph: Graph) -> Graph:
 - **Measure Clip** tells the motion inside and outside the mask.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
-    mask = box(graph.stage("2. What moves"), 0, 0, 380, SIDE)
+    mask = box(graph.stage("2. What moves"), 0, 0, 380, PICTURE_SIDE)
     prepare = graph.stage("3. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=200)
     condition = prepare.add(
@@ -130,8 +113,8 @@ def camera_orbit_with_depth(graph: Graph) -> Graph:
     plan = graph.stage("2. Camera and depth")
     path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="orbit left 12 ease")
     plan.add("PreviewImage", title="The path", images=path["IMAGE"])
-    near = plan.add("SolidMask", title="Near", value=1.0, width=SIDE, height=SIDE)
-    depth = plan.add("FeatherMask", title="Depth: far at the top", mask=near["MASK"], top=SIDE)
+    near = plan.add("SolidMask", title="Near", value=1.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
+    depth = plan.add("FeatherMask", title="Depth: far at the top", mask=near["MASK"], top=PICTURE_SIDE)
     prepare = graph.stage("3. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
     condition = prepare.add(

@@ -9,6 +9,8 @@ from .between import first_and_last_frame, seamless_loop
 from .brush import camera_orbit_with_depth, cut_and_drag, motion_brush
 from .controls import camera_pan_and_zoom, steadier_clip
 from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
+from .formats import portrait_9_16, product_b_roll, social_square
+from .from_words import sketch_to_4k_film, text_to_video
 from .graph import Graph
 from .lab_board import motion_lab, storyboard_animatic
 from .library import NodeType
@@ -174,11 +176,16 @@ Needs three files:
     clip = make.add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
     larger = graph.stage("3. Upscale")
     upscaler = larger.add(
-        "UpscaleModelLoader", title="Load Upscale Model", model_name=UPSCALER.name, models=UPSCALER.models
+        "UpscaleModelLoader",
+        title="Load Upscale Model",
+        model_name=UPSCALER.name,
+        models=UPSCALER.models,
+        without="mute",
     )
     upscaled = larger.add(
         "ImageUpscaleWithModel",
         title="Upscale Image (using Model)",
+        without="bypass",
         upscale_model=upscaler["UPSCALE_MODEL"],
         image=clip["IMAGE"],
     )
@@ -191,10 +198,12 @@ Needs three files:
         title="Load Frame Interpolation Model",
         model_name=INTERPOLATOR.name,
         models=INTERPOLATOR.models,
+        without="mute",
     )
     frames = smoother.add(
         "FrameInterpolate",
         title="Run Frame Interpolation Model",
+        without="bypass",
         interp_model=interpolator["INTERP_MODEL"],
         images=scaled["IMAGE"],
         multiplier=4,
@@ -223,6 +232,11 @@ WORKFLOWS = (
     steadier_clip,
     finish_4k,
     draft_then_final,
+    sketch_to_4k_film,
+    text_to_video,
+    product_b_roll,
+    portrait_9_16,
+    social_square,
     interpolate_with_model,
     vhs_output,
     inspect_model,

@@ -1,7 +1,7 @@
 """Workflows of finished films, described."""
 
 from .graph import Graph
-from .pieces import INTERPOLATOR, NANO, UPSCALER, load
+from .pieces import INTERPOLATOR, NANO, UPSCALER, load, save
 
 RUN = """
 1. Choose your picture in **Load Image**.
@@ -61,7 +61,7 @@ The clip is made by the tiny model inside the pack. The upper film needs one fil
 {INTERPOLATOR.line}
 
 FILM is named here; files of RIFE are loaded by the same node. **Load Frame Interpolation Model** came with ComfyUI
-0.20: on an older one, or without the file, delete it; the upper film is then like the lower.
+0.20: on an older one delete it; the upper film is then like the lower.
 {RUN}""")
     graph.note("""
 - The upper film takes its frames in between from the model, the lower one from the motion that is found in the frames.
@@ -76,6 +76,7 @@ FILM is named here; files of RIFE are loaded by the same node. **Load Frame Inte
         title="Load Frame Interpolation Model",
         model_name=INTERPOLATOR.name,
         models=INTERPOLATOR.models,
+        without="mute",
     )
     clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
     films = graph.stage("3. Films")
@@ -145,8 +146,8 @@ def vhs_output(graph: Graph) -> Graph:
 
 {NANO_NOTE}
 
-The last node is **Video Combine** of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager; where
-it is missing, use Create Video and Save Video of ComfyUI, or Finish Film of this pack, in its place.
+**Video Combine** is a node of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager; where it is
+missing, delete it: **Save Video** of ComfyUI saves the same frames.
 
 1. Choose your picture in **Load Image**.
 2. Press **Run**.
@@ -166,7 +167,9 @@ it is missing, use Create Video and Save Video of ComfyUI, or Finish Film of thi
         frame_rate=7.0,
         format="image/webp",
         filename_prefix=graph.name,
+        without="mute",
     )
+    save(graph.stage("4. ComfyUI's own", below=True), f"{graph.name}_beside", clip["IMAGE"], clip["FLOAT"])
     return graph
 
 

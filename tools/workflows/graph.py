@@ -7,7 +7,7 @@ from typing import Any
 
 from .library import Input, NodeType
 
-STAGE_GAP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 90, 70, 30, 20, 50
+STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 90, 40, 70, 30, 20, 50
 SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
 NODE_WIDTH, NOTE_WIDTH = 330, 460
 # Room below the widgets for the picture or clip that the interface shows in the node.
@@ -19,7 +19,11 @@ PREVIEW_HEIGHT = {
     "SVDReelFinish": 300,
     "SVDReelModelInfo": 240,
     "SVDReelStoryboard": 120,  # its table has several lines
+    "CLIPTextEncode": 100,  # so has its text
 }
+MODES = {"on": 0, "mute": 2, "bypass": 4}
+WITHOUT = "To try it on any machine with nothing downloaded, in a minute or two of CPU time:"
+KEYS = {"mute": "Ctrl+M", "bypass": "Ctrl+B"}
 STAGE_COLORS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
 
 
@@ -34,7 +38,10 @@ class Output:
 
 @dataclass
 class Node:
-    """One node in the graph; `values` are its widgets, `links` its linked inputs."""
+    """One node in the graph; `values` are its widgets, `links` its linked inputs.
+
+    Without foreign models the node is switched to `without` (a key of MODES) and its widgets to `small`.
+    """
 
     number: int
     type: NodeType
@@ -42,6 +49,8 @@ class Node:
     values: dict[str, Any]
     links: dict[str, Output]
     properties: dict[str, Any]
+    without: str = "on"
+    small: dict[str, Any] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
 
     def __getitem__(self, name: str) -> Output:
@@ -65,11 +74,12 @@ class Node:
         height = NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * widgets
         return NODE_WIDTH, height + PREVIEW_HEIGHT.get(self.type.id, 0)
 
-    def widget_values(self) -> list[Any]:
+    def widget_values(self, without_models: bool) -> list[Any]:
         """Values in the order in which the interface stores them, with its own additions."""
+        values = self.values | self.small if without_models else self.values
         stored = []
         for entry in self.type.widgets:
-            stored.append(self.values.get(entry.name, entry.default))
+            stored.append(values.get(entry.name, entry.default))
             if entry.seed:
                 stored.append("fixed")
         return [*stored, "image"] if self.type.id == "LoadImage" else stored
@@ -81,10 +91,24 @@ class Stage:
 
     graph: "Graph"
     title: str
+    below: bool = False
     nodes: list[Node] = field(default_factory=list)
 
-    def add(self, kind: str, /, *, title: str = "", models: list[dict] | None = None, **inputs: Any) -> Node:
-        """Put a node below the last one. `inputs` are outputs of other nodes (links) or widget values."""
+    def add(
+        self,
+        kind: str,
+        /,
+        *,
+        title: str = "",
+        models: list[dict] | None = None,
+        without: str = "on",
+        small: dict[str, Any] | None = None,
+        **inputs: Any,
+    ) -> Node:
+        """Put a node below the last one. `inputs` are outputs of other nodes (links) or widget values.
+
+        `without` and `small` say what a reader who has no model files switches: see Node.
+        """
         node_type = self.graph.library[kind]
         links = {name: value for name, value in inputs.items() if isinstance(value, Output)}
         values = {name: value for name, value in inputs.items() if name not in links}
@@ -94,7 +118,7 @@ class Stage:
         for name, link in links.items():
             if link.type != node_type.inputs[name].type:
                 raise ValueError(f"{kind}.{name} takes {node_type.inputs[name].type}, the link brings {link.type}")
-        for name, value in values.items():
+        for name, value in [*values.items(), *(small or {}).items()]:
             # Which files there are is known on the reader's machine only.
             problem = "" if models else node_type.inputs[name].problem(value)
             if problem:
@@ -105,7 +129,16 @@ class Stage:
         properties: dict[str, Any] = {"Node name for S&R": kind, "cnr_id": node_type.pack}
         properties |= {"ver": node_type.since} if node_type.since else {}
         properties |= {"models": models} if models else {}
-        node = Node(self.graph.new_number(), node_type, title or node_type.title, values, links, properties)
+        node = Node(
+            self.graph.new_number(),
+            node_type,
+            title or node_type.title,
+            values,
+            links,
+            properties,
+            without,
+            small or {},
+        )
         self.nodes.append(node)
         return node
 
@@ -124,27 +157,47 @@ class Graph:
         self._numbers += 1
         return self._numbers
 
-    def stage(self, title: str) -> Stage:
-        """Open a new column to the right of the last."""
-        self.stages.append(Stage(self, title))
+    def stage(self, title: str, below: bool = False) -> Stage:
+        """Open a new column to the right of the last, or a stage under the last one."""
+        self.stages.append(Stage(self, title, below))
         return self.stages[-1]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node, in the order in which they were added."""
+        return [node for stage in self.stages for node in stage.nodes]
+
+    def switches(self) -> list[str]:
+        """What a reader without the foreign models changes, a step each; empty where nothing is needed."""
+        steps = []
+        for node in self.nodes:
+            where = f"**{node.title}**"
+            if node.without in KEYS:
+                steps.append(f"{where}: select it and press {KEYS[node.without]} ({node.without}).")
+            if node.small:
+                values = ", ".join(f"*{name}* {value}" for name, value in node.small.items())
+                steps.append(f"{where}: set {values}.")
+        return steps
 
     def note(self, text: str) -> None:
         """Add a Markdown text to the left of everything."""
         # Some versions of the interface keep line breaks, so a paragraph must be one line.
         self.notes.append(re.sub(r"(?<=\S)\n(?![\n#-]|\d+\.)\s*", " ", text.strip()))
 
-    def to_json(self) -> dict[str, Any]:
-        """Lay the graph out and return it in the interface's own format, version 0.4."""
+    def to_json(self, without_models: bool = False) -> dict[str, Any]:
+        """Lay the graph out and return it in the interface's own format, version 0.4.
+
+        without_models: as it is after the steps of `switches`.
+        """
         frames = self._lay_out()
-        nodes = [node for stage in self.stages for node in stage.nodes]
+        nodes = self.nodes
         links, joined = self._links(nodes)
-        written = [self._node_json(order, node, joined) for order, node in enumerate(nodes)]
-        written += self._note_json(len(nodes))
+        written = [self._node_json(order, node, joined, without_models) for order, node in enumerate(nodes)]
+        written += self._note_json(len(nodes), len(nodes) + 1)
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/{self.name}")),
             "revision": 0,
-            "last_node_id": self._numbers,
+            "last_node_id": max(node["id"] for node in written),
             "last_link_id": len(links),
             "nodes": written,
             "links": links,
@@ -155,26 +208,28 @@ class Graph:
         }
 
     def _lay_out(self) -> list[dict[str, Any]]:
-        frames, x = [], 0
+        frames, left, right, bottom = [], 0, 0, 0
         for number, stage in enumerate(self.stages):
-            y, width = 0, 0
+            if not stage.below:
+                left, bottom = right, -TITLE_HEIGHT - GROUP_HEAD - STAGE_SKIP
+            top = bottom + STAGE_SKIP
+            y, width = top + GROUP_HEAD + TITLE_HEIGHT, 0
             for node in stage.nodes:
-                node.position = (x, y)
+                node.position = (left, y)
                 width = max(width, node.size[0])
                 y += node.size[1] + TITLE_HEIGHT + NODE_GAP
-            top = -TITLE_HEIGHT - GROUP_HEAD
-            height = y - NODE_GAP - TITLE_HEIGHT + GROUP_MARGIN - top
+            bottom = y - NODE_GAP - TITLE_HEIGHT + GROUP_MARGIN
             frames.append(
                 {
                     "id": number + 1,
                     "title": stage.title,
-                    "bounding": [x - GROUP_MARGIN, top, width + 2 * GROUP_MARGIN, height],
+                    "bounding": [left - GROUP_MARGIN, top, width + 2 * GROUP_MARGIN, bottom - top],
                     "color": STAGE_COLORS[number % len(STAGE_COLORS)],
                     "font_size": 24,
                     "flags": {},
                 }
             )
-            x += width + STAGE_GAP
+            right = max(right, left + width + STAGE_GAP)
         return frames
 
     def _links(self, nodes: list[Node]) -> tuple[list[list[Any]], dict[tuple[int, str], int]]:
@@ -188,7 +243,9 @@ class Graph:
                     joined[node.number, entry.name] = len(links)
         return links, joined
 
-    def _node_json(self, order: int, node: Node, joined: dict[tuple[int, str], int]) -> dict[str, Any]:
+    def _node_json(
+        self, order: int, node: Node, joined: dict[tuple[int, str], int], without_models: bool
+    ) -> dict[str, Any]:
         inputs = [
             {"name": entry.name, "type": entry.type, "link": joined.get((node.number, entry.name))}
             | ({} if entry.socket else {"widget": {"name": entry.name}})
@@ -213,28 +270,35 @@ class Graph:
             "size": list(node.size),
             "flags": {},
             "order": order,
-            "mode": 0,
+            "mode": MODES[node.without] if without_models else 0,
             "inputs": inputs,
             "outputs": outputs,
             "properties": node.properties,
-            "widgets_values": node.widget_values(),
+            "widgets_values": node.widget_values(without_models),
         }
 
-    def _note_json(self, order: int) -> list[dict[str, Any]]:
-        written, y = [], -TITLE_HEIGHT - GROUP_HEAD + TITLE_HEIGHT
-        for text in self.notes:
-            # About 55 characters fit a line of a note; a blank line between paragraphs is half a line.
+    def _note_json(self, order: int, number: int) -> list[dict[str, Any]]:
+        titled = [
+            ("Good to know" if place else "How to use this workflow", text) for place, text in enumerate(self.notes)
+        ]
+        steps = self.switches()
+        if steps:
+            listed = "\n".join(f"{place}. {step}" for place, step in enumerate(steps, 1))
+            titled.append(("Without these files", f"{WITHOUT}\n\n{listed}"))
+        written, y = [], -GROUP_HEAD
+        for place, (title, text) in enumerate(titled):
+            # About 55 characters fit a line of a note in the interface with the largest letters.
             lines = sum(1 + len(line) // 55 for line in text.splitlines())
-            height = 60 + 22 * lines
+            height = 70 + 15 * lines
             written.append(
                 {
-                    "id": self.new_number(),
+                    "id": number + place,
                     "type": "MarkdownNote",
-                    "title": "How to use this workflow" if not written else "Good to know",
+                    "title": title,
                     "pos": [-NOTE_WIDTH - STAGE_GAP, y],
                     "size": [NOTE_WIDTH, height],
                     "flags": {},
-                    "order": order + len(written),
+                    "order": order + place,
                     "mode": 0,
                     "inputs": [],
                     "outputs": [],

@@ -48,8 +48,9 @@ class Input:
 class NodeType:
     """One kind of node.
 
-    `outputs` are pairs (name, type); `ours` tells this pack's nodes from others; `since` is the version of the pack or
-    of the host that a reader needs, empty where any does; `pack` is where the node comes from, by its registry name.
+    `outputs` are pairs (name, type); `output` tells nodes that are run for their own sake, `ours` this pack's from
+    others; `since` is the version of the pack or of the host that a reader needs, empty where any does; `pack` is where
+    the node comes from, by its registry name.
     """
 
     id: str
@@ -59,6 +60,7 @@ class NodeType:
     ours: bool
     since: str
     pack: str = "comfy-core"
+    output: bool = False
 
     @property
     def sockets(self) -> list[Input]:
@@ -130,9 +132,8 @@ def _from_class(key: str, node: type, title: str) -> NodeType:
             kind = "COMBO" if isinstance(kind, (list, tuple)) else kind
             inputs[name] = _input(name, kind, part == "optional", extra, tuple(options))
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
-    return NodeType(
-        key, inputs, tuple(zip(names, node.RETURN_TYPES, strict=True)), title, True, PACK_VERSION, "svd-reel"
-    )
+    outputs, runs = tuple(zip(names, node.RETURN_TYPES, strict=True)), getattr(node, "OUTPUT_NODE", False)
+    return NodeType(key, inputs, outputs, title, True, PACK_VERSION, "svd-reel", runs)
 
 
 def _from_list(key: str, entry: dict, since: str) -> NodeType:
@@ -140,7 +141,8 @@ def _from_list(key: str, entry: dict, since: str) -> NodeType:
         name: _input(name, spec["type"], spec.get("optional", False), spec, tuple(spec.get("options", ())))
         for name, spec in entry["inputs"].items()
     }
-    return NodeType(key, inputs, tuple(zip(entry["output_names"], entry["outputs"], strict=True)), key, False, since)
+    outputs = tuple(zip(entry["output_names"], entry["outputs"], strict=True))
+    return NodeType(key, inputs, outputs, key, False, since, output=entry["output_node"])
 
 
 def _input(name: str, kind: str, optional: bool, extra: dict, options: tuple[str, ...]) -> Input:

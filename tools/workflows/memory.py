@@ -18,7 +18,6 @@ Needs one file:
   *memory*: 6 to 24 GB, or *measured* for what is free now.
 - Sampling and decoding keep to the plan. The clip is the same with every choice.
 - Should memory run out all the same, they go on in smaller pieces by themselves and say so in the log.
-- **No weights at hand**: choose *nano (embedded)* in Load SVD Model; it needs next to nothing.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     planning = graph.stage("2. Plan")

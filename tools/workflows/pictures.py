@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 import svd_core as svd
@@ -51,6 +51,11 @@ CAPTIONS = {
     "draft_then_final": ("Draft, then final", 6),
     "interpolate_with_model": ("Frames in between", 8),
     "vhs_output": ("Into Video Helper Suite", 10),
+    "sketch_to_4k_film": ("Sketch to 4K film", 23),
+    "text_to_video": ("Words to a clip", 15),
+    "product_b_roll": ("Product: dolly and light", 16),
+    "portrait_9_16": ("Portrait, 9:16", 18),
+    "social_square": ("Square loop", 20),
     "motion_lab": ("Settings tried, measured", 12),
     "storyboard_animatic": ("Storyboard to film", 14),
     "inspect_model": ("What is in a file", 12),
@@ -76,6 +81,22 @@ def _finished(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSett
     """Cut to 16:9 and with frames in between."""
     clip = svd.animate(model, photograph, settings)
     return batch_of(Reel(clip, (to_size(640, 360, "crop"),), factor=4))
+
+
+def _upright(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """9:16, calm."""
+    return svd.animate(model, photograph, replace(settings, width=144, height=256, motion_bucket=90))
+
+
+def _lit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """A dolly, and light that sweeps from left to right."""
+    calm = replace(settings, motion_bucket=90, camera="dolly in 0.12 ease")
+    height, width = photograph.shape[1:3]
+    near = torch.linspace(0, 1, height)[:, None].expand(-1, width)
+    frames = svd.animate(model, photograph, calm, depth=near)
+    places = torch.linspace(0.1, 0.9, len(frames))[:, None, None]
+    light = 0.4 * (1 - (torch.linspace(0, 1, frames.shape[2]) - places).abs() * 8).clamp(0)[..., None]
+    return 1 - (1 - frames) * (1 - light)
 
 
 def _only_left(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
@@ -134,14 +155,18 @@ MAKERS = {
     "first_and_last_frame": _between_crops,
     "seamless_loop": loop,
     "finish_4k": _finished,
+    "sketch_to_4k_film": _finished,
+    "product_b_roll": _lit,
+    "portrait_9_16": _upright,
+    "social_square": loop,
     "interpolate_with_model": _finished,
 }
 
 
 def to_picture(frame: Tensor, side: int) -> Image.Image:
-    """Turn [H, W, 3] in 0..1 into a square picture."""
+    """Turn [H, W, 3] in 0..1 into a square picture, with bars where it is not square."""
     pixels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(pixels.numpy()).resize((side, side), Image.Resampling.LANCZOS)
+    return ImageOps.pad(Image.fromarray(pixels.numpy()), (side, side), Image.Resampling.LANCZOS, color=PAPER)
 
 
 def thumbnail(frames: Tensor, caption: str) -> Image.Image:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Node, Stage
+from .graph import Node, Output, Stage
 
 HUB = "https://huggingface.co"
 NANO = "nano (embedded)"
 PICTURE = "example.png"  # ComfyUI brings it
+PICTURE_SIDE = 768
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ INTERPOLATOR = Weights(
     "Comfy-Org/frame_interpolation/resolve/main/frame_interpolation",
 )
 
+TEXT_TO_IMAGE = Weights(
+    "sd_xl_base_1.0.safetensors", "checkpoints", "stabilityai/stable-diffusion-xl-base-1.0/resolve/main"
+)
+CONTROLNET = Weights(
+    "control-lora-sketch-rank256.safetensors",
+    "controlnet",
+    "stabilityai/control-lora/resolve/main/control-LoRAs-rank256",
+)
+
 FIRST_STEPS = """
 1. Choose your picture in **Load Image**.
 2. Press **Run**. While it samples, the sampler shows all frames.
@@ -52,7 +62,6 @@ TUNING = """
 - **Motion too jerky**: raise *fps* there. Playback speed is *fps* of Create Video and is independent of it.
 - **Picture drifts or burns out**: lower the high end of the guidance.
 - **Out of memory**: fewer frames or a smaller size. Decoding is streamed already.
-- **No weights at hand**: choose *nano (embedded)* in Load SVD Model; sizes and frames follow the model.
 """
 
 
@@ -61,10 +70,31 @@ def load(stage: Stage, weights: Weights | None) -> tuple[Node, Node]:
     picture = stage.add("LoadImage", title="Load Image (your picture)", image=PICTURE)
     if weights is None:
         return picture, stage.add("SVDReelLoadModel", model_name=NANO)
-    return picture, stage.add("SVDReelLoadModel", model_name=weights.name, models=weights.models)
+    return picture, load_model(stage, weights)
+
+
+def load_model(stage: Stage, weights: Weights) -> Node:
+    """Add the loader of an SVD file."""
+    return stage.add("SVDReelLoadModel", model_name=weights.name, models=weights.models, small={"model_name": NANO})
 
 
 def save(stage: Stage, name: str, images: Any, fps: Any) -> None:
     """Add what makes a video file of frames."""
     video = stage.add("CreateVideo", title="Create Video", images=images, fps=fps)
     stage.add("SaveVideo", title="Save Video", video=video["VIDEO"], filename_prefix=f"video/{name}")
+
+
+def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:
+    """Add a mask with one white box on a black square of the example picture's size."""
+    ground = stage.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
+    white = stage.add("SolidMask", title="White box", value=1.0, width=width, height=height)
+    drawn = stage.add(
+        "MaskComposite",
+        title="The mask (or paint your own)",
+        destination=ground["MASK"],
+        source=white["MASK"],
+        x=left,
+        y=top,
+        operation="add",
+    )
+    return drawn["MASK"]

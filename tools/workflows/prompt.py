@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .graph import MODES
 from .library import NodeType
 
 NOTES = ("MarkdownNote", "Note")
@@ -11,12 +12,14 @@ def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[st
     """Return {node id: {"class_type", "inputs"}} for a workflow in format 0.4.
 
     Widget values are assigned by position, with the second value that a seed stores left out. A newer host's widgets
-    that the workflow does not know keep the host's defaults.
+    that the workflow does not know keep the host's defaults. A muted node gives nothing; a bypassed one hands on what
+    it gets of the same type.
     """
-    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: (link[1], link[2], link[5]) for link in workflow["links"]}
     prompt = {}
     for node in workflow["nodes"]:
-        if node["type"] in NOTES or node["mode"] != 0:
+        if node["type"] in NOTES or node["mode"] != MODES["on"]:
             continue
         values = list(node.get("widgets_values", []))
         inputs: dict[str, Any] = {}
@@ -27,7 +30,45 @@ def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[st
             if entry.seed:
                 values.pop(0)
         for entry in node["inputs"]:
-            if entry.get("link") is not None:
-                inputs[entry["name"]] = links[entry["link"]]
+            if entry.get("link") is None:
+                continue
+            source = _source(nodes, links, entry["link"])
+            if source:
+                inputs[entry["name"]] = source
+            elif "widget" not in entry:
+                inputs.pop(entry["name"], None)
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return prompt
+
+
+def _source(nodes: dict[int, dict], links: dict[int, tuple[int, int, str]], number: int) -> list[Any] | None:
+    """Where a link's data really comes from, through bypassed nodes; None where it comes from nowhere."""
+    while True:
+        origin, slot, kind = links[number]
+        node = nodes[origin]
+        if node["mode"] == MODES["on"]:
+            return [str(origin), slot]
+        if node["mode"] == MODES["mute"]:
+            return None
+        entries = node["inputs"]
+        # The input beside the output first, then the others in order.
+        for entry in [*entries[slot : slot + 1], *entries]:
+            if entry["type"] == kind:
+                break
+        else:
+            return None
+        if entry["link"] is None:
+            return None
+        number = entry["link"]
+
+
+def reached(prompt: dict[str, dict[str, Any]], library: dict[str, NodeType]) -> dict[str, dict[str, Any]]:
+    """The part of a prompt that a server runs: nodes that write or show something, and what they need."""
+    todo = [number for number, call in prompt.items() if library[call["class_type"]].output]
+    found: dict[str, dict[str, Any]] = {}
+    while todo:
+        number = todo.pop()
+        if number not in found:
+            found[number] = prompt[number]
+            todo += [value[0] for value in prompt[number]["inputs"].values() if isinstance(value, list)]
+    return found

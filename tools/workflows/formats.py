@@ -1,0 +1,214 @@
+"""Workflows for one kind of film each, described: product, portrait, square."""
+
+from .graph import Graph
+from .pieces import PICTURE_SIDE, SVD_XT, box, load
+
+RUN = """
+1. Choose your picture in **Load Image**.
+2. Press **Run**.
+3. The film appears in **Finish Film** and in the folder *output/video*.
+"""
+
+
+def portrait_9_16(graph: Graph) -> Graph:
+    """A face or figure, upright, that stays itself."""
+    graph.note(f"""
+# An animated portrait, 9:16
+
+Needs one file:
+
+{SVD_XT.line}
+{RUN}""")
+    graph.note("""
+- **Prepare Image** cuts the middle out of the picture, 576x1024; *fit* pad keeps all of it. **Finish Film** turns the
+  sizes of its list upright by itself: 1920x1080 becomes 1080x1920.
+- A calm motion bucket lets hair and cloth move and leaves the face alone. **Nothing moves**: raise
+  *motion_bucket_id*, with *preset* at *from the widgets*, or try other seeds. **The face changes**: lower it.
+- **Keep Clip Steady** holds the first frame at your picture and the colours of the others at the first; milder guidance
+  (2 at the end) keeps skin from burning out.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
+    prepare = graph.stage("2. Upright, calm")
+    motion = prepare.add("SVDReelMotion", preset="portrait or product", motion_bucket_id=90)
+    condition = prepare.add(
+        "SVDReelCondition",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        motion=motion["SVD_MOTION"],
+        width=576,
+        height=1024,
+        small={"width": 144, "height": 256},
+    )
+    steer = graph.stage("3. Mild and steady")
+    guidance = steer.add("SVDReelGuidance", low=1.0, high=2.0)
+    steady = steer.add("SVDReelSteady", rescale=0.5, first_frame=1.0, colour_anchor=0.2)
+    make = graph.stage("4. Sample")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        guidance=guidance["SVD_GUIDANCE"],
+        control=steady["SVD_CONTROL"],
+    )
+    graph.stage("5. Film").add(
+        "SVDReelFinish",
+        latent=latent["LATENT"],
+        vae=model["VAE"],
+        fps=24.0,
+        interpolate=4,
+        size="1920x1080",
+        fit="crop",
+        filename_prefix=f"video/{graph.name}",
+        small={"size": "640x360"},
+    )
+    return graph
+
+
+def social_square(graph: Graph) -> Graph:
+    """A square loop."""
+    graph.note(f"""
+# A square loop for social media
+
+Needs one file:
+
+{SVD_XT.line}
+{RUN}""")
+    graph.note("""
+- The clip is made at 768x768, as many pixels as 1024x576, and ends where it began: players that repeat it show no jump.
+  Finish Film also fills in between the last frame and the first (*ending* loop) and scales to 1080x1080.
+- **Too much goes back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
+- **Twice as long**: *ending* ping-pong, on any clip. **For the web**: *quality* 70 makes a third of the size; *codec*
+  vp9 a webm.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
+    make = graph.stage("2. Sample the loop")
+    motion = make.add("SVDReelMotion", motion_bucket_id=100)
+    latent = make.add(
+        "SVDReelLoop",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        motion=motion["SVD_MOTION"],
+        width=768,
+        height=768,
+        small={"width": 0, "height": 0},
+    )
+    graph.stage("3. Film").add(
+        "SVDReelFinish",
+        latent=latent["LATENT"],
+        vae=model["VAE"],
+        fps=30.0,
+        interpolate=4,
+        size="width and height",
+        width=1080,
+        height=1080,
+        ending="loop",
+        filename_prefix=f"video/{graph.name}",
+        small={"width": 360, "height": 360},
+    )
+    return graph
+
+
+def product_b_roll(graph: Graph) -> Graph:
+    """A product that stays exactly itself, a slow dolly, and light that sweeps over it."""
+    graph.note(f"""
+# Product b-roll: locked product, slow dolly, light sweep
+
+Needs one file:
+
+{SVD_XT.line}
+{RUN}""")
+    graph.note("""
+- **The product** is a drawn box here. Paint your own: right-click **Load Image**, *Open in MaskEditor*, paint, save,
+  and connect its *MASK* in place of the box; the three mask nodes are then no longer needed.
+- **Camera Path** is the dolly, in words: dolly in 0.12 comes an eighth nearer. Try orbit left 8 ease. The product
+  stands in front of a plain, so that the background moves less than it does.
+- **Lock the product** puts the product of your photograph, moved by the camera, over the clip: label and logo stay as
+  they are, everything around them is the model's. Bypass it (Ctrl+B) and the product is the model's as well.
+- **The light** is a soft bar that Cut and Drag takes across the picture. *blend_factor* of Light sweep is its strength;
+  *path* its way, *rotation* its slant.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
+    product = box(graph.stage("2. The product", below=True), 230, 60, 320, 660)
+    prepare = graph.stage("3. Camera and conditioning")
+    path = prepare.add("SVDReelCameraPath", path="dolly in 0.12 ease")
+    motion = prepare.add("SVDReelMotion", preset="portrait or product", motion_bucket_id=90)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    bar = graph.stage("4. A bar of light", below=True)
+    light = bar.add("SolidMask", title="White bar", value=1.0, width=160, height=PICTURE_SIDE * 2)
+    soft = bar.add("FeatherMask", title="Soft sides", mask=light["MASK"], left=80, right=80)
+    dark = bar.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
+    lit = bar.add(
+        "MaskComposite", title="The bar", destination=dark["MASK"], source=soft["MASK"], x=0, y=0, operation="add"
+    )
+    steer = graph.stage("5. Where everything goes")
+    control = steer.add(
+        "SVDReelCameraControl",
+        title="Control Camera: the picture",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=condition["LATENT"],
+        foreground=product,
+    )
+    shape = steer.add("MaskToImage", title="Mask to picture", mask=product)
+    moved = steer.add(
+        "SVDReelCameraControl",
+        title="Control Camera: the mask",
+        model=model["SVD_MODEL"],
+        image=shape["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=condition["LATENT"],
+        foreground=product,
+    )
+    shining = steer.add("MaskToImage", title="Bar to picture", mask=lit["MASK"])
+    swept = steer.add(
+        "SVDReelCutAndDrag",
+        title="Drag the light",
+        model=model["SVD_MODEL"],
+        image=shining["IMAGE"],
+        mask=lit["MASK"],
+        latent=condition["LATENT"],
+        path="0,0.5; 0.9,0.5",
+        rotation="15, 15",
+    )
+    make = graph.stage("6. Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        control=control["SVD_CONTROL"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    join = graph.stage("7. Lock and light")
+    place = join.add("ImageToMask", title="Where the product is", image=moved["warped"], channel="red")
+    locked = join.add(
+        "ImageCompositeMasked",
+        title="Lock the product",
+        destination=frames["IMAGE"],
+        source=control["warped"],
+        mask=place["MASK"],
+    )
+    lit_frames = join.add(
+        "ImageBlend",
+        title="Light sweep",
+        image1=locked["IMAGE"],
+        image2=swept["pasted"],
+        blend_factor=0.4,
+        blend_mode="screen",
+    )
+    graph.stage("8. Film").add(
+        "SVDReelFinish",
+        images=lit_frames["IMAGE"],
+        fps=24.0,
+        interpolate=4,
+        size="1920x1080",
+        filename_prefix=f"video/{graph.name}",
+        small={"size": "640x360"},
+    )
+    return graph

@@ -1,0 +1,182 @@
+"""Workflows with the host's text-to-image in front, described."""
+
+from .graph import Graph, Node, Output, Stage
+from .pieces import CONTROLNET, PICTURE, SVD_XT, TEXT_TO_IMAGE, UPSCALER, load_model, save
+
+WIDTH, HEIGHT = 1344, 768  # what SDXL was trained at; closest to 16:9
+NEGATIVE = "text, watermark, frame, border, blurry, deformed"
+
+
+def own_picture(stage: Stage, title: str) -> Output:
+    """Add the reader's picture, cut to the shape of the photo."""
+    picture = stage.add("LoadImage", title=title, image=PICTURE)
+    fitted = stage.add(
+        "ImageScale",
+        title="Cut to 16:9",
+        image=picture["IMAGE"],
+        upscale_method="lanczos",
+        width=WIDTH,
+        height=HEIGHT,
+        crop="center",
+    )
+    return fitted["IMAGE"]
+
+
+def words(stage: Stage, positive: str) -> tuple[Node, Node, Node]:
+    """Add the text-to-image model and both texts; return model, positive, negative."""
+    model = stage.add(
+        "CheckpointLoaderSimple",
+        title="Load Checkpoint (text to image)",
+        ckpt_name=TEXT_TO_IMAGE.name,
+        models=TEXT_TO_IMAGE.models,
+    )
+    wanted = stage.add("CLIPTextEncode", title="What it shows", clip=model["CLIP"], text=positive)
+    unwanted = stage.add("CLIPTextEncode", title="What it must not show", clip=model["CLIP"], text=NEGATIVE)
+    return model, wanted, unwanted
+
+
+def photo(stage: Stage, model: Node, positive: Output, negative: Output, own: Output, switch: str) -> Output:
+    """Add the host's sampling of one photo, and the node that is bypassed to take `own` in its place."""
+    empty = stage.add("EmptyLatentImage", title="Empty Latent Image", width=WIDTH, height=HEIGHT)
+    latent = stage.add(
+        "KSampler",
+        title="KSampler",
+        model=model["MODEL"],
+        positive=positive,
+        negative=negative,
+        latent_image=empty["LATENT"],
+        seed=23,
+        steps=30,
+        cfg=6.0,
+        sampler_name="dpmpp_2m",
+        scheduler="karras",
+    )
+    decoded = stage.add("VAEDecode", title="VAE Decode", samples=latent["LATENT"], vae=model["VAE"])
+    chosen = stage.add(
+        "ImageBlend",
+        title=switch,
+        without="bypass",
+        image1=own,
+        image2=decoded["IMAGE"],
+        blend_factor=1.0,
+        blend_mode="normal",
+    )
+    return chosen["IMAGE"]
+
+
+def text_to_video(graph: Graph) -> Graph:
+    """Words to a photo to a clip."""
+    graph.note(f"""
+# From words to a clip
+
+Needs two files:
+
+{TEXT_TO_IMAGE.line}
+{SVD_XT.line}
+
+1. Write what shall be seen into **What it shows**.
+2. Press **Run**. First comes the photo, then the clip.
+3. The clip appears in **Save Video** and in the folder *output/video*.
+""")
+    graph.note("""
+- SVD sees the photo only: words say what is there, not how it moves. Name things that move by themselves: waves, smoke,
+  hair, a train. *motion_bucket_id* in Animate Image says how much.
+- **The photo is not right**: other words, another *seed* in KSampler. Mute Animate Image (Ctrl+M) meanwhile.
+- Any other text-to-image workflow can stand in front: connect its picture to *image2* of Photo or picture.
+- **Photo or picture**: bypassed (Ctrl+B), the picture of Load Image is animated and no photo made.
+""")
+    own = own_picture(graph.stage("1. Or a picture of yours"), "Load Image (instead of words)")
+    model, wanted, unwanted = words(
+        graph.stage("2. Words"),
+        "photograph of a lighthouse on a cliff, waves breaking below, drifting clouds, golden evening light, sharp",
+    )
+    making = graph.stage("3. Photo")
+    chosen = photo(making, model, wanted["CONDITIONING"], unwanted["CONDITIONING"], own, "Photo or picture")
+    clip_stage = graph.stage("4. Clip")
+    clip_stage.add("PreviewImage", title="What is animated", images=chosen)
+    svd = load_model(clip_stage, SVD_XT)
+    clip = clip_stage.add("SVDReelAnimate", model=svd["SVD_MODEL"], image=chosen)
+    save(graph.stage("5. Video"), graph.name, clip["IMAGE"], clip["FLOAT"])
+    return graph
+
+
+def sketch_to_4k_film(graph: Graph) -> Graph:
+    """A drawing to a photo to a clip to five seconds of 4K."""
+    graph.note(f"""
+# From a sketch to five seconds in 4K
+
+Needs four files:
+
+{TEXT_TO_IMAGE.line}
+{CONTROLNET.line}
+{SVD_XT.line}
+{UPSCALER.line}
+
+1. Choose your drawing in **Load Image**, and write into **What it shows** what it is.
+2. Press **Run**, once: lines, photo, clip and film follow one another.
+3. The film appears in **Finish Film** and in the folder *output/video*: 121 frames of 3840x2160 at 24 a second.
+""")
+    graph.note("""
+- **Lines** finds the edges of a drawing or a photo. If yours is black lines on white paper, put Invert Image in its
+  place: the lines are then followed as they are drawn.
+- **The photo does not follow the lines**: raise *strength* of Apply ControlNet. **It looks like a drawing**: lower it,
+  or *end_percent*.
+- **Look before you wait**: select Finish Film and mute it (Ctrl+M) until the photo is right; what has not changed is
+  not made again.
+- **Plan Duration** makes 5 seconds at 24 of the 25 frames: 4 between each two. Finish Film upscales, scales, fills in
+  and encodes a few frames at a time, so that 4K needs no more memory than they do.
+- **Photo or sketch**: bypassed (Ctrl+B), the drawing itself is animated and no photo made.
+""")
+    drawing = graph.stage("1. Drawing")
+    own = own_picture(drawing, "Load Image (your drawing)")
+    lines = drawing.add("Canny", title="Lines", image=own, low_threshold=0.1, high_threshold=0.3)
+    drawing.add("PreviewImage", title="The lines", images=lines["IMAGE"])
+    text = graph.stage("2. Words and lines")
+    model, wanted, unwanted = words(
+        text,
+        "photograph of a girl with yellow pigtails in a pink dress on a green meadow, blue sky, sharp, natural light",
+    )
+    net = text.add(
+        "ControlNetLoader",
+        title="Load ControlNet Model",
+        control_net_name=CONTROLNET.name,
+        models=CONTROLNET.models,
+    )
+    making = graph.stage("3. Photo")
+    guided = making.add(
+        "ControlNetApplyAdvanced",
+        title="Apply ControlNet",
+        positive=wanted["CONDITIONING"],
+        negative=unwanted["CONDITIONING"],
+        control_net=net["CONTROL_NET"],
+        image=lines["IMAGE"],
+        strength=0.8,
+        end_percent=0.8,
+    )
+    chosen = photo(making, model, guided["positive"], guided["negative"], own, "Photo or sketch")
+    clip_stage = graph.stage("4. Clip")
+    clip_stage.add("PreviewImage", title="What is animated", images=chosen)
+    svd = load_model(clip_stage, SVD_XT)
+    plan = clip_stage.add("SVDReelDuration", seconds=5.0, fps=24.0, model=svd["SVD_MODEL"])
+    clip = clip_stage.add("SVDReelAnimate", model=svd["SVD_MODEL"], image=chosen, frames=plan["frames"])
+    film = graph.stage("5. Film")
+    upscaler = film.add(
+        "UpscaleModelLoader",
+        title="Load Upscale Model",
+        model_name=UPSCALER.name,
+        models=UPSCALER.models,
+        without="mute",
+    )
+    film.add(
+        "SVDReelFinish",
+        images=clip["IMAGE"],
+        upscale_model=upscaler["UPSCALE_MODEL"],
+        fps=plan["fps"],
+        interpolate=plan["interpolate"],
+        most_frames=plan["film_frames"],
+        size="3840x2160 (4K)",
+        fit="crop",
+        filename_prefix=f"video/{graph.name}",
+        small={"size": "640x360"},
+    )
+    return graph
