@@ -56,6 +56,7 @@ def test_one_english_text_has_one_translation():
         ("nodeCategories.SVD Reel", "", "is missing"),
         ("pages.SVDReelPlan", "", "is missing"),
         ("pages.SVDReelPlan", "规划显存与时间。", "differs from the English in its headings"),
+        ("pages.SVDReelPlan", "- **放得下吗？**看图表页。", "has bold that Markdown does not close: 放得下吗？"),
     ],
 )
 def test_a_fault_is_named(monkeypatch, path, text, fault):

@@ -102,8 +102,18 @@ def _faults_of(path: str, source: str, text: str) -> Iterator[str]:
         for name, pattern in SHAPE.items():
             if sorted(pattern.findall(source)) != sorted(pattern.findall(text)):
                 yield f"differs from the English in its {name}"
+        yield from (f"has bold that Markdown does not close: {words}" for words in _open_bold(text))
     else:
         yield from (f"contains {sign}, which means something to the frontend" for sign in SPECIAL if sign in text)
+
+
+def _open_bold(text: str) -> Iterator[str]:
+    """Bold that ends in punctuation and runs into a word, which Markdown takes for no end; Chinese has no space there."""
+    for line in text.splitlines():
+        parts = line.split("**")
+        for bold, after in zip(parts[1::2], parts[2::2], strict=False):
+            if re.search(r"\W$", bold) and re.match(r"\w", after):
+                yield bold
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
