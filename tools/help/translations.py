@@ -108,7 +108,7 @@ def _faults_of(path: str, source: str, text: str) -> Iterator[str]:
 
 
 def _open_bold(text: str) -> Iterator[str]:
-    """Bold that ends in punctuation and runs into a word, which Markdown takes for no end; Chinese has no space there."""
+    """Bold that ends in punctuation with a word close behind, as Chinese writes it: no end of bold for Markdown."""
     for line in text.splitlines():
         parts = line.split("**")
         for bold, after in zip(parts[1::2], parts[2::2], strict=False):
