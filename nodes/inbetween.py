@@ -12,6 +12,7 @@ from ..svd_core.motion.inbetween_clip import (
     LOOP_MODES,
     Keyframe,
     count_over,
+    finishing,
     fit_alike,
     join,
     make_keyframes,
@@ -132,6 +133,15 @@ class SVDReelInbetween:
                     "May be left out if image is a batch or the clip returns.",
                 ),
                 **OPTIONAL,
+                "exact_ends": (
+                    "BOOLEAN",
+                    {
+                        "default": True,
+                        "tooltip": "Decode SVD Clip shows your pictures themselves where the clip meets them, as far "
+                        "as that makes no jump. Off shows what the VAE makes of them, a little softer.",
+                        "advanced": True,
+                    },
+                ),
             },
         }
 
@@ -156,11 +166,12 @@ class SVDReelInbetween:
         clip_vision=None,
         vae=None,
         background: str = "white",
+        exact_ends: bool = True,
     ) -> tuple:
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
         images = [image] if end_image is None else [image, end_image]
-        keyframes, placement, device = prepare(model, images, settings)
+        keyframes, pictures, placement, device = prepare(model, images, settings)
         closed = ending == CLOSED
         pairs = pair_up(keyframes, closed)
 
@@ -170,7 +181,8 @@ class SVDReelInbetween:
 
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_pair, len(pairs), options, seed, control, device)
-        finish = (control or ControlChain()).finishing(len(pairs))[:1]
+        own = finishing(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
+        finish = finish_after(own, (control or ControlChain()).finishing(len(pairs))[:1], 1)
         return (as_latent([join(clips, closed)], placement, closed, finish),)
 
 
@@ -238,23 +250,26 @@ class SVDReelLoop:
     ) -> tuple:
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
-        keyframes, placement, device = prepare(model, [image], settings)
+        keyframes, _, placement, device = prepare(model, [image], settings)
 
         def sample_one(number: int, **options) -> Tensor:
             return sample_loop(model.denoise, keyframes[number].to(device), **options)
 
         options = sampling(model, settings, guidance, sigmas, mode, strength)
         clips = sample_all(sample_one, len(keyframes), options, seed, control, device)
-        return (as_latent(clips, placement, True, (control or ControlChain()).finishing(len(clips))),)
+        own = finishing(keyframes[0].latent, settings.frames, closed=True, strength=strength)
+        finish = finish_after(own, (control or ControlChain()).finishing(len(clips)), len(clips))
+        return (as_latent(clips, placement, True, finish),)
 
 
 def prepare(
     model: LoadedModel, images: list[Tensor], settings: AnimateSettings
-) -> tuple[list[Keyframe], Placement, torch.device]:
-    """Encode all pictures, then make room for the UNet; returns where that is, too."""
+) -> tuple[list[Keyframe], Tensor, Placement, torch.device]:
+    """Fit and encode all pictures, then make room for the UNet; returns the fitted ones and where that is, too."""
     pictures, placement = fit_alike(images, settings)
     keyframes = make_keyframes(model, pictures, settings)
-    return keyframes, placement, model.prepare_unet(settings.frames, settings.height // 8, settings.width // 8)
+    device = model.prepare_unet(settings.frames, settings.height // 8, settings.width // 8)
+    return keyframes, pictures, placement, device
 
 
 def sampling(
@@ -303,6 +318,13 @@ def sample_all(
         )
         clips.append(clip.to(host.output_device()))
     return clips
+
+
+def finish_after(
+    own: tuple[Control, ...], others: tuple[tuple[Control, ...], ...], clips: int
+) -> tuple[tuple[Control, ...], ...]:
+    """What goes on in the decoded frames of each of so many clips: `own` for all of them, then what others do there."""
+    return tuple((*own, *(others[clip] if others else ())) for clip in range(clips)) if own else others
 
 
 def as_latent(

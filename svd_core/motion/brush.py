@@ -20,7 +20,7 @@ from .inbetween import check_strength, reach
 from .mask import FEATHER, Kept, feather_pixels, feathered, kept_still
 from .still import picture_latent
 
-HOLD = 0.3  # what stands still is let go below it, so that seams heal
+HOLD = 0.01  # to the end: let go at 0.3, still parts of nano moved up to half as much as the others
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class MotionBrush(Control):
     def __post_init__(self) -> None:
         check_strength(self.strength)
         if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"the mask lets go at sigma {self.sigma:g}, but it must be above 0; use 0.3")
+            raise ValueError(f"the mask lets go at sigma {self.sigma:g}, but it must be above 0; use 0.01")
         if self.motion.ndim != 4 or self.motion.shape[1] != 1:
             raise ValueError(f"the motion mask has shape {list(self.motion.shape)}; give [1, 1, h, w] or [T, 1, h, w]")
         for name, bucket in (("still bucket", self.still_bucket), ("moving bucket", self.moving_bucket)):

@@ -15,6 +15,7 @@ from ..sampling.controls import Control, Denoise, Evaluate, Inputs, Run, Start
 
 RELEASE = 0.05  # ViBiD goes on forward alone below it
 SETTLED = 16.0  # below it the layout stands, and the ends of a loop need no picture to hold on to
+TURN = 0.5  # share of a loop over which it turns from going to returning
 
 
 def reach(run: Run, sigma: float, strength: float) -> float:
@@ -42,7 +43,9 @@ class Inbetween(Control):
     0.5 meets the end picture roughly.
 
     `tied`: both pictures are one, and the clip will be a loop. Once the layout stands, both ends are then held at their
-    common mean: as soft or sharp as their neighbours, while the picture itself would stand out once in every round.
+    common mean: as soft or sharp as their neighbours, while the picture itself would stand out once in every round. As
+    both views agree on the middle of such a clip, one takes over from the other around it alone, over the share TURN of
+    the clip; from end to end, an even motion would be fast at the ends and slow in the middle, so that the join leaps.
     """
 
     end: Any
@@ -87,6 +90,11 @@ class Inbetween(Control):
     def _level(self, run: Run) -> float:
         return reach(run, self.sigma, self.strength)
 
+    def _shares(self, x: Tensor) -> Tensor:
+        """How far each frame goes by the view from the end, 0 to 1: [T, 1, 1, 1]."""
+        position = _position(x)
+        return ((position - 0.5) / TURN + 0.5).clamp(0, 1) if self.tied else position
+
     def _from_end(self, evaluate: Evaluate, x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
         """The estimate [T, 4, h, w], in the order of the clip, of the clip seen from its end picture."""
         turned = inputs._replace(
@@ -104,31 +112,41 @@ class TakeTurns(Inbetween):
     Two things differ from ViBiD. It steps with CFG++; here the forward step is the solver's own and the backward one
     Euler's, with the run's guidance. And the step from the end, which comes last, would undo what the start picture
     says of its own neighbours: with the embedded model the clip jumped behind its first frame. So its estimate takes
-    over from the forward one evenly up to the middle of the clip, and stands alone from there.
+    over from the forward one evenly up to the middle of the clip, and stands alone from there; in a loop, around the
+    middle.
     """
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
-        """Keep the estimate from the start for the one from the end."""
+        """Keep the estimate from the start for the one from the end, and in a loop the other way round."""
         forward: Tensor | None = None
+        backward: Tensor | None = None
 
         def turns(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
-            nonlocal forward
+            nonlocal forward, backward
             if inputs.backward and forward is not None:
-                weight = (2 * _position(x)).clamp(max=1)
-                return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), weight)
+                backward = self._from_end(evaluate, x, sigma, inputs)
+                return torch.lerp(forward, backward, self._shares(x))
             forward = evaluate(x, sigma, inputs)
-            return forward
+            if not self.tied or backward is None or run.below(sigma) <= self._level(run):
+                return forward
+            # What is seen from the end has its turn when this step has been noised again, and only waits here.
+            return torch.lerp(forward, backward, self._shares(x))
 
         return turns
+
+    def _shares(self, x: Tensor) -> Tensor:
+        return super()._shares(x) if self.tied else (2 * _position(x)).clamp(max=1)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoise) -> Tensor:
         """Make the step that led to `sigma` again, backward."""
         if sigma <= self._level(run):
             return x
-        above = run.above(sigma)
+        forward, above = x, run.above(sigma)
         x = x + math.sqrt(above**2 - sigma**2) * run.fresh_noise()
         estimate = denoise(x, above, run.inputs._replace(backward=True), edited=True)
-        return estimate + (x - estimate) * (sigma / above)
+        turned = estimate + (x - estimate) * (sigma / above)
+        # What goes by the start alone has made its step.
+        return torch.where(self._shares(x) > 0, turned, forward)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +164,7 @@ class Blend(Inbetween):
             forward = evaluate(x, sigma, inputs)
             if sigma <= self._level(run):
                 return forward
-            return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), _position(x))
+            return torch.lerp(forward, self._from_end(evaluate, x, sigma, inputs), self._shares(x))
 
         return blended
 

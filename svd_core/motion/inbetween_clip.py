@@ -21,7 +21,8 @@ from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
 from .inbetween import inbetween_control
-from .loop import LatentRoll, decode_closed
+from .kept_ends import keep_ends
+from .loop import EvenJoin, LatentRoll, decode_closed
 
 if TYPE_CHECKING:
     from ..model import SVDModel
@@ -175,6 +176,7 @@ def inbetween(
     mode: str = "take turns",
     strength: float = 1.0,
     closed: bool = False,
+    exact_ends: bool = True,
     on_step: Callable[[Step], None] | None = None,
     on_decode: Callable[[int, int], None] | None = None,
     controls: Sequence[Control] = (),
@@ -185,7 +187,9 @@ def inbetween(
     Every pair of neighbours makes settings.frames frames, T, from picture to picture, pair p drawn with seed + p; the
     joint belongs to both and is there once, so P pictures give (P - 1) (T - 1) + 1 frames. With `closed` the clip
     returns from the last picture to the first, and repeats seamlessly: P (T - 1) frames, and one picture is enough.
-    `mode` and `strength`: see `sample_between`. `on_step` and `on_decode` as in `animate`, counted over all pairs.
+    `mode` and `strength`: see `sample_between`. `exact_ends`: show the pictures themselves where the clip meets them,
+    as far as that makes no jump (`kept_ends.KeptEnds`). `on_step` and `on_decode` as in `animate`, counted over all
+    pairs.
     `controls` take part in every pair. ValueError for a camera path or `extend` in the settings: the pictures say where
     the clip goes and ends.
     """
@@ -209,7 +213,8 @@ def inbetween(
         )
         for number, pair in enumerate(pairs)
     ]
-    return _decode(model, join(clips, closed), settings, placement, closed, on_decode, controls)
+    kept = finishing(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
+    return _decode(model, join(clips, closed), settings, placement, closed, on_decode, (*kept, *controls))
 
 
 @torch.no_grad()
@@ -248,8 +253,21 @@ def loop(
             controls=(*settings.length_controls(), *controls),
             on_step=count_over(on_step, number, len(pictures)),
         )
-        clips.append(_decode(model, latents, settings, placement, True, on_decode, controls))
+        finish = (*finishing(key.latent, settings.frames, closed=True, strength=strength), *controls)
+        clips.append(_decode(model, latents, settings, placement, True, on_decode, finish))
     return torch.cat(clips)
+
+
+def finishing(
+    pictures: Tensor, frames: int, *, closed: bool = False, strength: float = 1.0, exact: bool = True
+) -> tuple[Control, ...]:
+    """Return what goes on in the decoded frames of a clip through fitted `pictures`, one or more.
+
+    A loop of one picture gets an even join; others show the pictures, if `exact`. Nothing without strength.
+    """
+    if len(pictures) == 1:
+        return (EvenJoin(),) if strength > 0 else ()
+    return keep_ends(pictures, frames, closed=closed, strength=strength) if exact else ()
 
 
 def check_loop_mode(mode: str) -> None:

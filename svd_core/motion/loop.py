@@ -14,6 +14,8 @@ from torch import Tensor
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from .inbetween import check_strength, reach
 
+EVEN = 1.4  # times the median step of a loop that the steps at its join may be
+HALVINGS = 20
 HOLD = 0.3  # below it nothing rolls, so that fine detail settles
 CONTEXT = 4  # frames from across the join that are decoded along
 
@@ -58,6 +60,45 @@ class LatentRoll(Control):
             return evaluate(x.roll(-shift, 0), sigma, inputs._replace(features=features)).roll(shift, 0)
 
         return rolled
+
+
+@dataclass(frozen=True, eq=False)
+class EvenJoin(Control):
+    """Ease the first frame of a decoded loop towards its neighbours until its steps to them are like the others.
+
+    It goes towards their mean, only as far as its larger step is above `limit` times the median step, and half the way
+    at most. A loop that closes by itself stays bit for bit what it is.
+    """
+
+    limit: float = EVEN
+
+    closed = True
+    edits_frames = True
+
+    def __post_init__(self) -> None:
+        if not self.limit >= 1:
+            raise ValueError(f"the join's limit is {self.limit:g}, but it must be 1 or above; use 1.4")
+
+    def edit_frames(self, frames: Tensor) -> Tensor:
+        """Return frames [T, H, W, 3] with another first one where it leaps."""
+        if len(frames) < 4:
+            return frames
+        steps = torch.stack([(a - b).abs().mean() for a, b in zip(frames, frames.roll(-1, 0), strict=True)])
+        limit = self.limit * steps[:-1].median()
+        beside = frames[[-1, 1]]
+        middle = beside.mean(0)
+
+        def eased(share: float) -> Tensor:
+            return torch.lerp(frames[0], middle, share)
+
+        low, high = 0.0, 0.5
+        if torch.maximum(steps[0], steps[-1]) <= limit:
+            return frames
+        for _ in range(HALVINGS):
+            share = (low + high) / 2
+            fits = (eased(share) - beside).abs().mean((1, 2, 3)).max() <= limit
+            low, high = (low, share) if fits else (share, high)
+        return torch.cat([eased(high)[None], frames[1:]])
 
 
 def roll_stride(frames: int) -> int:

@@ -95,6 +95,10 @@ class Run:
         """The level that the step to `sigma`, one of the levels, came from."""
         return self.levels[self.levels.index(sigma) - 1]
 
+    def below(self, sigma: float) -> float:
+        """The highest level under `sigma`, where its step leads; 0 where there is none."""
+        return max((level for level in self.levels if level < sigma), default=0.0)
+
     @property
     def scale(self) -> float:
         """What sigmas given for 1024x576 are multiplied by in this clip (`resolution_scale`)."""
@@ -144,7 +148,9 @@ class Control:
         return inputs
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
-        """Return what takes the place of `evaluate(x, sigma, inputs)`, the guided model; called once per clip."""
+        """Return what takes the place of `evaluate(x, sigma, inputs)`, the guided model; called once per clip, when
+        all controls have begun.
+        """
         return evaluate
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
@@ -186,15 +192,15 @@ class Hooks:
     def __init__(self, controls: Sequence[Control], run: Run, evaluate: Evaluate) -> None:
         self.run = run
         self.controls = active_controls(controls)
-        for control in sorted(self.controls, key=lambda control: not control.innermost):
-            evaluate = control.wrap(run, evaluate)
         self._evaluate = evaluate
 
     def begin(self, start: Start) -> Start:
-        """Let every control change the start."""
+        """Let every control change the start, then wrap the model, once the levels are known."""
         for control in self.controls:
             start = control.begin(self.run, start)
         self.run = replace(self.run, levels=tuple(start.sigmas))
+        for control in sorted(self.controls, key=lambda control: not control.innermost):
+            self._evaluate = control.wrap(self.run, self._evaluate)
         return start
 
     def denoise(self, x: Tensor, sigma: float, inputs: Inputs | None = None, *, edited: bool = False) -> Tensor:
