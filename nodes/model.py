@@ -35,7 +35,7 @@ class LoadedModel:
 
     @property
     def variant(self) -> str:
-        """svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, nano or custom."""
+        """svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano or custom."""
         return self.config.variant
 
     def with_parts(self, *, vae=None, image_encoder=None) -> "LoadedModel":

@@ -22,8 +22,9 @@ VARIANTS = [
     ("stable-video-diffusion-img2vid", "svd", 14),
     ("stable-video-diffusion-img2vid-xt", "svd_xt", 25),
     ("stable-video-diffusion-img2vid-xt-1-1", "svd_xt_1_1", 25),
-    ("AnimateLCM-SVD-xt-1.1.safetensors", "svd_xt_1_1", 25),
-    ("AnimateLCM-SVD-xt.safetensors", "svd_xt", 25),
+    ("AnimateLCM-SVD-xt-1.1.safetensors", "animatelcm", 25),
+    ("AnimateLCM-SVD-xt.safetensors", "animatelcm", 25),
+    ("AnimateLCM-SVD-xt-1-1_fp16_comfy.safetensors", "animatelcm", 25),
     ("my_next_text.safetensors", "custom", 14),
     ("holiday 1.1.safetensors", "custom", 14),
 ]

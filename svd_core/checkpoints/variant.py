@@ -15,10 +15,12 @@ NATIVE = {
     "sv3d_p": (21, 576, 576),
     "nano": (14, 128, 128),
     "custom": (14, 1024, 576),
+    "animatelcm": (25, 1024, 576),
 }
 BY_VECTOR = {256: "sv3d_u", 1280: "sv3d_p"}
 VERSION_1_1 = re.compile(r"(?<!\d)1[-_. ]1(?!\d)")
 XT = re.compile(r"(?<![a-z])xt(?![a-z])|svdxt")
+ANIMATELCM = re.compile(r"animate[-_ ]?lcm")  # AnimateLCM-SVD-xt, made of either XT (spec section 11.2)
 SVD = re.compile(r"svd|stable[-_ ]?video[-_ ]?diffusion|img2vid")
 
 
@@ -58,6 +60,8 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
     if vector_channels in BY_VECTOR:
         return BY_VECTOR[vector_channels]
     name = name.lower()
+    if ANIMATELCM.search(name):
+        return "animatelcm"
     extended, known = bool(XT.search(name)), bool(SVD.search(name))
     if (extended or known) and VERSION_1_1.search(name):
         return "svd_xt_1_1"  # 1.1 exists as XT only

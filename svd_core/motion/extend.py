@@ -4,7 +4,7 @@ Handing over latents avoids a way through the VAE, and several frames, unlike on
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -126,13 +126,14 @@ def extend_clip(
     solver: str = "euler",
     seed: int = 23,
     on_step: Callable[[Step], None] | None = None,
+    controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return `clip` (scaled latents [T, 4, h, w]) with `new_frames` more: [T + new_frames, 4, h, w].
 
     All but its last `overlap` frames stay bit for bit what they are; those are blended with the first chunk.
     `condition` is the one that the clip was made with; `guidance` is for one chunk. `token_of` gives the image token
     [1, n, D] of a scaled latent [1, 4, h, w]; it is not needed with anchor 1. Chunk j is drawn with seed + 1 + j.
-    `on_step` counts over all chunks. Colour and contrast are compared with the first `extension.frames` frames.
+    `on_step` counts over all chunks, `controls` steer each besides. Colour and contrast are compared with the first `extension.frames` frames.
     """
     chunks = _check(clip, new_frames, extension, token_of)
     clip = clip if clip.dtype == torch.float64 else clip.float()
@@ -151,7 +152,7 @@ def extend_clip(
             on_step=_over_chunks(on_step, j, chunks),
             seed=chunk_seed,
             unconditional=None if unconditional is None else _last_row(unconditional),
-            controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats)],
+            controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats), *controls],
         )
         clip = join(clip, chunk, anchor, extension)[:wanted]
     return clip

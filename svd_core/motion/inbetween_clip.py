@@ -208,7 +208,7 @@ def inbetween(
             strength=strength,
             tied=len(pictures) == 1,
             solver=settings.solver,
-            controls=(*settings.length_controls(), *controls),
+            controls=(*settings.run_controls(), *controls),
             on_step=count_over(on_step, number, len(pairs)),
         )
         for number, pair in enumerate(pairs)
@@ -250,7 +250,7 @@ def loop(
             mode=mode,
             strength=strength,
             solver=settings.solver,
-            controls=(*settings.length_controls(), *controls),
+            controls=(*settings.run_controls(), *controls),
             on_step=count_over(on_step, number, len(pictures)),
         )
         finish = (*finishing(key.latent, settings.frames, closed=True, strength=strength), *controls)
