@@ -1,33 +1,26 @@
-"""From a picture to a clip in one call: fit, condition, sample, decode.
-
-Owns the settings and their defaults per variant.
-"""
+"""From a picture to a clip in one call: fit, condition, sample, decode."""
 
 import logging
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Union
 
 import torch
 from torch import Tensor
 
 from .conditioning import Condition, condition_on_image
-from .decoding import frames_to_image, parse_plan
+from .decoding import frames_to_image
 from .memory import available_bytes
 from .models.config import SVDConfig
 from .motion.camera import camera_control, camera_signal, fit_map, scene_depth
 from .motion.extend import Extension, extend_clip, frame_token
 from .motion.moves import parse_path
-from .motion.signal import MODES
-from .motion.windows import Windows
-from .pictures import as_batch, check_size, fit
+from .pictures import as_batch, fit
 from .sampling.controls import Control, finish_frames
-from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
-from .sampling.noise import check_seed, start_noise
+from .sampling.noise import start_noise
 from .sampling.sample import sample
-from .sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
-from .sampling.solvers import SOLVERS, Step
+from .sampling.solvers import Step
+from .settings import AnimateSettings, off_distribution
 
 if TYPE_CHECKING:
     import numpy
@@ -37,158 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("svd_reel")
 _warned: set[str] = set()
-
-# Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
-_SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}
-_SVD_XT = {"steps": 30, "min_guidance": 1.5, "max_guidance": 3.0}
-_VARIANTS = {
-    "svd": _SVD,
-    "svd_xt": _SVD_XT,
-    "svd_xt_1_1": _SVD_XT,
-    "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
-}
-# Schedules that were made for few steps bring their own (spec sections 8.2 and 11.2).
-_SCHEDULES = {
-    "align_your_steps": {"steps": 10},
-    "lcm": {"steps": 4, "solver": "lcm", "min_guidance": 1.0, "max_guidance": 1.2},
-}
-
-
-@dataclass(frozen=True)
-class AnimateSettings:
-    """How to animate a picture. None means the default of the loaded model, which `resolve` fills in.
-
-    width, height: pixels of the clip, multiples of 8. frames, steps: counts. motion_bucket: amount of motion, 0..255 in
-    training. fps: frames per second that the motion is meant for (the network is told fps - 1). augmentation: standard
-    deviation of the noise on the picture in -1..1. min_guidance, max_guidance: ends of the guidance curve over the
-    frames, `guidance_shape` a key of GUIDANCE_SHAPES; if only one end is given, the other's default yields to it.
-    schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
-    stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk. camera: a
-    path in words (`motion.moves.parse_path`), "" for none; camera_mode: a key of `motion.signal.MODES`;
-    camera_strength: 0 is off, 1 usual, 2 nearly a slide show. windows: for clips longer than the model's own, frames
-    that it sees at once, 0 for all; window_overlap: frames that windows share, by default a third. extend: frames to
-    add behind the clip, each chunk held to its last extend_overlap frames.
-    """
-
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    steps: int | None = None
-    motion_bucket: float = 127
-    fps: float = 7
-    augmentation: float = 0.02
-    min_guidance: float | None = None
-    max_guidance: float | None = None
-    guidance_shape: str = "linear"
-    schedule: str = "karras"
-    sigma_min: float = SIGMA_MIN
-    sigma_max: float = SIGMA_MAX
-    solver: str | None = None
-    seed: int = 23
-    fit: str = "crop"
-    background: str | tuple[float, float, float] = "white"
-    decode: str | int = "exact"
-    camera: str = ""
-    camera_mode: str = "partial re-noise"
-    camera_strength: float = 1.0
-    windows: int = 0
-    window_overlap: int | None = None
-    extend: int = 0
-    extend_overlap: int = 4
-
-    def resolve(self, config: SVDConfig) -> "AnimateSettings":
-        """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
-        if config.variant.startswith("sv3d"):
-            raise ValueError(
-                f"{config.variant} is an orbital model, which animate does not support; load svd, svd_xt or svd_xt_1_1"
-            )
-        defaults = {f.name: f.default for f in fields(self)}
-        defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
-        defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
-        defaults |= _SCHEDULES.get(self.schedule, {})
-        # Of a window of one frame nothing can be shared.
-        defaults["window_overlap"] = max(min(1, self.windows - 1), self.windows // 3)
-        if self.max_guidance is not None:
-            defaults["min_guidance"] = min(defaults["min_guidance"], self.max_guidance)
-        if self.min_guidance is not None:
-            defaults["max_guidance"] = max(defaults["max_guidance"], self.min_guidance)
-        resolved = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
-        resolved._check()
-        resolved._check_length(config)
-        return resolved
-
-    def sigmas(self) -> Tensor:
-        """Return the sigma list [steps + 1] of resolved settings."""
-        return make_sigmas(self.schedule, self.steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
-
-    def guidance(self) -> Tensor:
-        """Return the guidance scales [frames] of resolved settings."""
-        return guidance_curve(self.guidance_shape, self.min_guidance, self.max_guidance, self.frames)
-
-    def length_controls(self) -> tuple[Control, ...]:
-        """Return what makes resolved settings with `windows` sample in windows."""
-        return (Windows(self.windows, self.window_overlap),) if self.windows else ()
-
-    def _check_length(self, config: SVDConfig) -> None:
-        """Find windows and chunks that do not fit the clip."""
-        for name, value in (("windows", self.windows), ("extend", self.extend)):
-            if value < 0:
-                raise ValueError(f"{name} is {value}, but it is a number of frames; use 0 for none")
-        for windows in self.length_controls():
-            windows.starts(self.frames)
-        if self.extend and Extension(config.frames, self.extend_overlap).overlap > self.frames:
-            raise ValueError(
-                f"extend_overlap is {self.extend_overlap}, but the clip has {self.frames} frames; use at most "
-                f"{self.frames}"
-            )
-
-    def _check(self) -> None:
-        """Find illegal values before anything is computed."""
-        check_size(self.width, self.height)
-        choices = (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS))
-        for name, known in (*choices, ("camera_mode", MODES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
-        for name, low, advice in (
-            ("frames", 1, "use the number the model was trained on, such as 14 or 25"),
-            ("fps", 1, "use 6 to 30, such as 7"),
-            ("motion_bucket", 0, "use 1 to 255, such as 127"),
-            ("augmentation", 0, "use 0 to 0.1, such as 0.02"),
-            ("min_guidance", 0, "use 1 for none"),
-            ("max_guidance", 0, "use 1 for none"),
-            ("camera_strength", 0, "use 0.5 to 2, such as 1"),
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= low):
-                raise ValueError(f"{name} is {value:g}, but it must be a number of at least {low}; {advice}")
-        parse_plan(self.decode)
-        check_seed(self.seed)
-        self.sigmas()
-        if self.camera:
-            parse_path(self.camera).poses(self.frames)
-
-
-def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, str]:
-    """Return what the model was not trained for in resolved `settings`: setting -> one sentence. Legal, but worse."""
-    advice = {}
-    if settings.motion_bucket > 255:
-        advice["motion_bucket"] = f"motion bucket {settings.motion_bucket:g} is above 255, the highest in training"
-    # The advised range, 5..30, is of the number the network sees (spec section 1.2).
-    if not 6 <= settings.fps <= 31:
-        advice["fps"] = f"{settings.fps:g} fps is outside 6 to 31, the range the official script advises"
-    if config.variant == "svd_xt_1_1" and (settings.fps, settings.motion_bucket) != (7, 127):
-        advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 alone; other values work better in SVD-XT"
-    if settings.augmentation > 0.3:
-        advice["augmentation"] = f"augmentation {settings.augmentation:g} is far above training, about 0.05"
-    if settings.frames > config.frames and not settings.windows:
-        advice["frames"] = f"{settings.frames} frames are more than the {config.frames} the model was trained on"
-    native = config.width * config.height
-    if not native / 2 <= settings.width * settings.height <= native * 2:
-        advice["size"] = (
-            f"{settings.width}x{settings.height} is far from the {config.width}x{config.height} pixels of training; "
-            "expect still or broken pictures"
-        )
-    return advice
 
 
 def warn_off_distribution(settings: AnimateSettings, config: SVDConfig) -> None:
@@ -229,7 +70,7 @@ def animate(
     for b in range(len(pictures)):
         maps = {"depth map": depth, "foreground mask": foreground}
         camera = _camera(model, pictures[b : b + 1], settings, maps, b, tuple(batch.shape[2:]))
-        steered = (*camera, *settings.length_controls(), *controls)
+        steered = (*camera, *settings.run_controls(), *controls)
         latents = sample_clip(
             model,
             pictures[b : b + 1],
@@ -307,6 +148,7 @@ def _extend(
         solver=settings.solver,
         seed=settings.seed,
         on_step=on_step,
+        controls=settings.reuse_controls(),
     )
 
 

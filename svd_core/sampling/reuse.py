@@ -132,9 +132,7 @@ class _Store:
     def keep(self, role: tuple[bool, bool], condition: Any, frames: tuple[int, ...], kept: Tensor) -> None:
         """Remember what a whole pass left."""
         self._entries = [
-            e
-            for e in self._entries
-            if not (e.role == role and e.frames == frames and _same(e.condition, condition))
+            e for e in self._entries if not (e.role == role and e.frames == frames and _same(e.condition, condition))
         ]
         self._entries.append(_Entry(role, condition, frames, kept))
 
