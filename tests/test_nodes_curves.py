@@ -35,7 +35,7 @@ def height_of_line(image: torch.Tensor, share: float) -> float:
 def test_a_curve_is_an_image_of_one_page(node, place, given):
     image = run(node, **given)[place]
     assert image.ndim == 4 and image.shape[0] == 1 and image.shape[2:] == (640, 3)
-    assert 0 <= float(image.min()) and float(image.max()) <= 1
+    assert float(image.min()) >= 0 and float(image.max()) <= 1
 
 
 def test_a_schedule_is_drawn_falling_and_with_a_dot_for_each_step():

@@ -1,0 +1,179 @@
+"""Pictures that need no clip: what nodes draw themselves, and what their numbers look like."""
+
+import json
+
+from PIL import Image
+
+from svd_core.animate import AnimateSettings
+from svd_core.memory import decoder_activation_bytes
+from svd_core.motion.windows import Windows
+from svd_core.pictures import as_batch, fit
+from svd_core.plan.command import config_by_name
+from svd_core.plan.memory_plan import GIB, make_plan
+from svd_core.plan.page import draw_plan
+from svd_core.sheets import FAINT, INK, LINE, font
+from tools.workflows.library import ROOT, load_pack
+
+from .sheets import COLOURS, MARGIN, WIDTH, bars, page, rows_of_frames, scaled, table, text_lines, tiles
+from .studio import Studio
+
+RELEASES = {"svd": "SVD", "svd_xt": "SVD-XT", "svd_xt_1_1": "SVD-XT 1.1", "nano": "nano (embedded)"}
+
+
+def load_model(studio: Studio) -> Image.Image:
+    """What the releases were made for."""
+    rows = [("model", "frames", "size", "steps", "guidance")]
+    for variant, name in RELEASES.items():
+        config = studio.model.config if variant == "nano" else config_by_name(variant)
+        settings = AnimateSettings().resolve(config)
+        guidance = [settings.min_guidance, settings.max_guidance]
+        words = "none" if guidance == [1, 1] else f"{guidance[0]:g} to {guidance[1]:g}"
+        rows.append((name, str(settings.frames), f"{settings.width}x{settings.height}", str(settings.steps), words))
+    return table(rows, (3, 1.4, 2, 1.2, 2))
+
+
+def condition(studio: Studio) -> Image.Image:
+    """The three fits of a wide picture."""
+    wide = studio.photograph[:, 90:306]
+    heads = ("the picture", "crop", "pad", "stretch")
+    frames = [wide[0]]
+    for mode in heads[1:]:
+        fitted, _ = fit(as_batch(wide), 256, 256, mode)
+        frames.append((fitted[0].movedim(0, -1) + 1) / 2)
+    return rows_of_frames([("", frames)], heads=heads)
+
+
+def guidance(studio: Studio) -> Image.Image:
+    """Every shape."""
+    shapes = ("linear", "constant", "triangle", "trapezoid", "cosine")
+    drawn = [studio.run("SVDReelGuidance", shape=shape, low=1.0, high=2.5)[1] for shape in shapes]
+    return tiles([*drawn, studio.run("SVDReelGuidance", shape="custom", points="1, 3, 2, 2.5")[1]], 2)
+
+
+def schedule(studio: Studio) -> Image.Image:
+    """Every kind."""
+    kinds = (("karras", 25), ("align_your_steps", 10), ("exponential", 25), ("lcm", 4))
+    return tiles([studio.run("SVDReelSchedule", kind=kind, steps=steps)[1] for kind, steps in kinds], 2)
+
+
+def motion_amount(studio: Studio) -> Image.Image:
+    """Presets, and a curve."""
+    run = studio.run
+    return tiles(
+        [
+            run("SVDReelMotionAmount", preset="calm")[1],
+            run("SVDReelMotionAmount", preset="lively")[1],
+            run("SVDReelMotionAmount", bucket_curve="0:20, 0.4:40, 1:180")[1],
+            run("SVDReelMotionAmount", start_sigma=200.0, fps_curve="0:7, 1:20")[1],
+        ],
+        2,
+    )
+
+
+def camera_path(studio: Studio) -> Image.Image:
+    """A path of two stretches over the photograph."""
+    words = "pan right 0.15, zoom in 1.2 ease then tilt up 0.1"
+    return scaled(studio.run("SVDReelCameraPath", path=words, image=studio.photograph[:, 84:300])[1])
+
+
+def decode(studio: Studio) -> Image.Image:
+    """Memory of the three ways to decode."""
+    names = {"store": "memory is plenty", "recompute": "less", "host": "least"}
+    coder = config_by_name("svd_xt").vae.decoder
+    values = {
+        words: decoder_activation_bytes(coder, 25, 72, 128, strategy=strategy) / GIB
+        for strategy, words in names.items()
+    }
+    return bars("Decoding 25 frames of 1024x576 in half precision", values, "GiB")
+
+
+def plan(studio: Studio) -> Image.Image:
+    """A plan of SVD-XT for 8 GB."""
+    return scaled(draw_plan(make_plan(config_by_name("svd_xt"), 25, 1024, 576, 8 * GIB, steps=30)))
+
+
+def duration(studio: Studio) -> Image.Image:
+    """The frames of a film of 5 seconds on a line."""
+    frames, factor, fps, count, motion_fps, text = studio.run("SVDReelDuration")
+    sheet, pen = page(210)
+    left, right, y = 30, WIDTH - 30, 60
+    pen.text((left, 14), f"{frames} frames of the model, {factor - 1} between each two", fill=INK, font=font(17))
+    pen.line((left, y, right, y), fill=LINE)
+    for number in range(count):
+        x = left + (right - left) * number / (count - 1)
+        own = number % factor == 0
+        radius = 5 if own else 1.5
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=COLOURS[0] if own else FAINT)
+    for second in range(int(count / fps) + 1):
+        x = left + (right - left) * second * fps / (count - 1)
+        pen.text((min(x, right - 14) - 4, y + 12), f"{second} s", fill=FAINT, font=font(13))
+    for number, line in enumerate(text.splitlines()):
+        pen.text((left, y + 46 + 24 * number), line, fill=INK, font=font(15))
+    return sheet
+
+
+def windows(studio: Studio) -> Image.Image:
+    """What each window counts in each frame."""
+    frames, control = 59, Windows(25, 8)
+    sheet, pen = page(250)
+    left, right, top, bottom = 56, WIDTH - 20, 44, 200
+    pen.text((left, 12), f"{frames} frames in windows of 25 that share 8", fill=INK, font=font(17))
+    for share, y in ((1.0, top), (0.5, (top + bottom) / 2), (0.0, bottom)):
+        pen.line((left, y, right, y), fill=LINE)
+        pen.text((left - 38, y - 8), f"{share:.0%}", fill=FAINT, font=font(13))
+    for number, (rows, shares) in enumerate(control.shares(frames)):
+        points = [
+            (left + (right - left) * int(row) / (frames - 1), bottom - (bottom - top) * float(share))
+            for row, share in zip(rows, shares, strict=True)
+        ]
+        pen.line(points, fill=COLOURS[number % len(COLOURS)], width=3, joint="curve")
+        first, last = int(rows[0]) + 1, int(rows[-1]) + 1
+        words = f"window {number + 1}: frames {first} to {last}"
+        pen.text((left + 190 * number, bottom + 20), words, fill=COLOURS[number % len(COLOURS)], font=font(14))
+    pen.text((left, bottom + 4), "frame 1", fill=FAINT, font=font(13))
+    pen.text((right - 50, bottom + 4), f"frame {frames}", fill=FAINT, font=font(13))
+    return sheet
+
+
+def model_info(studio: Studio) -> Image.Image:
+    """What is said of the model inside the pack, without the path of this machine."""
+    text = studio.run("SVDReelModelInfo")[0].replace(str(ROOT), "...")
+    return text_lines(text)
+
+
+def export_model(studio: Studio) -> Image.Image:
+    """The graph of the template with ComfyUI's sampler, ours in blue."""
+    workflow = json.loads((ROOT / "workflows" / "svd_with_comfyui_nodes.json").read_text(encoding="utf-8"))
+    boxes = {node["id"]: node for node in workflow["nodes"] if node["type"] not in ("Note", "MarkdownNote")}
+    names = load_pack().NODE_DISPLAY_NAME_MAPPINGS
+    left, upper = (min(node["pos"][axis] for node in boxes.values()) for axis in (0, 1))
+    right, lower = (max(node["pos"][axis] + node["size"][axis] for node in boxes.values()) for axis in (0, 1))
+    scale = (WIDTH - 2 * MARGIN) / (right - left)
+    sheet, pen = page(round((lower - upper) * scale) + 2 * MARGIN)
+    areas = {}
+    for key, node in boxes.items():
+        x, y = (MARGIN + (value - least) * scale for value, least in zip(node["pos"], (left, upper), strict=True))
+        wide, high = (side * scale for side in node["size"])
+        areas[key] = (x, y, x + 0.8 * wide, y + max(high, 50))
+    for _, start, slot, end, entry, kind in workflow["links"]:
+        if start in areas and end in areas:
+            ends = (areas[start][2], areas[start][1] + 8 + 7 * slot, areas[end][0], areas[end][1] + 8 + 7 * entry)
+            pen.line(ends, fill=COLOURS[len(kind) % len(COLOURS)], width=2)
+    for key, area in areas.items():
+        ours = boxes[key]["type"].startswith("SVDReel")
+        pen.rounded_rectangle(area, 5, fill=(222, 234, 250) if ours else (240, 240, 240), outline=LINE)
+        title = names.get(boxes[key]["type"], boxes[key].get("title") or boxes[key]["type"])
+        _wrapped(pen, title, area[0] + 5, area[1] + 3, area[2] - area[0] - 8)
+    return sheet
+
+
+def _wrapped(pen, text: str, x: float, y: float, wide: float) -> None:
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and pen.textlength(longer, font=font(13)) > wide:
+            pen.text((x, y), line, fill=INK, font=font(13))
+            line, y = word, y + 15
+        else:
+            line = longer
+    pen.text((x, y), line, fill=INK, font=font(13))
