@@ -10,7 +10,9 @@ from ..svd_core.animate import AnimateSettings
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.vae import LATENT_SCALE
 from ..svd_core.motion.extend import Extension, extend_clip
+from ..svd_core.motion.extend_look import LookLock
 from ..svd_core.motion.windows import WEIGHTS, Windows
+from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from . import host, inputs
 from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
@@ -314,9 +316,19 @@ def extend_clips(
         )
         kept = frames - extension.overlap  # frames that are handed on as they came, without scaling to and fro
         longer += [clip[:kept], (extended[kept:] / LATENT_SCALE).to(clip)]
-    note = replace(latent.get(CLIP_KEY) or ClipNote(frames), frames=frames + new_frames, closed=False)
+    note = latent.get(CLIP_KEY) or ClipNote(frames)
+    finish = finish_longer(note.finish, extension)
+    note = replace(note, frames=frames + new_frames, closed=False, finish=finish)
     rest = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
     return {**rest, "samples": torch.cat(longer).to(host.output_device()), CLIP_KEY: note}
+
+
+def finish_longer(finish: tuple[tuple[Control, ...], ...], extension: Extension) -> tuple[tuple[Control, ...], ...]:
+    """What goes on in the decoded frames of longer clips: their look is locked, and nothing closes them any more."""
+    rows = (tuple(c for c in row if not (c.closed or isinstance(c, LookLock))) for row in finish or ((),))
+    look = extension.look()
+    rows = tuple((look, *row) if look.active else row for row in rows)
+    return rows if any(rows) else ()
 
 
 def _frames_told(conditioning: list, frames: int) -> int:

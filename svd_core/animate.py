@@ -87,7 +87,8 @@ def animate(
             memory_limit=available_bytes(model.device),
             on_progress=_decode_progress(on_decode, b, len(pictures)),
         )
-        clips.append(placement.undo(finish_frames(frames_to_image(frames).float().cpu(), steered)))
+        finish = (Extension(model.config.frames, settings.extend_overlap).look(),) if settings.extend else ()
+        clips.append(placement.undo(finish_frames(frames_to_image(frames).float().cpu(), (*finish, *steered))))
     return torch.cat(clips)
 
 

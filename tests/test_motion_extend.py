@@ -8,6 +8,8 @@ import torch
 from svd_core.conditioning import Condition
 from svd_core.motion.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
 from svd_core.motion.extend_colour import DETAIL_LIMIT, keep_detail, lock_colour, look_of, match_overlap, mean_look
+from svd_core.motion.extend_look import LookLock
+from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample
 from svd_core.sampling.schedules import karras_sigmas
@@ -181,6 +183,41 @@ def test_strength_zero_of_the_lock_is_off_bit_for_bit():
     )
 
 
+def drifting_frames(frames=40, first=8):
+    """Frames [T, H, W, 3] whose colour, contrast and texture wander off behind the first, with flicker on top."""
+    late = (torch.arange(frames) - first + 1).clamp(min=0) / frames
+    texture = torch.rand(frames, 16, 16, 1, generator=torch.Generator().manual_seed(2)).expand(-1, -1, -1, 3) - 0.5
+    gain = (1 + 0.3 * late).reshape(-1, 1, 1, 1)
+    tint = late.reshape(-1, 1, 1, 1) * torch.tensor([0.15, -0.1, 0.05])
+    flicker = 0.01 * torch.tensor([1.0, -1.0]).repeat(frames // 2).reshape(-1, 1, 1, 1)
+    return 0.45 + 0.4 * gain * texture + tint + flicker
+
+
+@pytest.mark.parametrize(("strength", "most"), [(1.0, 1.0), (0.9, 3.0)])
+def test_the_look_of_decoded_frames_is_that_of_the_first_clip(strength, most):
+    """Per cent of colour and contrast that the last clip of several has drifted by; 3 is the most there may be."""
+    clip = drifting_frames()
+
+    def drift(frames):
+        first, last = frames[:8], frames[-8:]
+        colour = (last.mean((0, 1, 2)) - first.mean((0, 1, 2))).abs().max()
+        return 100 * colour, 100 * abs(last.mean(-1).std((1, 2)).mean() / first.mean(-1).std((1, 2)).mean() - 1)
+
+    assert min(drift(clip)) > 8
+    locked = LookLock(8, strength).edit_frames(clip)
+    assert max(drift(locked)) < most and torch.equal(locked[:8], clip[:8])
+    assert (locked[8] - clip[8]).abs().mean() < 0.01, "no step at the join"
+    flicker = [(part[1::2].mean() - part[::2].mean()).abs() for part in (clip[-12:], locked[-12:])]
+    assert flicker[1] > 0.7 * flicker[0], "what is short stays"
+
+
+def test_clips_that_were_not_extended_or_are_not_locked_stay_bit_for_bit():
+    clip = drifting_frames()
+    assert torch.equal(LookLock(40).edit_frames(clip), clip)
+    assert torch.equal(finish_frames(clip, [LookLock(8, 0.0)]), clip)
+    assert not Extension(8, 3, colour_lock=0.0).look().active and Extension(8, 3).look().frames == 8
+
+
 def test_the_overlap_tells_gain_and_offset_of_the_chunk():
     clip = true_clip(6)
     changed = clip * 1.05 + BIAS
@@ -247,6 +284,8 @@ def test_the_seed_alone_decides_and_every_chunk_has_its_own():
         (lambda: Extension(8, 3, anchor=1.5), "anchor is 1.5"),
         (lambda: Extension(8, 3, colour_lock=-0.1), "colour_lock is -0.1"),
         (lambda: Extension(8, 3, detail=2.0), "detail is 2"),
+        (lambda: LookLock(8, 1.5), "the look is locked by 1.5"),
+        (lambda: LookLock(0), "the look of 0 frames"),
         (lambda: Extension(8, 3, hold=float("inf")), "sigma inf"),
         (lambda: Extension(8, 3, hold=40.0), "held down to sigma 40 and released from 30"),
         (lambda: Extension(8, 3, repeats=0), "repeated 0 times"),

@@ -19,6 +19,7 @@ from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
 from .extend_colour import Look, keep_detail, lock_colour, match_overlap, mean_look
+from .extend_look import LookLock
 
 if TYPE_CHECKING:
     from ..model import SVDModel
@@ -106,6 +107,10 @@ class Extension:
         if not 1 <= self.repeats <= 10:
             raise ValueError(f"steps are repeated {self.repeats} times, but 1 to 10 make sense; use 1 to 3")
 
+    def look(self) -> LookLock:
+        """Return what goes on with the colour lock in the decoded frames of the whole clip."""
+        return LookLock(self.frames, self.colour_lock, self.overlap)
+
     def chunks(self, new_frames: int) -> int:
         """How many chunks give so many new frames."""
         return -(-new_frames // (self.frames - self.overlap))
@@ -133,7 +138,8 @@ def extend_clip(
     All but its last `overlap` frames stay bit for bit what they are; those are blended with the first chunk.
     `condition` is the one that the clip was made with; `guidance` is for one chunk. `token_of` gives the image token
     [1, n, D] of a scaled latent [1, 4, h, w]; it is not needed with anchor 1. Chunk j is drawn with seed + 1 + j.
-    `on_step` counts over all chunks, `controls` steer each besides. Colour and contrast are compared with the first `extension.frames` frames.
+    `on_step` counts over all chunks, `controls` steer each besides. Colour and contrast are compared with the first
+    `extension.frames` frames.
     """
     chunks = _check(clip, new_frames, extension, token_of)
     clip = clip if clip.dtype == torch.float64 else clip.float()

@@ -49,7 +49,7 @@ class KeptEnds(Control):
 
     def edit_frames(self, frames: Tensor) -> Tensor:
         """Return frames [T, H, W, 3] in 0..1 with those at the pictures brought to them."""
-        if len(frames) != self.frames:
+        if len(frames) < self.frames or self.closed and len(frames) > self.frames:
             log.warning(
                 "the clip has %d frames, its pictures were kept for %d; they are left out", len(frames), self.frames
             )
@@ -60,7 +60,7 @@ class KeptEnds(Control):
         kept = frames.clone()
         for picture, place in zip(pictures, self.places, strict=True):
             around = (place - 1, place + 1)
-            beside = [k % self.frames for k in around if self.closed or 0 <= k < self.frames]
+            beside = [k % self.frames for k in around if self.closed or 0 <= k < len(frames)]
             share = self.strength * _share(frames[place], picture, frames[beside], LARGEST * steps.median())
             kept[place] = picture if share == 1 else torch.lerp(frames[place], picture, share)
         return kept
