@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import kernels
 from .models.autoencoder_blocks import FrameResidualBlock, VideoResidualBlock
 from .models.layers import silu
 from .models.vae import VAE
@@ -39,6 +40,10 @@ class ClipStatistics:
 
     def add(self, frame: Tensor) -> None:
         """Take one frame [1, C, H, W] into account."""
+        moments = kernels.frame_moments(frame, self.groups)
+        if moments is not None:
+            self._frames.append(moments)
+            return
         grouped = frame.reshape(self.groups, -1)  # [G, C/G * H * W]
         rows = max(1, ELEMENTS_PER_STATISTIC // grouped.shape[1])
         parts = [torch.var_mean(part.float(), dim=1, correction=0) for part in grouped.split(rows)]
@@ -55,6 +60,9 @@ class ClipStatistics:
 
 def _normalised(norm: nn.GroupNorm, frame: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
     """SiLU of the frame normalised with the clip's statistics. An inference batch norm is that very operation."""
+    fused = kernels.normalise_silu(norm, frame, variance, mean)
+    if fused is not None:
+        return fused
     repeat = frame.shape[1] // norm.num_groups
     weight, bias = (p.to(device=frame.device, dtype=torch.float32) for p in (norm.weight, norm.bias))
     statistics = (mean.repeat_interleave(repeat), variance.repeat_interleave(repeat))

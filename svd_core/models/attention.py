@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import kernels
 from .attention_kernels import fused_attention
 from .equal_rows import rows_are_equal
 from .joined import is_plain, joined
@@ -32,7 +33,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; keys and values come from `context_channels` wide tokens (None: the queries' own)."""
+    """Multi-head attention; keys and values come from `context_channels` wide tokens (None: the queries' own).
+
+    `product` is what its matrices are multiplied by; see `use_product`.
+    """
+
+    product: kernels.Product = staticmethod(F.linear)
 
     def __init__(
         self, channels: int, head_channels: int, context_channels: int | None = None, *, ops=nn, device=None, dtype=None
@@ -59,18 +65,19 @@ class Attention(nn.Module):
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and all(map(is_plain, layers)):
             weight = joined(self.joinable())
             if weight is not None:
-                return tuple(map(self._heads, F.linear(x, weight.view(-1, x.shape[-1])).chunk(3, dim=-1)))
-        return tuple(self._heads(layer(x)) for layer in layers)
+                whole = self.product(x, weight.view(-1, x.shape[-1]), None)
+                return tuple(map(self._heads, whole.chunk(3, dim=-1)))
+        return tuple(self._heads(kernels.multiply(layer, x, self.product)) for layer in layers)
 
     def _project_out(self, out: Tensor, constant: Tensor | None) -> Tensor:
         layer = self.to_out[0]
         if constant is None:
-            return layer(out)
+            return kernels.multiply(layer, out, self.product)
         if constant.numel() > constant.shape[-1] or torch.is_grad_enabled() or not is_plain(layer):
-            return accumulate(layer(out), constant)
+            return accumulate(kernels.multiply(layer, out, self.product), constant)
         sources = [layer.bias, constant]
         bias = self._kept.get(sources, "bias", lambda: layer.bias + constant.reshape(-1))
-        return F.linear(out, layer.weight, bias)
+        return self.product(out, layer.weight, bias)
 
     def spatial(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
         """Self-attention over the pixels of each frame, plus a constant [N or 1, 1, C]. x: [N, S, C]."""
@@ -123,8 +130,11 @@ class _GatedProjection(nn.Module):
         super().__init__()
         self.proj = ops.Linear(channels, 2 * hidden, device=device, dtype=dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
+    def forward(self, x: Tensor, product: kernels.Product = F.linear) -> Tensor:
+        fused = kernels.gated(self.proj, x, product)
+        if fused is not None:
+            return fused
+        value, gate = kernels.multiply(self.proj, x, product).chunk(2, dim=-1)
         # The exact GELU: quick or tanh forms degrade the result (spec trap 21).
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return value * F.gelu(gate)
@@ -134,10 +144,12 @@ class _GatedProjection(nn.Module):
 class FeedForward(nn.Module):
     """Gated feed-forward layer C -> 4C -> C (spec section 3.4).
 
-    `numbers_per_call` may lower NUMBERS_PER_CALL where memory is short (None: as that says).
+    `numbers_per_call` may lower NUMBERS_PER_CALL where memory is short (None: as that says). `product` is what its
+    matrices are multiplied by; see `use_product`.
     """
 
     numbers_per_call: int | None = None
+    product: kernels.Product = staticmethod(F.linear)
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -154,23 +166,39 @@ class FeedForward(nn.Module):
         layer = self.net["2"]
         return layer.bias if is_plain(layer) and not torch.is_grad_enabled() else None
 
-    def add_to(self, x: Tensor, norm: nn.Module, *, carry: bool = False) -> Tensor:
-        """x + feed_forward(norm(x)), at most NUMBERS_PER_CALL numbers at a time. x: [..., C], owned by the caller.
-
-        carry: leave out the last bias, see `carried_bias`.
+    def add_to(self, x: Tensor, normed: Tensor, *, carry: bool = False) -> Tensor:
+        """x + feed_forward(normed), at most NUMBERS_PER_CALL numbers at a time. x, normed: [..., C], x owned by the
+        caller. carry: leave out the last bias, see `carried_bias`.
         """
         rows = x.reshape(-1, x.shape[-1])
         rows_per_call = max(1, (self.numbers_per_call or NUMBERS_PER_CALL) // x.shape[-1])
         gated, last = self.net["0"], self.net["2"]
         if torch.is_grad_enabled():
-            return accumulate(x, last(gated(norm(x))))
-        pieces = deque(norm(rows).split(rows_per_call))
+            return accumulate(x, last(gated(normed)))  # training is exact
+        pieces = deque(normed.reshape(rows.shape).split(rows_per_call))
+        del normed
         bias = self.carried_bias()
         for piece in rows.split(rows_per_call):
+            hidden = gated(pieces.popleft(), self.product)
             if bias is None:
-                piece.add_(last(gated(pieces.popleft())))
+                piece.add_(kernels.multiply(last, hidden, self.product))
+            elif self.product is F.linear:
+                piece.addmm_(hidden, last.weight.t())  # the matrix product adds to the residual
             else:
-                piece.addmm_(gated(pieces.popleft()), last.weight.t())  # the matrix product adds to the residual
+                piece.add_(self.product(hidden, last.weight, None))
+            del hidden
         if bias is not None and not carry:
             rows.add_(bias)
         return rows.reshape(x.shape)
+
+
+def use_product(network: nn.Module, product: kernels.Product | None) -> int:
+    """Let the attention and feed-forward layers of a network multiply by `product` (None: F.linear); says how many.
+
+    Cross-attention, projections into and out of transformers and everything else stay as they are.
+    """
+    chosen = [m for m in network.modules() if isinstance(m, (Attention, FeedForward))]
+    chosen = [m for m in chosen if isinstance(m, FeedForward) or m.to_k.in_features == m.to_q.in_features]
+    for module in chosen:
+        module.product = product or F.linear
+    return len(chosen)

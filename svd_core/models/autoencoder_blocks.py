@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attend
-from .layers import GROUPS, accumulate, convolve_clip, over_frames, silu, temporal_convolution
+from .layers import GROUPS, accumulate, convolve_clip, norm_silu, temporal_convolution
 
 FRAME_EPS = 1e-6
 """Epsilon of every norm within one frame; the temporal norms of the decoder use GroupNorm's own 1e-5 (spec trap 14)."""
@@ -28,8 +28,8 @@ class FrameResidualBlock(nn.Module):
 
     def frame(self, x: Tensor) -> Tensor:
         """The block on frames one by one. x: [N, C, H, W]. Returns [N, C', H, W], new memory."""
-        h = self.conv1(silu(self.norm1(x)))
-        h = self.conv2(silu(self.norm2(h)))
+        h = self.conv1(norm_silu(self.norm1, x))
+        h = self.conv2(norm_silu(self.norm2, h))
         return accumulate(h, self.nin_shortcut(x))
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
@@ -56,8 +56,8 @@ class TemporalResidual(nn.Module):
         )
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
-        h = convolve_clip(self.in_layers["2"], silu(over_frames(self.in_layers["0"], x, num_frames)), num_frames)
-        return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
+        h = convolve_clip(self.in_layers["2"], norm_silu(self.in_layers["0"], x, num_frames), num_frames)
+        return convolve_clip(self.out_layers["3"], norm_silu(self.out_layers["0"], h, num_frames), num_frames)
 
 
 class VideoResidualBlock(FrameResidualBlock):

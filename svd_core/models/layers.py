@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import kernels
 from .kept import Kept
 
 GROUPS = 32
@@ -33,6 +34,33 @@ def over_frames(norm: nn.Module, x: Tensor, num_frames: int) -> Tensor:
     videos = frames // num_frames
     clip = x.reshape(videos, num_frames, channels, height * width).transpose(1, 2)  # [B, C, T, HW]
     return norm(clip).transpose(1, 2).reshape(frames, channels, height, width)
+
+
+def norm_silu(norm: nn.Module, x: Tensor, num_frames: int | None = None) -> Tensor:
+    """SiLU of a GroupNorm of x [N, C, H, W], pooling over the frames of each clip if `num_frames` is given."""
+    fused = kernels.group_norm(norm, x, num_frames or 1, activate=True)
+    if fused is not None:
+        return fused
+    return silu(norm(x) if num_frames is None else over_frames(norm, x, num_frames))
+
+
+def norm_to_tokens(norm: nn.Module, x: Tensor) -> Tensor:
+    """GroupNorm of x [N, C, H, W], as tokens [N, H * W, C] that lie side by side."""
+    fused = kernels.group_norm(norm, x, activate=False, tokens=True)
+    return norm(x).flatten(2).transpose(1, 2).contiguous() if fused is None else fused
+
+
+def add_norm(norm: nn.Module, x: Tensor, update: Tensor | None = None, *, fresh: bool = False) -> tuple[Tensor, Tensor]:
+    """x + update, and LayerNorm of that. x: [..., C]; update: broadcasts to x, None for zero.
+
+    The sum is written into x, so pass only an x you own, unless `fresh` asks for new memory.
+    """
+    fused = kernels.add_norm(norm, x, update, fresh=fresh)
+    if fused is not None:
+        return fused
+    if update is not None:
+        x = x + update if fresh else accumulate(x, update)
+    return x, norm(x)
 
 
 class _TemporalConvolution:

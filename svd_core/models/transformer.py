@@ -1,4 +1,7 @@
-"""The spatio-temporal transformer of the UNet: a spatial block, a temporal block, a blend (spec section 3.4)."""
+"""The spatio-temporal transformer of the UNet: a spatial block, a temporal block, a blend (spec section 3.4).
+
+Large tensors are handed on by popping them out of lists: a name would keep their memory until the function ends.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +11,7 @@ from .attention import Attention, FeedForward
 from .embedding import sinusoidal_embedding
 from .joined import is_plain
 from .kept import Kept
-from .layers import GROUPS, Blend, accumulate
+from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens
 
 
 class SpatialBlock(nn.Module):
@@ -28,10 +31,12 @@ class SpatialBlock(nn.Module):
         """x: [N, S, C], owned by the caller; context: [N, n, D]."""
         # To a single token every query attends alike, so the first attention adds the second's constant.
         constant = self.attn2.of_single_token(context) if context.shape[1] == 1 else None  # [N or 1, 1, C]
-        x = accumulate(x, self.attn1.spatial(self.norm1(x), constant))
+        update = [self.attn1.spatial(self.norm1(x), constant)]
         if constant is None:
-            x = accumulate(x, self.attn2.cross(self.norm2(x), context))
-        return self.ff.add_to(x, self.norm3)
+            x, normed = add_norm(self.norm2, x, update.pop())
+            update = [self.attn2.cross(normed, context)]
+        x, *normed = add_norm(self.norm3, x, update.pop())
+        return self.ff.add_to(x, normed.pop())
 
 
 class TemporalBlock(nn.Module):
@@ -49,18 +54,22 @@ class TemporalBlock(nn.Module):
         self.norm3 = ops.LayerNorm(channels, **place)
         self.ff = FeedForward(channels, ops=ops, **place)
 
-    def forward(self, x: Tensor, context: Tensor, *, carry: bool = False) -> Tensor:
-        """x: [B, T, S, C], owned by the caller; context: [B, n, D], the tokens of frame 0 of each video (spec section
-        3.5). carry: leave the last bias to the caller.
+    def forward(self, x: Tensor, positions: Tensor, context: Tensor, *, carry: bool = False) -> Tensor:
+        """x: [B, T, S, C], left as it is; positions: [T, C], added to it first; context: [B, n, D], the tokens of frame
+        0 of each video (spec section 3.5). carry: leave the last bias to the caller.
         """
-        x = self.ff_in.add_to(x, self.norm_in)
+        bias = self.ff_in.carried_bias()
+        x, *normed = add_norm(self.norm_in, x, positions[:, None], fresh=True)
+        x = self.ff_in.add_to(x, normed.pop(), carry=bias is not None)
+        x, *normed = add_norm(self.norm1, x, bias)
         constant = self.attn2.of_single_token(context)[:, :, None] if context.shape[1] == 1 else None  # [B, 1, 1, C]
-        x = accumulate(x, self.attn1.temporal(self.norm1(x), constant))
+        update = [self.attn1.temporal(normed.pop(), constant)]
         if constant is None:
+            x, queries = add_norm(self.norm2, x, update.pop())
             # Every pixel and frame of a video attends to the same tokens, so they form one long row of queries.
-            queries = self.norm2(x).flatten(1, 2)  # [B, T*S, C]
-            x = accumulate(x, self.attn2.cross(queries, context).reshape(x.shape))
-        return self.ff.add_to(x, self.norm3, carry=carry)
+            update = [self.attn2.cross(queries.flatten(1, 2), context).reshape(x.shape)]  # [B, T, S, C]
+        x, *normed = add_norm(self.norm3, x, update.pop())
+        return self.ff.add_to(x, normed.pop(), carry=carry)
 
 
 class VideoTransformer(nn.Module):
@@ -88,15 +97,15 @@ class VideoTransformer(nn.Module):
         """x: [B*T, C, H, W], owned by the caller; context: [B*T, n, D]; image_only: [B*T] or None. Returns x's
         shape."""
         height, width = x.shape[-2:]
-        tokens = self.norm(x).flatten(2).transpose(1, 2).contiguous()  # [B*T, S, C]
-        tokens = self.transformer_blocks[0](self.proj_in(tokens), context)
+        tokens = self.proj_in(norm_to_tokens(self.norm, x))  # [B*T, S, C]
+        tokens = self.transformer_blocks[0](tokens, context)
 
         clips = tokens.unflatten(0, (-1, num_frames))  # [B, T, S, C]
         positions = self._positions(num_frames, tokens)  # [T, C]
         first_frame = context.unflatten(0, (-1, num_frames))[:, 0]  # [B, n, D]
         weight = self.time_mixer.temporal_weight(tokens, image_only)
         bias = self._carrying_bias(weight)
-        mixed = self.time_stack[0](clips + positions[:, None], first_frame, carry=bias is not None)
+        mixed = self.time_stack[0](clips, positions, first_frame, carry=bias is not None)
         del clips
         tokens = torch.lerp(tokens, mixed.flatten(0, 1), weight)  # [B*T, S, C]
         del mixed

@@ -12,7 +12,7 @@ from .embedding import sinusoidal_embedding
 from .equal_rows import EqualRows, rows_are_equal, wants_equal_rows
 from .joined import is_plain
 from .kept import Kept
-from .layers import GROUPS, Blend, accumulate, convolve_clip, over_frames, silu, temporal_convolution
+from .layers import GROUPS, Blend, accumulate, convolve_clip, norm_silu, silu, temporal_convolution
 from .regional import Embedding, RegionalEmbedding, convolve_and_embed
 from .transformer import VideoTransformer
 
@@ -39,9 +39,9 @@ class TemporalResidual(nn.Module):
 
     def forward(self, x: Tensor, embedding: Embedding, num_frames: int) -> Tensor:
         """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region."""
-        h = silu(over_frames(self.in_layers["0"], x, num_frames))
+        h = norm_silu(self.in_layers["0"], x, num_frames)
         h = convolve_and_embed(self.in_layers["2"], h, self.emb_layers["1"], embedding, num_frames)
-        return convolve_clip(self.out_layers["3"], silu(over_frames(self.out_layers["0"], h, num_frames)), num_frames)
+        return convolve_clip(self.out_layers["3"], norm_silu(self.out_layers["0"], h, num_frames), num_frames)
 
 
 class VideoResidualBlock(nn.Module):
@@ -74,8 +74,8 @@ class VideoResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Embedding, num_frames: int, image_only: Tensor | None = None) -> Tensor:
         """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region. Returns [B*T, C', H, W]."""
-        h = convolve_and_embed(self.in_layers["2"], silu(self.in_layers["0"](x)), self.emb_layers["1"], embedding)
-        h = self.out_layers["3"](silu(self.out_layers["0"](h)))
+        h = convolve_and_embed(self.in_layers["2"], norm_silu(self.in_layers["0"], x), self.emb_layers["1"], embedding)
+        h = self.out_layers["3"](norm_silu(self.out_layers["0"], h))
         h = accumulate(h, self.skip_connection(x))
         # alpha S + (1 - alpha)(S + f(S)) = S + (1 - alpha) f(S): the blend costs one multiply-add.
         update = self.time_stack(h, embedding, num_frames)
@@ -272,4 +272,4 @@ class UNet(nn.Module):
             h = torch.cat([h, skips.pop()], dim=1)
             for layer in layers:
                 h = step(layer, h, skips[-1].shape[-2:] if skips else None)
-        return self.out["2"](silu(self.out["0"](h)))
+        return self.out["2"](norm_silu(self.out["0"], h))

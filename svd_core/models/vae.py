@@ -14,7 +14,7 @@ from .autoencoder_blocks import (
     VideoResidualBlock,
 )
 from .config import CoderConfig, VAEConfig
-from .layers import GROUPS, convolve_clip, silu, temporal_convolution
+from .layers import GROUPS, convolve_clip, norm_silu, temporal_convolution
 
 LATENT_SCALE = 0.18215
 """Sampled latents are VAE latents times this; conditioning latents are not scaled (spec section 6, trap 2)."""
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
                 h = block(h, 1)
             if "downsample" in stage:
                 h = stage["downsample"](h)
-        return self.conv_out(silu(self.norm_out(self.mid(h, 1))))
+        return self.conv_out(norm_silu(self.norm_out, self.mid(h, 1)))
 
 
 class _FrameMixing:
@@ -107,7 +107,7 @@ class Decoder(nn.Module):
 
     def to_image(self, h: Tensor) -> Tensor:
         """Last norm and convolution of each frame: [N, C, H, W] -> [N, 3, H, W], before any mixing over frames."""
-        return self.conv_out(silu(self.norm_out(h)))
+        return self.conv_out(norm_silu(self.norm_out, h))
 
     def forward(self, latent: Tensor, num_frames: int) -> Tensor:
         """All frames at once. latent: [B*T, latent channels, h, w]. Returns [B*T, 3, 8h, 8w], about -1..1."""

@@ -1,0 +1,136 @@
+"""Triton source of the norms. Imported only where it can run: importing it imports Triton.
+
+Sizes and strides may be any; offsets are 64 bits wide, because a clip of large frames has more than 2^31 numbers.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def moments(
+    x, means, squares, groups, group_channels, pixels, split_pixels, splits,
+    frame_stride, channel_stride, pixel_stride,
+    BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """Mean and sum of squared distances from it, over one group of channels in one stretch of pixels of one frame.
+
+    Sums are taken of distances from the mean of the stretch's first tile, so that a large mean cancels nothing.
+    """
+    unit = tl.program_id(0)
+    split = tl.program_id(1)
+    frame = unit // groups
+    group = unit % groups
+    source = x + frame.to(tl.int64) * frame_stride + (group * group_channels).to(tl.int64) * channel_stride
+    begin = split * split_pixels
+    end = tl.minimum(begin + split_pixels, pixels)
+    lane_c = tl.arange(0, BLOCK_C)
+    lane_p = tl.arange(0, BLOCK_P)
+
+    inside = (lane_c < group_channels)[:, None] & (begin + lane_p < end)[None, :]
+    offset = lane_c.to(tl.int64)[:, None] * channel_stride + (begin + lane_p).to(tl.int64)[None, :] * pixel_stride
+    tile = tl.load(source + offset, mask=inside, other=0.0).to(tl.float32)
+    shift = tl.sum(tl.sum(tile, 1), 0) / tl.sum(tl.sum(inside.to(tl.float32), 1), 0)
+
+    sums = tl.zeros([BLOCK_C, BLOCK_P], dtype=tl.float32)
+    sums_of_squares = tl.zeros([BLOCK_C, BLOCK_P], dtype=tl.float32)
+    for start in range(begin, end, BLOCK_P):
+        pixel = start + lane_p
+        for first in range(0, group_channels, BLOCK_C):
+            channel = first + lane_c
+            inside = (channel < group_channels)[:, None] & (pixel < end)[None, :]
+            offset = channel.to(tl.int64)[:, None] * channel_stride + pixel.to(tl.int64)[None, :] * pixel_stride
+            tile = tl.load(source + offset, mask=inside, other=0.0).to(tl.float32)
+            distance = tl.where(inside, tile - shift, 0.0)
+            sums += distance
+            sums_of_squares += distance * distance
+    count = ((end - begin) * group_channels).to(tl.float32)
+    total = tl.sum(tl.sum(sums, 1), 0)
+    total_of_squares = tl.sum(tl.sum(sums_of_squares, 1), 0)
+    place = unit.to(tl.int64) * splits + split
+    tl.store(means + place, shift + total / count)
+    tl.store(squares + place, tl.maximum(total_of_squares - total * (total / count), 0.0))
+
+
+@triton.jit
+def combine(
+    means, squares, out_means, out_variances, groups, group_channels, pixels, split_pixels, splits, parts,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Mean and variance of one group over `parts` stretches: those of all frames whose statistics are pooled."""
+    unit = tl.program_id(0)
+    clip = unit // groups
+    group = unit % groups
+    part = tl.arange(0, BLOCK)
+    inside = part < parts
+    frame = clip * (parts // splits) + part // splits
+    split = part % splits
+    place = (frame.to(tl.int64) * groups + group) * splits + split
+    mean = tl.load(means + place, mask=inside, other=0.0)
+    square = tl.load(squares + place, mask=inside, other=0.0)
+    stretch = tl.minimum(pixels - split * split_pixels, split_pixels)
+    count = tl.where(inside, (stretch * group_channels).to(tl.float32), 0.0)
+    total = tl.sum(count, 0)
+    middle = tl.sum(mean * count, 0) / total
+    distance = tl.where(inside, mean - middle, 0.0)
+    variance = tl.sum(square + count * distance * distance, 0) / total
+    tl.store(out_means + unit, middle)
+    tl.store(out_variances + unit, variance)
+
+
+@triton.jit
+def apply(
+    x, y, means, variances, weight, bias, eps, channels, groups, group_channels, pixels, clip_frames,
+    x_frame, x_channel, x_pixel, y_frame, y_channel, y_pixel,
+    AFFINE: tl.constexpr, SILU: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """Normalise one tile with its groups' statistics, scale and shift it, SiLU, and write it in y's layout."""
+    frame = tl.program_id(1)
+    pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    known = channel < channels
+    inside = known[:, None] & (pixel < pixels)[None, :]
+    unit = (frame // clip_frames) * groups + channel // group_channels
+    mean = tl.load(means + unit, mask=known, other=0.0)
+    variance = tl.load(variances + unit, mask=known, other=1.0)
+    scale = 1.0 / tl.sqrt(variance + eps)
+    shift = tl.zeros([BLOCK_C], dtype=tl.float32)
+    if AFFINE:
+        scale *= tl.load(weight + channel, mask=known, other=0.0).to(tl.float32)
+        shift += tl.load(bias + channel, mask=known, other=0.0).to(tl.float32)
+    far_c = channel.to(tl.int64)[:, None]
+    far_p = pixel.to(tl.int64)[None, :]
+    source = x + frame.to(tl.int64) * x_frame + far_c * x_channel + far_p * x_pixel
+    tile = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    tile = (tile - mean[:, None]) * scale[:, None] + shift[:, None]
+    if SILU:
+        tile = tile / (1.0 + tl.exp(-tile))
+    target = y + frame.to(tl.int64) * y_frame + far_c * y_channel + far_p * y_pixel
+    tl.store(target, tile.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def add_layer_norm(
+    x, update, total, y, weight, bias, eps, rows, channels, every, period, x_row, update_row, total_row, y_row,
+    UPDATE: tl.constexpr, AFFINE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """total = x + update and y = LayerNorm(total) for a few rows; row r takes row (r // every) % period of update."""
+    row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
+    channel = tl.arange(0, BLOCK_C)
+    known = channel < channels
+    inside = (row < rows)[:, None] & known[None, :]
+    far = row.to(tl.int64)[:, None]
+    values = tl.load(x + far * x_row + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    if UPDATE:
+        source = (row // every) % period
+        place = update + source.to(tl.int64)[:, None] * update_row + channel[None, :]
+        values += tl.load(place, mask=inside, other=0.0).to(tl.float32)
+        tl.store(total + far * total_row + channel[None, :], values.to(total.dtype.element_ty), mask=inside)
+    mean = tl.sum(values, 1) / channels
+    distance = tl.where(inside, values - mean[:, None], 0.0)
+    variance = tl.sum(distance * distance, 1) / channels
+    result = distance * (1.0 / tl.sqrt(variance + eps))[:, None]
+    if AFFINE:
+        result *= tl.load(weight + channel, mask=known, other=0.0).to(tl.float32)[None, :]
+        result += tl.load(bias + channel, mask=known, other=0.0).to(tl.float32)[None, :]
+    tl.store(y + far * y_row + channel[None, :], result.to(y.dtype.element_ty), mask=inside)

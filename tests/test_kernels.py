@@ -1,0 +1,217 @@
+"""The Triton kernels: equal to the plain path over a table of shapes, compiled for cards, and never in the way.
+
+Where there is no GPU they run by Triton's interpreter. What that cannot show: speed, the rounding of bfloat16 stores
+(it cuts off), and memory beyond a tensor's end.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import kernels_child
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from svd_core import kernels
+from svd_core.kernels import choice, gates, norms
+from svd_core.models import layers
+from svd_core.models.attention import FeedForward
+
+ROOT = Path(__file__).resolve().parent.parent
+ON_GPU = torch.cuda.is_available()
+KINDS = {
+    "GroupNorm": kernels_child.GROUP_NORMS,
+    "add and LayerNorm": kernels_child.ADD_NORMS,
+    "GEGLU": kernels_child.GATES,
+    "moments": ("one frame", "applied"),
+    "8 bits": kernels_child.QUANTISED,
+    "layer": ("feed-forward",),
+}
+CASES = [f"{kind}: {name}" for kind, names in KINDS.items() for name in names]
+# How far above the plain path's root-mean-square error a kernel's may be. Sums in another order: some last places in
+# float32, next to nothing in half precision, where one rounding is all there is. The interpreter cuts bfloat16 and 8
+# bits off, which is twice the error of rounding, where cards round.
+ALLOWED = {"torch.float32": 2.0, "torch.float16": 1.1, "torch.bfloat16": 1.2 if ON_GPU else 2.4}
+LAST_PLACE = 2.0**-23
+
+
+def child(module: str, folder: Path, **variables: str) -> list[dict]:
+    """What a process that imports Triton says, one answer per line."""
+    if sys.platform.startswith("linux") and platform.machine() == "x86_64":
+        import importlib.util
+
+        assert importlib.util.find_spec("triton") is not None, "the test extra brings Triton on Linux"
+    else:
+        pytest.skip("there is no Triton for this system: the kernels are NOT proven here")
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(folder), "TRITON_DEFAULT_FP_FUSION": "1", **variables}
+    command = [sys.executable, "-m", module]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory) -> dict[str, dict]:
+    """Errors of the kernels, case by case."""
+    variables = {} if ON_GPU else {"TRITON_INTERPRET": "1"}
+    found = child("tests.kernels_child", tmp_path_factory.mktemp("triton"), **variables)
+    return {answer["case"]: answer for answer in found}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_kernel_is_as_near_to_the_truth_as_the_plain_path(answers, case):
+    found = answers[case]
+    assert found["ran"]
+    allowed = ALLOWED[found["dtype"]]
+    if case.startswith("8 bits") and not ON_GPU:
+        allowed = 4.0
+    assert found["mean"] <= allowed * found["plain mean"] + LAST_PLACE * found["scale"]
+    assert found["most"] <= 2 * allowed * found["plain most"] + 4 * LAST_PLACE * found["scale"]
+
+
+def test_the_table_and_the_answers_are_the_same_cases(answers):
+    assert list(answers) and set(answers) == set(CASES)
+
+
+def test_norms_write_in_the_layout_that_the_next_layer_reads(answers):
+    for name in ("channels last", "channels last over frames"):
+        assert answers[f"GroupNorm: {name}"]["last"]
+    for name in ("tokens", "tokens of channels last", "frame by frame", "two clips"):
+        assert answers[f"GroupNorm: {name}"]["contiguous"]
+    for name in ("one clip", "frames inside the channels"):
+        assert not answers[f"GroupNorm: {name}"]["contiguous"]
+
+
+def test_sums_are_written_in_place_unless_new_memory_is_asked_for(answers):
+    for name, (*_, dtype) in kernels_child.ADD_NORMS.items():
+        found = answers[f"add and LayerNorm: {name}"]
+        assert found["kept"], name
+        assert found["equal_sum"] or dtype == torch.bfloat16, name  # one sum rounds in one way
+
+
+def test_scales_of_eight_bits_are_those_of_the_plain_path(answers):
+    assert all(answers[f"8 bits: {name}"]["scales"] for name in kernels_child.QUANTISED)
+
+
+def test_every_kernel_compiles_for_cards_without_having_one(tmp_path):
+    found = child("tests.kernels_compiled", tmp_path)
+    assert len(found) == 27
+    assert all(answer["bytes"] > 1000 for answer in found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "update"),
+    [
+        ((2, 3, 5, 4), (2, 3, 5, 4)),
+        ((2, 3, 5, 4), (4,)),
+        ((2, 3, 5, 4), (3, 1, 4)),
+        ((2, 3, 5, 4), (2, 1, 1, 4)),
+        ((2, 3, 5, 4), (5, 4)),
+        ((1, 3, 5, 4), (1, 1, 1, 4)),
+        ((6, 4), (1, 4)),
+    ],
+)
+def test_rows_of_an_update_are_found_by_division(shape, update):
+    values = torch.randn(update)
+    every, period = norms.repetition(torch.Size(shape), values)
+    rows = torch.arange(torch.Size(shape[:-1]).numel())
+    expected = values.expand(shape).reshape(-1, shape[-1])
+    assert torch.equal(values.reshape(-1, shape[-1])[(rows // every) % period], expected)
+
+
+@pytest.mark.parametrize("update", [(2, 1, 5, 4), (2, 3, 5, 1), (3, 4), (1, 2, 3, 5, 4)])
+def test_other_updates_go_the_plain_way(update):
+    assert norms.repetition(torch.Size((2, 3, 5, 4)), torch.randn(update)) is None
+
+
+def test_an_unknown_choice_is_refused_and_the_choice_is_described():
+    with pytest.raises(ValueError, match="unknown"):
+        kernels.use_kernels("fast")
+    assert kernels.use_kernels("plain") == "auto"
+    try:
+        assert kernels.describe(torch.device("cpu")) == "plain PyTorch (chosen)"
+    finally:
+        kernels.use_kernels("auto")
+    assert kernels.describe(torch.device("cpu")) == "plain PyTorch (the device is cpu)"
+
+
+@pytest.fixture
+def suitable(monkeypatch):
+    """A process that believes its device takes kernels."""
+    monkeypatch.setattr(choice, "unsuitable", lambda device: None)
+    monkeypatch.setattr(choice, "_failed", set())
+
+
+def broken(*given, **more):
+    """A kernel whose compilation fails."""
+    raise RuntimeError("ptxas is missing\nand more")
+
+
+def test_a_kernel_that_fails_is_said_once_and_the_plain_path_gives_the_result(suitable, monkeypatch, caplog):
+    for module, name in ((norms, "_statistics"), (norms, "_add_norm"), (gates, "_gate")):
+        monkeypatch.setattr(module, name, broken)
+    torch.manual_seed(2)
+    group, layer, feed_forward = nn.GroupNorm(2, 8), nn.LayerNorm(8), FeedForward(8)
+    picture, tokens, update = torch.randn(2, 8, 3, 4), torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+
+    def results() -> list[torch.Tensor]:
+        x, normed = layers.add_norm(layer, tokens.clone(), update)
+        return [
+            layers.norm_silu(group, picture, 2),
+            layers.norm_to_tokens(group, picture),
+            feed_forward.add_to(x, normed),
+        ]
+
+    with torch.no_grad(), caplog.at_level(logging.WARNING, "svd_reel"):
+        first, second = results(), results()
+        kernels.use_kernels("plain")
+        try:
+            plain = results()
+        finally:
+            kernels.use_kernels("auto")
+    for one, other, expected in zip(first, second, plain, strict=True):
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)  # the gate's bias is added by itself
+        assert torch.equal(one, other)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3 and all("ptxas is missing" in line and "and more" not in line for line in said)
+
+
+def test_running_out_of_memory_is_not_a_broken_kernel(suitable):
+    def full():
+        raise torch.cuda.OutOfMemoryError("full")
+
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        choice.attempt("GroupNorm", full)
+    assert choice.attempt("GroupNorm", lambda: 1) == 1
+
+
+def test_no_kernel_runs_where_it_must_not(suitable):
+    norm, x = nn.GroupNorm(2, 8), torch.randn(1, 8, 3, 4)
+    assert not choice.runs_on(x), "gradients are wanted"
+    with torch.no_grad():
+        assert choice.runs_on(x)
+        assert not choice.runs_on(x.double())
+        assert not choice.runs_on(x[:0])
+        norm.register_forward_hook(lambda *given: None)
+        assert kernels.group_norm(norm, x, activate=True) is None
+        assert kernels.add_norm(nn.LayerNorm((4, 8)), torch.randn(2, 4, 8), None) is None
+
+
+@torch.no_grad()
+def test_layers_of_a_host_are_asked_for_their_weights(monkeypatch):
+    class Hosted(nn.Linear):
+        pass
+
+    monkeypatch.setattr("svd_core.kernels.weights._ways", [])
+    layer, x = Hosted(4, 3), torch.randn(2, 4)
+    assert kernels.weights_of(layer, nn.Linear, x) is None
+    kernels.also_takes(lambda layer, kind, x: (2 * layer.weight, layer.bias) if isinstance(layer, kind) else None)
+    assert kernels.weights_of(layer, nn.GroupNorm, x) is None
+    doubled = kernels.multiply(layer, x, lambda x, weight, bias: F.linear(x, weight, bias))
+    torch.testing.assert_close(doubled, F.linear(x, 2 * layer.weight, layer.bias))
