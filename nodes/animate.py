@@ -5,6 +5,7 @@ from torch import Tensor
 from ..svd_core.animate import AnimateSettings
 from . import inputs
 from .condition import Motion, condition_clips
+from .controls import ControlChain
 from .decode import decode_clips
 from .model import LoadedModel
 from .sample import sample_clips
@@ -57,7 +58,12 @@ class SVDReelAnimate:
                 ),
                 "fit": inputs.FIT,
                 "seed": inputs.SEED,
-            }
+            },
+            "optional": {
+                "control": inputs.socket(
+                    "SVD_CONTROL", "From Reuse Features or another control node, to steer or speed up the clip."
+                ),
+            },
         }
 
     def execute(
@@ -73,9 +79,12 @@ class SVDReelAnimate:
         steps: int,
         fit: str,
         seed: int,
+        control: ControlChain | None = None,
     ) -> tuple:
         motion = Motion(motion_bucket_id, fps, augmentation_level)
         positive, negative, empty = condition_clips(model, image, width, height, frames, fit, seed, motion)
-        sigmas = AnimateSettings(steps=steps or None).resolve(model.config).sigmas()
-        latent = sample_clips(model, positive, negative, empty, seed, sigmas=sigmas)
+        settings = AnimateSettings(steps=steps or None).resolve(model.config)
+        latent = sample_clips(
+            model, positive, negative, empty, seed, settings.solver, sigmas=settings.sigmas(), control=control
+        )
         return (decode_clips(model.vae, latent), latent, float(fps))

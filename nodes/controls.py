@@ -20,6 +20,11 @@ class ControlChain:
         return min([frames, *(control.frames_at_once(frames) for link in self.links for control in link)])
 
     @property
+    def features_depth(self) -> int:
+        """Pairs of blocks outside the features that controls keep from step to step; 0 where none do."""
+        return max((c.features_depth for link in self.links for c in link), default=0)
+
+    @property
     def closed(self) -> bool:
         """Whether a control makes the last frame lead to the first."""
         return any(control.closed for link in self.links for control in link if control.active)

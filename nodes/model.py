@@ -13,8 +13,10 @@ from ..svd_core.models.attention import NUMBERS_PER_CALL
 from ..svd_core.models.config import SVDConfig
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.plan.retry import limit_pieces, retrying, smaller_pieces
+from ..svd_core.plan.reuse_costs import kept_bytes
 from ..svd_core.sampling.denoiser import denoise_with
 from . import host
+from .controls import ControlChain
 from .host_types import MissingPart, ReelClipVision, ReelVAE
 
 
@@ -61,14 +63,22 @@ class LoadedModel:
         """Vector [1, V] of the three motion numbers; `fps_id` is one less than frames per second."""
         return motion_vector(fps_id, motion_bucket_id, augmentation_level)
 
-    def prepare_unet(self, frames: int, height: int, width: int) -> torch.device:
-        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width]."""
+    def prepare_unet(self, frames: int, height: int, width: int, kept: int = 0) -> torch.device:
+        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width], and `kept` bytes."""
         pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
         limit_pieces(self.unet.model.diffusion_model, pieces)
         size = unet_activation_bytes(
             self.config.unet, frames, height, width, self.compute_dtype.itemsize, numbers_per_call=pieces
         )
-        return host.use(self.unet, size)
+        return host.use(self.unet, size + kept)
+
+    def kept_bytes(self, chain: ControlChain, frames: int, height: int, width: int) -> int:
+        """Bytes of features that controls keep from step to step of such a clip, for both branches of guidance."""
+        # Windows overlap, by a third as a rule, and each keeps its own.
+        rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
+        return kept_bytes(
+            self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize
+        )
 
     def denoise(
         self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None

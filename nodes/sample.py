@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.animate import AnimateSettings
+from ..svd_core.models.config import SVDConfig
 from ..svd_core.models.vae import LATENT_SCALE
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.noise import start_noise
@@ -96,6 +97,12 @@ class SVDReelSampler:
         return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn, control),)
 
 
+def warn_of_solver(config: SVDConfig, solver: str) -> None:
+    """Log where a model of few steps gets a solver that blurs it."""
+    if config.variant == "animatelcm" and solver != "lcm":
+        log.warning("AnimateLCM models are made for the solver lcm; with %s their clips are blurred", solver)
+
+
 def sample_clips(
     model: LoadedModel,
     positive: list,
@@ -117,7 +124,9 @@ def sample_clips(
     sigmas = settings.sigmas() if sigmas is None else sigmas
     scales = (guidance or GuidanceCurve()).over(frames, model.config)
     chain = control or ControlChain()
-    device = model.prepare_unet(chain.frames_at_once(frames), *size)
+    kept = model.kept_bytes(chain, frames, *size)
+    device = model.prepare_unet(chain.frames_at_once(frames), *size, kept)
+    warn_of_solver(model.config, solver)
     starts = samples.split(frames)
     progress = host.Progress(max(1, (len(sigmas) - 1) * len(starts)), preview_device=device)
     clips = []

@@ -29,7 +29,7 @@ from .motion.inbetween_command import add_between, between_metadata, clip_betwee
 from .motion.moves import MOVES
 from .motion.signal import MODES
 from .pictures import composite, open_picture, size_like
-from .plan.command import add_plan, add_speed_options, planned_model
+from .plan.command import add_plan, add_reuse_options, add_speed_options, planned_model
 from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
@@ -134,6 +134,7 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--sigma-max", type=float, metavar="SIGMA", help="highest noise level (default: 700)")
     group.add_argument("--solver", choices=tuple(SOLVERS), help="default: euler, or what the schedule was made for")
     group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
+    add_reuse_options(group)
 
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:

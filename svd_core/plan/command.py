@@ -37,6 +37,9 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--frames", type=int, help="default: the model's own")
     command.add_argument("--steps", type=int, help="default: the model's own")
     command.add_argument(
+        "--reuse", type=int, default=1, metavar="N", help="as animate's: features serve for N steps (default: 1, off)"
+    )
+    command.add_argument(
         "--memory", type=memory_of, metavar="GB", help=f"{', '.join(map(str, PRESETS))} or any other (default: all)"
     )
     command.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
@@ -82,7 +85,7 @@ def run_plan(options: argparse.Namespace) -> None:
 
 def _settings(options: argparse.Namespace, config: SVDConfig) -> AnimateSettings:
     given = {name: getattr(options, name) for name in ("width", "height", "frames", "steps")}
-    return AnimateSettings(**given).resolve(config)
+    return AnimateSettings(**given, reuse=options.reuse).resolve(config)
 
 
 def plan_clip(
@@ -104,6 +107,7 @@ def plan_clip(
         guided=settings.max_guidance != 1 or settings.min_guidance != 1,
         itemsize=dtype.itemsize,
         rate=rate,
+        reuse=(settings.reuse, settings.reuse_depth),
     )
 
 
@@ -129,6 +133,30 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         "--fp16-accumulation",
         action="store_true",
         help="sum matrix products in float16: faster on GeForce cards, coarser; may overflow",
+    )
+
+
+def add_reuse_options(group: argparse._ArgumentGroup) -> None:
+    """Add the reuse of features across steps, which changes the clip."""
+    group.add_argument(
+        "--reuse",
+        type=int,
+        metavar="N",
+        help="run the whole UNet at every Nth step only: 2 takes about 0.6 of the time, 3 half of it; details drift "
+        "(default: 1, off)",
+    )
+    group.add_argument(
+        "--reuse-depth",
+        type=int,
+        metavar="N",
+        help="outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower "
+        "(default: 2)",
+    )
+    group.add_argument(
+        "--reuse-sigma-low", type=float, metavar="SIGMA", help="no reuse below this noise level (default: 0)"
+    )
+    group.add_argument(
+        "--reuse-sigma-high", type=float, metavar="SIGMA", help="no reuse above this noise level (default: 700, none)"
     )
 
 

@@ -62,20 +62,26 @@ def unet_flops(config: UNetConfig, frames: int, height: int, width: int) -> floa
 
     Counted for our network: cross-attention to a single token costs nothing.
     """
-    base, total = config.model_channels, 0.0
-    pixels = _sides(height, width, len(config.channel_mult))
-    for level, channels_in, channels, attention in unet_blocks(config):
-        area = pixels[level]
-        tokens = frames * area
-        shortcut = channels_in * channels if channels_in != channels else 0
-        total += 2 * tokens * (9 * channels_in * channels + 9 * channels**2 + shortcut + 6 * channels**2)
-        if attention:
-            # Both projections, four linear layers for each attention, three feed-forward layers of twelve.
-            total += 2 * tokens * channels**2 * (2 + 8 + 36) + 4 * channels * tokens * (area + frames)
+    base = config.model_channels
+    pixels = sides(height, width, len(config.channel_mult))
+    total = sum(block_flops(block, pixels, frames) for block in unet_blocks(config))
     for level in range(1, len(config.channel_mult)):
         low, high = config.channel_mult[level - 1] * base, config.channel_mult[level] * base
         total += 2 * frames * 9 * (pixels[level] * low**2 + pixels[level - 1] * high**2)
     return total + 2 * frames * pixels[0] * 9 * base * (config.in_channels + config.out_channels)
+
+
+def block_flops(block: tuple[int, int, int, bool], pixels: list[int], frames: int) -> float:
+    """Operations of a block of `unet_blocks`; pixels: of every level (`sides`)."""
+    level, channels_in, channels, attention = block
+    area = pixels[level]
+    tokens = frames * area
+    shortcut = channels_in * channels if channels_in != channels else 0
+    total = 2.0 * tokens * (9 * channels_in * channels + 9 * channels**2 + shortcut + 6 * channels**2)
+    if attention:
+        # Both projections, four linear layers for each attention, three feed-forward layers of twelve.
+        total += 2 * tokens * channels**2 * (2 + 8 + 36) + 4 * channels * tokens * (area + frames)
+    return total
 
 
 def decoder_flops(config: CoderConfig, frames: int, height: int, width: int, temporal: bool = True) -> float:
@@ -185,7 +191,7 @@ def decoder_first_convolutions(config: CoderConfig, frames: int, height: int, wi
     return frames * total
 
 
-def _sides(height: int, width: int, levels: int) -> list[int]:
+def sides(height: int, width: int, levels: int) -> list[int]:
     """Pixels of every level; odd sides round up."""
     areas = []
     for _ in range(levels):

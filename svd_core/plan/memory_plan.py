@@ -11,6 +11,7 @@ import torch
 from ..models.attention import NUMBERS_PER_CALL
 from ..models.config import SVDConfig
 from .costs import Stage, stages_of
+from .reuse_costs import with_reuse
 
 GIB = 2**30
 PRESETS = (6, 8, 12, 16, 24)
@@ -118,11 +119,13 @@ def make_plan(
     guided: bool = True,
     itemsize: int = 2,
     rate: float | None = None,
+    reuse: tuple[int, int] = (1, 0),
 ) -> MemoryPlan:
     """The fastest plan of one clip of width x height pixels that fits `memory` bytes, or else the smallest there is.
 
     Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance always run one
-    after the other: both at once take twice the memory and, at the sizes of SVD, no less time.
+    after the other: both at once take twice the memory and, at the sizes of SVD, no less time. reuse: interval and depth
+    of the reuse of features.
     """
     if memory <= 0:
         raise ValueError(f"memory is {memory / GIB:g} GB, but it must be more than 0; use 6, 8, 12, 16 or 24")
@@ -144,6 +147,8 @@ def make_plan(
                 strategy=strategy,
                 numbers_per_call=pieces,
             )
+            if reuse[0] > 1:
+                stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]
             needs = max(stage.activations + _resident(placement, stage, stages) for stage in stages)
             plan = MemoryPlan(memory, placement, pieces, strategy, tuple(stages), needs, frames, width, height, rate)
             if plan.fits:
