@@ -1,6 +1,7 @@
 """The Chinese of the pack: every name, tooltip and help page, and none that its English has left behind."""
 
 import json
+import re
 
 import pytest
 from nodes_pack import ROOT
@@ -10,6 +11,12 @@ from tools.help import translations
 LANGUAGE = "zh"
 # Other keys are read by nobody: choices of a widget, for one, the frontend shows as they are.
 KEYS = {"display_name", "description", "inputs", "outputs"}
+# ComfyUI's own nodes, as its Chinese calls them.
+HOST = {
+    *("K采样器", "VAE编码", "VAE解码", "加载VAE", "加载图像", "预览图像", "预览任意", "保存文本", "创建视频"),
+    *("保存动画（WEBP）", "保存Checkpoint", "Checkpoint加载器（仅图像）", "视频线性CFG引导"),
+    *("加载放大模型", "加载帧插值模型", "帧插值"),
+}
 
 
 def test_everything_is_translated_from_the_english_of_now():
@@ -38,6 +45,15 @@ def test_one_english_text_has_one_translation():
         if path.endswith(".tooltip"):
             known.setdefault(text, set()).add(chinese.get(path, ""))
     assert {text: found for text, found in known.items() if len(found) > 1} == {}
+
+
+def test_names_in_quotes_are_names_that_readers_find():
+    """Nodes, inputs and outputs are called as the editor calls them, so that a new name is followed everywhere."""
+    texts = translations.translated(LANGUAGE)
+    names = {text for path, text in texts.items() if path.endswith((".name", ".display_name"))}
+    names |= {name.removesuffix("（SVD）") for name in names} | HOST
+    quoted = {(path, name) for path, text in texts.items() for name in re.findall("“([^”]+)”", text)}
+    assert {(path, name) for path, name in quoted if translations.HAN.search(name) and name not in names} == set()
 
 
 @pytest.mark.parametrize(
