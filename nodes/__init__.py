@@ -19,6 +19,7 @@ from .model_info import SVDReelModelInfo
 from .motion_amount import SVDReelMotionAmount
 from .plan import SVDReelPlan
 from .report import SVDReelReport
+from .reuse import SVDReelReuseFeatures
 from .sample import SVDReelSampler
 from .schedule import SVDReelSchedule
 from .steady import SVDReelColorMatch, SVDReelSteady
@@ -52,6 +53,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelCutAndDrag": SVDReelCutAndDrag,
     "SVDReelSteady": SVDReelSteady,
     "SVDReelColorMatch": SVDReelColorMatch,
+    "SVDReelReuseFeatures": SVDReelReuseFeatures,
     "SVDReelFinish": SVDReelFinish,
     "SVDReelDuration": SVDReelDuration,
     "SVDReelModelInfo": SVDReelModelInfo,
@@ -86,6 +88,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelCutAndDrag": "Cut and Drag (SVD)",
     "SVDReelSteady": "Keep Clip Steady (SVD)",
     "SVDReelColorMatch": "Match Clip Colours (SVD)",
+    "SVDReelReuseFeatures": "Reuse Features (SVD)",
     "SVDReelFinish": "Finish Film (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",
     "SVDReelModelInfo": "Inspect and Convert Model (SVD)",

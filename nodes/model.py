@@ -76,9 +76,7 @@ class LoadedModel:
         """Bytes of features that controls keep from step to step of such a clip, for both branches of guidance."""
         # Windows overlap, by a third as a rule, and each keeps its own.
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
-        return kept_bytes(
-            self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize
-        )
+        return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)
 
     def denoise(
         self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None

@@ -59,7 +59,8 @@ class ImageEncoderConfig:
 class SVDConfig:
     """A whole model: its networks (None = part absent from the file), variant and native clip format.
 
-    `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, custom; `width` and `height` are pixels.
+    `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, custom; `width` and `height` are
+    pixels.
     """
 
     unet: UNetConfig | None = field(default_factory=UNetConfig)

@@ -124,8 +124,8 @@ def make_plan(
     """The fastest plan of one clip of width x height pixels that fits `memory` bytes, or else the smallest there is.
 
     Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance always run one
-    after the other: both at once take twice the memory and, at the sizes of SVD, no less time. reuse: interval and depth
-    of the reuse of features.
+    after the other: both at once take twice the memory and, at the sizes of SVD, no less time. reuse: interval and
+    depth of the reuse of features.
     """
     if memory <= 0:
         raise ValueError(f"memory is {memory / GIB:g} GB, but it must be more than 0; use 6, 8, 12, 16 or 24")
