@@ -25,7 +25,7 @@ from .train_vae import (
     reconstruction_loss,
 )
 
-LATENT_NOISE = 0.08  # of the latents' deviation: what the UNet draws is less exact than what the encoder gives
+LATENT_NOISE = 0.03  # of the latents' deviation: what the UNet draws is less exact than what the encoder gives
 
 
 def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
@@ -50,13 +50,15 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
         size, count = (SIZE, 2) if step % 2 else (SIZE // 2, 8)
         pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
-        with torch.no_grad():
-            latents = vae.encode(pictures)
-            windows = draw_windows(count, generator)
-            noise = torch.randn(latents.shape, generator=generator)
-            latents = move(latents, windows) + LATENT_NOISE * latents.std() * noise
-            targets = move(pictures, windows)
-        loss = reconstruction_loss(trained(latents, num_frames=1), targets)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latents = vae.encode(pictures).float()
+        windows = draw_windows(count, generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        latents = move(latents, windows) + LATENT_NOISE * latents.std() * noise
+        targets = move(pictures, windows)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded = trained(latents, num_frames=1)
+        loss = reconstruction_loss(decoded, targets)
         learn(trained, loss, optimizers, learning_rate(step, steps, highest_rate))
         step += 1
         follow(vae.decoder, trained, step, AVERAGE)
