@@ -1,13 +1,24 @@
-"""`python -m tools.workflows` writes the JSON files of `workflows/` anew, `--pictures [NAME...]` their pictures too."""
+"""`python -m tools.workflows` writes the files of `workflows/` and `subgraphs/` anew.
+
+`--pictures [NAME...]` also makes the workflows' pictures. `--without FOLDER` writes only what becomes of them by the
+switches of their notes *Without these files*, into that folder.
+"""
 
 import sys
+from pathlib import Path
 
+from .blueprints import write_blueprints
 from .build import ROOT, write_all
 
-paths = write_all()
-if "--pictures" in sys.argv[1:]:
+arguments = sys.argv[1:]
+if arguments[:1] == ["--without"]:
+    for path in write_all(Path(arguments[1]), without_models=True):
+        print(path)
+    sys.exit()
+paths = write_all() + write_blueprints()
+if arguments[:1] == ["--pictures"]:
     from .pictures import write_pictures
 
-    paths += write_pictures(sys.argv[sys.argv.index("--pictures") + 1 :])
+    paths += write_pictures(arguments[1:])
 for path in paths:
     print(path.relative_to(ROOT).as_posix())

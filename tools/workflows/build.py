@@ -10,16 +10,16 @@ from .library import ROOT, library
 FOLDER = ROOT / "workflows"
 
 
-def build_all() -> dict[str, dict[str, Any]]:
-    """Return every workflow's JSON by file stem."""
-    return {graph.name: graph.to_json() for graph in describe(library())}
+def build_all(without_models: bool = False) -> dict[str, dict[str, Any]]:
+    """Return every workflow's JSON by file stem; without_models: as their switches leave them."""
+    return {graph.name: graph.to_json(without_models) for graph in describe(library())}
 
 
-def write_all(folder: Path = FOLDER) -> list[Path]:
+def write_all(folder: Path = FOLDER, without_models: bool = False) -> list[Path]:
     """Write every workflow; return the files."""
     folder.mkdir(exist_ok=True)
     written = []
-    for name, workflow in build_all().items():
+    for name, workflow in build_all(without_models).items():
         path = folder / f"{name}.json"
         path.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
         written.append(path)

@@ -1,0 +1,218 @@
+"""Subgraph blueprints: nodes of ours that the interface of ComfyUI 0.3.67 and newer offers as one node, to be unpacked.
+
+A file of `subgraphs/` is a workflow that holds a single node and the definition of what is inside it; the interface
+shows it under the file's name.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .graph import NODE_WIDTH, Graph, Node, Output
+from .library import ROOT, NodeType, library
+from .pieces import SVD_XT, load_model
+
+FOLDER = ROOT / "subgraphs"
+CATEGORY = "SVD Reel"
+INSIDE, OUTSIDE = -10, -20  # numbers that the format gives to both ends of a subgraph
+END_WIDTH, END_GAP, ROW = 130, 90, 20
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Stands for the left end where a link wants a node."""
+
+    number: int = INSIDE
+
+
+@dataclass
+class Blueprint:
+    """One node made of several.
+
+    `inputs` are pairs (name, type); `outputs` pairs (name, output inside); `shown` pairs (node, widget) that the outer
+    node shows.
+    """
+
+    graph: Graph
+    description: str
+    aliases: list[str]
+    inputs: list[tuple[str, str]]
+    outputs: list[tuple[str, Output]] = field(default_factory=list)
+    shown: list[tuple[Node, str]] = field(default_factory=list)
+
+    def entry(self, name: str) -> Output:
+        """Return an input as what nodes inside link to."""
+        slot = [label for label, _ in self.inputs].index(name)
+        return Output(_Start(), slot, self.inputs[slot][1])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file: the outer node and what is inside."""
+        name = self.graph.name
+        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/blueprint/{name}"))
+        height = 40 + 22 * max(len(self.inputs), len(self.outputs)) + 26 * len(self.shown)
+        outer = {
+            "id": 1,
+            "type": identity,
+            "pos": [0, 0],
+            "size": [NODE_WIDTH, height],
+            "flags": {},
+            "order": 0,
+            "mode": 0,
+            "inputs": [{"name": label, "type": kind, "link": None} for label, kind in self.inputs],
+            "outputs": [{"name": label, "type": output.type, "links": []} for label, output in self.outputs],
+            "title": name,
+            "properties": {"proxyWidgets": [[str(node.number), widget] for node, widget in self.shown]},
+            "widgets_values": [],
+        }
+        return {
+            "revision": 0,
+            "last_node_id": 1,
+            "last_link_id": 0,
+            "nodes": [outer],
+            "links": [],
+            "version": 0.4,
+            "definitions": {"subgraphs": [self._inside(identity)]},
+            "extra": {"BlueprintSearchAliases": self.aliases},
+        }
+
+    def _inside(self, identity: str) -> dict[str, Any]:
+        drawn = self.graph.to_json()
+        links, nodes = drawn["links"], {node["id"]: node for node in drawn["nodes"]}
+        for slot, (_, output) in enumerate(self.outputs):
+            links.append([len(links) + 1, output.node.number, output.slot, OUTSIDE, slot, output.type])
+            start = nodes[output.node.number]["outputs"][output.slot]
+            start["links"] = [*(start["links"] or []), len(links)]
+        right = max(node["pos"][0] + node["size"][0] for node in nodes.values())
+        return {
+            "id": identity,
+            "version": 1,
+            "state": {
+                "lastGroupId": len(drawn["groups"]),
+                "lastNodeId": drawn["last_node_id"],
+                "lastLinkId": len(links),
+                "lastRerouteId": 0,
+            },
+            "revision": 0,
+            "config": {},
+            "name": self.graph.name,
+            "inputNode": {"id": INSIDE, "bounding": self._end(-END_GAP - END_WIDTH, len(self.inputs))},
+            "outputNode": {"id": OUTSIDE, "bounding": self._end(right + END_GAP, len(self.outputs))},
+            "inputs": self._sockets("in", [*self.inputs], links, 1, 2, -END_GAP - 20),
+            "outputs": self._sockets(
+                "out", [(name, output.type) for name, output in self.outputs], links, 3, 4, right + END_GAP + 20
+            ),
+            "widgets": [],
+            "nodes": drawn["nodes"],
+            "groups": drawn["groups"],
+            "links": [
+                dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), link, strict=True))
+                for link in links
+            ],
+            "extra": {},
+            "category": CATEGORY,
+            "description": self.description,
+        }
+
+    def _end(self, x: float, count: int) -> list[float]:
+        return [x, 0, END_WIDTH, ROW * (count + 2)]
+
+    def _sockets(
+        self, side: str, sockets: list[tuple[str, str]], links: list[list], node: int, slot: int, x: float
+    ) -> list[dict[str, Any]]:
+        number = INSIDE if side == "in" else OUTSIDE
+        return [
+            {
+                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/blueprint/{self.graph.name}/{side}/{name}")),
+                "name": name,
+                "type": kind,
+                "linkIds": [link[0] for link in links if link[node] == number and link[slot] == place],
+                "pos": [x, ROW * (place + 1)],
+            }
+            for place, (name, kind) in enumerate(sockets)
+        ]
+
+
+def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:
+    """A picture to frames, every stage inside."""
+    made = Blueprint(
+        Graph("Image to Video (SVD)", nodes),
+        "Turns a picture into a short clip with Stable Video Diffusion. Inside: model, motion, conditioning, steps, "
+        "guidance, sampling, decoding.",
+        ["svd", "animate", "stable video diffusion", "i2v"],
+        [("image", "IMAGE")],
+    )
+    model = load_model(made.graph.stage("Model"), SVD_XT)
+    prepare = made.graph.stage("Motion and conditioning")
+    motion = prepare.add("SVDReelMotion")
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=made.entry("image"), motion=motion["SVD_MOTION"]
+    )
+    plan = made.graph.stage("Steps and guidance")
+    sigmas, guidance = plan.add("SVDReelSchedule"), plan.add("SVDReelGuidance")
+    make = made.graph.stage("Sample and decode")
+    latent = make.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        guidance=guidance["SVD_GUIDANCE"],
+        sigmas=sigmas["SIGMAS"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    made.outputs = [("frames", frames["IMAGE"]), ("latent", latent["LATENT"]), ("vae", model["VAE"])]
+    made.shown = [
+        (model, "model_name"),
+        (motion, "motion_bucket_id"),
+        (motion, "fps"),
+        (condition, "width"),
+        (condition, "height"),
+        (condition, "frames"),
+        (sigmas, "steps"),
+        (latent, "seed"),
+    ]
+    return made
+
+
+def clip_to_film(nodes: dict[str, NodeType]) -> Blueprint:
+    """Frames to a film file: colours held, upscaled, filled in, encoded."""
+    made = Blueprint(
+        Graph("Clip to Film (SVD)", nodes),
+        "Finishes a clip: colours held at the first frame, then upscaled, sized, filled in and written to a film file, "
+        "up to 4K, a few frames in memory at a time.",
+        ["finish", "4k", "upscale video", "interpolate", "save video"],
+        [("frames", "IMAGE"), ("upscale_model", "UPSCALE_MODEL"), ("audio", "AUDIO")],
+    )
+    matched = made.graph.stage("Colours").add("SVDReelColorMatch", frames=made.entry("frames"))
+    film = made.graph.stage("Film").add(
+        "SVDReelFinish",
+        images=matched["IMAGE"],
+        upscale_model=made.entry("upscale_model"),
+        audio=made.entry("audio"),
+    )
+    made.outputs = [("video", film["VIDEO"]), ("path", film["STRING"])]
+    made.shown = [
+        (matched, "strength"),
+        *((film, name) for name in ("fps", "interpolate", "size", "fit", "codec", "quality", "ending")),
+        (film, "filename_prefix"),
+    ]
+    return made
+
+
+def build_blueprints() -> dict[str, dict[str, Any]]:
+    """Return every blueprint's JSON by file stem."""
+    nodes = library()
+    return {made.graph.name: made.to_json() for made in (image_to_video(nodes), clip_to_film(nodes))}
+
+
+def write_blueprints(folder: Path = FOLDER) -> list[Path]:
+    """Write every blueprint; return the files."""
+    folder.mkdir(exist_ok=True)
+    written = []
+    for name, blueprint in build_blueprints().items():
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(blueprint, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
+        written.append(path)
+    return written
