@@ -244,7 +244,7 @@ def test_the_package_holds_what_users_need_and_nothing_for_developers() -> None:
     ignored = {pattern.strip("/") for pattern in patterns}
     for name in ("tests", "benchmarks", "recipes", "tools", "bootstrap.py", ".github", ".ci"):
         assert name in ignored
-    for name in ("svd_core", "nodes", "__init__.py", "workflows", "web", "locales", "LICENSE", "NOTICE", "README.md"):
+    for name in ("svd_core", "nodes", "__init__.py", "workflows", "subgraphs", "web", "locales", "LICENSE", "NOTICE", "README.md"):
         assert name not in ignored
     shipped = {relative(path) for path in own_files(".py") if path.relative_to(ROOT).parts[0] not in ignored}
     assert shipped == {relative(path) for path in shipped_modules()}
