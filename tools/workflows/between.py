@@ -1,7 +1,7 @@
 """Workflows of clips between given pictures, described; all with the embedded model."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, PICTURE, load, save
+from .pieces import EMBEDDED, FIRST_STEPS, PICTURE, load, measure, save
 
 
 def first_and_last_frame(graph: Graph) -> Graph:
@@ -9,8 +9,7 @@ def first_and_last_frame(graph: Graph) -> Graph:
     graph.note("""
 # From a first picture to a last one
 
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 
 1. Choose the first and the last picture in the two **Load Image** nodes; until then both show the same.
 2. Press **Run**. While it samples, the sampler shows all frames.
@@ -48,8 +47,7 @@ def seamless_loop(graph: Graph) -> Graph:
     graph.note(f"""
 # A picture that moves for ever
 
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 {FIRST_STEPS.replace("Save Video", "Save Animated WEBP").replace("output/video", "output/loop")}""")
     graph.note("""
 - **blend** and **take turns** lead the clip back to your picture: things go and return. **roll** takes half the time;
@@ -74,6 +72,5 @@ Model; everything else follows.
         quality=90,
         filename_prefix=f"loop/{graph.name}",
     )
-    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report", images=report["page"])
+    measure(finish, frames=frames["IMAGE"], image=picture["IMAGE"])
     return graph

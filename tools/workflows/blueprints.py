@@ -12,7 +12,7 @@ from typing import Any
 
 from .graph import NODE_WIDTH, Graph, Node, Output
 from .library import ROOT, NodeType, library
-from .pieces import SVD_XT, load_model
+from .pieces import SVD_XT, load_model, sample
 
 FOLDER = ROOT / "subgraphs"
 CATEGORY = "SVD Reel"
@@ -152,15 +152,7 @@ def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:
     plan = made.graph.stage("Steps and guidance")
     sigmas, guidance = plan.add("SVDReelSchedule"), plan.add("SVDReelGuidance")
     make = made.graph.stage("Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        sigmas=sigmas["SIGMAS"],
-    )
+    latent = sample(make, model, condition, guidance=guidance["SVD_GUIDANCE"], sigmas=sigmas["SIGMAS"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     made.outputs = [("frames", frames["IMAGE"]), ("latent", latent["LATENT"]), ("vae", model["VAE"])]
     made.shown = [

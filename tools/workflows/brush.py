@@ -3,12 +3,8 @@
 from typing import Any
 
 from .graph import Graph, Node
-from .pieces import FIRST_STEPS, PICTURE_SIDE, box, load, save
+from .pieces import EMBEDDED, FIRST_STEPS, PICTURE_SIDE, box, load, measure, sample, save
 
-NANO = """
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
-"""
 PAINT = """
 - **Paint your own mask**: right-click **Load Image**, *Open in MaskEditor*, paint, save; then connect its *MASK* to
   *{target}* in place of the drawn one. The three mask nodes are then no longer needed.
@@ -18,25 +14,17 @@ PAINT = """
 def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> None:
     """Add the stages from the sampler to the video and its measures."""
     make = graph.stage(f"{number}. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        control=control,
-    )
+    latent = sample(make, model, condition, control=control)
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage(f"{number + 1}. Video and measures")
     more = {} if mask is None else {"mask": mask}
-    report = finish.add("SVDReelReport", frames=frames["IMAGE"], **more)
-    finish.add("PreviewImage", title="Report", images=report["page"])
+    measure(finish, frames=frames["IMAGE"], **more)
     save(finish, graph.name, frames["IMAGE"], 7.0)
 
 
 def motion_brush(graph: Graph) -> Graph:
     """What is painted moves, all else stands still."""
-    graph.note(f"# Paint what shall move\n{NANO}{FIRST_STEPS}")
+    graph.note(f"# Paint what shall move\n\n{EMBEDDED}\n{FIRST_STEPS}")
     graph.note(f"""
 - White moves, black stands still, grey moves a little. Here the left part of the picture moves.
 {PAINT.format(target="mask").strip()}
@@ -46,7 +34,7 @@ def motion_brush(graph: Graph) -> Graph:
 - **Measure Clip** tells the motion inside and outside the mask.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
-    mask = box(graph.stage("2. What moves"), 0, 0, 380, PICTURE_SIDE)
+    mask = box(graph.stage("2. What moves", below=True), 0, 0, 380, PICTURE_SIDE)
     prepare = graph.stage("3. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=200)
     condition = prepare.add(
@@ -63,7 +51,7 @@ def motion_brush(graph: Graph) -> Graph:
 
 def cut_and_drag(graph: Graph) -> Graph:
     """An object cut out and dragged along a path."""
-    graph.note(f"# Cut out and drag\n{NANO}{FIRST_STEPS}")
+    graph.note(f"# Cut out and drag\n\n{EMBEDDED}\n{FIRST_STEPS}")
     graph.note(f"""
 - The mask covers the object; *path* says where it is and where it goes, in parts of the picture's width and height:
   `0.3,0.5; 0.6,0.5; 0.7,0.3`. **Preview** draws it.
@@ -75,7 +63,7 @@ def cut_and_drag(graph: Graph) -> Graph:
 - Several objects: join their masks to a batch and write their paths with | between them.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
-    mask = box(graph.stage("2. The object"), 250, 250, 270, 270)
+    mask = box(graph.stage("2. The object", below=True), 250, 250, 270, 270)
     prepare = graph.stage("3. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
     condition = prepare.add(
@@ -100,7 +88,7 @@ def cut_and_drag(graph: Graph) -> Graph:
 
 def camera_orbit_with_depth(graph: Graph) -> Graph:
     """A camera that travels around the scene, with a depth map."""
-    graph.note(f"# A camera that travels: orbit with depth\n{NANO}{FIRST_STEPS}")
+    graph.note(f"# A camera that travels: orbit with depth\n\n{EMBEDDED}\n{FIRST_STEPS}")
     graph.note("""
 - A camera that travels needs to know what is how far away: *depth* takes a picture from any depth node (near is
   bright), *depth_mask* a mask. Here two nodes draw a plain: far at the top, near at the bottom.

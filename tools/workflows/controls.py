@@ -1,7 +1,7 @@
 """Workflows of the controls, described; all with the embedded model."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, load, save
+from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
 
 
 def camera_pan_and_zoom(graph: Graph) -> Graph:
@@ -9,8 +9,7 @@ def camera_pan_and_zoom(graph: Graph) -> Graph:
     graph.note(f"""
 # A camera that goes where you say
 
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 {FIRST_STEPS}""")
     graph.note("""
 - **Camera Path** draws what it will do. Write the path in words, or empty *path* and choose a *move*. The content moves
@@ -41,18 +40,10 @@ Model; everything else follows.
     )
     steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
     make = graph.stage("5. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        control=control["SVD_CONTROL"],
-    )
+    latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage("6. Video and measures")
-    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report", images=report["page"])
+    measure(finish, frames=frames["IMAGE"], image=picture["IMAGE"])
     save(finish, graph.name, frames["IMAGE"], 7.0)
     return graph
 
@@ -62,8 +53,7 @@ def steadier_clip(graph: Graph) -> Graph:
     graph.note(f"""
 # A clip that moves when you say, and stays steady
 
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 {FIRST_STEPS}""")
     graph.note("""
 - **Control Amount of Motion** gives every frame its own motion bucket: here the clip starts gently and settles again.
@@ -89,19 +79,10 @@ Model; everything else follows.
         control=amount["SVD_CONTROL"],
     )
     make = graph.stage("4. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        control=steady["SVD_CONTROL"],
-    )
+    latent = sample(make, model, condition, guidance=guidance["SVD_GUIDANCE"], control=steady["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage("5. Colours, measures, video")
     matched = finish.add("SVDReelColorMatch", frames=frames["IMAGE"])
-    report = finish.add("SVDReelReport", frames=matched["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report", images=report["page"])
+    measure(finish, frames=matched["IMAGE"], image=picture["IMAGE"])
     save(finish, graph.name, matched["IMAGE"], 7.0)
     return graph

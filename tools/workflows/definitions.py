@@ -16,7 +16,20 @@ from .lab_board import motion_lab, storyboard_animatic
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
 from .memory import low_vram_8gb
-from .pieces import FIRST_STEPS, INTERPOLATOR, SVD, SVD_XT, SVD_XT_1_1, TUNING, UPSCALER, Weights, load, save
+from .pieces import (
+    FIRST_STEPS,
+    INTERPOLATOR,
+    SVD,
+    SVD_XT,
+    SVD_XT_1_1,
+    TUNING,
+    UPSCALER,
+    Weights,
+    load,
+    measure,
+    sample,
+    save,
+)
 from .training import lora_camera_move, train_camera_lora, train_character_lora
 
 
@@ -37,15 +50,7 @@ def staged(
     guidance = plan.add("SVDReelGuidance", low=low, high=high)
     plan.add("PreviewImage", title="Guidance over the frames", images=guidance["IMAGE"])
     make = graph.stage("4. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        sigmas=sigmas["SIGMAS"],
-    )
+    latent = sample(make, model, condition, guidance=guidance["SVD_GUIDANCE"], sigmas=sigmas["SIGMAS"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage("5. Video"), graph.name, frames["IMAGE"], 7.0)
     return graph
@@ -147,8 +152,7 @@ video's too.
     picture, model = load(graph.stage("1. Picture and model"), None)
     clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
     measuring = graph.stage("3. Measure")
-    report = measuring.add("SVDReelReport", frames=clip["IMAGE"], image=picture["IMAGE"], model=model["SVD_MODEL"])
-    measuring.add("PreviewImage", title="Report", images=report["page"])
+    measure(measuring, frames=clip["IMAGE"], image=picture["IMAGE"], model=model["SVD_MODEL"])
     save(graph.stage("4. Video"), graph.name, clip["IMAGE"], clip["FLOAT"])
     return graph
 

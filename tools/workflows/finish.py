@@ -1,17 +1,13 @@
 """Workflows of finished films, described."""
 
 from .graph import Graph
-from .pieces import INTERPOLATOR, NANO, UPSCALER, load, save
+from .pieces import EMBEDDED, INTERPOLATOR, NANO, UPSCALER, load, sample, save
 
 RUN = """
 1. Choose your picture in **Load Image**.
 2. Press **Run**. While the film is written, the node says how long it will still take.
 3. The film appears in **Finish Film** and in the folder *output/video*.
 """
-NANO_NOTE = (
-    "Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load "
-    "SVD Model; everything else follows."
-)
 
 
 def finish_4k(graph: Graph) -> Graph:
@@ -19,7 +15,7 @@ def finish_4k(graph: Graph) -> Graph:
     graph.note(f"""
 # From a picture to five seconds in 4K
 
-{NANO_NOTE}
+{EMBEDDED}
 
 The film is small at first, so that a try takes a minute or two on any machine. For 4K set *size* in Finish Film to
 *3840x2160 (4K)*: that takes some minutes on a CPU, and no more than 3 GB of memory.
@@ -99,7 +95,7 @@ def draft_then_final(graph: Graph) -> Graph:
     graph.note(f"""
 # A draft in 10 steps, the final in 25
 
-{NANO_NOTE}
+{EMBEDDED}
 
 1. Choose your picture in **Load Image**.
 2. Select the three nodes of the final stage and press Ctrl+M, so that only the draft runs.
@@ -119,14 +115,7 @@ def draft_then_final(graph: Graph) -> Graph:
     ):
         stage = graph.stage(title)
         sigmas = stage.add("SVDReelSchedule", **schedule)
-        latent = stage.add(
-            "SVDReelSampler",
-            model=model["SVD_MODEL"],
-            positive=condition["positive"],
-            negative=condition["negative"],
-            latent=condition["LATENT"],
-            sigmas=sigmas["SIGMAS"],
-        )
+        latent = sample(stage, model, condition, sigmas=sigmas["SIGMAS"])
         stage.add(
             "SVDReelFinish",
             title=f"Finish Film ({name})",
@@ -144,7 +133,7 @@ def vhs_output(graph: Graph) -> Graph:
     graph.note(f"""
 # Frames into Video Helper Suite
 
-{NANO_NOTE}
+{EMBEDDED}
 
 **Video Combine** is a node of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager; where it is
 missing, delete it: **Save Video** of ComfyUI saves the same frames.
@@ -178,7 +167,7 @@ def inspect_model(graph: Graph) -> Graph:
     graph.note(f"""
 # What is in a model file
 
-{NANO_NOTE}
+{EMBEDDED}
 
 1. Choose a file in **Inspect and Convert Model**. It reads the header only, so large files take no time.
 2. Press **Run**. The node shows the model's variant, parts, precision, size, problems, and what its licence asks for.

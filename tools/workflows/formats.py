@@ -1,7 +1,7 @@
 """Workflows for one kind of film each, described: product, portrait, square."""
 
 from .graph import Graph
-from .pieces import PICTURE_SIDE, SVD_XT, box, load
+from .pieces import PICTURE_SIDE, SVD_XT, box, load, sample
 
 RUN = """
 1. Choose your picture in **Load Image**.
@@ -43,15 +43,7 @@ Needs one file:
     guidance = steer.add("SVDReelGuidance", low=1.0, high=2.0)
     steady = steer.add("SVDReelSteady", rescale=0.5, first_frame=1.0, colour_anchor=0.2)
     make = graph.stage("4. Sample")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        control=steady["SVD_CONTROL"],
-    )
+    latent = sample(make, model, condition, guidance=guidance["SVD_GUIDANCE"], control=steady["SVD_CONTROL"])
     graph.stage("5. Film").add(
         "SVDReelFinish",
         latent=latent["LATENT"],
@@ -176,14 +168,7 @@ Needs one file:
         rotation="15, 15",
     )
     make = graph.stage("6. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        control=control["SVD_CONTROL"],
-    )
+    latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     join = graph.stage("7. Lock and light")
     place = join.add("ImageToMask", title="Where the product is", image=moved["warped"], channel="red")

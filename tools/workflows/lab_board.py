@@ -1,7 +1,7 @@
 """Workflows of the motion lab and the storyboard, described; both with the embedded model."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, load, save
+from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
 
 PANELS = """image,seconds,move,bucket,seed,transition,title
 1,1.2,zoom in 1.15 ease,40,1,cut,Closer
@@ -11,11 +11,10 @@ PANELS = """image,seconds,move,bucket,seed,transition,title
 
 def motion_lab(graph: Graph) -> Graph:
     """A grid of quick clips, the best of which is made whole and goes on into single nodes."""
-    graph.note("""
+    graph.note(f"""
 # Find the motion before you wait for it
 
-Nothing to download: the clips are made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 
 1. Choose your picture in **Load Image**.
 2. Press **Run**. The bar counts over all clips of the grid.
@@ -45,19 +44,9 @@ Model; everything else follows.
     )
     sigmas = plan.add("SVDReelSchedule", steps=20, sigma_max=best["sigma_max"])
     make = graph.stage("4. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        seed=best["seed"],
-        sigmas=sigmas["SIGMAS"],
-    )
+    latent = sample(make, model, condition, seed=best["seed"], sigmas=sigmas["SIGMAS"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
-    report = make.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
-    finish = graph.stage("5. Measures")
-    finish.add("PreviewImage", title="Report", images=report["page"])
+    measure(graph.stage("5. Measures"), frames=frames["IMAGE"], image=picture["IMAGE"])
     return graph
 
 
@@ -66,8 +55,7 @@ def storyboard_animatic(graph: Graph) -> Graph:
     graph.note(f"""
 # A storyboard becomes a film
 
-Nothing to download: the clips are made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
-Model; everything else follows.
+{EMBEDDED}
 {FIRST_STEPS.replace("the sampler shows", "the node shows")}""")
     graph.note("""
 - **Film a Storyboard** reads a table: a row for each panel, with any of the columns image, seconds, move, bucket, seed,

@@ -1,7 +1,7 @@
 """Workflows of clips longer than the model's own, described; all with the embedded model."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, load, save
+from .pieces import FIRST_STEPS, load, measure, sample, save
 
 
 def longer_clip(graph: Graph) -> Graph:
@@ -34,8 +34,7 @@ SVD-XT in Load SVD Model, and see below.
     frames = more.add("SVDReelDecode", vae=model["VAE"], latent=longer["LATENT"])
     finish = graph.stage("4. Video and measures")
     save(finish, graph.name, frames["IMAGE"], 7.0)
-    report = finish.add("SVDReelReport", frames=frames["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report: drift and joins", images=report["page"])
+    measure(finish, frames=frames["IMAGE"], image=picture["IMAGE"], title="Report: drift and joins")
     return graph
 
 
@@ -63,15 +62,7 @@ SVD-XT in Load SVD Model; everything else follows.
     windows = prepare.add("SVDReelWindows", model=model["SVD_MODEL"], latent=condition["LATENT"])
     make = graph.stage("3. Sample and decode")
     guidance = make.add("SVDReelGuidance", shape="constant", low=1.0, high=1.0)
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        guidance=guidance["SVD_GUIDANCE"],
-        control=windows["SVD_CONTROL"],
-    )
+    latent = sample(make, model, condition, guidance=guidance["SVD_GUIDANCE"], control=windows["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage("4. Video"), graph.name, frames["IMAGE"], 7.0)
     return graph

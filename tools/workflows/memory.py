@@ -1,7 +1,7 @@
 """Workflows for little memory, described."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, SVD_XT, load, save
+from .pieces import FIRST_STEPS, SVD_XT, load, sample, save
 
 
 def low_vram_8gb(graph: Graph) -> Graph:
@@ -25,14 +25,7 @@ Needs one file:
     planning.add("PreviewImage", title="What it needs", images=plan["IMAGE"])
     condition = graph.stage("3. Conditioning").add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
     make = graph.stage("4. Sample and decode")
-    latent = make.add(
-        "SVDReelSampler",
-        model=model["SVD_MODEL"],
-        positive=condition["positive"],
-        negative=condition["negative"],
-        latent=condition["LATENT"],
-        plan=plan["SVD_PLAN"],
-    )
+    latent = sample(make, model, condition, plan=plan["SVD_PLAN"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"], plan=plan["SVD_PLAN"])
     save(graph.stage("5. Video"), graph.name, frames["IMAGE"], 7.0)
     return graph

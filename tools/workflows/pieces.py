@@ -52,6 +52,10 @@ CONTROLNET = Weights(
     "stabilityai/control-lora/resolve/main/control-LoRAs-rank256",
 )
 
+EMBEDDED = (
+    "Nothing to download: what you see is made by the tiny model inside the pack. For real results choose SVD-XT in "
+    "Load SVD Model; everything else follows."
+)
 FIRST_STEPS = """
 1. Choose your picture in **Load Image**.
 2. Press **Run**. While it samples, the sampler shows all frames.
@@ -98,3 +102,21 @@ def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:
         operation="add",
     )
     return drawn["MASK"]
+
+
+def sample(stage: Stage, model: Node, condition: Node, **more: Any) -> Node:
+    """Add the sampler; `more` are its other inputs."""
+    return stage.add(
+        "SVDReelSampler",
+        model=model["SVD_MODEL"],
+        positive=condition["positive"],
+        negative=condition["negative"],
+        latent=condition["LATENT"],
+        **more,
+    )
+
+
+def measure(stage: Stage, *, title: str = "Report", **inputs: Any) -> None:
+    """Add the measures of a clip and the page that shows them."""
+    report = stage.add("SVDReelReport", **inputs)
+    stage.add("PreviewImage", title=title, images=report["page"])

@@ -1,7 +1,7 @@
 """Workflows that train LoRAs and use them, described; all with the embedded model."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, load, save
+from .pieces import FIRST_STEPS, load, measure, save
 
 CAMERA_LORA = "nano_pan_left (embedded)"
 TRAINING = """
@@ -42,8 +42,7 @@ the left, so that what is in the picture goes to the right.
         for title, way in (("Clip to the left", left), ("Clip to the right", right))
     ]
     finish = graph.stage("4. Measure and save")
-    report = finish.add("SVDReelReport", frames=clips[0]["IMAGE"], image=picture["IMAGE"])
-    finish.add("PreviewImage", title="Report of the first clip", images=report["page"])
+    measure(finish, frames=clips[0]["IMAGE"], image=picture["IMAGE"], title="Report of the first clip")
     save(finish, graph.name, clips[0]["IMAGE"], clips[0]["FLOAT"])
     save(finish, f"{graph.name}_right", clips[1]["IMAGE"], clips[1]["FLOAT"])
     return graph
