@@ -8,11 +8,13 @@ from svd_core.models.config import UNetConfig
 from svd_core.motion.amount import LowPassStart, MotionCurves
 from svd_core.motion.brush import MotionBrush
 from svd_core.motion.cost import control_cost
+from svd_core.motion.method_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
 from svd_core.motion.inbetween import Blend, TakeTurns
 from svd_core.motion.loop import LatentRoll
 from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.motion.steady import FirstFrame, SteadyGuidance
 from svd_core.motion.windows import Windows
+from svd_core.sampling.controls import Control
 from svd_core.sampling.schedules import karras_sigmas
 
 STEPS = 8
@@ -70,3 +72,48 @@ def test_bytes_follow_the_shapes():
     assert steered.state_bytes - plain.state_bytes < 3 * signal
     long, short = (cost(Windows(3, 1), frames=frames) for frames in (40, 5))
     assert long.activation_bytes == short.activation_bytes < cost([], frames=40).activation_bytes / 10
+
+
+@pytest.fixture(scope="module")
+def told():
+    """The table of methods for a small clip of many frames."""
+    return method_costs(UNetConfig(), 6, 8 * W, 8 * H, karras_sigmas(STEPS))
+
+
+def test_no_method_of_the_table_takes_more_than_one_extra_pass_a_step_unless_it_says_so(told):
+    for one in told:
+        most = {"windows, 60 frames": 1.0}.get(one.name, 2.0 if "repeats" in one.name else 1.0)
+        assert one.cost.extra_passes_per_step <= most, one.name
+    assert sum(one.relative_time < 1 for one in told) == 3  # those that start later
+
+
+def test_every_method_is_in_the_table(told):
+    def below(kind):
+        return {kind}.union(*(below(more) for more in kind.__subclasses__()))
+
+    listed = {type(make_of(row)) for row in METHODS}
+    bases = {Control, *(base for kind in listed for base in kind.__mro__)}
+    ours = {kind for kind in below(Control) if kind.__module__.startswith("svd_core.motion")}
+    missing = {kind.__name__ for kind in ours - bases}
+    assert missing <= {"KeptEnds", "EvenJoin", "LookLock"}, "these only edit decoded frames"
+
+
+def make_of(row):
+    from svd_core.motion.method_costs import _Shapes
+
+    return row[2](_Shapes(UNetConfig(), 6, H, W))
+
+
+def test_the_table_is_even_columns_in_words(told):
+    rows = cost_rows(told)
+    assert len(rows) == len(METHODS) and all(len(row) == len(HEAD) for row in rows)
+    lines = cost_text(told).splitlines()
+    assert lines[0].startswith("method") and lines[1].startswith("partial re-noise")
+    assert any(line.startswith("windows, 60 frames") for line in lines)
+
+
+def test_the_controls_in_use_are_named_with_their_cost():
+    size = (UNetConfig(), FRAMES, 8 * W, 8 * H, karras_sigmas(STEPS))
+    words = controls_text([PartialRenoise(SIGNAL), Windows(3, 1), FirstFrame(0.0)], *size)
+    assert words.startswith("with partial re-noise, windows: ") and "passes of 3 frames" in words
+    assert controls_text([PartialRenoise(SIGNAL, 0.0)], *size) == "no controls"

@@ -31,14 +31,19 @@ class Table:
 
 
 def write_tables(page: Path, tables: dict[str, Table], how: str) -> None:
-    """Replace what stands between the marks of a page by these tables; ValueError where a page lacks the marks."""
+    """Replace what stands between the marks of a page by these tables."""
     parts = [f"Measured with {how}. Wanted is what stands behind each heading."]
     parts += [f"**{title}** ({table.wanted})\n\n{table.text()}" for title, table in tables.items()]
+    replace_between(page, BEGIN, END, "\n\n".join(parts))
+
+
+def replace_between(page: Path, begin: str, end: str, words: str) -> None:
+    """Replace what stands between two marks of a page; ValueError where it lacks them."""
     text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page} lacks {BEGIN} and {END}; put both lines where the numbers shall stand")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n" + "\n\n".join(parts) + f"\n{END}{after}", encoding="utf-8", newline="\n")
+    if begin not in text or end not in text:
+        raise ValueError(f"{page} lacks {begin} and {end}; put both lines where the table shall stand")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    page.write_text(f"{before}{begin}\n{words}\n{end}{after}", encoding="utf-8", newline="\n")
 
 
 def write_sheet(path: Path, rows: list[tuple[str, Tensor]]) -> None:

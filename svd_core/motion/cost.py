@@ -57,21 +57,26 @@ def control_cost(
     guided: bool = True,
     itemsize: int = 2,
     solver: str = "euler",
+    plain: ControlCost | None = None,
 ) -> ControlCost:
     """Return what one control or several cost in a clip of latents [frames, 4, height, width] along `sigmas`.
 
     The controls are made for that shape, for instance with zeros for signals. `guided`: whether guidance evaluates two
-    branches; passes then still count one. `itemsize`: bytes of one activation. ValueError where a control does not fit.
+    branches; passes then still count one. `itemsize`: bytes of one activation. `plain`: the cost of the same clip
+    without controls, where it is known. ValueError where a control does not fit.
     """
     controls = [control] if isinstance(control, Control) else list(control)
-    plain, _, _ = _rehearse([], config, frames, height, width, sigmas, guided, solver)
     calls, seen, peak = _rehearse(controls, config, frames, height, width, sigmas, guided, solver)
     branches = 2 if guided else 1
+    if plain is not None:
+        usual = plain.passes
+    else:
+        usual = _rehearse([], config, frames, height, width, sigmas, guided, solver)[0] // branches
     most = max(seen, default=frames)
     return ControlCost(
         passes=calls // branches,
         frame_passes=sum(seen) / branches / frames,
-        plain_passes=plain // branches,
+        plain_passes=usual,
         frames_at_once=most,
         state_bytes=peak + _held(controls),
         activation_bytes=unet_activation_bytes(config, most, height, width, itemsize),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..report.planes import luminance
 from ..sampling.controls import Control
 
 GAIN_LIMITS = (0.8, 1.25)  # contrast is never changed by more, whatever the scene does
@@ -61,6 +60,9 @@ class LookLock(Control):
 
 def _look(frame: Tensor) -> Tensor:
     """Mean red, green and blue, and contrast (deviation of luminance), of a frame [H, W, 3]: [4] on the CPU."""
+    # Imported when used: the host imports every pack when it starts, and few starts measure.
+    from ..report.planes import luminance
+
     frame = frame.float()
     contrast = luminance(frame).std(correction=0).clamp(min=LEAST)
     return torch.cat([frame.mean((0, 1)), contrast[None]]).double().cpu()

@@ -1,0 +1,71 @@
+"""Camera moves: what is asked of a photograph, and what is measured in the clip."""
+
+from torch import Tensor
+
+from svd_core.motion.signal import MODES
+from svd_core.report.measuring import measure
+
+from .bench import CALM, Bench, Found, correlation
+
+TITLE = "Camera: asked and measured over the clip"
+STRENGTH = 1.5  # small pictures need more than 1024x576
+# Asked over the whole clip, and the sign of what is measured: content goes the other way than the camera.
+SWEEP: dict[str, tuple[tuple[str, float], ...]] = {
+    "pan": (("pan left 0.2", -0.2), ("pan left 0.1", -0.1), ("pan right 0.1", 0.1), ("pan right 0.2", 0.2)),
+    "tilt": (("tilt down 0.2", -0.2), ("tilt down 0.1", -0.1), ("tilt up 0.1", 0.1), ("tilt up 0.2", 0.2)),
+    "zoom": (("zoom out 1.3", 1 / 1.3), ("zoom out 1.15", 1 / 1.15), ("zoom in 1.15", 1.15), ("zoom in 1.3", 1.3)),
+    "roll": (("roll ccw 12", -12), ("roll ccw 6", -6), ("roll cw 6", 6), ("roll cw 12", 12)),
+}
+PARTIAL, *OTHER_MODES = MODES
+
+
+def measured_move(kind: str, clip: Tensor) -> float:
+    """The camera's move over the clip, in the unit that it is asked in, from the shared motion of the picture."""
+    total, steps = measure(clip).summary(), len(clip) - 1
+    if kind == "pan":
+        return -total["pan_x_percent"] / 100 * steps
+    if kind == "tilt":
+        return total["pan_y_percent"] / 100 * steps
+    return total["zoom"] ** steps if kind == "zoom" else -total["roll"] * steps
+
+
+def sweep(bench: Bench, kind: str, found: Found, mode: str = PARTIAL, note: str = "", **settings) -> None:
+    """One kind of move in several amounts: a row."""
+    got: list[float] = []
+    for path, _ in SWEEP[kind]:
+        given = {"camera": path, "camera_strength": STRENGTH, "camera_mode": mode, "motion_bucket": CALM} | settings
+        clip = bench.clip(**given)
+        got.append(measured_move(kind, clip))
+        if path == SWEEP[kind][-1][0] and mode == PARTIAL and not note:
+            found.clips.append((f"{bench.name}: {path}", clip))
+    asked = [amount for _, amount in SWEEP[kind]]
+    middle = 1.0 if kind == "zoom" else 0.0
+    signs = sum((a > middle) == (g > middle) for a, g in zip(asked, got, strict=True))
+    agreement = correlation(asked, got)
+    words = [" ".join(f"{v:+.1f}" if kind == "roll" else f"{v:+.2f}" for v in row) for row in (asked, got)]
+    where = ", ".join(part for part in (mode, note) if part)
+    row = (bench.name, where, kind, *words, f"{agreement:.3f}", f"{signs}/{len(asked)}")
+    found.add(TITLE, row, agreement >= 0.9 and signs == len(asked))
+
+
+def moves(bench: Bench, kind: str) -> Found:
+    """The sweep of one kind of move in the usual way."""
+    found = Found()
+    sweep(bench, kind, found)
+    return found
+
+
+def modes(bench: Bench, mode: str) -> Found:
+    """All kinds of move in another way."""
+    found = Found()
+    for kind in SWEEP:
+        sweep(bench, kind, found, mode)
+    return found
+
+
+def another(bench: Bench) -> Found:
+    """Pan and zoom with another seed, at the size of the bench."""
+    found = Found()
+    for kind in ("pan", "zoom"):
+        sweep(bench, kind, found, note=f"seed 5, {bench.width}x{bench.height}", seed=5)
+    return found

@@ -1,0 +1,30 @@
+"""The table of what the controls cost at the size of SVD-XT, for the docs."""
+
+from pathlib import Path
+
+from svd_core.models.config import UNetConfig
+from svd_core.motion.method_costs import HEAD, cost_rows, method_costs
+from svd_core.sampling.schedules import karras_sigmas
+
+from .sheet import replace_between
+
+BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
+FRAMES, WIDTH, HEIGHT, STEPS = 25, 1024, 576, 25
+
+
+def write_costs(page: Path) -> None:
+    """Replace what stands between the marks of a page by the table."""
+    costs = method_costs(UNetConfig(), FRAMES, WIDTH, HEIGHT, karras_sigmas(STEPS))
+    lines = [HEAD, ("---",) * len(HEAD), *cost_rows(costs)]
+    how = (
+        f"{FRAMES} frames of {WIDTH}x{HEIGHT}, {STEPS} steps, so {STEPS} passes of each branch of guidance without a "
+        "method."
+    )
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    replace_between(page, BEGIN, END, f"{how}\n\n{table}")
+
+
+if __name__ == "__main__":
+    from .measure import DOCS
+
+    write_costs(DOCS / "control.md")

@@ -1,0 +1,145 @@
+"""What each control does with a photograph, as numbers beside what is wanted, and as clips to look at."""
+
+import torch
+from torch import Tensor
+
+import svd_core as svd
+from svd_core.motion.brush import motion_brush
+from svd_core.motion.drag import drag_signal, parse_drag
+from svd_core.motion.inbetween_clip import inbetween, loop
+from svd_core.motion.signal import DualClock
+from svd_core.pictures import fit
+from svd_core.report.measuring import measure
+
+from .bench import CALM, Bench, Found, flow, psnr, shown
+
+MASK = "Motion mask: flow where nothing may move over flow elsewhere, and the still there"
+DRAG = "Cut and drag: the last frame where the object ends, against the pasted one"
+BETWEEN = "In-betweens: the end frame, and the largest step"
+LOOP = "Loops: the step from the last frame to the first over the median step"
+EXTENSION = "Extension over four clips: the last clip against the first"
+WINDOWS = "Windows: 60 frames, the step at window borders over the step elsewhere"
+LONG = 60
+
+
+def mask(bench: Bench) -> Found:
+    """The left half moves, the right stands still; both sides are measured by themselves."""
+    found, middle = Found(), bench.width // 2
+    masks = torch.zeros(1, 1, bench.height, bench.width)
+    masks[..., :middle] = 1.0
+    for keep in (True, False):
+        brush = motion_brush(bench.model.encode_latent, bench.picture, masks, keep_still=keep)
+        clip = bench.clip(controls=(brush,))
+        still, moving = flow(clip[:, :, middle:]), flow(clip[:, :, :middle])
+        quality = psnr(clip[:, :, middle:], bench.image[:, middle:].expand(len(clip), -1, -1, -1))
+        share = still / max(moving, 1e-6)
+        words = (f"{still:.3f}", f"{moving:.2f}", f"{100 * share:.1f} %", f"{quality:.1f} dB")
+        met = share <= 0.15 and (quality >= 30 or not keep)
+        found.add(MASK, (bench.name, "yes" if keep else "no", *words), met)
+        if keep:
+            found.clips.append((f"{bench.name}: left half moves", clip))
+    return found
+
+
+def drag(bench: Bench) -> Found:
+    """A disc in the middle dragged to the right."""
+    found = Found()
+    y, x = torch.meshgrid(torch.linspace(-1, 1, bench.height), torch.linspace(-1, 1, bench.width), indexing="ij")
+    disc = ((x.square() + y.square()).sqrt() < 0.4).float()[None, None]
+    made = drag_signal(
+        bench.model.encode_latent, bench.picture, [(disc, parse_drag("0.5,0.5; 0.72,0.5"))], bench.frames
+    )
+    clip = bench.clip(controls=(DualClock(made.signal, 2.0),), motion_bucket=CALM)
+    pasted = shown(made.warped.frames[-1:])
+    area = disc[0, 0].roll(round(0.22 * bench.width), 1) > 0.5
+    near, far = psnr(clip[-1][area], pasted[area]), psnr(clip[-1][area], bench.image[area])
+    found.add(DRAG, (bench.name, f"{near:.1f} dB", f"{far:.1f} dB"), near > far)
+    found.clips.append((f"{bench.name}: dragged to the right", clip))
+    return found
+
+
+def between(bench: Bench) -> Found:
+    """From one crop of the photograph to another, in both ways."""
+    found = Found()
+    height, width = bench.photograph.shape[2:]
+    crops = [
+        bench.photograph[..., : height - height // 10, : width - width // 10],
+        bench.photograph[..., height // 10 :, width // 10 :],
+    ]
+    end, _ = fit(crops[1], bench.width, bench.height)
+    ceiling = psnr(bench.round_trip(end), shown(end))
+    for mode in ("take turns", "blend"):
+        clip = inbetween(bench.model, crops, bench.settings(), mode=mode)
+        quality, largest = psnr(clip[-1], shown(end)), measure(clip).largest_step
+        words = (bench.name, mode, f"{quality:.1f} dB", f"{ceiling:.1f} dB", f"{largest:.2f}")
+        found.add(BETWEEN, words, quality >= 22 and largest <= 2.5)
+        if mode == "take turns":
+            found.clips.append((f"{bench.name}: in-betweens", clip))
+    return found
+
+
+def loops(bench: Bench, mode: str, own_steps: bool = True) -> Found:
+    """A loop of one picture, at the steps of the run and, if `own_steps`, at the model's own."""
+    found = Found()
+    own = svd.AnimateSettings().resolve(bench.model.config).steps
+    for steps in sorted({bench.steps, own} if own_steps else {bench.steps}):
+        clip = loop(bench.model, bench.picture, bench.settings(steps=steps), mode=mode)
+        score = measure(clip).loop_score
+        found.add(LOOP, (bench.name, mode, str(steps), f"{score:.2f}"), score <= 1.5)
+    found.clips.append((f"{bench.name}: loop, {mode}", clip))
+    return found
+
+
+def windows(bench: Bench) -> Found:
+    """Sixty frames in windows of the model's own length."""
+    found = Found()
+    settings = bench.settings(frames=LONG, windows=bench.frames).resolve(bench.model.config)
+    clip = svd.animate(bench.model, bench.picture, settings)
+    borders = {start for window in settings.length_controls() for start in window.starts(LONG)[1:]}
+    step = torch.tensor([float((b - a).abs().mean()) for a, b in zip(clip[:-1], clip[1:], strict=True)])
+    at = torch.tensor([index + 1 in borders for index in range(len(step))])
+    ratio = float(step[at].mean() / step[~at].mean().clamp(min=1e-6))
+    found.add(WINDOWS, (bench.name, f"{ratio:.2f}"), ratio <= 1.2)
+    found.clips.append((f"{bench.name}: {LONG} frames", clip))
+    return found
+
+
+def extension(bench: Bench, bucket: int) -> Found:
+    """Four clips, each going on from the one before."""
+    found, overlap = Found(), min(4, bench.frames - 1)
+    length = bench.model.config.frames
+    more = 3 * (length - overlap)
+    clip = bench.clip(frames=length, extend=more, extend_overlap=overlap, motion_bucket=bucket)
+    first, last = clip[:length], clip[-length:]
+    colour, contrast = drift(first, last)
+    met = colour < 3 and abs(contrast) < 3
+    found.add(EXTENSION, (bench.name, str(bucket), f"{colour:.2f} %", f"{contrast:+.2f} %"), met)
+    if bucket != CALM:
+        found.clips.append((f"{bench.name}: four clips", clip))
+    return found
+
+
+def drift(first: Tensor, last: Tensor) -> tuple[float, float]:
+    """How far the mean colour (of the range) and the contrast of one clip are from those of another, in per cent."""
+    colour = 100 * float((last.mean((0, 1, 2)) - first.mean((0, 1, 2))).abs().max())
+    contrast = 100 * float(last.mean(-1).std((1, 2)).mean() / first.mean(-1).std((1, 2)).mean() - 1)
+    return colour, contrast
+
+
+HEADS = {
+    MASK: (
+        ("photograph", "kept", "flow still px", "flow moving px", "share", "still against picture"),
+        "at most 15 %, at least 30 dB with the still kept",
+    ),
+    DRAG: (("photograph", "against pasted", "against the picture"), "nearer to the pasted frame"),
+    BETWEEN: (
+        ("photograph", "mode", "end frame", "the autoencoder alone", "largest step"),
+        "at least 22 dB, at most 2.5 times the median",
+    ),
+    LOOP: (("photograph", "mode", "steps", "score"), "at most 1.5"),
+    EXTENSION: (("photograph", "motion bucket", "mean colour", "contrast"), "both under 3 %"),
+    WINDOWS: (("photograph", "ratio"), "at most 1.20"),
+}
+"""Head of every table, and what is wanted of its numbers."""
+
+BUCKETS = (127, CALM)
