@@ -1,9 +1,11 @@
 """The node that says before the run what memory and time a clip needs, and plans it."""
 
 from ..svd_core.animate import AnimateSettings
+from ..svd_core.motion.method_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
 from . import host, inputs
+from .controls import ControlChain
 from .model import LoadedModel
 
 MEASURED = "measured"
@@ -53,6 +55,11 @@ class SVDReelPlan:
                         "advanced": True,
                     },
                 ),
+                "control": inputs.socket(
+                    "SVD_CONTROL",
+                    "From control nodes of this clip: the report names them, and what they cost together in UNet "
+                    "passes, time and memory.",
+                ),
             },
         }
 
@@ -65,10 +72,13 @@ class SVDReelPlan:
         steps: int,
         memory: str,
         measure_time: bool = True,
+        control: ControlChain | None = None,
     ) -> tuple:
         wanted = {"width": width, "height": height, "frames": frames, "steps": steps}
         settings = AnimateSettings(**{name: value or None for name, value in wanted.items()}).resolve(model.config)
         device = host.compute_device()
+        guided = (settings.min_guidance, settings.max_guidance) != (1, 1)
+        itemsize = model.compute_dtype.itemsize
         plan = make_plan(
             model.config,
             settings.frames,
@@ -76,11 +86,16 @@ class SVDReelPlan:
             settings.height,
             memory_bytes(memory, device),
             steps=settings.steps,
-            guided=(settings.min_guidance, settings.max_guidance) != (1, 1),
-            itemsize=model.compute_dtype.itemsize,
+            guided=guided,
+            itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
         )
-        return (plan.text(), draw_plan(plan), plan)
+        text = plan.text()
+        if control is not None:
+            size = (settings.frames, settings.width, settings.height, settings.sigmas())
+            controls = [link[0] for link in control.links]
+            text += "\n  " + controls_text(controls, model.config.unet, *size, guided=guided, itemsize=itemsize)
+        return (text, draw_plan(plan), plan)
 
 
 def memory_bytes(choice: str, device) -> int:

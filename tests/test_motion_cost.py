@@ -8,9 +8,9 @@ from svd_core.models.config import UNetConfig
 from svd_core.motion.amount import LowPassStart, MotionCurves
 from svd_core.motion.brush import MotionBrush
 from svd_core.motion.cost import control_cost
-from svd_core.motion.method_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
 from svd_core.motion.inbetween import Blend, TakeTurns
 from svd_core.motion.loop import LatentRoll
+from svd_core.motion.method_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
 from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.motion.steady import FirstFrame, SteadyGuidance
 from svd_core.motion.windows import Windows

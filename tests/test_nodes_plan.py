@@ -27,6 +27,15 @@ def test_measured_memory_is_what_is_free_now(loaded, monkeypatch):
     assert plan.memory == int(4.5 * 2**30)
 
 
+def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
+    given = {"model": loaded[0], "memory": "8 GB", "measure_time": False}
+    control = run("SVDReelSteady", rescale=0.0, keep_parallel=1.0, first_frame=1.0, colour_anchor=0.2)[0]
+    line = run("SVDReelPlan", **given, control=control)[0].splitlines()[-1]
+    config, steps = loaded[0].config, part("svd_core.animate").AnimateSettings().resolve(loaded[0].config).steps
+    assert f"with first frame, colour anchor: {steps} UNet passes of {config.frames} frames" in line
+    assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
+
+
 def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded, monkeypatch):
     model, _, vae = loaded
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
