@@ -115,6 +115,9 @@ class Control:
     innermost = False
     """Whether `wrap` gets the model itself, under the wraps of all controls that do not say so."""
 
+    outermost = False
+    """Whether `wrap` gets the model with the wraps of all controls that do not say so."""
+
     features_depth = 0
     """Pairs of blocks outside the place where features are kept from step to step; 0 where none are."""
 
@@ -199,7 +202,7 @@ class Hooks:
         for control in self.controls:
             start = control.begin(self.run, start)
         self.run = replace(self.run, levels=tuple(start.sigmas))
-        for control in sorted(self.controls, key=lambda control: not control.innermost):
+        for control in sorted(self.controls, key=lambda control: control.outermost - control.innermost):
             self._evaluate = control.wrap(self.run, self._evaluate)
         return start
 

@@ -35,6 +35,8 @@ class ReuseFeatures(Control):
     sigma_low: float = 0.0
     sigma_high: float = math.inf
 
+    outermost = True  # the others move and turn what an evaluation may take up along with its frames
+
     def __post_init__(self) -> None:
         if self.interval < 1:
             raise ValueError(f"features are reused for {self.interval} steps; use 1 for never, 2 or 3")

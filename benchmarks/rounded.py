@@ -1,0 +1,32 @@
+"""Rounding to 8 bits on any device, to see what it does to a clip where no GPU multiplies so."""
+
+import torch
+import torch.nn.functional as F
+
+import svd_core as svd
+from svd_core.kernels.products import quantised
+from svd_core.models.attention import use_product
+
+LARGEST = 448.0  # of float8_e4m3fn
+
+
+def with_rounded_products(model: svd.SVDModel) -> None:
+    """Let the transformers of a UNet multiply what `--products fp8` multiplies: both sides rounded after scaling."""
+    use_product(model.unet, _product)
+
+
+def with_rounded_weights(model: svd.SVDModel) -> None:
+    """Round every matrix and kernel of a UNet as a file of fp8 weights stores it."""
+    for parameter in model.unet.parameters():
+        if parameter.dim() > 1:
+            rounded = parameter.data.clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn)
+            parameter.data.copy_(rounded.to(parameter.dtype))
+
+
+def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    return F.linear(_rounded(x), _rounded(weight), bias)
+
+
+def _rounded(matrix: torch.Tensor) -> torch.Tensor:
+    values, scales = quantised(matrix.reshape(-1, matrix.shape[-1]))
+    return (values.to(matrix.dtype) * scales.to(matrix.dtype)).reshape(matrix.shape)
