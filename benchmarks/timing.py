@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +61,23 @@ def _once(case: Case, device: torch.device) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     case()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@contextmanager
+def stopwatch(device: torch.device, clock: str) -> Iterator[list[float]]:
+    """Seconds of what is in the block, by `clock` on the CPU and by the wall on a GPU; they are there afterwards."""
+    seconds: list[float] = []
+    read = time.process_time if device.type != "cuda" and clock == "cpu" else time.perf_counter
+    _wait(device)
+    start = read()
+    yield seconds
+    _wait(device)
+    seconds.append(read() - start)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
