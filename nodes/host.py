@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ..svd_core.kernels import also_takes
 from ..svd_core.lora.apply import Terms
 from ..svd_core.memory import available_bytes
 
@@ -155,6 +156,26 @@ def layer_ops(weight: torch.dtype, compute: torch.dtype):
 def casting_ops():
     """Namespace of layers that compute in the format of their input, whatever their weights are kept in."""
     return comfy.ops.manual_cast if PRESENT else torch.nn
+
+
+def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.Tensor) -> tuple | None:
+    """Weight and bias with which one of the host's layers would compute x, patched and cast as it does, or None.
+
+    None also where the host brings weights in piece by piece: these must be given back after their use.
+    """
+    base = getattr(comfy.ops.disable_weight_init, kind.__name__, None) if PRESENT else None
+    if base is None or not isinstance(layer, base) or layer.weight is None or hasattr(layer, "_v"):
+        return None
+    cls, hooked = type(layer), layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    casting = "forward_comfy_cast_weights"
+    if hooked or cls.forward is not base.forward or getattr(cls, casting) is not getattr(base, casting):
+        return None
+    if layer.comfy_cast_weights or layer.weight_function or layer.bias_function:
+        return comfy.ops.cast_bias_weight(layer, x)
+    return layer.weight, layer.bias
+
+
+also_takes(layer_weights)
 
 
 # Memory

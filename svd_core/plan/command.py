@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from .. import kernels
 from ..animate import AnimateSettings
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.variant import NATIVE
@@ -13,11 +14,12 @@ from ..model import SVDModel
 from ..models.attention_kernels import BACKENDS, force_backend
 from ..models.config import SVDConfig
 from ..models.joined import join_groups
+from ..motion.method_costs import cost_text, method_costs
 from ..sheets import to_picture
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
 from .placed import place
-from .switches import accumulate_in_half, compile_blocks
+from .switches import accumulate_in_half, compile_blocks, multiply_by
 
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 
@@ -46,6 +48,7 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--rate", type=float, metavar="TFLOPS", help="rate of the device, for the time")
     command.add_argument("--measure", action="store_true", help="measure the rate of this machine's device instead")
     command.add_argument("--page", metavar="FILE.png", help="draw the plan")
+    command.add_argument("--methods", action="store_true", help="say what every control costs at this size, too")
 
 
 def memory_of(text: str) -> float:
@@ -77,6 +80,10 @@ def run_plan(options: argparse.Namespace) -> None:
     for memory in memories:
         plan = plan_clip(config, _settings(options, config), memory, dtype=dtype, rate=rate)
         print(plan.text(), flush=True)
+    if options.methods:
+        settings = _settings(options, config)
+        size = (settings.frames, settings.width, settings.height)
+        print(cost_text(method_costs(config.unet, *size, settings.sigmas(), itemsize=dtype.itemsize)))
     if options.page:
         if not Path(options.page).absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {Path(options.page).parent} for the page; make it first")
@@ -134,6 +141,19 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="sum matrix products in float16: faster on GeForce cards, coarser; may overflow",
     )
+    group.add_argument(
+        "--fp8-products",
+        action="store_true",
+        help="multiply by the transformers' matrices in 8 bits, on cards from compute capability 8.9: steps about a "
+        "tenth faster by estimate, not yet measured on a GPU; coarser, not calibrated on real weights",
+    )
+    group.add_argument(
+        "--kernels",
+        choices=kernels.MODES,
+        default="auto",
+        help="auto: norms and gates in one pass over memory each, by Triton where a CUDA device and Triton are there; "
+        "plain: by PyTorch. Equal up to rounding (default: auto)",
+    )
 
 
 def add_reuse_options(group: argparse._ArgumentGroup) -> None:
@@ -166,6 +186,9 @@ def planned_model(
     """The model of the options of `add_speed_options` and the console's, placed by the plan of resolved `settings`."""
     if options.fp16_accumulation:
         accumulate_in_half()
+    if options.fp8_products:
+        kernels.in_eight_bits(pick_device(options.device))  # before a model is loaded for nothing
+    kernels.use_kernels(options.kernels)
     force_backend(None if options.attention == "auto" else options.attention)
     if options.memory is None:
         model = model_of(options, progress)
@@ -182,6 +205,10 @@ def planned_model(
             raise ValueError("--compile needs the weights on the device, but this plan streams them; leave it out")
         options = argparse.Namespace(**{**vars(options), "device": "cpu", "dtype": name})
         model = place(model_of(options, progress), plan, target)
+    if model.device.type != "cpu":
+        progress.say(f"norms and gates: {kernels.describe(model.device)}")
+    if options.fp8_products:
+        multiply_by(model.unet, "fp8", model.device)
     if options.compile:
         compile_blocks(model.unet)
     return model

@@ -1,8 +1,12 @@
-"""What users may switch on: compiled blocks, products summed in half precision."""
+"""What users may switch on: compiled blocks, other products of matrices."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from ..kernels import Product, in_eight_bits, summed_in_half
+from ..models.attention import use_product
 from ..models.transformer import VideoTransformer
 from ..models.unet import UNet, VideoResidualBlock
 
@@ -24,3 +28,21 @@ def accumulate_in_half() -> None:
     if not hasattr(torch.backends.cuda.matmul, "allow_fp16_accumulation"):
         raise ValueError(f"torch {torch.__version__} cannot sum in float16; use torch 2.7 or newer")
     torch.backends.cuda.matmul.allow_fp16_accumulation = True
+
+
+PRODUCTS: dict[str, Callable[[torch.device], Product | None]] = {
+    "exact": lambda device: None,
+    "fp8": in_eight_bits,
+    "fp16 sums": lambda device: summed_in_half(),
+}
+"""Ways to multiply by the large matrices of the transformers, and how each is had for a device."""
+
+
+def multiply_by(unet: UNet, way: str, device: torch.device | str) -> None:
+    """Let the transformers of a UNet that computes on `device` multiply in a way of PRODUCTS.
+
+    ValueError for an unknown way, and where the device or this torch cannot.
+    """
+    if way not in PRODUCTS:
+        raise ValueError(f"products {way!r} are unknown; use one of {', '.join(PRODUCTS)}")
+    use_product(unet, PRODUCTS[way](torch.device(device)))

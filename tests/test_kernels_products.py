@@ -1,0 +1,166 @@
+"""Other products of the transformers' matrices, the layout of pictures: what they compute, and where."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nodes_pack import pack
+from test_budgets import TINY, inputs_of, tiny_unet
+from torch import nn
+
+from svd_core import kernels
+from svd_core.__main__ import main
+from svd_core.kernels import products
+from svd_core.models.attention import Attention, FeedForward, use_product
+from svd_core.models.joined import join_groups
+from svd_core.models.layout import use_channels_last
+from svd_core.plan.switches import PRODUCTS, multiply_by
+
+CPU = torch.device("cpu")
+
+
+def in_float32(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, by_rows: bool) -> torch.Tensor:
+    """What the product in 8 bits stands for: numbers rounded to 8 bits, multiplied and summed in float32."""
+
+    def rounded(part: torch.Tensor) -> torch.Tensor:
+        largest = part.abs().amax(1, keepdim=True) if by_rows else part.abs().max()
+        scale = largest.float().clamp_min(1e-30) / 448
+        return (part / scale).to(torch.float8_e4m3fn).float() * scale
+
+    return F.linear(rounded(x), rounded(weight), None if bias is None else bias.float())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by_rows", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_product_in_8_bits_is_that_of_the_rounded_numbers(by_rows, bias, dtype):
+    torch.manual_seed(4)
+    x, weight = torch.randn(3, 7, 64).to(dtype), (0.1 * torch.randn(48, 64)).to(dtype)
+    x[0, 0] = 0  # a row of zeros has no largest number
+    added = torch.randn(48).to(dtype) if bias else None
+    found = products.product_in_eight_bits(x, weight, added, by_rows=by_rows)
+    expected = in_float32(x.reshape(21, 64), weight, added, by_rows).reshape(3, 7, 48)
+    assert found.dtype == dtype
+    # The format of the result is rounded to once, and once more for the bias.
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps * expected.abs().max())
+    exact = F.linear(x.float(), weight.float(), None if added is None else added.float())
+    # Rounding to three bits of mantissa: 2.6 % for each factor, root mean square, so below 5 % for the product.
+    assert (found.float() - exact).norm() < 0.05 * exact.norm()
+
+
+@torch.no_grad()
+def test_scales_by_rows_keep_small_rows_apart_from_large_ones():
+    torch.manual_seed(4)
+    x, weight = torch.randn(4, 64), torch.randn(32, 64)
+    x[0] *= 1e-6
+    exact = F.linear(x, weight)
+    by_rows = products.product_in_eight_bits(x, weight, by_rows=True)
+    by_matrix = products.product_in_eight_bits(x, weight, by_rows=False)
+    assert (by_rows[0] - exact[0]).norm() < 0.06 * exact[0].norm()
+    assert (by_matrix[0] - exact[0]).norm() > 0.5 * exact[0].norm()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(24, 64), (48, 40)])
+def test_sides_that_8_bits_cannot_take_are_multiplied_exactly(shape):
+    x, weight = torch.randn(5, shape[1]), torch.randn(shape)
+    assert torch.equal(products.product_in_eight_bits(x, weight), F.linear(x, weight))
+
+
+@pytest.mark.parametrize(
+    ("capability", "refused"), [((8, 6), True), ((8, 9), False), ((9, 0), False), ((7, 5), True), ((12, 0), False)]
+)
+def test_cards_without_8_bits_are_refused_by_their_number(monkeypatch, capability, refused):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    reason = products.without_eight_bits(torch.device("cuda"))
+    assert (reason is not None) == refused
+    if refused:
+        assert "{}.{}".format(*capability) in reason and "8.9" in reason
+
+
+def test_a_cpu_is_refused_with_a_sentence():
+    with pytest.raises(ValueError, match="the device is cpu.*leave them off"):
+        kernels.in_eight_bits(CPU)
+    with pytest.raises(ValueError, match="unknown.*exact, fp8"):
+        multiply_by(tiny_unet(), "int4", CPU)
+
+
+def test_the_command_line_refuses_before_it_loads(tmp_path, capsys):
+    picture = "svd_core/assets/demo.png"
+    words = ["animate", picture, "--output", str(tmp_path / "a.gif"), "--device", "cpu", "--fp8-products"]
+    assert main(words) == 2
+    assert "the device is cpu" in capsys.readouterr().err
+    assert not (tmp_path / "a.gif").exists()
+
+
+def test_the_node_offers_every_way_and_refuses_8_bits_without_a_card():
+    node = pack().NODE_CLASS_MAPPINGS["SVDReelLoadModel"]
+    choices, _ = node.INPUT_TYPES()["optional"]["products"]
+    assert choices == list(PRODUCTS)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="fp8 products need"):
+            node().execute("nano (embedded)", "auto", "auto", products="fp8")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_network_multiplies_by_what_it_is_given_and_forgets_it_again(joined):
+    unet = tiny_unet()
+    if joined:
+        join_groups(unet)
+    inputs = inputs_of(TINY, 3, 8, 8)
+    exact, seen = unet(**inputs), []
+
+    def product(x, weight, bias=None):
+        seen.append(weight.shape)
+        return F.linear(x, weight, bias)
+
+    layers = [m for m in unet.modules() if isinstance(m, (Attention, FeedForward))]
+    cross = [m for m in layers if isinstance(m, Attention) and m.to_k.in_features != m.to_q.in_features]
+    assert use_product(unet, product) == len(layers) - len(cross)
+    torch.testing.assert_close(unet(**inputs), exact, rtol=0, atol=1e-5)  # biases are added in another order
+    feed_forwards = sum(isinstance(m, FeedForward) for m in layers)
+    attentions = len(layers) - len(cross) - feed_forwards
+    assert len(seen) == 2 * feed_forwards + (2 if joined else 4) * attentions
+    use_product(unet, None)
+    assert torch.equal(unet(**inputs), exact)
+
+
+@torch.no_grad()
+def test_8_bits_change_the_result_by_little_and_training_not_at_all():
+    unet = tiny_unet()
+    inputs = inputs_of(TINY, 3, 8, 8)
+    exact = unet(**inputs)
+    with torch.enable_grad():
+        trained = unet(**inputs)
+    use_product(unet, products.product_in_eight_bits)
+    error = (unet(**inputs) - exact).norm() / exact.norm()
+    assert 1e-5 < error < 0.05
+    with torch.enable_grad():
+        assert torch.equal(unet(**inputs), trained)
+
+
+def test_sums_in_half_precision_are_switched_on_for_the_product_alone():
+    product = kernels.summed_in_half()
+    before = torch.backends.cuda.matmul.allow_fp16_accumulation
+    x, weight = torch.randn(2, 4), torch.randn(3, 4)
+    assert torch.equal(product(x, weight), F.linear(x, weight))
+    assert torch.backends.cuda.matmul.allow_fp16_accumulation == before
+
+
+@torch.no_grad()
+def test_channels_last_gives_the_same_numbers_and_can_be_taken_back():
+    unet = tiny_unet()
+    inputs = inputs_of(TINY, 3, 8, 8)
+    exact = unet(**inputs)
+    convolutions = [m for m in unet.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
+    seen = []
+    for block in (unet.input_blocks[1][0], unet.input_blocks[1][1], unet.output_blocks[-1][0]):
+        block.register_forward_hook(
+            lambda m, given, out: seen.append(out.is_contiguous(memory_format=torch.channels_last))
+        )
+    assert use_channels_last(unet) == len(convolutions)
+    torch.testing.assert_close(unet(**inputs), exact, rtol=0, atol=1e-5)  # sums in another order
+    assert seen == [True] * 3  # the layout is handed on from block to block
+    use_channels_last(unet, False)
+    assert torch.equal(unet(**inputs), exact)
