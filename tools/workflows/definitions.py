@@ -8,6 +8,7 @@ from typing import Any
 from .between import first_and_last_frame, seamless_loop
 from .brush import camera_orbit_with_depth, cut_and_drag, motion_brush
 from .controls import camera_pan_and_zoom, steadier_clip
+from .fast import animatelcm_few_steps, fast_draft
 from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
 from .formats import portrait_9_16, product_b_roll, social_square
 from .from_words import sketch_to_4k_film, text_to_video
@@ -223,6 +224,8 @@ WORKFLOWS = (
     svd_xt_1_1_image_to_video,
     svd_with_comfyui_nodes,
     low_vram_8gb,
+    animatelcm_few_steps,
+    fast_draft,
     upscale_and_interpolate,
     clip_report,
     camera_pan_and_zoom,

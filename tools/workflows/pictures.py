@@ -36,6 +36,8 @@ CAPTIONS = {
     "svd_xt_1_1_image_to_video": ("SVD-XT 1.1, 25 frames", 3),
     "svd_with_comfyui_nodes": ("With KSampler", 5),
     "low_vram_8gb": ("1024x576 on 8 GB", 4),
+    "animatelcm_few_steps": ("AnimateLCM, 4 steps", 23),
+    "fast_draft": ("Fast drafts", 24),
     "upscale_and_interpolate": ("Larger and smoother", 7),
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
@@ -66,6 +68,8 @@ CAPTIONS = {
 # What else a picture shows than a lively clip.
 SETTINGS = {
     "camera_pan_and_zoom": {"camera": "pan right 0.12 ease, zoom in 1.15 ease", "camera_strength": 1.5},
+    "animatelcm_few_steps": {"schedule": "lcm"},
+    "fast_draft": {"schedule": "align_your_steps", "solver": "dpmpp_2m", "reuse": 2},
 }
 
 
