@@ -1,6 +1,8 @@
-"""The node that plans how long a film becomes."""
+"""The node that plans how long a film becomes.
 
-from ..svd_core.finish.duration import MOST_FACTOR, plan_duration
+What makes films is imported when it is asked for: the host imports every pack when it starts.
+"""
+
 from . import inputs
 from .model import LoadedModel
 
@@ -38,6 +40,8 @@ class SVDReelDuration:
 
     @classmethod
     def INPUT_TYPES(cls):
+        from ..svd_core.finish.duration import MOST_FACTOR
+
         return {
             "required": {
                 "seconds": inputs.decimal(
@@ -81,6 +85,8 @@ class SVDReelDuration:
         length: str,
         model: LoadedModel | None = None,
     ) -> tuple:
+        from ..svd_core.finish.duration import plan_duration
+
         own = clip_frames or (25 if model is None else model.config.frames)
         plan = plan_duration(seconds, fps, clip_frames=own, factor=interpolate, keep_frames=length == LENGTHS[0])
         return (plan.frames, plan.factor, float(fps), plan.count, plan.motion_fps, plan.text(own))

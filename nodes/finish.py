@@ -1,17 +1,20 @@
-"""The node that makes a film of a clip."""
+"""The node that makes a film of a clip.
+
+What makes films is imported when it is asked for: the host imports every pack when it starts.
+"""
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..svd_core.finish import CODECS, FilmOptions, Reel, Sound, Stand, check_film, to_size, watched, write_film
-from ..svd_core.finish.codecs import BIT_DEPTHS
-from ..svd_core.finish.sizing import FITS
-from ..svd_core.finish.stream import ENDINGS, MOST_FACTOR
 from . import host, host_film, inputs
 from .clips import clip_length
 from .decode import decode_clips
+
+if TYPE_CHECKING:
+    from ..svd_core.finish import FilmOptions, Reel, Sound, Stand
 
 SIZES = {
     "as it comes": (0, 0),
@@ -55,6 +58,10 @@ class SVDReelFinish:
 
     @classmethod
     def INPUT_TYPES(cls):
+        from ..svd_core.finish.codecs import BIT_DEPTHS, CODECS
+        from ..svd_core.finish.sizing import FITS
+        from ..svd_core.finish.stream import ENDINGS, MOST_FACTOR
+
         return {
             "required": {
                 "fps": inputs.decimal(
@@ -165,6 +172,8 @@ class SVDReelFinish:
         extra_pnginfo=None,
         unique_id=None,
     ) -> dict:
+        from ..svd_core.finish import CODECS, FilmOptions, Reel, check_film, to_size
+
         asked = (width, height) if size == CUSTOM else SIZES[size]
         depth = max(int(bit_depth), min(CODECS[codec].formats))
         settings = {"interpolate": interpolate, "ending": ending, "size": size}
@@ -204,14 +213,18 @@ def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, fr
     return frames, frozenset(range(length, len(frames), length))
 
 
-def _sound(audio: dict | None) -> Sound | None:
+def _sound(audio: dict | None) -> "Sound | None":
+    from ..svd_core.finish import Sound
+
     return None if audio is None else Sound(audio["waveform"][0], int(audio["sample_rate"]))
 
 
-def _write(reel: Reel, path: Path, film: FilmOptions, node) -> None:
+def _write(reel: "Reel", path: Path, film: "FilmOptions", node) -> None:
+    from ..svd_core.finish import watched, write_film
+
     progress = host.Progress(reel.count)
 
-    def show(stand: Stand) -> None:
+    def show(stand: "Stand") -> None:
         progress.update(stand.done)
         host_film.tell(node, stand)
 

@@ -7,22 +7,24 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..svd_core.finish.progress import Stand
-from ..svd_core.finish.stream import Between, FrameStep
 from . import host
+
+if TYPE_CHECKING:
+    from ..svd_core.finish.progress import Stand
+    from ..svd_core.finish.stream import Between, FrameStep
 
 TILE, SMALLEST_TILE, TILE_OVERLAP = 512, 128, 32  # pixels; as in the host's own upscale node
 BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimate
 
 
 @contextmanager
-def upscaler(upscale_model: Any, width: int, height: int) -> Iterator[FrameStep]:
+def upscaler(upscale_model: Any, width: int, height: int) -> "Iterator[FrameStep]":
     """A step that puts frames [H, W, 3] of that size through an UPSCALE_MODEL, as the host's node does with a batch."""
     if not host.PRESENT:
         yield lambda frame: upscale_model(frame.movedim(-1, 0)[None])[0].movedim(0, -1).clamp(0, 1)
@@ -69,7 +71,7 @@ def refuse_other_errors(error: BaseException) -> None:
         raise error
 
 
-def interpolator(model: Any) -> Between:
+def interpolator(model: Any) -> "Between":
     """Frames in between by an INTERP_MODEL of the host (0.20 and later: RIFE, FILM), pair by pair."""
     if not host.PRESENT:
         return model
@@ -124,7 +126,7 @@ def video_of(path: Path) -> Any:
     return host.InputImpl.VideoFromFile(str(path)) if host.PRESENT else str(path)
 
 
-def tell(node: Any, stand: Stand) -> None:
+def tell(node: Any, stand: "Stand") -> None:
     """Show the time that is left under the node, where a browser listens."""
     server = host.PromptServer.instance if host.PRESENT else None
     if server is not None and node is not None and stand.seconds_left is not None:

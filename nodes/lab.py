@@ -1,4 +1,7 @@
-"""The node that tries a grid of settings and takes the best."""
+"""The node that tries a grid of settings and takes the best.
+
+The lab is imported when it is asked for: the host imports every pack when it starts.
+"""
 
 from dataclasses import replace
 
@@ -6,9 +9,6 @@ import torch
 from torch import Tensor
 
 from ..svd_core.animate import AnimateSettings, animate
-from ..svd_core.lab import SCORES, SHOWN, Aim, Grid, draw_sheet, run_sweep
-from ..svd_core.lab.grid import parse_list
-from ..svd_core.lab.sweep import FEW_STEPS, count_from, full_settings
 from ..svd_core.sampling.solvers import Step
 from . import host, inputs
 from .condition import Motion
@@ -41,6 +41,9 @@ class SVDReelSweep:
 
     @classmethod
     def INPUT_TYPES(cls):
+        from ..svd_core.lab import SCORES, SHOWN
+        from ..svd_core.lab.sweep import FEW_STEPS
+
         return {
             "required": {
                 "model": inputs.MODEL,
@@ -124,6 +127,10 @@ class SVDReelSweep:
         full_steps: int = 0,
         shows: str = "first, middle, last",
     ) -> tuple:
+        from ..svd_core.lab import SHOWN, Aim, Grid, draw_sheet, run_sweep
+        from ..svd_core.lab.grid import parse_list
+        from ..svd_core.lab.sweep import count_from, full_settings
+
         grid = Grid(
             parse_list(buckets, "buckets"),
             parse_list(seeds, "seeds", whole=True),

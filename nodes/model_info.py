@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from ..svd_core.checkpoints import inspect_checkpoint
-from ..svd_core.checkpoints.convert import convert
 from ..svd_core.checkpoints.licence import licence_text
 from . import host, inputs
 from .load import model_location, model_names
@@ -75,6 +74,9 @@ class SVDReelModelInfo:
         info = inspect_checkpoint(location)
         text, path = f"{info.text()}\n{licence_text(info.variant)}", str(info.path)
         if fix != LOOK:
+            # Imported when used: the host imports every pack when it starts, and few starts convert.
+            from ..svd_core.checkpoints.convert import convert
+
             dtype, layout, part, folder, ending = FIXES[fix]
             target = _target(folder, new_name.strip() or f"{info.path.stem}{ending}", layout)
             progress = host.Progress(1)

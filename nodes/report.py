@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.report import measure, plot
 from . import inputs
 from .model import LoadedModel, image_token
 
@@ -91,6 +90,9 @@ class SVDReelReport:
         clip_vision=None,
         seams: str = "",
     ) -> tuple:
+        # Imported when used: the host imports every pack when it starts, and few starts measure.
+        from ..svd_core.report import measure, plot
+
         report = measure(
             frames[..., :3],  # of an IMAGE with transparency the colours
             image=image,

@@ -1,4 +1,9 @@
-"""The node that makes one film of several pictures."""
+"""The node that makes one film of several pictures.
+
+What films panels is imported when it is asked for: the host imports every pack when it starts.
+"""
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -6,13 +11,13 @@ from torch import Tensor
 from ..svd_core.animate import AnimateSettings
 from ..svd_core.pictures import open_picture
 from ..svd_core.sampling.solvers import Step
-from ..svd_core.storyboard import LONGER, Panel, draw_contact_sheet, film_frames
-from ..svd_core.storyboard.film import Film, plan_film
-from ..svd_core.storyboard.panels import parse_text
-from ..svd_core.storyboard.sheet import sheet_frame
 from . import host, inputs
 from .core_model import CoreModel
 from .model import LoadedModel
+
+if TYPE_CHECKING:
+    from ..svd_core.storyboard import Panel
+    from ..svd_core.storyboard.film import Film
 
 CSV = "seconds,move,transition\n2,zoom in 1.1,cut\n2,pan right 0.1,cross-fade"
 
@@ -40,6 +45,8 @@ class SVDReelStoryboard:
 
     @classmethod
     def INPUT_TYPES(cls):
+        from ..svd_core.storyboard import LONGER
+
         return {
             "required": {
                 "model": inputs.MODEL,
@@ -129,10 +136,14 @@ class SVDReelStoryboard:
         fit: str,
         seed: int,
         images: Tensor | None = None,
-        longer: str = LONGER[0],
+        longer: str = "windows",
         film_fps: float = 0.0,
         augmentation_level: float = 0.02,
     ) -> tuple:
+        from ..svd_core.storyboard import Panel, draw_contact_sheet
+        from ..svd_core.storyboard.film import plan_film
+        from ..svd_core.storyboard.panels import parse_text
+
         settings = AnimateSettings(
             width=width or None,
             height=height or None,
@@ -157,7 +168,7 @@ class SVDReelStoryboard:
         return (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
 
 
-def _picture(panel: Panel, number: int, images: Tensor | None) -> Tensor:
+def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
     """The picture [1, H, W, C] of a panel: of the batch by its place or number, or from the host's input folder."""
     count = 0 if images is None else len(images)
     if not panel.image or panel.image.isdecimal():
@@ -180,8 +191,11 @@ def _picture(panel: Panel, number: int, images: Tensor | None) -> Tensor:
         raise ValueError(f"{panel.row}: {error}") from None
 
 
-def _make(core: CoreModel, pictures: list[Tensor], film: Film) -> tuple[Tensor, list[Tensor]]:
+def _make(core: CoreModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
     """The film [T, H, W, 3], and a frame of every panel for the sheet."""
+    from ..svd_core.storyboard import film_frames
+    from ..svd_core.storyboard.sheet import sheet_frame
+
     first = film.settings[0]
     whole = torch.empty(film.timing.frames, first.height, first.width, 3)
     shown: list[Tensor] = []

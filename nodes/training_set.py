@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..svd_core.training.clips import FrameBatch, Source, find_sources, stills_of_batch
-from ..svd_core.training.stills import check_move
 from . import host, inputs
+
+if TYPE_CHECKING:
+    from ..svd_core.training.clips import Source
 
 CATEGORY = f"{inputs.CATEGORY}/Training"
 
@@ -20,7 +21,7 @@ class TrainingSet:
     plan: what of ClipPlan the widgets say. bucket: of all clips, None for measured ones.
     """
 
-    sources: list[Source]
+    sources: "list[Source]"
     move: str = ""
     bucket: float | None = None
     plan: dict[str, Any] = field(default_factory=dict)
@@ -145,10 +146,14 @@ class SVDReelTrainingSet:
         least_motion: float = 0.3,
         clips_per_picture: int = 0,
     ) -> tuple:
+        # Imported when used: the host imports every pack when it starts, and few starts train.
+        from ..svd_core.training.clips import FrameBatch, find_sources, stills_of_batch
+        from ..svd_core.training.stills import check_move
+
         move = camera_move.strip()
         if move:
             check_move(move, frames or 8)
-        sources: list[Source] = []
+        sources: list = []
         if folder.strip():
             path = Path(folder.strip()).expanduser()
             path = path if path.is_absolute() else host.input_folder() / path

@@ -1,5 +1,6 @@
 """Loads the pack as ComfyUI does, under a folder name that is no identifier, and gives it a model to work with."""
 
+import importlib
 import importlib.util
 import inspect
 import sys
@@ -27,7 +28,7 @@ def pack() -> ModuleType:
 def part(name: str) -> ModuleType:
     """A module of the pack, such as `nodes.host`, as the pack itself sees it."""
     pack()
-    return sys.modules[f"{MODULE}.{name}"]
+    return importlib.import_module(f"{MODULE}.{name}")
 
 
 def write_tiny(path: Path, name: str = "svd_xt_tiny", seed: int = 0) -> Path:

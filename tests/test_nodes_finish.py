@@ -20,8 +20,8 @@ def clip(frames: int = 4, height: int = 32, width: int = 48) -> torch.Tensor:
 def written(monkeypatch, tmp_path):
     """Films go into a folder of the test; answers what is passed to the encoder."""
     seen = {}
-    module = part("nodes.finish")
-    real = module.write_film
+    finish = part("svd_core.finish")
+    real = finish.write_film
 
     def target(prefix, suffix, width, height):
         path = tmp_path / f"film{suffix}"
@@ -32,8 +32,8 @@ def written(monkeypatch, tmp_path):
         seen["options"] = options
         return real(iter(seen["frames"]), path, options)
 
-    monkeypatch.setattr(module.host_film, "film_target", target)
-    monkeypatch.setattr(module, "write_film", write)
+    monkeypatch.setattr(part("nodes.host_film"), "film_target", target)
+    monkeypatch.setattr(finish, "write_film", write)
     return seen
 
 

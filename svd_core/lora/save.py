@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoints.licence import BY_VARIANT
-from ..video.target import replacing
 from .delta import LoraLayer, problem
 from .errors import LoraError
 
@@ -39,6 +38,9 @@ def save_lora(
     their places only when they are whole. Raises LoraError for what cannot be a LoRA and OSError where the disk does
     not take it.
     """
+    # Imported when used: the host imports every pack when it starts, and few starts save a LoRA.
+    from ..video.target import replacing
+
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise LoraError(f"a LoRA cannot be called {path.name}; end its name in .safetensors")
