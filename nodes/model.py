@@ -73,7 +73,7 @@ class LoadedModel:
         return host.use(self.unet, size + kept)
 
     def kept_bytes(self, chain: ControlChain, frames: int, height: int, width: int) -> int:
-        """Bytes of features that controls keep from step to step of such a clip, for both branches of guidance."""
+        """Bytes of features that controls keep from step to step of such a clip, besides those of the pass that runs."""
         # Windows overlap, by a third as a rule, and each keeps its own.
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
         return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)

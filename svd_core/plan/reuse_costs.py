@@ -37,9 +37,13 @@ def mean_flops(config: UNetConfig, interval: int, depth: int, frames: int, heigh
 
 
 def kept_bytes(
-    config: UNetConfig, depth: int, frames: int, height: int, width: int, itemsize: int = 2, *, branches: int = 2
+    config: UNetConfig, depth: int, frames: int, height: int, width: int, itemsize: int = 2, *, branches: int = 1
 ) -> int:
-    """Bytes of the features that stay on the device between steps; a depth of 0 keeps none."""
+    """Bytes of the features that stay on the device between steps; a depth of 0 keeps none.
+
+    Those of one branch of guidance lie there while the pass of the other reaches its peak; its own come into being
+    where the network is past that, so that one branch is what a plan adds.
+    """
     if depth < 1:
         return 0
     _, up = _halves(config)
@@ -61,6 +65,6 @@ def with_reuse(
     if stage.network != "unet":
         return stage
     size = (frames, height // 8, width // 8)
-    kept = kept_bytes(config.unet, reuse[1], *size, itemsize, branches=2)
+    kept = kept_bytes(config.unet, reuse[1], *size, itemsize)
     flops = stage.passes * mean_flops(config.unet, *reuse, *size)
     return replace(stage, flops=flops, activations=stage.activations + kept)

@@ -68,8 +68,8 @@ A draft of SVD-XT takes about a seventh of the work of 30 steps. Each part can b
 - **Reuse Features**: every other step takes up what the inside of the network found in the step before. Set
   *interval* to 1 for steps that are exact.
 
-When the draft is right, take out Reuse Features, set *karras*, 25 steps and *euler*, and keep the seed. The motion stays
-much the same, not quite.
+When the draft is right, take out Reuse Features, set *karras*, 25 steps and *euler*, and keep the seed. The motion
+stays much the same, not quite.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     condition = graph.stage("2. Conditioning").add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
