@@ -153,7 +153,7 @@ def test_unet_of_a_folder_is_completed_from_a_single_file(golden, golden_model, 
     save_file(folder_tensors(tiny_tensors())["unet"], path, metadata=TINY)
     whole = load_model(path, complete_from=golden / "tiny.safetensors")
     assert all(same_weights(getattr(whole, part), getattr(golden_model, part)) for part in PARTS)
-    assert whole.variant == "svd_xt" and whole.config.frames == 4
+    assert whole.variant == "animatelcm" and whole.config.frames == 4
     assert inspect_checkpoint(path).layout == "UNet only, folder naming"
 
 
@@ -231,6 +231,24 @@ def test_tensors_of_the_asked_type_stay_in_the_mapped_file(golden):
     assert added < 0.4 * sum(p.nbytes for p in parameters)
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads the process's memory map")
+def test_what_is_cast_does_not_stay_in_memory_as_stored(golden):
+    path = (golden / "tiny.safetensors").resolve()
+    parts = split_state_dict(read_state_dict(path)).present()
+
+    def mapped_bytes() -> int:
+        entries = Path("/proc/self/smaps").read_text().split(str(path) + "\n")[1:]
+        return sum(int(re.search(r"Rss:\s+(\d+) kB", entry)[1]) * 1024 for entry in entries)
+
+    before = mapped_bytes()
+    cast = [part.fetch(key, dtype=torch.float16) for part in parts.values() for key in part]
+    assert mapped_bytes() - before < 0.1 * 2 * sum(tensor.nbytes for tensor in cast)
+    for part in parts.values():
+        for key in part:
+            part.fetch(key).sum()
+    assert mapped_bytes() - before > 0.9 * 2 * sum(tensor.nbytes for tensor in cast)
+
+
 def anonymous_bytes() -> int:
     """Memory of this process that no file backs."""
     text = Path("/proc/self/status").read_text()
@@ -291,6 +309,16 @@ def test_blend_factors_without_an_axis_are_taken(model, tmp_path):
     tensors = {k: t.reshape(()) if k.endswith("mix_factor") else t for k, t in only_unet(small_tensors()).items()}
     save_file(tensors, tmp_path / "scalar.safetensors", metadata=SMALL_METADATA)
     assert same_weights(load_model(tmp_path / "scalar.safetensors").unet, model.unet)
+
+
+def test_a_network_is_constructed_once_per_load(files, monkeypatch):
+    made = []
+    for module in ("split", "load"):
+        original = sys.modules[f"svd_core.checkpoints.{module}"].skeleton
+        record = lambda network, *args, original=original, **kw: made.append(network) or original(network, *args, **kw)  # noqa: E731
+        monkeypatch.setattr(f"svd_core.checkpoints.{module}.skeleton", record)
+    load_model(files / "whole.safetensors")
+    assert len(made) == len(set(made)) == 3
 
 
 def test_layers_come_from_the_injected_ops(files):
