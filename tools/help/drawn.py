@@ -1,6 +1,7 @@
 """Pictures that need no clip: what nodes draw themselves, and what their numbers look like."""
 
 import json
+from dataclasses import replace
 
 from PIL import Image
 
@@ -17,14 +18,22 @@ from tools.workflows.library import ROOT, load_pack
 from .sheets import COLOURS, MARGIN, WIDTH, bars, page, rows_of_frames, scaled, table, text_lines, tiles
 from .studio import Studio
 
-RELEASES = {"svd": "SVD", "svd_xt": "SVD-XT", "svd_xt_1_1": "SVD-XT 1.1", "nano": "nano (embedded)"}
+RELEASES = {
+    "svd": "SVD",
+    "svd_xt": "SVD-XT",
+    "svd_xt_1_1": "SVD-XT 1.1",
+    "animatelcm": "AnimateLCM",
+    "nano": "nano (embedded)",
+}
 
 
 def load_model(studio: Studio) -> Image.Image:
     """What the releases were made for."""
     rows = [("model", "frames", "size", "steps", "guidance")]
     for variant, name in RELEASES.items():
-        config = studio.model.config if variant == "nano" else config_by_name(variant)
+        # AnimateLCM is SVD-XT's network with weights of its own.
+        known = config_by_name("svd_xt" if variant in ("animatelcm", "nano") else variant)
+        config = studio.model.config if variant == "nano" else replace(known, variant=variant)
         settings = AnimateSettings().resolve(config)
         guidance = [settings.min_guidance, settings.max_guidance]
         words = "none" if guidance == [1, 1] else f"{guidance[0]:g} to {guidance[1]:g}"

@@ -1,5 +1,6 @@
 """Pictures made of clips by the nodes themselves: the model inside the pack, few frames, few steps."""
 
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -10,11 +11,12 @@ from safetensors import safe_open
 
 import svd_core as svd
 from svd_core.finish.between import frames_between
+from svd_core.sheets import to_picture
 from svd_core.training.job import clip_plan
 from svd_core.training.stills import check_move, move_still
 from tools.workflows.library import PACK
 
-from .sheets import page, rows_of_frames, scaled, stacked, table, text_lines
+from .sheets import WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines
 from .studio import CALM, FRAMES, STEPS, Studio, some
 
 SHOWN = 5  # frames of a clip
@@ -35,43 +37,55 @@ def motion(studio: Studio) -> Image.Image:
 
 
 def sampler(studio: Studio) -> Image.Image:
-    """The last frame as it is estimated from step to step."""
-    model, seen = svd.load_model("nano"), {}
-
-    def look(step) -> None:
-        if step.index in (0, 3, 5, 7, 9):
-            seen[f"noise {step.sigma:.3g}"] = model.decode(step.denoised)[-1]
-
+    """The last frame from step to step: what is sampled, and what the model takes it for."""
+    model, steps = svd.load_model("nano"), []
     settings = svd.AnimateSettings(frames=FRAMES, steps=10, motion_bucket=200)
-    svd.animate(model, studio.photograph, settings, on_step=look)
-    frames = [((frame.movedim(0, -1) + 1) / 2).clamp(0, 1) for frame in seen.values()]
-    return rows_of_frames([("", frames)], heads=tuple(seen))
+    svd.animate(model, studio.photograph, settings, on_step=steps.append)
+    shown = [steps[index] for index in (0, 2, 4, 6, 8)]
+    rows = {
+        "what is sampled": [
+            step.x / math.sqrt(1 + after.sigma**2) for step, after in zip(shown, steps[1::2], strict=True)
+        ],
+        "what the model takes it for": [step.denoised for step in shown],
+    }
+    heads = [f"noise {step.sigma:.3g}" for step in shown]
+    pictures = [
+        (words, [((model.decode(latents)[-1].movedim(0, -1) + 1) / 2).clamp(0, 1) for latents in row])
+        for words, row in rows.items()
+    ]
+    return rows_of_frames(pictures, heads=heads)
 
 
 def report(studio: Studio) -> Image.Image:
-    """Four panels of the page."""
-    sheet = scaled(studio.run("SVDReelReport", frames=studio.lively, image=studio.photograph)[2], 1280)
-    rows = (sheet.height - 28 + 26) // (216 + 26)  # panels of 216 pixels, 26 apart, 28 from the lower edge
-    upper = sheet.height - 28 - min(rows, 3) * (216 + 26) + 26
-    return sheet.crop((20, upper - 6, 20 + 840, upper + 216 + 26 + 216 + 6)).resize((700, 382), Image.LANCZOS)
+    """Four panels of the page, 216 pixels high and 26 apart, 28 from its edges."""
+    sheet = to_picture(studio.run("SVDReelReport", frames=studio.lively, image=studio.photograph)[2])
+    lower, right = sheet.height - 28, 28 + 2 * (sheet.width - 2 * 28 - 2 * 26) // 3 + 26
+    panels = sheet.crop((22, lower - 2 * 216 - 26 - 6, right + 6, lower + 6))
+    return panels.resize((WIDTH, round(panels.height * WIDTH / panels.width)), Image.LANCZOS)
 
 
 def sweep(studio: Studio) -> Image.Image:
-    """A sheet of six clips."""
+    """A sheet of four clips."""
     sheet = studio.run(
-        "SVDReelSweep", model=studio.model, image=studio.photograph, frames=FRAMES, steps=6, full_steps=6
+        "SVDReelSweep",
+        model=studio.model,
+        image=studio.photograph,
+        frames=FRAMES,
+        steps=6,
+        full_steps=6,
+        buckets="60, 200",
     )[0]
     return scaled(sheet)
 
 
 def storyboard(studio: Studio) -> Image.Image:
-    """Four parts of the photograph, filmed."""
+    """Three parts of the photograph, filmed."""
     picture = studio.photograph
-    parts = [picture, picture[:, 40:290, 60:310], picture[:, 180:330, 180:330], picture[:, :240, 140:380]]
+    parts = [picture, picture[:, 40:290, 60:310], picture[:, 180:330, 180:330]]
     images = torch.cat([_resized(part, 256) for part in parts])
     panels = (
         "seconds,move,transition,title\n1,zoom in 1.15,cut,The table\n1,pan right 0.1,cross-fade 0.4,The cup\n"
-        "1,zoom in 1.1,cut,The spoon\n1,roll cw 6,cross-fade 0.4,The coffee"
+        "1,zoom in 1.1,cut,The spoon"
     )
     film = studio.run(
         "SVDReelStoryboard", model=studio.model, panels=panels, images=images, steps=6, motion_bucket_id=20
@@ -170,6 +184,16 @@ def steady(studio: Studio) -> Image.Image:
     given = ({}, {"guidance": hot}, {"guidance": hot, "control": control})
     frames = [studio.clip(127, **options)[-1] for options in given]
     return rows_of_frames([("", frames)], heads=("guidance 1", "guidance 6", "guidance 6, rescale 0.7"))
+
+
+def reuse_features(studio: Studio) -> Image.Image:
+    """The last frame with more and more reuse."""
+    frames, heads = [], []
+    for interval, share in ((1, 1.0), (2, 0.62), (3, 0.5)):
+        control = studio.run("SVDReelReuseFeatures", interval=interval)[0]
+        frames.append(studio.clip(200, control=control)[-1])
+        heads.append(f"interval {interval}: {share:g} of the time" if interval > 1 else "exact")
+    return rows_of_frames([("", frames)], heads=heads)
 
 
 def color_match(studio: Studio) -> Image.Image:

@@ -37,6 +37,7 @@ MAKERS: dict[str, Callable[[Studio], Image.Image]] = {
     "SVDReelMotionMask": filmed.motion_mask,
     "SVDReelCutAndDrag": filmed.cut_and_drag,
     "SVDReelSteady": filmed.steady,
+    "SVDReelReuseFeatures": filmed.reuse_features,
     "SVDReelColorMatch": filmed.color_match,
     "SVDReelFinish": filmed.finish,
     "SVDReelDuration": drawn.duration,
@@ -83,9 +84,8 @@ def save(picture: Image.Image, folder: Path, node_id: str) -> Path:
 
 
 def few_colours(picture: Image.Image) -> bool:
-    """Whether a picture is drawn: most of it in its one commonest colour."""
-    counts = picture.resize((160, 160), Image.Resampling.NEAREST).getcolors(160 * 160)
-    return max(count for count, _ in counts) > 0.5 * 160 * 160
+    """Whether a picture is drawn: lines and letters have some hundred colours, frames many thousand."""
+    return picture.getcolors(3000) is not None
 
 
 def _jpeg(picture: Image.Image, quality: int) -> bytes:
