@@ -1,7 +1,7 @@
 """`python -m benchmarks QUESTION` measures one, `all` measures everything and writes RESULTS.md.
 
-QUESTION: unet, decode, clip, load, memory_caps, half_precision, ablation, approximate, batch_losses. With COMFYUI_DIR
-set to a checkout, and its requirements installed, ComfyUI's own networks are measured too.
+QUESTION: unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses. With
+COMFYUI_DIR set to a checkout, and its requirements installed, ComfyUI's own networks are measured too.
 """
 
 import gc

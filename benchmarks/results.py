@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 HERE = Path(__file__).resolve().parent
 ORDER = (
-    "unet", "decode", "clip", "load", "memory_caps", "half_precision", "ablation", "approximate", "batch_losses",
+    "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
+    "batch_losses",
 )  # fmt: skip
 BAR, GAP, LEFT, WIDTH = 22, 10, 260, 900
 COLOURS = ((38, 84, 124), (239, 131, 84), (79, 109, 74), (120, 120, 120))

@@ -9,6 +9,8 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 
+from svd_core import kernels
+from svd_core.kernels import choice
 from svd_core.models import attention, layers
 
 
@@ -54,6 +56,37 @@ def _temporal() -> type:
     return layers._TemporalConvolution
 
 
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Norms and gates by PyTorch alone; LookupError where they are that already."""
+    _demand_kernels()
+    before = kernels.use_kernels("plain")
+    try:
+        yield
+    finally:
+        kernels.use_kernels(before)
+
+
+@contextmanager
+def picture_norms() -> Iterator[None]:
+    """The kernel of GroupNorm writes pictures alone, which are then copied to tokens."""
+    _demand_kernels()
+    own = kernels.group_norm
+
+    def pictures(norm, x, num_frames=1, *, activate, tokens=False):
+        made = own(norm, x, num_frames, activate=activate)
+        return made.flatten(2).transpose(1, 2).contiguous() if tokens and made is not None else made
+
+    with patch.object(kernels, "group_norm", pictures):
+        yield
+
+
+def _demand_kernels() -> None:
+    reason = choice.unsuitable(torch.device("cuda")) if torch.cuda.is_available() else "there is no GPU"
+    if reason is not None:
+        raise LookupError(f"no kernels run here: {reason}")
+
+
 OFF: dict[str, Callable[[], Any]] = {
     "in-place sums and folded blends": lambda: everywhere("accumulate", _plain_accumulate),
     "temporal convolution in 2-D": lambda: patch.object(_temporal(), "_conv_forward", _conv3d),
@@ -63,7 +96,9 @@ OFF: dict[str, Callable[[], Any]] = {
     "equal rows as biases": lambda: everywhere("wants_equal_rows", lambda *rows: False),
     "joined products": lambda: everywhere("joined", lambda parameters: None),
     "in-place SiLU": lambda: everywhere("silu", lambda x: F.silu(x)),
+    "Triton kernels": lambda: plain_kernels(),
+    "tokens written by the norm": lambda: picture_norms(),
 }
 """Technique -> context in which it is off. The single-token fold is turned off by giving the token twice."""
 
-DECODER = ("temporal convolution in 2-D", "in-place SiLU")
+DECODER = ("temporal convolution in 2-D", "in-place SiLU", "Triton kernels")

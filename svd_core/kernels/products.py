@@ -46,6 +46,8 @@ def without_eight_bits(device: torch.device) -> str | None:
     """Why a device cannot multiply in 8 bits, or None."""
     if device.type != "cuda":
         return f"the device is {device.type}"
+    if torch.version.hip is not None:
+        return "this torch is made for AMD"
     if not hasattr(torch, "_scaled_mm"):
         return f"torch {torch.__version__} has no scaled product"
     capability = torch.cuda.get_device_capability(device)
