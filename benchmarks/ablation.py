@@ -14,6 +14,7 @@ from .timing import Case, difference, interleave
 
 CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
 FOLD = "single-token attention folded"
+BRANCHES = "one branch at a time (both in one batch)"
 
 
 @torch.no_grad()
@@ -25,14 +26,19 @@ def run(chosen: Setting) -> Report:
     model = model_of(chosen)
     base = unet_case(OURS, model, chosen)
     _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, OFF, report)})
+    guided = unet_case(OURS, model, chosen, 2)
+    _table(report, "guided step", chosen, guided, {BRANCHES: _one_batch(model, chosen)})
     report.unit = "seconds of a UNet pass without a technique (all: the full core)"
-    report.bars = [(row["without"] or "all: ours", row["median s"]) for row in report.rows]
-    del model, base
+    passes = [row for row in report.rows if row["stage"] == "UNet"]
+    report.bars = [(row["without"] or "all: ours", row["median s"]) for row in passes]
+    del model, base, guided
     model = decoder_of(chosen)
     base = decode_case(OURS, model, chosen)
     wanted = {name: OFF[name] for name in DECODER}
     _table(report, "decode", chosen, base, {**_switched(base, wanted, report), **_ways(model, chosen)})
-    report.notes.append("UNet: one branch. `recompute` and `host` are what the decoder does when memory is short")
+    report.notes.append(
+        "UNet: one branch; a guided step has two. `recompute` and `host` are what the decoder does when memory is short"
+    )
     return report
 
 
@@ -61,7 +67,11 @@ def _switched(base: Case, switches: dict, report: Report) -> dict[str, Case]:
         try:
             case()
         except (LookupError, ImportError, AttributeError) as error:
-            report.notes.append(f"{name}: not in this core ({error})")
+            report.notes.append(f"{name}: not here ({error})")
+            continue
+        except torch.cuda.OutOfMemoryError:
+            report.notes.append(f"{name}: without it the memory of this card runs out")
+            torch.cuda.empty_cache()
             continue
         cases[name] = case
     return cases
@@ -73,6 +83,14 @@ def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
     frames = chosen.frames
     rows = token.expand(frames, 2, -1)
     return lambda: model.unet(x[0], c_noise.expand(frames), rows, vector.expand(frames, -1), num_frames=frames)
+
+
+def _one_batch(model: svd.SVDModel, chosen: Setting) -> Case:
+    """Both branches of guidance as one batch of two clips."""
+    x, c_noise, token, _, vector = unet_inputs(model, chosen, 2)
+    frames = chosen.frames
+    tokens, vectors = (part.repeat_interleave(frames, 0) for part in (token, vector))
+    return lambda: model.unet(x.flatten(0, 1), c_noise.expand(2 * frames), tokens, vectors, num_frames=frames)
 
 
 def _ways(model: svd.SVDModel, chosen: Setting) -> dict[str, Case]:

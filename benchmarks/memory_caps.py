@@ -8,6 +8,8 @@ import torch
 
 import svd_core as svd
 from svd_core.memory import PeakMemory, decoder_activation_bytes
+from svd_core.plan.memory_plan import RESERVE, make_plan
+from svd_core.plan.placed import place
 from svd_core.streamed import STRATEGIES
 
 from . import rss
@@ -89,20 +91,26 @@ def main() -> None:
     make = _ours if given.child == OURS else _diffusers
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
-    clip = make(given.path, device, picture, frames)
+    clip = make(given.path, device, picture, frames, given.cap)
     end.record()
     torch.cuda.synchronize(device)
     found = {"bytes": torch.cuda.max_memory_reserved(device), "seconds": start.elapsed_time(end) / 1000}
     print(json.dumps(found | {"sum": f"{clip.double().sum().item():.17g}"}))
 
 
-def _ours(path: str, device: torch.device, picture: torch.Tensor, frames: int) -> torch.Tensor:
-    model = svd.load_model(path, device=device, dtype=torch.float16)
+def _ours(path: str, device: torch.device, picture: torch.Tensor, frames: int, cap: float) -> torch.Tensor:
     height, width = picture.shape[1:3]
+    if cap:
+        # The cap is on torch's own memory: what a plan reserves for the driver comes on top.
+        model = svd.load_model(path, dtype=torch.float16)
+        memory = int(cap * 1e9) + RESERVE
+        model = place(model, make_plan(model.config, frames, width, height, memory, steps=2), device)
+    else:
+        model = svd.load_model(path, device=device, dtype=torch.float16)
     return svd.animate(model, picture, svd.AnimateSettings(width=width, height=height, frames=frames, steps=2))
 
 
-def _diffusers(path: str, device: torch.device, picture: torch.Tensor, frames: int) -> torch.Tensor:
+def _diffusers(path: str, device: torch.device, picture: torch.Tensor, frames: int, cap: float) -> torch.Tensor:
     import diffusers
     import transformers
     from PIL import Image

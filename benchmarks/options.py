@@ -78,6 +78,9 @@ def setting(given: argparse.Namespace, name: str, cpu: tuple[str, str], gpu: tup
         torch.set_num_threads(given.threads)
     device = torch.device(given.device)
     on_gpu = device.type == "cuda"
+    if on_gpu:
+        # Float32 is the truth that half precision is held against; TensorFloat32 would round it to 10 bits.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     scale, clip = gpu if on_gpu else cpu
     share = share_of_cores()
     clock = given.clock if given.clock != "auto" else ("wall" if on_gpu or share >= QUIET else "cpu")

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from svd_core import kernels
 from svd_core.kernels import choice
-from svd_core.models import attention, layers
+from svd_core.models import attention, attention_kernels, layers
+from svd_core.models.transformer import VideoTransformer
 
 
 @contextmanager
@@ -38,8 +39,15 @@ def _conv3d(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     return F.conv3d(x[..., None], weight, bias, padding=(1, 0, 0))[..., 0]
 
 
-def _copying_attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    return F.scaled_dot_product_attention(q.contiguous(), k.contiguous(), v.contiguous())
+def _copying_attend() -> Callable[..., torch.Tensor]:
+    own = attention.attend  # with its slices, which kernels on a GPU need
+    return lambda q, k, v: own(q.contiguous(), k.contiguous(), v.contiguous())
+
+
+def _untimed_attention() -> Any:
+    if not torch.cuda.is_available():
+        raise LookupError("attention kernels are chosen on a GPU only")
+    return patch.object(attention_kernels, "fastest_backend", lambda q, k, v: None)
 
 
 def _never_kept(self, sources, purpose, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -90,11 +98,13 @@ def _demand_kernels() -> None:
 OFF: dict[str, Callable[[], Any]] = {
     "in-place sums and folded blends": lambda: everywhere("accumulate", _plain_accumulate),
     "temporal convolution in 2-D": lambda: patch.object(_temporal(), "_conv_forward", _conv3d),
-    "strided attention": lambda: patch.object(attention, "attend", _copying_attend),
+    "strided attention": lambda: patch.object(attention, "attend", _copying_attend()),
+    "attention kernel chosen by timing": lambda: _untimed_attention(),
     "feed-forward in pieces": lambda: patch.object(attention, "NUMBERS_PER_CALL", 2**60),
     "results kept between steps": lambda: patch.object(_kept_class(), "get", _never_kept),
     "equal rows as biases": lambda: everywhere("wants_equal_rows", lambda *rows: False),
     "joined products": lambda: everywhere("joined", lambda parameters: None),
+    "last bias through the projection": lambda: patch.object(VideoTransformer, "_carrying_bias", lambda *given: None),
     "in-place SiLU": lambda: everywhere("silu", lambda x: F.silu(x)),
     "Triton kernels": lambda: plain_kernels(),
     "tokens written by the norm": lambda: picture_norms(),
