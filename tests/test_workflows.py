@@ -177,11 +177,13 @@ def test_loaders_of_files_say_where_to_get_them_and_where_they_go(path: Path) ->
     folders["FrameInterpolationModelLoader"] = "frame_interpolation"
     for node in working_nodes(read(path)):
         if node["type"] in folders and not node["widgets_values"][0].startswith("nano"):
-            (model,) = node["properties"]["models"]
-            assert model["directory"] == folders[node["type"]]
-            assert node["widgets_values"][0].endswith(model["name"])
-            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{model['name']}")
-            assert model["name"].endswith(".safetensors")
+            models, chosen = node["properties"]["models"], [str(value) for value in node["widgets_values"]]
+            assert chosen[0].endswith(models[0]["name"])
+            for model in models:
+                assert model["directory"] == folders[node["type"]]
+                assert any(value.endswith(model["name"]) for value in chosen)
+                assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{model['name']}")
+                assert model["name"].endswith(".safetensors")
 
 
 def described() -> dict[str, Graph]:
