@@ -53,8 +53,9 @@ class SVDReelSampler:
                 "seed": inputs.SEED,
                 "solver": inputs.choice(
                     SOLVERS,
-                    "How a step is made. euler: SVD's own. heun: more exact, twice as slow. dpmpp_2m: good at 10 to 20 "
-                    "steps. lcm: only for AnimateLCM models.",
+                    "How a step is made. euler: SVD's own. heun: more exact, twice as slow. dpmpp_2m: a step costs "
+                    "what one of euler does, and 12 to 15 do for 25; a little sharper, and restless below 8. lcm: only "
+                    "for AnimateLCM models.",
                 ),
             },
             "optional": {
