@@ -96,7 +96,7 @@ class SVDReelGuidance:
                     0.0,
                     10000.0,
                     "Guidance starts once the noise level has fallen to this. 700 starts at once; 100 leaves the first "
-                    "steps free, for more motion. Steps without guidance take half the time: 8 of 25 at 100.",
+                    "steps free, for more motion. Steps without guidance take half the time: 7 of 25 at 100.",
                     advanced=True,
                 ),
                 "sigma_low": inputs.decimal(
