@@ -111,6 +111,7 @@ def test_every_link_and_picture_resolves(path):
         assert words.strip()
         if picture:
             assert (DOCS / target).is_file() and target.startswith(f"{PICTURES}/"), target
+            assert '"' not in words, "ComfyUI puts these words between double quotes as they are"
         else:
             assert target.startswith("https://"), f"{target} would be looked for beside ComfyUI's own page"
             inside = target.removeprefix(f"{repository()}/")

@@ -20,7 +20,7 @@ from .sheets import WIDTH, page, rows_of_frames, scaled, stacked, table, text_li
 from .studio import CALM, FRAMES, STEPS, Studio, some
 
 SHOWN = 5  # frames of a clip
-TRAINED, SMALL = 40, 64  # steps and pixels of the training whose loss is shown
+TRAINED = 48  # steps of the training that is shown
 
 
 def animate(studio: Studio) -> Image.Image:
@@ -238,8 +238,8 @@ def training_set(studio: Studio) -> Image.Image:
 
 
 def train_lora(studio: Studio) -> Image.Image:
-    """The loss of a short training."""
-    return scaled(_trained(studio)[2])
+    """A picture animated before, halfway and after a short training."""
+    return scaled(_trained(studio)[3])
 
 
 def save_lora(studio: Studio) -> Image.Image:
@@ -260,12 +260,11 @@ def _trained(studio: Studio) -> tuple:
     """Outputs of a short training, made once."""
     if not hasattr(studio, "trained"):
         clips = studio.run(
-            "SVDReelTrainingSet", images=studio.photograph, camera_move="pan left", width=SMALL, height=SMALL, frames=4,
-            clips_per_picture=8,
+            "SVDReelTrainingSet", images=studio.photograph, camera_move="pan left", frames=4, clips_per_picture=8,
         )[0]  # fmt: skip
         with tempfile.TemporaryDirectory() as folder, _outputs(Path(folder)):
             studio.trained = studio.run(
-                "SVDReelTrainLora", model=studio.model, training_set=clips, steps=TRAINED, validate_every=TRAINED
+                "SVDReelTrainLora", model=studio.model, training_set=clips, steps=TRAINED, validate_every=TRAINED // 2
             )
     return studio.trained
 

@@ -105,7 +105,9 @@ def repository() -> str:
 
 
 def _picture(node_id: str, caption: str) -> str:
-    return f"![{caption}]({picture_of(node_id)})\n\n*{caption}*"
+    # ComfyUI puts the words between double quotes without escaping them.
+    words = caption.replace('"', "'")
+    return f"![{words}]({picture_of(node_id)})\n\n*{caption}*"
 
 
 def _target(target: str, source: Path, language: str) -> str:
