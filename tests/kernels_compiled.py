@@ -46,8 +46,14 @@ VARIANTS = {
 SWITCHES = ("AFFINE", "SILU", "UPDATE", "BIAS")
 
 
-def compiled(kernel, constants: dict, card: int) -> int:
-    """Bytes of machine code of one kernel for one card."""
+UNALIGNED = ("group_channels", "groups", "splits", "parts", "every", "period")
+
+
+def compiled(kernel, constants: dict, card: int) -> dict:
+    """Bytes of machine code of one kernel for one card, and how many reads of 16 bytes a thread makes at once.
+
+    Sizes are multiples of 16, as all those of the real networks are.
+    """
     names = list(kernel.arg_names)
     constants = {name: value for name, value in constants.items() if name in names}
     constants |= dict.fromkeys((name for name in SWITCHES if name in names), True)
@@ -55,10 +61,12 @@ def compiled(kernel, constants: dict, card: int) -> int:
     if kernel is triton_gates.quantise:
         types["y"] = "*fp8e4nv"
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
-    aligned = [i for i, name in enumerate(names) if signature[name].startswith("*")]
+    sizes = [name for name in names if signature[name] == "i32" and name not in UNALIGNED]
+    aligned = [i for i, name in enumerate(names) if signature[name].startswith("*") or name in sizes]
     attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
-    return len(triton.compile(source, target=GPUTarget("cuda", card, 32)).asm["cubin"])
+    made = triton.compile(source, target=GPUTarget("cuda", card, 32)).asm
+    return {"bytes": len(made["cubin"]), "wide reads": made["ptx"].count("ld.global.v4")}
 
 
 def main() -> None:
@@ -67,7 +75,7 @@ def main() -> None:
         for card in CARDS:
             if kernel is triton_gates.quantise and card < EIGHT_BITS_FROM:
                 continue
-            print(json.dumps({"case": f"{name}, {card}", "bytes": compiled(kernel, constants, card)}), flush=True)
+            print(json.dumps({"case": f"{name}, {card}", **compiled(kernel, constants, card)}), flush=True)
 
 
 if __name__ == "__main__":
