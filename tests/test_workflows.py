@@ -210,6 +210,7 @@ def test_without_foreign_files_and_packs_the_noted_switches_are_enough(version: 
 def test_a_note_says_how_to_do_without_the_files() -> None:
     for name, graph in described().items():
         notes = {node["title"]: node["widgets_values"][0] for node in graph.to_json()["nodes"] if node["type"] in NOTES}
+        assert not any(re.search(r"\{|\}", text) for text in notes.values()), name
         switched = [node for node in graph.nodes if node.without != "on" or node.small]
         assert ("Without these files" in notes) == bool(switched), name
         for node in switched:

@@ -6,7 +6,7 @@ from .pieces import EMBEDDED, FIRST_STEPS, PICTURE, load, measure, save
 
 def first_and_last_frame(graph: Graph) -> Graph:
     """From one picture to another."""
-    graph.note("""
+    graph.note(f"""
 # From a first picture to a last one
 
 {EMBEDDED}

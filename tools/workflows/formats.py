@@ -119,7 +119,8 @@ Needs one file:
 - **Lock the product** puts the product of your photograph, moved by the camera, over the clip: label and logo stay as
   they are, everything around them is the model's. Bypass it (Ctrl+B) and the product is the model's as well.
 - **The light** is a soft bar that Cut and Drag takes across the picture. *blend_factor* of Light sweep is its strength;
-  *path* its way, *rotation* its slant.
+  *path* its way, *rotation* its slant. Keep the bar wide and soft: the frames that Finish Film puts in between follow
+  what moves, and light is nothing that moves.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     product = box(graph.stage("2. The product", below=True), 230, 60, 320, 660)
@@ -129,14 +130,7 @@ Needs one file:
     condition = prepare.add(
         "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
     )
-    bar = graph.stage("4. A bar of light", below=True)
-    light = bar.add("SolidMask", title="White bar", value=1.0, width=160, height=PICTURE_SIDE * 2)
-    soft = bar.add("FeatherMask", title="Soft sides", mask=light["MASK"], left=80, right=80)
-    dark = bar.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
-    lit = bar.add(
-        "MaskComposite", title="The bar", destination=dark["MASK"], source=soft["MASK"], x=0, y=0, operation="add"
-    )
-    steer = graph.stage("5. Where everything goes")
+    steer = graph.stage("4. Where everything goes")
     control = steer.add(
         "SVDReelCameraControl",
         title="Control Camera: the picture",
@@ -156,20 +150,17 @@ Needs one file:
         latent=condition["LATENT"],
         foreground=product,
     )
-    shining = steer.add("MaskToImage", title="Bar to picture", mask=lit["MASK"])
-    swept = steer.add(
-        "SVDReelCutAndDrag",
-        title="Drag the light",
-        model=model["SVD_MODEL"],
-        image=shining["IMAGE"],
-        mask=lit["MASK"],
-        latent=condition["LATENT"],
-        path="0,0.5; 0.9,0.5",
-        rotation="15, 15",
-    )
-    make = graph.stage("6. Sample and decode")
+    make = graph.stage("5. Sample and decode")
     latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    bar = graph.stage("6. A bar of light", below=True)
+    light = bar.add("SolidMask", title="White bar", value=1.0, width=400, height=PICTURE_SIDE * 2)
+    soft = bar.add("FeatherMask", title="Soft sides", mask=light["MASK"], left=200, right=200)
+    dark = bar.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
+    lit = bar.add(
+        "MaskComposite", title="The bar", destination=dark["MASK"], source=soft["MASK"], x=0, y=0, operation="add"
+    )
+    shining = bar.add("MaskToImage", title="Bar to picture", mask=lit["MASK"])
     join = graph.stage("7. Lock and light")
     place = join.add("ImageToMask", title="Where the product is", image=moved["warped"], channel="red")
     locked = join.add(
@@ -178,6 +169,16 @@ Needs one file:
         destination=frames["IMAGE"],
         source=control["warped"],
         mask=place["MASK"],
+    )
+    swept = join.add(
+        "SVDReelCutAndDrag",
+        title="Drag the light",
+        model=model["SVD_MODEL"],
+        image=shining["IMAGE"],
+        mask=lit["MASK"],
+        latent=condition["LATENT"],
+        path="0.2,0.5; 0.95,0.5",
+        rotation="10",
     )
     lit_frames = join.add(
         "ImageBlend",

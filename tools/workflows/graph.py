@@ -5,9 +5,10 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
+from .lanes import Lanes, Link
 from .library import Input, NodeType
 
-STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 90, 40, 70, 30, 20, 50
+STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 110, 40, 70, 30, 20, 50
 SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
 NODE_WIDTH, NOTE_WIDTH = 330, 460
 # Room below the widgets for the picture or clip that the interface shows in the node.
@@ -203,7 +204,7 @@ class Graph:
             "links": links,
             "groups": frames,
             "config": {},
-            "extra": {"ds": {"scale": 0.65, "offset": [NOTE_WIDTH + 200, 160]}},
+            "extra": {"ds": {"scale": 0.65, "offset": [NOTE_WIDTH + 200, 160]}, **self._lanes(links, frames)},
             "version": 0.4,
         }
 
@@ -242,6 +243,20 @@ class Graph:
                     links.append([len(links) + 1, source.node.number, source.slot, node.number, slot, source.type])
                     joined[node.number, entry.name] = len(links)
         return links, joined
+
+    def _lanes(self, links: list[list[Any]], frames: list[dict[str, Any]]) -> dict[str, Any]:
+        nodes = {node.number: node for node in self.nodes}
+        ways = Lanes([(x, y, x + width, y + height) for x, y, width, height in (frame["bounding"] for frame in frames)])
+        drawn = []
+        for number, origin, slot, target, entry, _ in links:
+            if origin in nodes:
+                (x, y), (to_x, to_y) = nodes[origin].position, nodes[target].position
+                start = (x + nodes[origin].size[0], y + SOCKET_HEIGHT * (slot + 0.5))
+                drawn.append(Link(number, (origin, slot), start, (to_x, to_y + SOCKET_HEIGHT * (entry + 0.5))))
+        ways.add(
+            drawn, [(*node.position, *map(sum, zip(node.position, node.size, strict=True))) for node in self.nodes]
+        )
+        return ways.extra()
 
     def _node_json(
         self, order: int, node: Node, joined: dict[tuple[int, str], int], without_models: bool
