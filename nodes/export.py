@@ -1,6 +1,8 @@
 """The node that hands our model to the rest of ComfyUI."""
 
+from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
 from . import inputs
+from .host_reuse import reuse_in_sampling
 from .model import LoadedModel
 
 
@@ -20,7 +22,30 @@ class SVDReelExportModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": inputs.MODEL}}
+        return {
+            "required": {"model": inputs.MODEL},
+            "optional": {
+                "reuse_interval": inputs.whole(
+                    1,
+                    1,
+                    20,
+                    "Faster drafts in KSampler: the whole network runs at every so many steps, as in Reuse Features. 1 "
+                    "is off and exact; 2 takes 0.62 of the time of a step, 3 half of it, and details drift.",
+                    advanced=True,
+                ),
+                "reuse_depth": inputs.whole(
+                    DEPTH,
+                    1,
+                    11,
+                    "Outermost pairs of blocks that run in every step of KSampler while features are reused. More is "
+                    "closer to the exact clip and slower.",
+                    advanced=True,
+                ),
+            },
+        }
 
-    def execute(self, model: LoadedModel) -> tuple:
-        return (model.unet.clone(),)
+    def execute(self, model: LoadedModel, reuse_interval: int = 1, reuse_depth: int = DEPTH) -> tuple:
+        patcher = model.unet.clone()
+        if reuse_interval > 1:
+            reuse_in_sampling(patcher, ReuseFeatures(reuse_interval, reuse_depth))
+        return (patcher,)

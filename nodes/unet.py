@@ -7,6 +7,7 @@ from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.config import UNetConfig
 from ..svd_core.models.unet import UNet
 from . import host
+from .host_reuse import KEY
 
 FRAMES_KEY = "video_frames"
 """Entry of our CONDITIONING that says how long each clip of a batch is; the host's own nodes hold a single clip."""
@@ -37,6 +38,13 @@ class HostUNet(UNet):
                 "a ControlNet is connected, but SVD Reel's UNet takes none; remove it from the conditioning"
             )
         frames = num_frames or num_video_frames or x.shape[0]
+        reuse = (transformer_options or {}).get(KEY)
+        if reuse is not None:
+            run = super().forward
+            return reuse.run(
+                lambda kept: run(x, timesteps, context, y, frames, image_only_indicator, region, kept),
+                x, context, transformer_options,
+            )  # fmt: skip
         return super().forward(x, timesteps, context, y, frames, image_only_indicator, region, features)
 
 

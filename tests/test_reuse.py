@@ -16,7 +16,7 @@ from svd_core.motion.loop import LatentRoll
 from svd_core.motion.windows import Windows
 from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
 from svd_core.sampling.guidance import Guidance
-from svd_core.sampling.reuse import Features, ReuseFeatures, _Store
+from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
 from svd_core.sampling.solvers import SOLVERS
 from svd_core.settings import AnimateSettings
 
@@ -220,7 +220,7 @@ def test_a_condition_that_changes_has_nothing_to_take_up():
 
 
 def test_frames_follow_windows_and_turns():
-    store = _Store(ReuseFeatures(2))
+    store = FeatureStore(ReuseFeatures(2))
     features = Features(store, tuple(range(6))).of_frames(torch.tensor([4, 5, 0, 1]))
     assert features.frames == (4, 5, 0, 1)
     assert features.turned().frames == (1, 0, 5, 4) and features.turned().backward
@@ -303,6 +303,62 @@ def test_the_node_chains_and_its_bytes_are_planned_for():
     config = model.config.unet
     assert model.kept_bytes(chain, *size) == kept_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
     assert model.kept_bytes(part("nodes.controls").ControlChain(), *size) == 0
+
+
+def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():
+    reuse = part("nodes.host_reuse")
+    kept_of = reuse.HostReuse(part("svd_core.sampling.reuse").ReuseFeatures(2))
+    x, tokens = torch.randn(4, 8, 3, 5), torch.ones(4, 1, 6)
+    seen = []
+
+    def step(sigma, branches, context=tokens, shown=x):
+        def forward(features):
+            seen.append(None if features is None else features.kept)
+            if features.kept is None:
+                features.kept = torch.full((4, 1), float(sigma) + branches[0])
+            return shown
+
+        kept_of.run(forward, shown, context, {"sigmas": torch.tensor([sigma]), "cond_or_uncond": branches})
+        return seen[-1]
+
+    assert step(50.0, [0]) is None and step(50.0, [1], 0 * tokens) is None
+    assert step(20.0, [1], 0 * tokens).unique().item() == 51.0 and step(20.0, [0]).unique().item() == 50.0
+    assert step(20.0, [0], 2 * tokens) is None  # another picture
+    assert step(10.0, [0]) is None and step(5.0, [1, 0]) is None
+
+
+def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
+    class Patcher:
+        def __init__(self, wrapped):
+            self.wrapped = wrapped
+
+        def clone(self):
+            return Patcher(self.wrapped)
+
+        def add_wrapper_with_key(self, kind, key, wrapper):
+            self.wrapped.append((kind, wrapper))
+
+    class Guider:
+        model_options = {"transformer_options": {}}
+
+    class Executor:
+        class_obj = Guider()
+
+        def __call__(self, *given_, **more):
+            return dict(self.class_obj.model_options["transformer_options"])
+
+    host = part("nodes.host")
+    comfy = type("comfy", (), {})
+    comfy.patcher_extension = type("e", (), {"WrappersMP": type("w", (), {"OUTER_SAMPLE": "outer_sample"})})
+    comfy.model_patcher = type("m", (), {"create_model_options_clone": staticmethod(lambda o: {**o, "transformer_options": {}})})
+    monkeypatch.setattr(host, "comfy", comfy, raising=False)
+    monkeypatch.setattr(host, "PRESENT", True)
+    model = type("Loaded", (), {"unet": Patcher([])})()
+    assert run_node("SVDReelExportModel", model=model)[0].wrapped == []
+    ((kind, wrapper),) = run_node("SVDReelExportModel", model=model, reuse_interval=2)[0].wrapped
+    first, second = wrapper(Executor()), wrapper(Executor())
+    key = part("nodes.host_reuse").KEY
+    assert kind == "outer_sample" and first[key] is not second[key] and Guider.model_options["transformer_options"] == {}
 
 
 def test_models_that_know_of_no_features_are_never_asked_for_them_while_it_is_off():

@@ -60,13 +60,13 @@ class ReuseFeatures(Control):
 
     def whole_share(self, sigmas: Sequence[float] | Tensor) -> float:
         """Share of the evaluations along `sigmas` (the last of which is none) that are whole passes."""
-        store = _Store(self)
+        store = FeatureStore(self)
         levels = [float(sigma) for sigma in sigmas][:-1]
         return sum(store.is_whole(sigma) for sigma in levels) / len(levels)
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
         """Tell every evaluation what there is to take up."""
-        store = _Store(self)
+        store = FeatureStore(self)
 
         def reusing(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
             store.is_whole(sigma)
@@ -85,7 +85,7 @@ class _Entry(NamedTuple):
     kept: Tensor
 
 
-class _Store:
+class FeatureStore:
     """What one run keeps, and at which sigma it was made."""
 
     def __init__(self, settings: ReuseFeatures) -> None:
@@ -143,7 +143,7 @@ class _Store:
 class Features:
     """What an evaluation may take up: that of `frames`, numbers in the clip, in time or `backward`."""
 
-    store: _Store = field(repr=False)
+    store: FeatureStore = field(repr=False)
     frames: tuple[int, ...]
     backward: bool = False
 

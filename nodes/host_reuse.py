@@ -1,0 +1,69 @@
+"""Reuse of features where the host samples: KSampler and whatever else runs an exported model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ..svd_core.features import DeepFeatures
+from ..svd_core.sampling.reuse import FeatureStore, ReuseFeatures
+from . import host
+
+KEY = "svd_reel_reuse"
+"""Entry of the host's transformer options that holds what a run keeps."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the network is shown of the picture: tokens and latents, by which features are told apart."""
+
+    token: Tensor
+    latent: Tensor
+
+
+@dataclass
+class HostReuse:
+    """What one sampling by the host keeps, for every batch of branches by itself."""
+
+    settings: ReuseFeatures
+    store: FeatureStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = FeatureStore(self.settings)
+
+    def run(
+        self, forward: Callable[[DeepFeatures | None], Tensor], x: Tensor, context: Tensor, options: dict[str, Any]
+    ) -> Tensor:
+        """forward(features) for the network's input x [N, 8, h, w] and context, with what there is to take up."""
+        sigma = float(options["sigmas"].reshape(-1)[0])
+        self.store.is_whole(sigma)
+        if not self.store.inside(sigma):
+            return forward(None)
+        role, shown, rows = tuple(options.get("cond_or_uncond", ())), Shown(context, x[:, 4:]), tuple(range(len(x)))
+        passed = DeepFeatures(self.settings.depth, self.store.find(role, shown, rows))
+        whole = passed.kept is None
+        out = forward(passed)
+        if whole:
+            self.store.keep(role, shown, rows, passed.kept)
+        return out
+
+
+def reuse_in_sampling(patcher: Any, settings: ReuseFeatures) -> None:
+    """Let every sampling of the host with `patcher` reuse features; each begins with nothing and leaves nothing."""
+    if not host.PRESENT:
+        return
+    extension = host.comfy.patcher_extension
+    clone_options = host.comfy.model_patcher.create_model_options_clone
+
+    def sampling(executor: Any, *given: Any, **more: Any) -> Any:
+        guider = executor.class_obj
+        before = guider.model_options
+        guider.model_options = clone_options(before)
+        guider.model_options.setdefault("transformer_options", {})[KEY] = HostReuse(settings)
+        try:
+            return executor(*given, **more)
+        finally:
+            guider.model_options = before
+
+    patcher.add_wrapper_with_key(extension.WrappersMP.OUTER_SAMPLE, KEY, sampling)
