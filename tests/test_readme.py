@@ -1,0 +1,102 @@
+"""What README and docs/migration.md promise: nodes, widgets, values and parameters exist, numbers are the planner's."""
+
+import re
+from dataclasses import fields
+
+import pytest
+from nodes_pack import ROOT, pack
+
+from svd_core import AnimateSettings
+from svd_core.__main__ import main
+from svd_core.plan.command import config_by_name, plan_clip
+from svd_core.plan.memory_plan import GIB
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+
+
+def rows(text: str, heading: str) -> list[list[str]]:
+    """Cells of all table rows below a heading and before the next one, without the heads of the tables."""
+    part = text.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in part.splitlines() if line.startswith("|")]
+    heads = {number for number, line in enumerate(lines) if number + 1 < len(lines) and "---" in lines[number + 1]}
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for n, line in enumerate(lines) if n not in heads]
+    return [row for row in cells if not set(row[0]) <= {"-"}]
+
+
+def nodes_in(cell: str) -> list[type]:
+    """Node classes whose display names are in a cell; the longest names first, so that parts of names do not count."""
+    found = []
+    names = {pack().NODE_DISPLAY_NAME_MAPPINGS[key].removesuffix(" (SVD)"): key for key in pack().NODE_CLASS_MAPPINGS}
+    for name in sorted(names, key=len, reverse=True):
+        if name in cell:
+            cell = cell.replace(name, "")
+            found.append(pack().NODE_CLASS_MAPPINGS[names[name]])
+    return found
+
+
+def inputs_of(node: type) -> dict[str, tuple]:
+    """Inputs of a node by name."""
+    groups = node.INPUT_TYPES()
+    return {**groups["required"], **groups.get("optional", {})}
+
+
+def accepts(entry: tuple, value: str) -> bool:
+    """Whether a widget takes a value, as text."""
+    kind, options = entry
+    if "options" in options or isinstance(kind, list):
+        return value in options.get("options", kind)
+    return options["min"] <= float(value) <= options["max"]
+
+
+@pytest.mark.parametrize("row", rows(README, "What would you like?"), ids=lambda row: row[0])
+def test_every_wish_names_widgets_and_values_that_exist(row: list[str]) -> None:
+    wish, cell, change = row
+    nodes = nodes_in(cell)
+    assert nodes or "](docs/" in change, f"no node of ours for: {wish}"
+    known: dict[str, tuple] = {}
+    for node in nodes:
+        known |= inputs_of(node)
+    for code in re.findall(r"`([^`]+)`", change):
+        name, _, value = code.partition(" = ")
+        assert name in known, f"{wish}: {name}"
+        assert not value or any(name in inputs_of(n) and accepts(inputs_of(n)[name], value) for n in nodes), code
+
+
+@pytest.mark.parametrize("row", rows(README, "Memory and time")[:5], ids=lambda row: row[0])
+def test_the_memory_table_is_what_the_planner_says(row: list[str]) -> None:
+    for cell, variant in ((row[1], "svd"), (row[2], "svd_xt")):
+        config = config_by_name(variant)
+        plan = plan_clip(config, AnimateSettings().resolve(config), int(row[0].removesuffix(" GB")))
+        assert cell.startswith(f"{plan.needs / GIB:.1f} GiB"), plan.text()
+        said = {"stay": "resident", "one network": "one at a time", "streamed": "streamed", "the same": "one at a time"}
+        assert any(words in cell and kind in plan.text() for words, kind in said.items()), plan.text()
+        assert ("twice" in cell) == ("decode: recompute" in plan.text())
+
+
+@pytest.mark.parametrize("row", [r for r in rows(MIGRATION, "diffusers' StableVideoDiffusionPipeline")])
+def test_parameters_of_diffusers_have_ours(row: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["animate", "--help"])
+    help_text = capsys.readouterr().out
+    for flag in re.findall(r"`(--[\w-]+)", row[2]):
+        assert flag in help_text
+    settings = {field.name for field in fields(AnimateSettings)}
+    for name in re.findall(r"`([a-z_]+)`", row[1]):
+        assert name in settings or name in ("memory",), name
+
+
+@pytest.mark.parametrize("heading", ["ComfyUI's own nodes", "thecooltechguy's ComfyUI-Stable-Video-Diffusion"])
+def test_widgets_that_older_nodes_lead_to_exist(heading: str) -> None:
+    for row in rows(MIGRATION, heading):
+        known = {name for node in nodes_in(" ".join(row[1:])) for name in inputs_of(node)}
+        if not known:
+            continue
+        for name in re.findall(r"`([a-z_]+)`", row[1].split("is in")[0]):
+            choices = {
+                str(value)
+                for node in nodes_in(" ".join(row))
+                for kind, options in inputs_of(node).values()
+                for value in options.get("options", kind if isinstance(kind, list) else ())
+            }
+            assert name in known or name in choices, f"{row[0]}: {name}"
