@@ -64,7 +64,7 @@ class LoadedModel:
         return motion_vector(fps_id, motion_bucket_id, augmentation_level)
 
     def prepare_unet(self, frames: int, height: int, width: int, kept: int = 0) -> torch.device:
-        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width], and `kept` bytes."""
+        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width] and `kept` bytes."""
         pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
         limit_pieces(self.unet.model.diffusion_model, pieces)
         size = unet_activation_bytes(

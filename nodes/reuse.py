@@ -14,8 +14,8 @@ class SVDReelReuseFeatures:
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
         "Faster drafts: the inside of the network runs at some steps only, and the steps between take up what it found "
-        "(DeepCache). The clip changes a little; set interval to 1 for the exact one. For Sample SVD Clip and the other "
-        "nodes that take a control, not for KSampler."
+        "(DeepCache). The clip changes a little; set interval to 1 for the exact one. For Sample SVD Clip and the "
+        "other nodes that take a control; KSampler has it in Export SVD to ComfyUI Model."
     )
     SEARCH_ALIASES = ["DeepCache", "TeaCache", "first block cache", "faster", "speed up", "skip steps", "cache"]
     RETURN_TYPES = ("SVD_CONTROL",)
@@ -39,9 +39,9 @@ class SVDReelReuseFeatures:
                     DEPTH,
                     1,
                     11,
-                    "Outermost pairs of blocks that run in every step. 1: fastest, a step between costs 0.09 of a whole "
-                    "one, and drifts. 2: 0.25 of one, close. 3: 0.42, closer. Features of both branches of guidance "
-                    "stay on the device meanwhile: 0.3 GB for SVD-XT at depth 1 and 2, 0.6 GB at depth 3.",
+                    "Outermost pairs of blocks that run in every step. 1: fastest, a step between costs 0.09 of a "
+                    "whole one, and drifts. 2: 0.25 of one, close. 3: 0.42, closer. Features of both branches of "
+                    "guidance stay on the device meanwhile: 0.3 GB for SVD-XT at depth 1 and 2, 0.6 GB at depth 3.",
                 ),
             },
             "optional": {

@@ -350,7 +350,9 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
     host = part("nodes.host")
     comfy = type("comfy", (), {})
     comfy.patcher_extension = type("e", (), {"WrappersMP": type("w", (), {"OUTER_SAMPLE": "outer_sample"})})
-    comfy.model_patcher = type("m", (), {"create_model_options_clone": staticmethod(lambda o: {**o, "transformer_options": {}})})
+    comfy.model_patcher = type(
+        "m", (), {"create_model_options_clone": staticmethod(lambda o: {**o, "transformer_options": {}})}
+    )
     monkeypatch.setattr(host, "comfy", comfy, raising=False)
     monkeypatch.setattr(host, "PRESENT", True)
     model = type("Loaded", (), {"unet": Patcher([])})()
@@ -358,7 +360,9 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
     ((kind, wrapper),) = run_node("SVDReelExportModel", model=model, reuse_interval=2)[0].wrapped
     first, second = wrapper(Executor()), wrapper(Executor())
     key = part("nodes.host_reuse").KEY
-    assert kind == "outer_sample" and first[key] is not second[key] and Guider.model_options["transformer_options"] == {}
+    assert (
+        kind == "outer_sample" and first[key] is not second[key] and Guider.model_options["transformer_options"] == {}
+    )
 
 
 def test_models_that_know_of_no_features_are_never_asked_for_them_while_it_is_off():
