@@ -1,6 +1,9 @@
 """From a path to a model that runs: maps the file, casts tensor by tensor, gives the tensors to the networks."""
 
+import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -9,9 +12,9 @@ import torch
 from torch import nn
 
 from ..model import SVDModel
+from ..models.joined import join_groups
 from .errors import CheckpointError
 from .folder import open_checkpoint
-from .parts import Part
 from .skeleton import skeleton
 from .source import TensorSource
 from .split import NETWORKS, REMEDY, SPOKEN, Parts, complete, split_state_dict
@@ -46,6 +49,29 @@ def load_model(
     """
     if dtype is not None and not dtype.is_floating_point:
         raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
+    with _without_collections():
+        return _load(path_or_name, torch.device(device), dtype, ops, complete_from)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Thousands of modules and tensors are made and none is garbage, yet each thousand would start a search for it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(
+    path_or_name: str | Path,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    ops: Any,
+    complete_from: str | Path | None,
+) -> SVDModel:
     parts = _open_parts(path_or_name, dtype)
     if parts.unet is None:
         has = " and ".join(SPOKEN[name] for name in parts.present())
@@ -54,10 +80,9 @@ def load_model(
         parts = complete(parts, _open_parts(complete_from, dtype), str(complete_from))
     elif complete_from is not None:
         log.info("%s is complete; %s is not needed", path_or_name, complete_from)
-    networks = {
-        name: _build(NETWORKS[name], getattr(parts.config, name), part, device, dtype, ops)
-        for name, part in parts.present().items()
-    }
+    networks = {name: _build(parts, name, device, dtype, ops) for name in parts.present()}
+    if device.type != "cpu":
+        join_groups(networks["unet"])
     return SVDModel(networks["unet"], networks.get("vae"), networks.get("image_encoder"), parts.config)
 
 
@@ -70,16 +95,24 @@ def _incomplete(parts: Parts) -> bool:
     return parts.image_encoder is None or vae is None or vae.encoder is None or vae.decoder is None
 
 
-def _build(
-    network: type[nn.Module], config: Any, part: Part, device: torch.device | str, dtype: torch.dtype | None, ops: Any
-) -> nn.Module:
-    module = skeleton(network, config, ops=ops, dtype=dtype)
+def _build(parts: Parts, name: str, device: torch.device, dtype: torch.dtype | None, ops: Any) -> nn.Module:
+    """The network of that name with its weights."""
+    config, part = getattr(parts.config, name), getattr(parts, name)
     tensors = {key: part.fetch(key, device, dtype) for key in part}
     if dtype is None:
-        common = _common_dtype({tensor.dtype for tensor in tensors.values()}, torch.device(device))
+        common = _common_dtype({tensor.dtype for tensor in tensors.values()}, device)
         tensors = {key: tensor.to(common) for key, tensor in tensors.items()}
-    module.load_state_dict(tensors, strict=True, assign=True)
-    return module.requires_grad_(False)
+    module = parts.skeletons.pop(name, None)
+    if ops is not nn or module is None or module.config != config:  # a completed VAE has more than its file
+        module = skeleton(NETWORKS[name], config, ops=ops, dtype=dtype)
+        module.load_state_dict(tensors, strict=True, assign=True)
+        return module.requires_grad_(False)
+    for path, layer in module.named_modules():
+        for key, empty in layer._parameters.items():
+            if empty is not None:
+                tensor = tensors[f"{path}.{key}" if path else key]
+                layer._parameters[key] = nn.Parameter(tensor, requires_grad=False)
+    return module
 
 
 def _common_dtype(stored: set[torch.dtype], device: torch.device) -> torch.dtype:

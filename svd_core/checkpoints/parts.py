@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .keys import tower_from_folder, unet_from_folder, vae_from_folder
+from .source import TensorSource
 
 Shape = tuple[int, ...]
 UNET_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
@@ -76,7 +77,10 @@ class Part(Mapping[str, Tensor]):
     def fetch(self, key: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
         """One tensor on `device` as `dtype` (None = as stored); no copy where the stored one already fits."""
         tensors, recipe = self._recipes[key]
-        pieces = [tensors[name].to(device=device, dtype=dtype) for name in recipe.keys]
+        if isinstance(tensors, TensorSource):
+            pieces = [tensors.fetch(name, device, dtype) for name in recipe.keys]
+        else:
+            pieces = [tensors[name].to(device=device, dtype=dtype) for name in recipe.keys]
         tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
         return (tensor.t().contiguous() if recipe.transpose else tensor).reshape(recipe.shape)
 

@@ -6,6 +6,7 @@ Knows files and bytes, nothing of what the tensors mean.
 import difflib
 import json
 import math
+import mmap
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ TYPES = FLOAT_TYPES | {
     "I64": torch.int64,
 }
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+MAPPED_AROUND = 2**21  # bytes; the most that Linux maps at once around a place that is read
 LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own bound
 FOREIGN_STARTS = (
     (b"version https://git-lfs", "a git-lfs pointer, not weights", "run `git lfs pull`, or download the file itself"),
@@ -74,6 +76,7 @@ class TensorSource(Mapping[str, Tensor]):
         self.path, self.headers, self.metadata, self.name = path, tuple(headers), dict(metadata), name
         self._headers: dict[str, Header] = {}
         self._mapped: dict[Path, torch.UntypedStorage] = {}
+        self._passing: dict[Path, mmap.mmap] = {}
         for header in headers:
             twice = self._headers.keys() & header.entries.keys()
             if twice:
@@ -115,6 +118,30 @@ class TensorSource(Mapping[str, Tensor]):
         if entry.begin % dtype.itemsize:  # old writers did not align the data, and torch cannot view it in place
             data = data.clone()
         return torch.empty(0, dtype=dtype).set_(data).view(entry.shape)
+
+    def fetch(self, key: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        """One tensor on `device` as `dtype` (None = as stored); mapped where that is what is stored, else a copy.
+
+        What is only read to be copied does not stay in memory: cast to half, a file takes half of its size.
+        """
+        header = self._headers[key]
+        entry = header.entries[key]
+        stored, device = TYPES.get(entry.dtype), torch.device("cpu" if device is None else device)
+        if stored is None or entry.size == 0 or (device.type == "cpu" and dtype in (None, stored)):
+            return self[key].to(device)
+        if header.path not in self._passing:
+            with header.path.open("rb") as file:
+                self._passing[header.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        memory = self._passing[header.path]
+        data = torch.frombuffer(memory, dtype=torch.uint8, count=entry.size, offset=entry.begin)
+        if entry.begin % stored.itemsize:
+            data = data.clone()
+        tensor = data.view(stored).view(entry.shape).to(device=device, dtype=dtype, copy=True)
+        if hasattr(memory, "madvise"):  # not on Windows, which takes such pages back by itself
+            begin = entry.begin // MAPPED_AROUND * MAPPED_AROUND
+            end = -(-(entry.begin + entry.size) // MAPPED_AROUND) * MAPPED_AROUND
+            memory.madvise(mmap.MADV_DONTNEED, begin, min(end, len(memory)) - begin)
+        return tensor
 
     def _map(self, header: Header) -> torch.UntypedStorage:
         if header.path not in self._mapped:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.config import SVDConfig, VAEConfig
 from ..models.image_encoder import ImageEncoder
@@ -34,6 +34,7 @@ class Parts:
     """State dicts of the networks under module names (None = absent), their configuration, and the report.
 
     The state dicts are mappings whose tensors are fetched when asked for; `dict(parts.unet)` makes a plain dictionary.
+    skeletons: the networks, without memory, that the tensors were compared with.
     """
 
     unet: Part | None
@@ -41,6 +42,7 @@ class Parts:
     image_encoder: Part | None
     config: SVDConfig
     report: Report
+    skeletons: dict[str, nn.Module] = field(default_factory=dict, repr=False, compare=False)
 
     def present(self) -> dict[str, Part]:
         """The networks that the checkpoint has, by name."""
@@ -80,12 +82,13 @@ def split_state_dict(
     layout = "folder" if found.folder_naming else "single file"
     if list(filter(parts.get, parts)) == ["unet"]:
         layout = f"UNet only, {layout} naming"
-    problems = [*part_problems(config, parts), *_stray(found.stray, shapes), *_types(tensors, parts)]
+    skeletons = {key: skeleton(NETWORKS[key], getattr(config, key)) for key, part in parts.items() if part is not None}
+    problems = [*part_problems(skeletons, parts), *_stray(found.stray, shapes), *_types(tensors, parts)]
     if unet and tower and unet.context_channels != tower.output_channels:
         problems.append(token_mismatch(unet.context_channels, tower.output_channels))
     if strict and problems:
         raise CheckpointError(f"{name or 'the model'}: " + "; ".join(problems))
-    return Parts(**parts, config=config, report=Report(layout, found.unused, tuple(problems)))
+    return Parts(**parts, config=config, report=Report(layout, found.unused, tuple(problems)), skeletons=skeletons)
 
 
 def complete(parts: Parts, donor: Parts, name: str) -> Parts:
@@ -131,14 +134,11 @@ def token_mismatch(context: int, output: int) -> str:
     return f"the image encoder's token has {output} numbers, the UNet takes {context}; they belong to different models"
 
 
-def part_problems(config: SVDConfig, parts: Mapping[str, Part | None]) -> list[str]:
-    """Sentences on tensors that are missing, unexpected or misshapen, by building each network without memory."""
+def part_problems(skeletons: Mapping[str, nn.Module], parts: Mapping[str, Part | None]) -> list[str]:
+    """Sentences on tensors that are missing, unexpected or misshapen for the networks of the same names."""
     problems = []
-    for name, network in NETWORKS.items():
+    for name, module in skeletons.items():
         part = parts[name]
-        if part is None:
-            continue
-        module = skeleton(network, getattr(config, name))
         wanted = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
         have = part.shapes
         absent, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
