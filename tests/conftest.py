@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from checkpoint_files import TINY, tiny_tensors
+from nodes_pack import part, run
 from safetensors.torch import save_file
 
 from svd_core import SVDModel, console, load_model
@@ -40,6 +42,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 def model(checkpoint: str) -> SVDModel:
     """That model, loaded once: loading takes longer than its clips."""
     return load_model(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint: str) -> Iterator[tuple]:
+    """What the loader node gives of it: model, image encoder, VAE. Modules may load another."""
+    host, patch = part("nodes.host"), pytest.MonkeyPatch()
+    name = Path(checkpoint).name
+    patch.setattr(host, "model_files", lambda folder: [name] if folder == "svd" else [])
+    patch.setattr(host, "model_path", lambda folder, asked: checkpoint if (folder, asked) == ("svd", name) else None)
+    yield run("SVDReelLoadModel", model_name=name)
+    patch.undo()
 
 
 @pytest.fixture

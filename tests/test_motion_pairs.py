@@ -94,6 +94,11 @@ def test_a_control_at_zero_strength_is_bit_equal_to_none_also_beside_others(plai
     assert torch.equal(run([CONTROLS["brush"], OFF[name], CONTROLS["rescale"]], steps=8), beside)
 
 
+def test_every_method_that_has_a_strength_is_switched_off_here():
+    kinds = {type(control) for control in OFF.values()}
+    assert {type(control) for control in CONTROLS.values()} - kinds == {Windows, HoldFrames}, "lengths, no strength"
+
+
 @pytest.mark.parametrize("guidance", ["rescale", "projection"])
 @pytest.mark.parametrize("other", ["roll", "take turns", "blend"])
 def test_guidance_is_corrected_inside_what_moves_frames_in_either_order(guidance, other):

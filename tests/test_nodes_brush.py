@@ -4,20 +4,7 @@ import logging
 
 import pytest
 import torch
-from nodes_pack import part, run, write_tiny
-
-FILE = "svd_xt_tiny.safetensors"
-
-
-@pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    """The outputs of the loader for a tiny checkpoint: 4 frames of 64x64."""
-    path = write_tiny(tmp_path_factory.mktemp("models") / FILE)
-    host, patch = part("nodes.host"), pytest.MonkeyPatch()
-    patch.setattr(host, "model_files", lambda folder: [FILE] if folder == "svd" else [])
-    patch.setattr(host, "model_path", lambda folder, name: str(path) if (folder, name) == ("svd", FILE) else None)
-    yield run("SVDReelLoadModel", model_name=FILE)
-    patch.undo()
+from nodes_pack import run
 
 
 @pytest.fixture(scope="module")

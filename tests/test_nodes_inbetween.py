@@ -4,25 +4,9 @@ import logging
 
 import pytest
 import torch
-from nodes_pack import part, run, write_tiny
+from nodes_pack import part, run
 
-FILE = "svd_xt_tiny.safetensors"
 FRAMES = 4
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("models") / FILE)
-
-
-@pytest.fixture(scope="module")
-def loaded(checkpoint):
-    """The outputs of the loader for a tiny checkpoint: 4 frames of 64x64."""
-    host, patch = part("nodes.host"), pytest.MonkeyPatch()
-    patch.setattr(host, "model_files", lambda folder: [FILE] if folder == "svd" else [])
-    patch.setattr(host, "model_path", lambda folder, name: str(checkpoint) if (folder, name) == ("svd", FILE) else None)
-    yield run("SVDReelLoadModel", model_name=FILE)
-    patch.undo()
 
 
 def picture(height=48, width=80, turn=0.0):
@@ -77,6 +61,21 @@ def test_loops_are_those_of_the_core(checkpoint, loaded, mode):
     assert len(latent["samples"]) == (FRAMES if mode == "roll" else FRAMES - 1)
     expected = core(checkpoint, "loop", START, mode=mode)
     torch.testing.assert_close(decode(loaded, latent), expected, atol=1e-4, rtol=0)
+
+
+def test_finished_frames_show_the_pictures_unless_switched_off(checkpoint, loaded):
+    exact, soft = between(loaded), between(loaded, exact_ends=False)
+    assert torch.equal(exact["samples"], soft["samples"])
+    exact, soft = decode(loaded, exact), decode(loaded, soft)
+    assert torch.equal(exact[1:-1], soft[1:-1])
+    for place, image in ((0, START), (-1, END)):
+        fitted = part("svd_core.pictures").fit(image.movedim(-1, 1) * 2 - 1, 64, 64)[0]
+        picture_ = (fitted[0].movedim(0, -1) + 1) / 2
+        near, far = ((frames[place] - picture_).abs().mean() for frames in (exact, soft))
+        assert near <= far
+    assert (exact - soft).abs().max() > 0.01
+    expected = core(checkpoint, "inbetween", [START, END], exact_ends=False)
+    torch.testing.assert_close(soft, expected, atol=1e-4, rtol=0)
 
 
 def test_the_ends_are_the_pictures(loaded):
