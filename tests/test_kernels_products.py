@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nodes_pack import pack
+from nodes_pack import pack, part
 from test_budgets import TINY, inputs_of, tiny_unet
 from torch import nn
 
@@ -13,6 +13,7 @@ from svd_core.kernels import products
 from svd_core.models.attention import Attention, FeedForward, use_product
 from svd_core.models.joined import join_groups
 from svd_core.models.layout import use_channels_last
+from svd_core.models.unet import UNet
 from svd_core.plan.switches import PRODUCTS, multiply_by
 
 CPU = torch.device("cpu")
@@ -100,6 +101,20 @@ def test_the_node_offers_every_way_and_refuses_8_bits_without_a_card():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="fp8 products need"):
             node().execute("nano (embedded)", "auto", "auto", products="fp8")
+    with pytest.raises(ValueError, match="fp8 weights need"):
+        node().execute("nano (embedded)", "auto", "fp8")
+
+
+def test_weights_of_8_bits_are_the_matrices_alone():
+    load = part("nodes.load")
+    small = load.open_parts(load.NANO).unet
+    unet = UNet(load.open_parts(load.NANO).config.unet, device="meta")
+    load.fill_in_eight_bits(unet, small, torch.float16)
+    for name, weight in unet.named_parameters():
+        assert weight.dtype == (torch.float8_e4m3fn if weight.ndim > 1 else torch.float16), name
+        exact = small.fetch(name).float()
+        # Half a step of three bits of mantissa, or of the smallest numbers there are.
+        assert ((weight.float() - exact).abs() <= exact.abs() / 16 + 2.0**-10).all(), name
 
 
 @torch.no_grad()

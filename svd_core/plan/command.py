@@ -134,12 +134,15 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         help="attention kernel on CUDA (default: the fastest)",
     )
     group.add_argument(
-        "--compile", action="store_true", help="compile the UNet's blocks: minutes once, then steps are a fifth faster"
+        "--compile",
+        action="store_true",
+        help="compile the UNet's blocks: minutes once, then steps are about a fifth faster by others' measurements",
     )
     group.add_argument(
         "--fp16-accumulation",
         action="store_true",
-        help="sum matrix products in float16: faster on GeForce cards, coarser; may overflow",
+        help="sum matrix products in float16: steps up to a quarter faster on GeForce cards by others' measurements, "
+        "coarser; may overflow",
     )
     group.add_argument(
         "--fp8-products",
