@@ -64,7 +64,7 @@ class LoadedModel:
         return motion_vector(fps_id, motion_bucket_id, augmentation_level)
 
     def prepare_unet(self, frames: int, height: int, width: int, kept: int = 0) -> torch.device:
-        """Bring the UNet to its device with room for a clip of latents [frames, 4, height, width] and `kept` bytes."""
+        """Bring the UNet to its device, with room for latents [frames, 4, height, width] and `kept` bytes."""
         pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
         limit_pieces(self.unet.model.diffusion_model, pieces)
         size = unet_activation_bytes(
@@ -73,7 +73,7 @@ class LoadedModel:
         return host.use(self.unet, size + kept)
 
     def kept_bytes(self, chain: ControlChain, frames: int, height: int, width: int) -> int:
-        """Bytes of features that controls keep from step to step of such a clip, besides those of the pass that runs."""
+        """Bytes of features that controls keep from step to step of a clip, besides those of the pass that runs."""
         # Windows overlap, by a third as a rule, and each keeps its own.
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
         return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)
