@@ -129,10 +129,14 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--guidance-shape", choices=tuple(GUIDANCE_SHAPES), help="curve between the two (default: linear)"
     )
-    group.add_argument("--schedule", choices=tuple(SCHEDULES), help="noise levels (default: karras; lcm with AnimateLCM)")
+    group.add_argument(
+        "--schedule", choices=tuple(SCHEDULES), help="noise levels (default: karras; lcm with AnimateLCM)"
+    )
     group.add_argument("--sigma-min", type=float, metavar="SIGMA", help="lowest noise level (default: 0.002)")
     group.add_argument("--sigma-max", type=float, metavar="SIGMA", help="highest noise level (default: 700)")
-    group.add_argument("--solver", choices=tuple(SOLVERS), help="default: euler, or what schedule and model were made for")
+    group.add_argument(
+        "--solver", choices=tuple(SOLVERS), help="default: euler, or what schedule and model were made for"
+    )
     group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
     add_reuse_options(group)
 
