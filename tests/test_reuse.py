@@ -15,6 +15,7 @@ from svd_core.motion.inbetween import Blend
 from svd_core.motion.loop import LatentRoll
 from svd_core.motion.windows import Windows
 from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
+from svd_core.plan.streaming import WeightStream
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
 from svd_core.sampling.solvers import SOLVERS
@@ -63,6 +64,16 @@ def test_a_pass_with_other_features_follows_them():
     whole = unet(**given())
     reused = unet(**given(), features=features)
     assert not torch.allclose(reused, whole, atol=1e-3) and torch.isfinite(reused).all()
+
+
+@torch.no_grad()
+def test_streamed_weights_follow_a_pass_that_leaves_blocks_out():
+    unet, inputs, features = small_unet(), given(), DeepFeatures(2)
+    whole = unet(**inputs, features=features)
+    stream = WeightStream(unet, "cpu")
+    for kept in (features.kept, None, features.kept):
+        assert torch.equal(unet(**inputs, features=DeepFeatures(2, kept)), whole)
+    stream.close()
 
 
 @pytest.mark.parametrize("depth", [0, PAIRS])
