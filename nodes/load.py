@@ -229,6 +229,14 @@ class SVDReelLoadModel:
         }
 
     @classmethod
+    def VALIDATE_INPUTS(cls, model_name: str | None) -> bool | str:
+        """Say what to do about a model that is not there; the host's own check would list those that are."""
+        try:
+            return model_name is None or bool(model_location(model_name))  # None: the name comes over a link
+        except FileNotFoundError as error:
+            return str(error)
+
+    @classmethod
     def IS_CHANGED(cls, model_name: str, variant: str, precision: str, complete_from: str = NONE, **others) -> str:
         """The files' times and sizes, so that a replaced file is loaded again."""
         # The host passes None for inputs that come over a link.

@@ -29,7 +29,7 @@ FOLDERS = (
     "models/vae",
     "models/svd",
 )
-START_SECONDS, RUN_SECONDS = 180, 240
+START_SECONDS, RUN_SECONDS = 300, 600  # ends of waiting, for machines with other work
 
 
 class Server:
