@@ -18,6 +18,7 @@ IDS = [
     "SVDReelAnimate",
     "SVDReelExportModel",
     "SVDReelReport",
+    "SVDReelReuseFeatures",
     "SVDReelPlan",
     "SVDReelSweep",
     "SVDReelStoryboard",
