@@ -14,7 +14,7 @@ from svd_core.models.attention import Attention, FeedForward, use_product
 from svd_core.models.joined import join_groups
 from svd_core.models.layout import use_channels_last
 from svd_core.models.unet import UNet
-from svd_core.plan.switches import PRODUCTS, multiply_by
+from svd_core.plan.switches import PRODUCTS, compile_blocks, multiply_by
 
 CPU = torch.device("cpu")
 
@@ -179,3 +179,22 @@ def test_channels_last_gives_the_same_numbers_and_can_be_taken_back():
     assert seen == [True] * 3  # the layout is handed on from block to block
     use_channels_last(unet, False)
     assert torch.equal(unet(**inputs), exact)
+
+
+@torch.no_grad()
+def test_every_shape_of_block_is_compiled_once_and_none_is_left_out():
+    unet, graphs = tiny_unet(), []
+    inputs = inputs_of(TINY, 2, 8, 8)
+    exact = unet(**inputs)
+
+    def backend(graph, examples):
+        graphs.append(graph)
+        return graph.forward
+
+    blocks = compile_blocks(unet, backend=backend)
+    torch.testing.assert_close(unet(**inputs), exact, rtol=0, atol=1e-5)
+    # Torch's own limit is 8 forms of a function; the residual blocks alone have more shapes than that.
+    assert 10 < len(graphs) < blocks
+    once = len(graphs)
+    unet(**inputs)
+    assert len(graphs) == once

@@ -18,9 +18,18 @@ def compile_blocks(unet: UNet, **options) -> int:
     than with the whole network. Results differ by rounding. options: of torch.compile.
     """
     blocks: list[nn.Module] = [m for m in unet.modules() if isinstance(m, (VideoResidualBlock, VideoTransformer))]
+    _allow_forms(2 * len(blocks))
     for block in blocks:
         block.compile(**{"dynamic": False, **options})
     return len(blocks)
+
+
+def _allow_forms(count: int) -> None:
+    """Let torch keep so many compiled forms of a function; beyond 8 it would leave blocks uncompiled."""
+    import torch._dynamo.config as settings  # with the compiler, which is slow to import
+
+    name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"  # before torch 2.6
+    setattr(settings, name, max(getattr(settings, name), count))
 
 
 def accumulate_in_half() -> None:
