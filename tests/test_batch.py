@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import svd_core as svd
 from svd_core.__main__ import main
@@ -242,6 +243,28 @@ def test_the_command_makes_resumes_and_says_what_failed(pictures, tmp_path, caps
     assert (len(frames), fps, metadata["seed"]) == (2, 7.0, 2)
     assert main(command) == 0
     assert "2 clips, 2 of them done already" in capsys.readouterr().err
+
+
+def test_a_lora_shows_in_the_clips_and_in_their_keys(pictures, tmp_path):
+    layers = svd.load_model("nano").unet.named_modules()
+    layer, size = next((name, part.weight.shape) for name, part in layers if name.endswith("proj_in"))
+    down, up = torch.full((1, size[1]), 0.3), torch.full((size[0], 1), 0.3)
+    tensors = {f"diffusion_model.{layer}.lora_down.weight": down, f"diffusion_model.{layer}.lora_up.weight": up}
+    save_file(tensors, tmp_path / "look.safetensors")
+    clips = {}
+    for strength in (None, 0, 1):
+        spec = SPEC if strength is None else replace(SPEC, loras=(f"{tmp_path / 'look.safetensors'}:{strength}",))
+        output = tmp_path / f"out {strength}"
+        output.mkdir()
+        job = plan_jobs(read_rows(pictures, SETTINGS)[:1], spec, output, "")[0]
+        make_clip(spec.load(), job, spec.path)
+        clips[strength] = (job.key, (output / job.name / sorted(p.name for p in (output / job.name).glob("*.png"))[0]))
+    keys = {key for key, _ in clips.values()}
+    pixels = {strength: np.asarray(Image.open(path)) for strength, (_, path) in clips.items()}
+    assert len(keys) == 3
+    assert np.array_equal(pixels[None], pixels[0]) and not np.array_equal(pixels[None], pixels[1])
+    with pytest.raises(ValueError, match="missing.safetensors"):
+        plan_jobs(read_rows(pictures, SETTINGS), replace(SPEC, loras=("missing.safetensors",)), tmp_path, "")
 
 
 def test_the_command_finds_what_is_wrong_before_it_begins(pictures, tmp_path, capsys):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..lora.command import add_lora_option
 from ..video.target import FILE_KINDS
 from .dispatch import InProcess, Outcome, Workers, run_jobs
 from .jobs import ModelSpec, make_clip, plan_jobs
@@ -42,6 +43,7 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
     )
     command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    add_lora_option(command)
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="setting of all rows that do not have it"
     )
@@ -154,7 +156,7 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
             threads,
         )
     dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]
-    spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads)
+    spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
 
 

@@ -12,6 +12,8 @@ import torch
 from ..animate import AnimateSettings, animate
 from ..checkpoints import inspect_checkpoint, load_model
 from ..checkpoints.load import read_state_dict
+from ..lora.apply import apply_loras
+from ..lora.command import read_lora_options, split_lora_option
 from ..model import SVDModel
 from ..pictures import composite, open_picture
 from ..sampling.solvers import Step
@@ -27,19 +29,25 @@ SAMPLED = 4096
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a worker loads: checkpoint, where, in which precision, on how many CPU threads (None: torch's number)."""
+    """What a worker loads: checkpoint, where, in which precision, on how many CPU threads (None: torch's number).
+
+    loras: texts of the option `--lora`, FILE[:STRENGTH[:TEMPORAL]].
+    """
 
     path: str
     complete_from: str | None = None
     device: str = "cpu"
     dtype: torch.dtype | None = torch.float32
     threads: int | None = None
+    loras: tuple[str, ...] = ()
 
     def load(self) -> SVDModel:
         """The model on its device. Sets the number of threads of this process."""
         if self.threads:
             torch.set_num_threads(self.threads)
-        return load_model(self.path, device=self.device, dtype=self.dtype, complete_from=self.complete_from)
+        loras = read_lora_options(self.loras)
+        model = load_model(self.path, device=self.device, dtype=self.dtype, complete_from=self.complete_from)
+        return apply_loras(model, loras)
 
 
 @dataclass(frozen=True)
@@ -81,9 +89,13 @@ def plan_jobs(
     suffix: of the clips, such as ".mp4", or "" for folders of PNG frames. playback_fps: None means each row's own fps.
     """
     config = inspect_checkpoint(spec.path).config
+    read_lora_options(spec.loras)  # what is wrong with a file is said before any clip is made
     half = spec.dtype == torch.float16
     lender = fingerprint(spec.complete_from, half=half) if spec.complete_from else None
     shared = {"model": fingerprint(spec.path, half=half), "lender": lender, "dtype": str(spec.dtype)}
+    if spec.loras:
+        chosen = map(split_lora_option, spec.loras)
+        shared["loras"] = [[hashlib.sha256(Path(file).read_bytes()).hexdigest(), *rest] for file, *rest in chosen]
     jobs = []
     for row in rows:
         settings = row.settings.resolve(config)
