@@ -54,9 +54,9 @@ def cut_and_drag(graph: Graph) -> Graph:
     graph.note(f"# Cut out and drag\n\n{EMBEDDED}\n{FIRST_STEPS}")
     graph.note(f"""
 - The mask covers the object; *path* says where it is and where it goes, in parts of the picture's width and height:
-  `0.3,0.5; 0.6,0.5; 0.7,0.3`. **Preview** draws it.
+  *0.3,0.5; 0.6,0.5; 0.7,0.3*. **Preview** draws it.
 {PAINT.format(target="mask").strip()}
-- *scale* `1.3` lets it grow, *rotation* `10, -10` lets it sway.
+- *scale* *1.3* lets it grow, *rotation* *10, -10* lets it sway.
 - **The object stays behind**: raise *strength*; nano wants 2, SVD 1. **It looks pasted**: lower it, or paint closer to
   its edge.
 - **The background moves too much**: raise *hold_background*. A low motion bucket lets the path decide.

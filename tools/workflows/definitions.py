@@ -85,8 +85,18 @@ def nano_image_to_video(graph: Graph) -> Graph:
 # Image to video with the embedded model
 
 Nothing to download: the tiny "nano" model is inside the pack and runs on any CPU, within a minute or two. Its pictures
-are 128x128 pixels. It is there to see how everything works, not for results; for those load SVD-XT in Load SVD Model.
+are small. It is there to see how everything works, not for results.
 {FIRST_STEPS}""")
+    graph.note(f"""
+**For real results** change one widget:
+
+1. Download SVD-XT, and press R in this window:
+{SVD_XT.line}
+2. Choose it in *model_name* of **Load SVD Model**. Sizes, frames and steps follow the model.
+3. Press **Run**. It wants a graphics card of 8 GB or more.
+
+More or less motion: *motion_bucket_id*. Another clip of the same picture: *seed*.
+""")
     picture, model = load(graph.stage("1. Picture and model"), None)
     make = graph.stage("2. Animate")
     clip = make.add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])

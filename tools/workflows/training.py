@@ -1,6 +1,6 @@
 """Workflows that train LoRAs and use them, described; all with the embedded model."""
 
-from .graph import Graph
+from .graph import Graph, Node
 from .pieces import FIRST_STEPS, load, measure, save
 
 CAMERA_LORA = "nano_pan_left (embedded)"
@@ -41,8 +41,10 @@ the left, so that what is in the picture goes to the right.
         make.add("SVDReelAnimate", title=title, model=way["SVD_MODEL"], image=picture["IMAGE"])
         for title, way in (("Clip to the left", left), ("Clip to the right", right))
     ]
-    finish = graph.stage("4. Measure and save")
-    measure(finish, frames=clips[0]["IMAGE"], image=picture["IMAGE"], title="Report of the first clip")
+    measure(
+        graph.stage("4. Measure"), frames=clips[0]["IMAGE"], image=picture["IMAGE"], title="Report of the first clip"
+    )
+    finish = graph.stage("5. Save")
     save(finish, graph.name, clips[0]["IMAGE"], clips[0]["FLOAT"])
     save(finish, f"{graph.name}_right", clips[1]["IMAGE"], clips[1]["FLOAT"])
     return graph
@@ -67,7 +69,7 @@ Nothing to download: the tiny model inside the pack learns a camera that pans to
     learn = graph.stage("2. Clips and training")
     clips = learn.add("SVDReelTrainingSet", images=picture["IMAGE"], camera_move="pan left", clips_per_picture=24)
     trained = learn.add("SVDReelTrainLora", model=model["SVD_MODEL"], training_set=clips["SVD_TRAINING_SET"], steps=120)
-    _show(graph, trained)
+    _show(graph, 3, trained)
     make = graph.stage("4. Use it at once")
     clip = make.add("SVDReelAnimate", model=trained["SVD_MODEL"], image=picture["IMAGE"])
     make.add("SVDReelSaveLora", lora=trained["SVD_LORA"], name="nano_pan_left")
@@ -109,7 +111,7 @@ by your own: 5 to 20 clips of one character, a few seconds each.
         targets="both",
         picture=picture["IMAGE"],
     )
-    _show(graph, trained)
+    _show(graph, 4, trained)
     make = graph.stage("5. Use it at once")
     used = make.add(
         "SVDReelLoadLora", title="Its strengths", model=model["SVD_MODEL"], lora_name="none", lora=trained["SVD_LORA"]
@@ -120,7 +122,7 @@ by your own: 5 to 20 clips of one character, a few seconds each.
     return graph
 
 
-def _show(graph: Graph, trained) -> None:
-    pages = graph.stage("What was learned")
+def _show(graph: Graph, number: int, trained: Node) -> None:
+    pages = graph.stage(f"{number}. What was learned")
     pages.add("PreviewImage", title="Loss", images=trained["loss"])
     pages.add("PreviewImage", title="A picture before, meanwhile, after", images=trained["validation"])
