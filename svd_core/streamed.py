@@ -40,6 +40,12 @@ class ClipStatistics:
 
     def add(self, frame: Tensor) -> None:
         """Take one frame [1, C, H, W] into account."""
+        if frame.device.type == "cpu" and frame.dtype == torch.float32:
+            # Its by-products are these statistics, in less than half the time that `var_mean` takes on a CPU.
+            sizes = (1, frame.shape[1], frame[0, 0].numel(), self.groups)
+            _, mean, scale = torch.native_group_norm(frame, None, None, *sizes, 0.0)
+            self._frames.append((scale[0] ** -2, mean[0]))
+            return
         moments = kernels.frame_moments(frame, self.groups)
         if moments is not None:
             self._frames.append(moments)
@@ -84,6 +90,25 @@ def _slide(frames: Iterable[Tensor], convolution: nn.Module) -> Iterator[Tensor]
     yield convolution(window)[:, :, 0]
 
 
+def _slide_as_products(frames: Iterable[Tensor], convolution: nn.Module) -> Iterator[Tensor]:
+    """`_slide` by matrix products that add to the outputs of three frames; a CPU need not copy windows for them."""
+    before, now, after = (convolution.weight[:, :, k, 0, 0].contiguous() for k in range(3))  # [C', C] each
+    bias = convolution.bias[:, None]
+    previous = begun = None  # the output that lacks the next frame, and the one after it
+    for frame in frames:
+        pixels = frame[0].flatten(1)  # [C, HW]
+        size = (1, -1, *frame.shape[2:])
+        del frame
+        done = None if previous is None else previous.addmm_(after, pixels).view(size)
+        previous = torch.addmm(bias, now, pixels) if begun is None else begun.addmm_(now, pixels)
+        begun = torch.addmm(bias, before, pixels)
+        del pixels
+        if done is not None:
+            yield done
+            del done
+    yield previous.view(size)
+
+
 def _advance(window: Tensor, frame: Tensor | float) -> None:
     window[:, :, 0] = window[:, :, 1]
     window[:, :, 1] = window[:, :, 2]
@@ -99,6 +124,10 @@ class _Clip:
 
     def __len__(self) -> int:
         return len(self._frames)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._frames[0].dtype
 
     def take(self, index: int) -> Tensor:
         """Frame for good: its place in the list is emptied."""
@@ -123,9 +152,11 @@ def _temporal_pass(
     norm1, conv1 = block.time_stack.in_layers["0"], block.time_stack.in_layers["2"]
     norm2, conv2 = block.time_stack.out_layers["0"], block.time_stack.out_layers["3"]
     total1 = first.total(stage)
+    single = clip.device.type == "cpu" and clip.dtype == torch.float32
+    slide = _slide_as_products if single and conv1.plain and conv2.plain else _slide
 
     def convolved() -> Iterator[Tensor]:
-        return _slide((_normalised(norm1, clip.look(t), *total1) for t in range(len(clip))), conv1)
+        return slide((_normalised(norm1, clip.look(t), *total1) for t in range(len(clip))), conv1)
 
     second, kept = ClipStatistics(norm2.num_groups), deque()
     for frame in convolved():
@@ -138,7 +169,7 @@ def _temporal_pass(
 
     source = (kept.popleft() for _ in range(len(kept))) if strategy == "store" else convolved()
     weight = None
-    for t, update in enumerate(_slide((_normalised(norm2, frame, *total2) for frame in source), conv2)):
+    for t, update in enumerate(slide((_normalised(norm2, frame, *total2) for frame in source), conv2)):
         weight = block.temporal_weight(update) if weight is None else weight
         clip.add(t, update, weight)
         tick()
