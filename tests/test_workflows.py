@@ -171,6 +171,29 @@ def test_nodes_and_groups_lie_apart_and_data_runs_to_the_right(path: Path) -> No
 
 
 @every_workflow
+def test_points_of_a_long_link_lead_from_its_start_to_its_end(path: Path) -> None:
+    workflow = read(path)
+    extra = workflow["extra"]
+    points = {point["id"]: point for point in extra.get("reroutes", ())}
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: link for link in workflow["links"]}
+    boxes = [rectangle(node) for node in nodes.values()]
+    for end in extra.get("linkExtensions", ()):
+        way, parent = [], end["parentId"]
+        while parent is not None:
+            way.insert(0, points[parent]["pos"])
+            assert end["id"] in points[parent]["linkIds"]
+            parent = points[parent].get("parentId")
+        _, origin, _, target, _, _ = links[end["id"]]
+        across = [nodes[origin]["pos"][0], *(x for x, _ in way), nodes[target]["pos"][0]]
+        assert across == sorted(across)
+        assert not any(left < x < right and top < y < bottom for x, y in way for left, top, right, bottom in boxes)
+    assert {number for point in points.values() for number in point["linkIds"]} == {
+        end["id"] for end in extra.get("linkExtensions", ())
+    }
+
+
+@every_workflow
 def test_loaders_of_files_say_where_to_get_them_and_where_they_go(path: Path) -> None:
     folders = {"SVDReelLoadModel": "checkpoints", "UpscaleModelLoader": "upscale_models"}
     folders |= {"CheckpointLoaderSimple": "checkpoints", "ControlNetLoader": "controlnet"}

@@ -13,6 +13,7 @@ from typing import Any
 from .graph import NODE_WIDTH, Graph, Node, Output
 from .library import ROOT, NodeType, library
 from .pieces import SVD_XT, load_model, sample
+from .prompt import NOTES
 
 FOLDER = ROOT / "subgraphs"
 CATEGORY = "SVD Reel"
@@ -79,7 +80,7 @@ class Blueprint:
 
     def _inside(self, identity: str) -> dict[str, Any]:
         drawn = self.graph.to_json()
-        links, nodes = drawn["links"], {node["id"]: node for node in drawn["nodes"]}
+        links, nodes = drawn["links"], {node["id"]: node for node in drawn["nodes"] if node["type"] not in NOTES}
         for slot, (_, output) in enumerate(self.outputs):
             links.append([len(links) + 1, output.node.number, output.slot, OUTSIDE, slot, output.type])
             start = nodes[output.node.number]["outputs"][output.slot]
@@ -90,7 +91,7 @@ class Blueprint:
             "version": 1,
             "state": {
                 "lastGroupId": len(drawn["groups"]),
-                "lastNodeId": drawn["last_node_id"],
+                "lastNodeId": max(nodes),
                 "lastLinkId": len(links),
                 "lastRerouteId": 0,
             },
@@ -104,7 +105,7 @@ class Blueprint:
                 "out", [(name, output.type) for name, output in self.outputs], links, 3, 4, right + END_GAP + 20
             ),
             "widgets": [],
-            "nodes": drawn["nodes"],
+            "nodes": list(nodes.values()),
             "groups": drawn["groups"],
             "links": [
                 dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), link, strict=True))

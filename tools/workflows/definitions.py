@@ -90,8 +90,7 @@ are small. It is there to see how everything works, not for results.
     graph.note(f"""
 **For real results** change one widget:
 
-1. Download SVD-XT, and press R in this window:
-{SVD_XT.line}
+1. Download SVD-XT: {SVD_XT.line[2:]}; then press R in this window.
 2. Choose it in *model_name* of **Load SVD Model**. Sizes, frames and steps follow the model.
 3. Press **Run**. It wants a graphics card of 8 GB or more.
 
