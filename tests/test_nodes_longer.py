@@ -148,6 +148,20 @@ def test_borders_of_a_padded_picture_are_still_cut_off_and_masks_left_behind(mod
     assert len(frames) == 6 and frames.shape[1] < 64
 
 
+def test_a_longer_clip_is_no_loop_and_its_look_is_locked_when_it_is_decoded(model, picture, sigmas):
+    told = prepared(model, picture)
+    clip = sampled(model, told, sigmas)
+    note, closing = part("nodes.clips").ClipNote, part("svd_core.motion.loop").EvenJoin()
+    looped = clip | {"svd_reel": note(4, closed=True, finish=((closing,),))}
+    once = extended(model, told, looped, sigmas)
+    twice = extended(model, told, once, sigmas)
+    for longer in (once, twice):
+        ((look,),) = longer["svd_reel"].finish
+        assert look.frames == 4 and look.strength == 0.9 and not longer["svd_reel"].closed
+    off = extended(model, told, looped, sigmas, colour_lock=0.0)
+    assert off["svd_reel"].finish == ()
+
+
 def test_a_full_anchor_needs_no_picture_of_later_frames(model, picture, sigmas):
     told = prepared(model, picture)
     clip = sampled(model, told, sigmas)
