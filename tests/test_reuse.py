@@ -2,19 +2,14 @@
 
 import pytest
 import torch
-from motion_models import FRAMES, Counted, H, W, condition, obedient_model, run
-from nodes_pack import part
-from nodes_pack import run as run_node
-from torch.utils.flop_counter import FlopCounterMode
+from motion_models import FRAMES, H, W, condition, obedient_model, run
 
 from svd_core.features import DeepFeatures
-from svd_core.memory import PeakMemory, unet_activation_bytes
 from svd_core.models.config import UNetConfig
 from svd_core.models.unet import UNet
 from svd_core.motion.inbetween import Blend
 from svd_core.motion.loop import LatentRoll
 from svd_core.motion.windows import Windows
-from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
 from svd_core.plan.streaming import WeightStream
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
@@ -256,127 +251,3 @@ WRONG = [
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         ReuseFeatures(**{"interval": 2} | values)
-
-
-@pytest.fixture(scope="module")
-def real():
-    return UNet(UNetConfig(), device="meta", dtype=torch.float16)
-
-
-def real_inputs(frames=25, height=72, width=128) -> dict:
-    made = {"device": "meta", "dtype": torch.float16}
-    return {
-        "x": torch.empty(frames, 8, height, width, **made),
-        "c_noise": torch.empty(1, device="meta").expand(frames),
-        "context": torch.empty(1, 1, 1024, **made).expand(frames, -1, -1),
-        "vector": torch.empty(1, 768, **made).expand(frames, -1),
-        "num_frames": frames,
-    }
-
-
-@torch.no_grad()
-def test_costs_at_full_size_are_those_that_are_told(real):
-    def product(into, left, right, *rest, out_shape=None, **options):
-        return 2 * left[0] * left[1] * right[1]
-
-    def flops(features) -> float:
-        # The counter knows only products out of place.
-        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: product}) as counter:
-            real(**real_inputs(), features=features)
-        return counter.get_total_flops()
-
-    config, size = UNetConfig(), (25, 72, 128)
-    first = DeepFeatures(2)
-    whole = flops(first)
-    assert kept_bytes(config, 2, *size, branches=1) == first.kept.numel() * first.kept.element_size()
-    for depth, share, channels in ((1, 0.087, 320), (2, 0.25, 320), (3, 0.42, 640)):
-        kept = torch.empty(25, channels, 72, 128, device="meta", dtype=torch.float16)
-        reusing = flops(DeepFeatures(depth, kept))
-        assert reusing <= share * whole
-        assert shallow_flops(config, depth, *size) == pytest.approx(reusing, rel=0.02)
-        assert kept_bytes(config, depth, *size, branches=1) == kept.numel() * kept.element_size()
-    assert mean_flops(config, 3, 1, *size) == pytest.approx((whole + 2 * shallow_flops(config, 1, *size)) / 3, rel=0.02)
-
-    other = DeepFeatures(2)
-    with PeakMemory() as memory:  # the second branch, while the first one's features are kept
-        real(**real_inputs(), features=other)
-    peak = memory.peak + first.kept.numel() * first.kept.element_size()
-    assert peak == pytest.approx(unet_activation_bytes(config, *size) + kept_bytes(config, 2, *size), rel=0.1)
-
-
-def test_the_node_chains_and_its_bytes_are_planned_for():
-    model = run_node("SVDReelLoadModel", model_name="nano (embedded)", precision="fp32")[0]
-    (chain,) = run_node("SVDReelReuseFeatures", interval=2)
-    assert chain.of_clip(0, 1) == (part("svd_core.sampling.reuse").ReuseFeatures(2),) and chain.features_depth == 2
-    (longer,) = run_node("SVDReelReuseFeatures", interval=1, control=chain)
-    assert len(longer.of_clip(0, 1)) == 2 and longer.features_depth == 2
-    size = (8, 16, 16)
-    config = model.config.unet
-    assert model.kept_bytes(chain, *size) == kept_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
-    assert model.kept_bytes(part("nodes.controls").ControlChain(), *size) == 0
-
-
-def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():
-    reuse = part("nodes.host_reuse")
-    kept_of = reuse.HostReuse(part("svd_core.sampling.reuse").ReuseFeatures(2))
-    x, tokens = torch.randn(4, 8, 3, 5), torch.ones(4, 1, 6)
-    seen = []
-
-    def step(sigma, branches, context=tokens, shown=x):
-        def forward(features):
-            seen.append(None if features is None else features.kept)
-            if features.kept is None:
-                features.kept = torch.full((4, 1), float(sigma) + branches[0])
-            return shown
-
-        kept_of.run(forward, shown, context, {"sigmas": torch.tensor([sigma]), "cond_or_uncond": branches})
-        return seen[-1]
-
-    assert step(50.0, [0]) is None and step(50.0, [1], 0 * tokens) is None
-    assert step(20.0, [1], 0 * tokens).unique().item() == 51.0 and step(20.0, [0]).unique().item() == 50.0
-    assert step(20.0, [0], 2 * tokens) is None  # another picture
-    assert step(10.0, [0]) is None and step(5.0, [1, 0]) is None
-
-
-def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
-    class Patcher:
-        def __init__(self, wrapped):
-            self.wrapped = wrapped
-
-        def clone(self):
-            return Patcher(self.wrapped)
-
-        def add_wrapper_with_key(self, kind, key, wrapper):
-            self.wrapped.append((kind, wrapper))
-
-    class Guider:
-        model_options = {"transformer_options": {}}
-
-    class Executor:
-        class_obj = Guider()
-
-        def __call__(self, *given_, **more):
-            return dict(self.class_obj.model_options["transformer_options"])
-
-    host = part("nodes.host")
-    comfy = type("comfy", (), {})
-    comfy.patcher_extension = type("e", (), {"WrappersMP": type("w", (), {"OUTER_SAMPLE": "outer_sample"})})
-    comfy.model_patcher = type(
-        "m", (), {"create_model_options_clone": staticmethod(lambda o: {**o, "transformer_options": {}})}
-    )
-    monkeypatch.setattr(host, "comfy", comfy, raising=False)
-    monkeypatch.setattr(host, "PRESENT", True)
-    model = type("Loaded", (), {"unet": Patcher([])})()
-    assert run_node("SVDReelExportModel", model=model)[0].wrapped == []
-    ((kind, wrapper),) = run_node("SVDReelExportModel", model=model, reuse_interval=2)[0].wrapped
-    first, second = wrapper(Executor()), wrapper(Executor())
-    key = part("nodes.host_reuse").KEY
-    assert (
-        kind == "outer_sample" and first[key] is not second[key] and Guider.model_options["transformer_options"] == {}
-    )
-
-
-def test_models_that_know_of_no_features_are_never_asked_for_them_while_it_is_off():
-    counted = Counted()
-    run((ReuseFeatures(1), Windows(3, 1)), counted)
-    assert counted.sigmas
