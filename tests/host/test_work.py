@@ -29,7 +29,7 @@ def test_the_training_workflow_trains_animates_and_saves(server, object_info, ru
     result = server.run(prompt)
     assert result.ended == "execution_success", result.error()
     node = next(key for key, value in prompt.items() if value["class_type"] == "SVDReelTrainLora")
-    assert result.progress(node)[-1] == 3
+    assert {1, 2, 3} <= set(result.progress(node)), "a bar of its own steps; validation clips show theirs"
     loras = server.base / "models" / "loras"
     assert (loras / "of_the_host_test.NOTICE.txt").exists()
     build = Builder(server.get("/object_info"))
@@ -64,7 +64,7 @@ def test_a_storyboard_of_two_pictures_lasts_its_seconds(server, build, run):
     both = build("ImageBatch", image1=picture, image2=picture)
     board = build("SVDReelStoryboard", model=loader(), images=both(), seconds=1.0, steps=1, transition="cross-fade")
     video = build("CreateVideo", images=board(0), fps=board(3))
-    saved = build("SaveVideo", video=video(), filename_prefix="board").id
+    saved = build("SaveVideo", video=video(), filename_prefix="board", format="auto", codec="auto").id
     timing = build("PreviewAny", source=board(4)).id
     result = run(build)
     (entry,) = result.outputs[saved]["images"]
