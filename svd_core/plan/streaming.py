@@ -78,6 +78,9 @@ class WeightStream:
         self._coming: tuple[int, int] | None = None  # unit, slot
         self._used = 1
         self._copies = torch.cuda.Stream(self.device) if self._gpu else None
+        if self._copies is not None:
+            # The slots may lie where work that is still queued reads and writes.
+            self._copies.wait_stream(torch.cuda.current_stream(self.device))
         self._ready = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
         self._free = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
         self._hooks = [
