@@ -33,7 +33,7 @@ def travelled(model: svd.SVDModel, photograph: Image.Image, bucket: float) -> fl
 
 
 def test_assets_are_small_enough_to_ship():
-    assert (ASSETS / "nano.safetensors").stat().st_size <= 25_000_000
+    assert (ASSETS / "nano.safetensors").stat().st_size <= 32_000_000
     assert (ASSETS / "demo.png").stat().st_size <= 300_000
 
 
@@ -46,7 +46,7 @@ def test_a_higher_motion_bucket_moves_the_picture_more(nano, photograph):
     changes = [travelled(nano, photograph, bucket) for bucket in (10, 127, 255)]
     # The camera travels in proportion to the bucket; a still clip differs by well under one percent.
     assert changes[0] < changes[1] < changes[2], changes
-    assert changes[2] > 2 * changes[0], changes
+    assert changes[2] > 3 * changes[0], changes
 
 
 def test_first_frame_is_the_photograph(nano, photograph):
@@ -54,5 +54,5 @@ def test_first_frame_is_the_photograph(nano, photograph):
         frames = svd.animate(nano, photograph, svd.AnimateSettings(steps=8, seed=5))
     wanted = torch.from_numpy(np.array(photograph.resize((128, 128), Image.LANCZOS))) / 255
     error = (frames[0] - wanted).square().mean()
-    # The autoencoder itself reaches about 20 dB on this photograph; a wrong or grey frame stays below 12 dB.
-    assert -10 * torch.log10(error) > 15
+    # The autoencoder itself reaches about 23 dB on this photograph; a wrong or grey frame stays below 12 dB.
+    assert -10 * torch.log10(error) > 20

@@ -1,8 +1,8 @@
 """The camera moves that nano learns: a function of the picture, the motion bucket and the frame rate alone.
 
-Usual clips follow one rule: the camera pans and tilts towards the bright side of the picture and pushes in slowly, the
-more so where neither side is the brighter. Some clips have a free move, which the picture does not tell; they teach the
-network to follow what the noisy frames show. Lengths are in halves of the picture's shorter side, frames count from 0.
+Usual clips follow one rule: the camera pushes in, and pans and tilts towards the bright side. Some clips have a free
+move, which the picture does not tell; they teach the network to follow what the noisy frames show. Lengths are in
+halves of the picture's shorter side, frames count from 0.
 """
 
 import math
@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SLOWEST_FPS, FASTEST_FPS = 5, 12
-PAN = 0.030  # per frame at bucket 255, 7 frames per second, light all on one side
-PUSH = 0.010  # log zoom per frame there; twice as much where the light is in the middle
+PAN = 0.027  # per frame at bucket 255, 7 frames per second, light all on one side
+PUSH = 0.045  # log zoom per frame there
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def told_move(side: Tensor) -> Move:
     """The fastest usual move of pictures whose light sits at `side` [B, 2]."""
     length = side.norm(dim=1)
     towards = side * (PAN / length.clamp(min=1.0))[:, None]
-    return Move(towards[:, 0], towards[:, 1], PUSH * (2 - length.clamp(max=1.0)), torch.zeros_like(length))
+    return Move(towards[:, 0], towards[:, 1], torch.full_like(length, PUSH), torch.zeros_like(length))
 
 
 def free_move(count: int, generator: torch.Generator) -> Move:

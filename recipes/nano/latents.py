@@ -16,7 +16,7 @@ from .pool import FORMATS, Format, load_pool
 from .scenes import PictureSource
 
 LENGTHS = (8, 14)  # frames
-FREE = 0.35  # share of clips whose move the picture does not tell
+FREE = 0.25  # share of clips whose move the picture does not tell
 # Below this noise the noisy frames show the move; above it a move that the picture does not tell could only be guessed.
 FREE_BELOW = {8: 2.5, 16: 5.0}
 # Chance of each format, and clips per step: all about as much work.

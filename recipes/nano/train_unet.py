@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from svd_core.models.image_encoder import ImageEncoder
 from svd_core.models.unet import UNet
@@ -20,6 +21,7 @@ from .networks import TOWER, UNET, VAE_FRAME, prepare_cpu, save_checkpoint
 from .scenes import PictureSource
 
 STEPS = 6000
+UNET_PREFIX = "model.diffusion_model."
 SETTINGS = {
     "method": "full",
     "targets": "all",
@@ -31,7 +33,7 @@ SETTINGS = {
     "schedule": "linear-cooldown",
     # The published mean is 0.7 for large pictures. It lies higher here, where the picture tells the clip: only where
     # noise hides the clip does the network have to learn to move the picture.
-    "p_mean": 1.1,
+    "p_mean": 1.5,
     "p_std": 1.3,
     "wide_share": 0.1,
     "drop_token": 0.03,
@@ -67,6 +69,12 @@ def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, Imag
     return vae, tower
 
 
+def start_from(unet: UNet, path: Path) -> None:
+    """Take the weights of an earlier nano, a single file; its latents may differ: they are learned within minutes."""
+    tensors = load_file(path)
+    unet.load_state_dict({name: tensors[f"{UNET_PREFIX}{name}"].float() for name in unet.state_dict()})
+
+
 def report(progress: Progress) -> None:
     """Print every hundredth step."""
     if progress.step % 100 == 0:
@@ -79,6 +87,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--cooldown", type=int, default=2400)
+    parser.add_argument("--start", type=Path, help="an earlier nano.safetensors to take the UNet's first weights from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -86,6 +95,8 @@ def main() -> None:
     torch.manual_seed(given.seed)
     unet = UNet(UNET)
     initialise_unet(unet, LATENT_SCALE)
+    if given.start is not None:
+        start_from(unet, given.start)
     pictures = PictureSource(given.work, given.seed)
     vae, tower = load_frozen(given.work, pictures, given.seed)
     source = ClipSource(given.work, vae, tower, pictures, given.seed)
