@@ -20,7 +20,7 @@ from .latents import ClipSource
 from .networks import TOWER, UNET, VAE_FRAME, prepare_cpu, save_checkpoint
 from .scenes import PictureSource
 
-STEPS = 6000
+STEPS, COOLDOWN = 2300, 1100
 UNET_PREFIX = "model.diffusion_model."
 SETTINGS = {
     "method": "full",
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--cooldown", type=int, default=2400)
+    parser.add_argument("--cooldown", type=int, default=COOLDOWN)
     parser.add_argument("--start", type=Path, help="an earlier nano.safetensors to take the UNet's first weights from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
