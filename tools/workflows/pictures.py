@@ -65,10 +65,16 @@ CAPTIONS = {
     "train_camera_lora": ("Train a camera move", 29),
     "train_character_lora": ("Train a character", 31),
 }
-# What else a picture shows than a lively clip.
+# What else a picture shows than a clip of the usual settings.
 SETTINGS = {
-    "camera_pan_and_zoom": {"camera": "pan right 0.12 ease, zoom in 1.15 ease", "camera_strength": 1.5},
+    "camera_pan_and_zoom": {
+        "motion_bucket": 20,
+        "camera": "pan right 0.12 ease, zoom in 1.15 ease",
+        "camera_strength": 1.5,
+    },
     "animatelcm_few_steps": {"schedule": "lcm"},
+    "motion_brush": {"motion_bucket": 200},
+    "social_square": {"motion_bucket": 100},
     "fast_draft": {"schedule": "align_your_steps", "solver": "dpmpp_2m", "reuse": 2},
 }
 
@@ -214,7 +220,7 @@ def write_pictures(names: Collection[str] = ()) -> list[Path]:
     for name, (caption, seed) in CAPTIONS.items():
         if names and name not in names:
             continue
-        more = SETTINGS.get(name, {"motion_bucket": 200})
+        more = SETTINGS.get(name, {})
         make = MAKERS.get(name, svd.animate)
         frames = make(model, photograph, svd.AnimateSettings(seed=seed, **more))
         path = FOLDER / f"{name}.jpg"
