@@ -16,6 +16,7 @@ from .inbetween import check_strength, reach
 
 EVEN = 1.4  # times the median step of a loop that the steps at its join may be
 HALVINGS = 20
+FARTHEST = 0.8  # of the way to the mean of the neighbours: at half of it a rolled loop still leapt by 1.57 steps
 HOLD = 0.3  # below it nothing rolls, so that fine detail settles
 CONTEXT = 4  # frames from across the join that are decoded along
 
@@ -66,8 +67,8 @@ class LatentRoll(Control):
 class EvenJoin(Control):
     """Ease the first frame of a decoded loop towards its neighbours until its steps to them are like the others.
 
-    It goes towards their mean, only as far as its larger step is above `limit` times the median step, and half the way
-    at most. A loop that closes by itself stays bit for bit what it is.
+    It goes towards their mean, only as far as its larger step is above `limit` times the median step, and four fifths
+    of the way at most. A loop that closes by itself stays bit for bit what it is.
     """
 
     limit: float = EVEN
@@ -91,7 +92,7 @@ class EvenJoin(Control):
         def eased(share: float) -> Tensor:
             return torch.lerp(frames[0], middle, share)
 
-        low, high = 0.0, 0.5
+        low, high = 0.0, FARTHEST
         if torch.maximum(steps[0], steps[-1]) <= limit:
             return frames
         for _ in range(HALVINGS):
