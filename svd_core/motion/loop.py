@@ -85,20 +85,23 @@ class EvenJoin(Control):
         if len(frames) < 4:
             return frames
         steps = torch.stack([(a - b).abs().mean() for a, b in zip(frames, frames.roll(-1, 0), strict=True)])
-        limit = self.limit * steps[:-1].median()
+        if torch.maximum(steps[0], steps[-1]) <= self.limit * steps[:-1].median():
+            return frames
         beside = frames[[-1, 1]]
         middle = beside.mean(0)
 
         def eased(share: float) -> Tensor:
             return torch.lerp(frames[0], middle, share)
 
+        def fits(share: float) -> bool:
+            # The first step counts in the median too, and shrinks as the frame is eased.
+            last, first = (eased(share) - beside).abs().mean((1, 2, 3))
+            return bool(torch.maximum(first, last) <= self.limit * torch.cat([first[None], steps[1:-1]]).median())
+
         low, high = 0.0, FARTHEST
-        if torch.maximum(steps[0], steps[-1]) <= limit:
-            return frames
         for _ in range(HALVINGS):
             share = (low + high) / 2
-            fits = (eased(share) - beside).abs().mean((1, 2, 3)).max() <= limit
-            low, high = (low, share) if fits else (share, high)
+            low, high = (low, share) if fits(share) else (share, high)
         return torch.cat([eased(high)[None], frames[1:]])
 
 
