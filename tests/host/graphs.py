@@ -72,3 +72,42 @@ class Builder:
     def show(self, images):
         """Save an IMAGE as PNG files; returns the node's id."""
         return self("PreviewImage", images=images).id
+
+
+# Training that a user waits minutes for; test_work.py looks at what comes of it.
+SHORT_TRAINING = {"steps": 2, "validate_every": 2}
+
+
+def runnable(prompt: dict, object_info: dict, model: str) -> dict:
+    """The prompt of a shipped workflow with our picture; empty if this host cannot run it.
+
+    Workflows for nano stay as they are shipped, but for the steps of training; others get a model that is there, and
+    few steps.
+    """
+    for node in prompt.values():
+        if node["class_type"] == "SVDReelTrainLora":
+            node["inputs"] |= SHORT_TRAINING
+        if node["class_type"] not in object_info:
+            return {}
+        groups = object_info[node["class_type"]]["input"]
+        entries = {**groups.get("required", {}), **groups.get("optional", {})}
+        widgets = [name for name, value in node["inputs"].items() if not isinstance(value, list)]
+        for name in widgets:
+            kind, *more = entries[name]
+            options = more[0].get("options") if kind == "COMBO" else kind
+            if not isinstance(options, list) or node["inputs"][name] in options:
+                continue
+            replacement = {"image": "picture.png", "model_name": model}.get(name)
+            if replacement not in options:
+                return {}
+            node["inputs"][name] = replacement
+    if any(node["inputs"].get("model_name") == model for node in prompt.values()):
+        short = {"class_type": "SVDReelSchedule", "inputs": defaults(object_info, "SVDReelSchedule")}
+        for node in prompt.values():
+            if node["class_type"] == "SVDReelSampler":
+                node["inputs"].setdefault("sigmas", ["short", 0])
+        prompt["short"] = short
+        for node in prompt.values():
+            if not isinstance(node["inputs"].get("steps", []), list):
+                node["inputs"]["steps"] = 2
+    return prompt

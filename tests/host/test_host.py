@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from graphs import runnable
 from nodes_pack import ROOT, pack
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -301,40 +302,6 @@ def test_nano_runs_through_the_api(build, run, images):
     frames = images(result, shown)
     assert len(frames) >= 8 and float(frames.std()) > 0.01
     json.dumps(result.outputs)
-
-
-# Training that a user waits minutes for; test_work.py looks at what comes of it.
-SHORT_TRAINING = {"steps": 2, "validate_every": 2}
-
-
-def runnable(prompt: dict, object_info: dict, model: str) -> dict:
-    """The prompt of a shipped workflow with our picture; empty if this host cannot run it.
-
-    Workflows for nano stay as they are shipped, but for the steps of training; others get a model that is there, and
-    few steps.
-    """
-    for node in prompt.values():
-        if node["class_type"] == "SVDReelTrainLora":
-            node["inputs"] |= SHORT_TRAINING
-        if node["class_type"] not in object_info:
-            return {}
-        groups = object_info[node["class_type"]]["input"]
-        entries = {**groups.get("required", {}), **groups.get("optional", {})}
-        widgets = [name for name, value in node["inputs"].items() if not isinstance(value, list)]
-        for name in widgets:
-            kind, *more = entries[name]
-            options = more[0].get("options") if kind == "COMBO" else kind
-            if not isinstance(options, list) or node["inputs"][name] in options:
-                continue
-            replacement = {"image": "picture.png", "model_name": model}.get(name)
-            if replacement not in options:
-                return {}
-            node["inputs"][name] = replacement
-    if any(node["inputs"].get("model_name") == model for node in prompt.values()):
-        for node in prompt.values():
-            if not isinstance(node["inputs"].get("steps", []), list):
-                node["inputs"]["steps"] = 2
-    return prompt
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.json")), ids=lambda path: path.stem)
