@@ -34,6 +34,7 @@ _VARIANTS = {
     "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
     "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
 }
+_LONGEST = {"nano": 14}  # frames in training, where they are more than the usual number
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,9 @@ def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, 
         advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 alone; other values work better in SVD-XT"
     if settings.augmentation > 0.3:
         advice["augmentation"] = f"augmentation {settings.augmentation:g} is far above training, about 0.05"
-    if settings.frames > config.frames and not settings.windows:
-        advice["frames"] = f"{settings.frames} frames are more than the {config.frames} the model was trained on"
+    longest = max(config.frames, _LONGEST.get(config.variant, 0))
+    if settings.frames > longest and not settings.windows:
+        advice["frames"] = f"{settings.frames} frames are more than the {longest} the model was trained on"
     native = config.width * config.height
     if not native / 2 <= settings.width * settings.height <= native * 2:
         advice["size"] = (

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import svd_core as svd
+from svd_core.settings import off_distribution
 
 ASSETS = Path(svd.__file__).parent / "assets"
 
@@ -56,3 +57,9 @@ def test_first_frame_is_the_photograph(nano, photograph):
     error = (frames[0] - wanted).square().mean()
     # The autoencoder itself reaches about 23 dB on this photograph; a wrong or grey frame stays below 12 dB.
     assert -10 * torch.log10(error) > 20
+
+
+@pytest.mark.parametrize(("frames", "warned"), [(8, False), (14, False), (15, True)])
+def test_only_more_frames_than_its_training_had_are_warned_of(nano, frames, warned):
+    settings = svd.AnimateSettings(frames=frames).resolve(nano.config)
+    assert ("frames" in off_distribution(settings, nano.config)) == warned
