@@ -111,8 +111,8 @@ class SVDReelMotionMask:
                     HOLD,
                     0.01,
                     700.0,
-                    "Noise level, for 1024x576, down to which still parts are held. 0.01 is to the end; raising it to 3 or "
-                    "10 lets light and texture live in them.",
+                    "Noise level, for 1024x576, down to which still parts are held. 0.01 is to the end; raising it to "
+                    "3 or 10 lets light and texture live in them.",
                     advanced=True,
                 ),
                 "control": ANOTHER,
