@@ -93,10 +93,15 @@ def centres(cells: int) -> Tensor:
     return torch.arange(cells) + 0.5 - cells / 2
 
 
+def taught_move(picture: Tensor, motion_bucket: float, fps: float) -> Move:
+    """The move that the rule prescribes for one picture [3, H, W], a batch of one."""
+    return told_move(bright_side(picture[None])).times(torch.tensor([speed_of(motion_bucket, fps)]))
+
+
 def expected_flow(picture: Tensor, motion_bucket: float, fps: float) -> float:
     """The mean displacement in pixels per frame that the rule prescribes for [3, H, W]."""
     height, width = picture.shape[1:]
-    move = told_move(bright_side(picture[None])).times(torch.tensor([speed_of(motion_bucket, fps)]))
+    move = taught_move(picture, motion_bucket, fps)
     half = min(height, width) / 2
     y, x = torch.meshgrid(centres(height), centres(width), indexing="ij")
     across = -move.right * half + move.zoom * x

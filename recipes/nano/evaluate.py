@@ -16,7 +16,7 @@ from torch import Tensor
 
 import svd_core as svd
 
-from .camera import bright_side, expected_flow, film, speed_of, told_move
+from .camera import expected_flow, film, taught_move
 from .networks import HELD_OUT_SEED, psnr
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import draw_held_out_scene
@@ -77,8 +77,7 @@ def colour_drift(frames: Tensor) -> float:
 
 def taught_clip(picture: Tensor, settings: svd.AnimateSettings, frames: int) -> Tensor:
     """What the taught camera sees of [3, H, W], [T, 3, H, W]: going towards the light, it sees brighter pictures."""
-    speed = torch.tensor([speed_of(settings.motion_bucket, settings.fps)])
-    move = told_move(bright_side(picture[None])).times(speed)
+    move = taught_move(picture, settings.motion_bucket, settings.fps)
     return film(picture[None], move, frames, *picture.shape[1:])[0]
 
 
