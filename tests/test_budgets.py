@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
+from svd_core.models.attention import FeedForward
 from svd_core.models.config import CoderConfig, UNetConfig, VAEConfig
 from svd_core.models.joined import join_groups, joined
 from svd_core.models.kept import Kept
@@ -82,6 +83,19 @@ def test_exact_decode_keeps_its_budget(strategy, limit):
 def tiny_unet() -> UNet:
     torch.manual_seed(1)
     return UNet(TINY).requires_grad_(False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("rows", "channels"), [(20_000, 64), (9_000, 128), (600, 32)])
+def test_on_the_cpu_feed_forward_pieces_keep_the_memory_that_the_allocator_keeps(rows, channels):
+    layer = FeedForward(channels)
+    x, normed = torch.randn(2, rows, channels, generator=torch.Generator().manual_seed(5))
+    expected = x + layer.net["2"](layer.net["0"](normed))
+    with PeakMemory() as pass_:
+        out = layer.add_to(x.clone(), normed)
+    # Hidden values and gates of a piece, in 20 MiB, beside the copy of x.
+    assert pass_.peak <= 20 * 2**20 + x.nbytes
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
