@@ -22,8 +22,8 @@ so larger inputs go piece by piece: the top level of a clip of 25 frames at 1024
 """
 
 NUMBERS_PER_CALL_ON_CPU = 5 * 2**17
-"""The same on the CPU: a hidden layer of 20 MiB in float32. Allocators give larger memory back to the system at once, so
-that every call would wait for the same pages again, a fifth of its time.
+"""The same on the CPU: a hidden layer of 20 MiB in float32. Allocators give larger memory back to the system at once,
+so that every call would wait for the same pages again, a fifth of its time.
 """
 
 
