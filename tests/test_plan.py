@@ -21,7 +21,7 @@ from svd_core.plan import PRESETS, make_plan
 from svd_core.plan.costs import decoder_flops, encoder_flops, tower_flops, unet_flops
 from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
-from svd_core.plan.placed import place
+from svd_core.plan.placed import PlacedModel, place
 from svd_core.plan.streaming import WeightStream
 from svd_core.plan.switches import compile_blocks
 
@@ -150,6 +150,18 @@ def run_out(times: int):
         return call
 
     return guard
+
+
+def test_a_network_that_comes_only_half_goes_back_and_comes_again(model, monkeypatch):
+    step, went = one_step(model), []
+    placed = place(model, plan_for(24, model.config), "cpu")
+    monkeypatch.setattr(UNet, "to", lambda self, where: went.append(str(where)))
+    monkeypatch.setattr(PlacedModel, "_bring", run_out(1)(PlacedModel._bring))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        placed.part("unet")
+    assert went == ["cpu"]
+    assert torch.equal(one_step(placed), step)
+    assert went == ["cpu"] * 2  # there, and once only
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..features import DeepFeatures
 from ..model import SVDModel
 from ..models.joined import join_groups
 from .memory_plan import PLACEMENTS, MemoryPlan
-from .retry import Rung, limit_pieces, retrying
+from .retry import OUT_OF_MEMORY, Rung, limit_pieces, retrying
 from .streaming import WeightStream
 
 
@@ -47,8 +47,12 @@ class PlacedModel(SVDModel):
             for other in sorted(where.on_device - {name}):
                 self._send_home(other)
         if name not in where.on_device:
-            self._bring(name, module)
             where.on_device.add(name)
+            try:
+                self._bring(name, module)
+            except OUT_OF_MEMORY:
+                self._send_home(name)  # what came before memory ran out is in the way of the next attempt
+                raise
         return module
 
     def _bring(self, name: str, module: nn.Module) -> None:

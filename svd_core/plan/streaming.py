@@ -6,6 +6,7 @@ copies.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,10 +53,12 @@ class WeightStream:
     """
 
     @torch.no_grad()
-    def __init__(self, unet: UNet, device: torch.device | str):
+    def __init__(self, unet: UNet, device: torch.device | str, *, queues: Any = None):
+        """queues: what has streams and events as torch.cuda has them; None is torch.cuda itself on a GPU, else none."""
         self.device = torch.device(device)
         self.unet = unet
-        self._gpu = self.device.type == "cuda"
+        on_gpu = self.device.type == "cuda"
+        self._queues = torch.cuda if queues is None and on_gpu else queues
         layers = [layer for block in (*unet.input_blocks, unet.middle_block, *unet.output_blocks) for layer in block]
         kept_out = {
             id(p)
@@ -66,7 +69,7 @@ class WeightStream:
         }
         groups = [group for group in unet.joinable() if id(group[0]) not in kept_out and joined(group) is not None]
         blocks = [layer for layer in layers if any(id(p) not in kept_out for p in layer.parameters())]
-        self.units = [_Unit(block, kept_out, groups, pin=self._gpu) for block in blocks]
+        self.units = [_Unit(block, kept_out, groups, pin=on_gpu) for block in blocks]
         for unit in self.units:
             unit.live_in(unit.home)
         streamed = {id(p) for unit in self.units for p in unit.parameters}
@@ -77,12 +80,11 @@ class WeightStream:
         self._slots = [torch.empty(size, dtype=torch.uint8, device=self.device) for _ in range(2)]
         self._coming: tuple[int, int] | None = None  # unit, slot
         self._used = 1
-        self._copies = torch.cuda.Stream(self.device) if self._gpu else None
-        if self._copies is not None:
+        if self._queues is not None:
+            self._copies = self._queues.Stream(self.device)
             # The slots may lie where work that is still queued reads and writes.
-            self._copies.wait_stream(torch.cuda.current_stream(self.device))
-        self._ready = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
-        self._free = [torch.cuda.Event() if self._gpu else None for _ in range(2)]
+            self._copies.wait_stream(self._queues.current_stream(self.device))
+            self._ready, self._free = ([self._queues.Event() for _ in range(2)] for _ in range(2))
         self._hooks = [
             block.register_forward_pre_hook(lambda module, given, index=index: self._enter(index))
             for index, block in enumerate(blocks)
@@ -98,8 +100,8 @@ class WeightStream:
         """End the streaming; all weights are in main memory afterwards."""
         for hook in self._hooks:
             hook.remove()
-        if self._gpu:
-            torch.cuda.synchronize(self.device)
+        if self._queues is not None:
+            self._queues.synchronize(self.device)
         for unit in self.units:
             unit.live_in(unit.home)
         for parameter in self._rest:
@@ -112,10 +114,11 @@ class WeightStream:
         if self._coming is None or self._coming[0] != index:
             self._fetch(index, 1 - self._used)
         slot = self._coming[1]
-        if self._gpu:
-            torch.cuda.current_stream(self.device).wait_event(self._ready[slot])
+        if self._queues is not None:
+            computing = self._queues.current_stream(self.device)
+            computing.wait_event(self._ready[slot])
             # All work of the unit before is queued by now; its memory is free once that is done.
-            self._free[1 - slot].record(torch.cuda.current_stream(self.device))
+            self._free[1 - slot].record(computing)
         unit = self.units[index]
         unit.live_in(self._slots[slot][: unit.home.numel()])
         self._used = slot
@@ -125,10 +128,10 @@ class WeightStream:
         home = self.units[index].home
         place = self._slots[slot][: home.numel()]
         self._coming = (index, slot)
-        if not self._gpu:
+        if self._queues is None:
             place.copy_(home)
             return
-        with torch.cuda.stream(self._copies):
+        with self._queues.stream(self._copies):
             self._copies.wait_event(self._free[slot])
             place.copy_(home, non_blocking=True)
             self._ready[slot].record(self._copies)
