@@ -48,7 +48,7 @@ class Queue:
 
 @dataclass
 class Copy:
-    """One copy of weights: from where, how far computing was queued when it was asked for and when it was first used."""
+    """One copy of weights: from where, what was queued when it was asked for, when it was first used."""
 
     source: int
     asked: int
