@@ -153,6 +153,8 @@ def test_licence_sentences_are_those_of_the_notice():
     notice = " ".join((Path(__file__).parent.parent / "NOTICE").read_text(encoding="utf-8").split())
     for variant in ("svd", "svd_xt", "svd_xt_1_1"):
         assert licence_of(variant).sentence in notice
+    distilled = licence_of("animatelcm").sentence
+    assert licence_of("svd_xt").sentence in distilled and licence_of("svd_xt_1_1").sentence in distilled
 
 
 def stop(done: int, total: int) -> None:

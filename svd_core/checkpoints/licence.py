@@ -38,6 +38,14 @@ APACHE = Licence(
     "SVD Reel's nano model is licensed under the Apache License, Version 2.0.",
     ("hand on a copy of the licence", "say what was changed in a changed file"),
 )
+# Its page on Hugging Face names no licence. The author on the AnimateLCM models: most are built upon Stable Diffusion
+# and Stable Video Diffusion, follow their licence (github.com/G-U-N/AnimateLCM, issue 17). The code there is MIT.
+ANIMATELCM = Licence(
+    "that of the Stable Video Diffusion it was distilled from; AnimateLCM-SVD-xt's own page names none",
+    "AnimateLCM-SVD (Fu-Yun Wang and others) was distilled from Stable Video Diffusion. "
+    f"Made of XT: {RESEARCH.sentence} Made of XT 1.1: {COMMUNITY.sentence}",
+    (*_COMMON, "look at the page that the file came from, in case its author has named a licence since"),
+)
 UNKNOWN = Licence(
     "unknown",
     "The licence that came with the model also applies to this file.",
@@ -49,12 +57,13 @@ BY_VARIANT = {
     "svd_xt_1_1": COMMUNITY,
     "sv3d_u": COMMUNITY,
     "sv3d_p": COMMUNITY,
+    "animatelcm": ANIMATELCM,
     "nano": APACHE,
 }
 
 
 def licence_of(variant: str) -> Licence:
-    """The licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, nano, or custom."""
+    """The licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, or custom."""
     return BY_VARIANT.get(variant, UNKNOWN)
 
 
