@@ -313,7 +313,7 @@ def test_blend_factors_without_an_axis_are_taken(model, tmp_path):
 
 def test_a_network_is_constructed_once_per_load(files, monkeypatch):
     made = []
-    for module in ("split", "load"):
+    for module in ("split", "load", "remembered"):
         original = sys.modules[f"svd_core.checkpoints.{module}"].skeleton
         record = lambda network, *args, original=original, **kw: made.append(network) or original(network, *args, **kw)  # noqa: E731
         monkeypatch.setattr(f"svd_core.checkpoints.{module}.skeleton", record)

@@ -15,7 +15,8 @@ from ..model import SVDModel
 from ..models.joined import join_groups
 from .errors import CheckpointError
 from .folder import open_checkpoint
-from .skeleton import skeleton
+from .remembered import remember, request, shared
+from .skeleton import fill, skeleton
 from .source import TensorSource
 from .split import NETWORKS, REMEDY, SPOKEN, Parts, complete, split_state_dict
 
@@ -29,7 +30,11 @@ def read_state_dict(path: str | Path, *, half: bool = False) -> TensorSource:
     The result maps stored names to tensors, fetched when asked for, and knows `shapes`, `dtypes`, `metadata`, `name`
     and `size` (bytes). `half` prefers a folder's `.fp16` files. Raises CheckpointError for everything else.
     """
-    return open_checkpoint(NANO if str(path) == "nano" else path, half=half)
+    return open_checkpoint(_located(path), half=half)
+
+
+def _located(path_or_name: str | Path) -> Path:
+    return NANO if str(path_or_name) == "nano" else Path(path_or_name)
 
 
 def load_model(
@@ -46,11 +51,21 @@ def load_model(
     the widest format they hold); those that fit already are not copied. A file without VAE or image encoder (a
     fine-tuned or distilled UNet) borrows them from `complete_from`; without that they are None in the model. `ops`
     provides the layer classes. Raises CheckpointError, one sentence saying what is wrong with the file and what to do.
+
+    While a model of the same unchanged files, device and dtype is in use, its weights are not read again: both models
+    share them. Copy a network before writing to its weights (`copy.deepcopy`, which gives it memory of its own).
     """
     if dtype is not None and not dtype.is_floating_point:
         raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
+    lender = None if complete_from is None else _located(complete_from)
+    # Another namespace's layers are its host's business, its loading too.
+    asked = request(_located(path_or_name), device, dtype, lender) if ops is nn else None
     with _without_collections():
-        return _load(path_or_name, torch.device(device), dtype, ops, complete_from)
+        model = shared(asked) if asked else None
+        model = model or _load(path_or_name, torch.device(device), dtype, ops, complete_from)
+        if asked:
+            remember(asked, model)
+        return model
 
 
 @contextmanager
@@ -107,12 +122,7 @@ def _build(parts: Parts, name: str, device: torch.device, dtype: torch.dtype | N
         module = skeleton(NETWORKS[name], config, ops=ops, dtype=dtype)
         module.load_state_dict(tensors, strict=True, assign=True)
         return module.requires_grad_(False)
-    for path, layer in module.named_modules():
-        for key, empty in layer._parameters.items():
-            if empty is not None:
-                tensor = tensors[f"{path}.{key}" if path else key]
-                layer._parameters[key] = nn.Parameter(tensor, requires_grad=False)
-    return module
+    return fill(module, tensors)
 
 
 def _common_dtype(stored: set[torch.dtype], device: torch.device) -> torch.dtype:

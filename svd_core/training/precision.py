@@ -1,21 +1,30 @@
 """What the network computes in while trained weights stay float32."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
 
+from ..models.joined import join, joined
 from .settings import TrainSettings
 
 COMPUTED_IN = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def master_weights(parameters: Iterable[nn.Parameter]) -> None:
-    """Turn weights that will be trained into float32 in place; smaller types would swallow small steps."""
-    for parameter in parameters:
-        if parameter.dtype != torch.float32:
-            parameter.data = parameter.data.float()
+def master_weights(unet: nn.Module, names: Collection[str]) -> dict[str, nn.Parameter]:
+    """Give the weights of these names float32 memory of their own, and return them by name.
+
+    Smaller types would swallow small steps, and the memory that was loaded may be another model's too.
+    """
+    groups = [group for group in unet.joinable() if joined(group) is not None]
+    trained = {name: parameter for name, parameter in unet.named_parameters() if name in names}
+    for parameter in trained.values():
+        parameter.data = parameter.data.to(torch.float32, copy=True)
+    for group in groups:
+        if len({parameter.dtype for parameter in group}) == 1:
+            join(group)
+    return trained
 
 
 def computing(

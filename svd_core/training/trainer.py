@@ -70,7 +70,8 @@ class Trainer:
     """Trains a UNet on a source of samples and keeps the state of the run in a folder.
 
     unet: the raw network, on the device that shall train it. Method "lora" leaves it as it was, bit for bit; "full"
-    changes its weights, as float32, and leaves the last ones in place (the averaged ones are in the result).
+    gives it new weights, in float32, and leaves the last ones in place (the averaged ones are in the result); memory
+    that it shares with other models is not written to.
     `rate_share(name)` multiplies the learning rate of single parameters. `adapters`: weights to begin a LoRA from, in
     place of new ones of the settings' rank.
     """
@@ -136,9 +137,7 @@ def trained_parts(
             stack.callback(placed.remove)
             parameters, alphas = placed.parameters(), placed.alphas
         else:
-            names = set(weight_names(unet, settings.targets))
-            parameters, alphas = {name: part for name, part in unet.named_parameters() if name in names}, {}
-            master_weights(parameters.values())
+            parameters, alphas = master_weights(unet, set(weight_names(unet, settings.targets))), {}
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         if settings.gradient_checkpointing:
