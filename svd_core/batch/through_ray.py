@@ -76,7 +76,8 @@ class RayActors:
         self._asked: dict[Any, tuple[int, ClipJob | None]] = {}
 
     def _connect(self, address: str | None) -> None:
-        quiet = {"include_dashboard": False} if address is None else {"address": address}
+        # Without an address Ray would join any cluster that happens to run here, and not send this package along.
+        quiet = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
         try:
             # Actors on other machines must find this package: it is sent along.
             environment = {"py_modules": [str(Path(__file__).parent.parent)]} if address else None
