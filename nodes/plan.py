@@ -4,6 +4,7 @@ from ..svd_core.animate import AnimateSettings
 from ..svd_core.motion.method_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
+from ..svd_core.sampling.reuse import DEPTH
 from . import host, inputs
 from .controls import ControlChain
 from .model import LoadedModel
@@ -60,6 +61,23 @@ class SVDReelPlan:
                     "From control nodes of this clip: the report names them, and what they cost together in UNet "
                     "passes, time and memory.",
                 ),
+                "reuse_interval": inputs.whole(
+                    1,
+                    1,
+                    20,
+                    "Plan with features that serve for so many steps, as Reuse Features or Export SVD to ComfyUI Model "
+                    "is set for the clip. 1 is without. 2 or 3 take less time and keep features on the device, 0.3 GB "
+                    "for SVD-XT; the plan counts both.",
+                    advanced=True,
+                ),
+                "reuse_depth": inputs.whole(
+                    DEPTH,
+                    1,
+                    11,
+                    "Outermost pairs of blocks that run in every step while features are reused: the depth set there. "
+                    "More takes longer and, from 3, keeps 0.6 GB for SVD-XT.",
+                    advanced=True,
+                ),
             },
         }
 
@@ -73,6 +91,8 @@ class SVDReelPlan:
         memory: str,
         measure_time: bool = True,
         control: ControlChain | None = None,
+        reuse_interval: int = 1,
+        reuse_depth: int = DEPTH,
     ) -> tuple:
         wanted = {"width": width, "height": height, "frames": frames, "steps": steps}
         settings = AnimateSettings(**{name: value or None for name, value in wanted.items()}).resolve(model.config)
@@ -89,6 +109,7 @@ class SVDReelPlan:
             guided=guided,
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
+            reuse=(reuse_interval, reuse_depth),
         )
         text = plan.text()
         if control is not None:

@@ -36,6 +36,20 @@ def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
     assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
 
 
+def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
+    given = {"model": loaded[0], "width": 512, "height": 512, "memory": "8 GB", "measure_time": False}
+    whole, drafts, deeper = (
+        run("SVDReelPlan", **given, reuse_interval=interval, reuse_depth=depth)[2]
+        for interval, depth in ((1, 2), (2, 2), (2, 4))
+    )
+    settings = part("svd_core.animate").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
+    settings, config = settings.resolve(loaded[0].config), loaded[0].config
+    dtype = loaded[0].compute_dtype
+    assert deeper.stages == part("svd_core.plan.command").plan_clip(config, settings, 8, dtype=dtype).stages
+    flops = [next(stage.flops for stage in plan.stages if stage.network == "unet") for plan in (whole, drafts, deeper)]
+    assert flops[0] > flops[2] > flops[1]
+
+
 def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded, monkeypatch):
     model, _, vae = loaded
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
