@@ -1,7 +1,7 @@
 """Workers that are Ray actors, on one machine or many: an actor per GPU with its model in memory.
 
 The only file that knows Ray, which is an optional extra. Pictures travel with the jobs and clips with the answers, so
-that machines need no common disk, only the model at the same path (or the embedded one).
+that machines need no common disk, only the model (or the embedded one) and LoRAs at the same path.
 """
 
 import time
