@@ -1,5 +1,7 @@
 """A model from the graph as the core takes it, for nodes that run whole clips through `svd_core.animate`."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,7 @@ from ..svd_core.conditioning import Condition
 from ..svd_core.features import DeepFeatures
 from ..svd_core.models.config import SVDConfig
 from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.sampling.guidance import takes_branches
 from . import host
 from .host_types import MissingPart, ReelVAE
 from .load import borrowed_vae
@@ -49,8 +52,14 @@ class CoreModel:
         """See SVDModel."""
         return self.loaded.embed_motion(**numbers)
 
+    @takes_branches
     def denoise(
-        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        condition: Condition | Sequence[Condition],
+        *,
+        features: DeepFeatures | None = None,
     ) -> Tensor:
         """See SVDModel; another network may have pushed the UNet aside since the last clip."""
         shape = (len(x), *x.shape[-2:])

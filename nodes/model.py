@@ -1,5 +1,6 @@
 """What travels on the SVD_MODEL socket: one checkpoint's networks in the care of the host's memory management."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from ..svd_core.features import DeepFeatures
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.attention import NUMBERS_PER_CALL
 from ..svd_core.models.config import SVDConfig
+from ..svd_core.plan.branches import best_way, denoise_in_passes, set_branches
 from ..svd_core.plan.memory_plan import MemoryPlan
-from ..svd_core.plan.retry import limit_pieces, retrying, smaller_pieces
+from ..svd_core.plan.retry import limit_pieces
 from ..svd_core.plan.reuse_costs import kept_bytes
-from ..svd_core.sampling.denoiser import denoise_with
+from ..svd_core.sampling.guidance import takes_branches
 from . import host
 from .controls import ControlChain
 from .host_types import MissingPart, ReelClipVision, ReelVAE
@@ -64,13 +66,22 @@ class LoadedModel:
         return motion_vector(fps_id, motion_bucket_id, augmentation_level)
 
     def prepare_unet(self, frames: int, height: int, width: int, kept: int = 0) -> torch.device:
-        """Bring the UNet to its device, with room for latents [frames, 4, height, width] and `kept` bytes."""
+        """Bring the UNet to its device, with room for latents [frames, 4, height, width] and `kept` bytes.
+
+        The branches of guidance share a pass as the plan says; without one, where that is faster and the memory that
+        is left beside the weights suffices for both, so that nothing makes room for it.
+        """
         pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
-        limit_pieces(self.unet.model.diffusion_model, pieces)
-        size = unet_activation_bytes(
-            self.config.unet, frames, height, width, self.compute_dtype.itemsize, numbers_per_call=pieces
-        )
-        return host.use(self.unet, size + kept)
+        way = self.plan.guidance if self.plan else "in turn"
+        unet, size = self.unet.model.diffusion_model, (self.config.unet, frames, height, width)
+        size = (*size, self.compute_dtype.itemsize)
+        limit_pieces(unet, pieces)
+        videos = 2 if way == "together" else 1
+        device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, numbers_per_call=pieces) + kept)
+        if self.plan is None and device.type != "cpu":
+            way = best_way(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
+        set_branches(unet, way)
+        return device
 
     def kept_bytes(self, chain: ControlChain, frames: int, height: int, width: int) -> int:
         """Bytes of features that controls keep from step to step of a clip, besides those of the pass that runs."""
@@ -78,20 +89,18 @@ class LoadedModel:
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
         return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)
 
+    @takes_branches
     def denoise(
-        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        condition: Condition | Sequence[Condition],
+        *,
+        features: DeepFeatures | None = None,
     ) -> Tensor:
-        """D(x; sigma) [T, 4, h, w] in float32 (spec section 8.1); `prepare_unet` comes first.
-
-        Where memory runs out it goes on in smaller pieces, with a warning in the log.
-        """
-
-        def network(noisy: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, **more) -> Tensor:
-            unet = self.unet.model.diffusion_model
-            return unet(noisy.to(self.compute_dtype), c_noise, context, vector, **more)
-
-        rungs = smaller_pieces(self.unet.model.diffusion_model)
-        return retrying(lambda: denoise_with(network, x, sigma, condition, features=features), rungs)
+        """See SVDModel; `prepare_unet` comes first, and decides whether several conditions share a pass."""
+        unet = self.unet.model.diffusion_model
+        return denoise_in_passes(unet, x, sigma, condition, dtype=self.compute_dtype, features=features)
 
 
 def image_token(clip_vision, image: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A loaded model and its five verbs: encode image, encode latent, embed motion, denoise, decode."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,8 @@ from .conditioning import Condition
 from .decoding import decode
 from .features import DeepFeatures
 from .models.config import SVDConfig
-from .plan.retry import retrying, smaller_pieces
-from .sampling.denoiser import denoise_with
+from .plan.branches import denoise_in_passes
+from .sampling.guidance import takes_branches
 
 
 class MissingPartError(ValueError):
@@ -84,24 +85,25 @@ class SVDModel:
         """
         return conditioning.motion_vector(fps_id, motion_bucket_id, augmentation_level).to(self.device)
 
+    @takes_branches
     @torch.no_grad()
     def denoise(
-        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        condition: Condition | Sequence[Condition],
+        *,
+        features: DeepFeatures | None = None,
     ) -> Tensor:
         """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec
-        section 8.1). Where memory runs out it goes on in smaller pieces, with a warning in the log. `features` are left
+        section 8.1). Several conditions give [B, T, 4, h, w], in one pass where that is faster and memory allows. Where
+        memory runs out it goes on in smaller passes, with a warning in the log. `features`, of one condition, are left
         there, or taken up instead of computing them (`sampling.reuse`).
         """
         unet = self.part("unet")
-        return retrying(lambda: self._denoise_by(unet, x, sigma, condition, features), smaller_pieces(unet))
-
-    @staticmethod
-    def _denoise_by(
-        unet: nn.Module, x: Tensor, sigma: float | Tensor, condition: Condition, features: DeepFeatures | None
-    ) -> Tensor:
         weight = unet.out["2"].weight
         moved = x.to(weight.device)
-        return denoise_with(unet, moved, sigma, condition, dtype=weight.dtype, features=features).to(x.device)
+        return denoise_in_passes(unet, moved, sigma, condition, dtype=weight.dtype, features=features).to(x.device)
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """Frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].

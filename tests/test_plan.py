@@ -172,7 +172,7 @@ def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
 ):
     whole = one_step(model)
     placed = place(model, plan_for(24, model.config), "cpu")
-    monkeypatch.setattr("svd_core.model.denoise_with", run_out(times)(svd.model.denoise_with))
+    monkeypatch.setattr("svd_core.plan.branches.denoise_with", run_out(times)(svd.plan.branches.denoise_with))
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         result = one_step(placed)
     torch.testing.assert_close(result, whole, rtol=0, atol=1e-5)
@@ -195,7 +195,7 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
 
 
 def test_memory_that_runs_out_for_good_is_an_error(model, monkeypatch):
-    monkeypatch.setattr("svd_core.model.denoise_with", run_out(100)(svd.model.denoise_with))
+    monkeypatch.setattr("svd_core.plan.branches.denoise_with", run_out(100)(svd.plan.branches.denoise_with))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         one_step(place(model, plan_for(24, model.config), "cpu"))
 

@@ -28,15 +28,22 @@ class SpatialBlock(nn.Module):
         self.ff = FeedForward(channels, ops=ops, **place)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x: [N, S, C], owned by the caller; context: [N, n, D]."""
+        """x: [N, S, C], owned by the caller; context: [N, n, D], or [B, n, D] for all frames of each clip."""
         # To a single token every query attends alike, so the first attention adds the second's constant.
-        constant = self.attn2.of_single_token(context) if context.shape[1] == 1 else None  # [N or 1, 1, C]
+        constant = self.attn2.of_single_token(context) if context.shape[1] == 1 else None  # [N, B or 1, 1, C]
+        if constant is not None and len(constant) > 1:
+            constant = _of_frames(constant, len(x))
         update = [self.attn1.spatial(self.norm1(x), constant)]
         if constant is None:
             x, normed = add_norm(self.norm2, x, update.pop())
-            update = [self.attn2.cross(normed, context)]
+            update = [self.attn2.cross(normed, _of_frames(context, len(x)))]
         x, *normed = add_norm(self.norm3, x, update.pop())
         return self.ff.add_to(x, normed.pop())
+
+
+def _of_frames(rows: Tensor, count: int) -> Tensor:
+    """A row for each of `count` frames, from that or from one row per clip."""
+    return rows if len(rows) == count else rows.repeat_interleave(count // len(rows), 0)
 
 
 class TemporalBlock(nn.Module):
@@ -94,15 +101,15 @@ class VideoTransformer(nn.Module):
         self._kept = Kept()
 
     def forward(self, x: Tensor, context: Tensor, num_frames: int, image_only: Tensor | None = None) -> Tensor:
-        """x: [B*T, C, H, W], owned by the caller; context: [B*T, n, D]; image_only: [B*T] or None. Returns x's
-        shape."""
+        """x: [B*T, C, H, W], owned by the caller; context: [B*T, n, D], or [B, n, D]; image_only: [B*T] or None.
+        Returns x's shape."""
         height, width = x.shape[-2:]
         tokens = self.proj_in(norm_to_tokens(self.norm, x))  # [B*T, S, C]
         tokens = self.transformer_blocks[0](tokens, context)
 
         clips = tokens.unflatten(0, (-1, num_frames))  # [B, T, S, C]
         positions = self._positions(num_frames, tokens)  # [T, C]
-        first_frame = context.unflatten(0, (-1, num_frames))[:, 0]  # [B, n, D]
+        first_frame = context[:: len(context) // len(clips)]  # [B, n, D]
         weight = self.time_mixer.temporal_weight(tokens, image_only)
         bias = self._carrying_bias(weight)
         mixed = self.time_stack[0](clips, positions, first_frame, carry=bias is not None)

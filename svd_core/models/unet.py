@@ -2,6 +2,8 @@
 file layout.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,7 +112,12 @@ class Upsample(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predicts F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips."""
+    """Predicts F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips.
+
+    `clips_per_pass` says how many clips whoever runs it may give it at once: 1, 2, or None for what free memory allows.
+    """
+
+    clips_per_pass: int | None = None
 
     def __init__(self, config: UNetConfig, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -196,10 +203,15 @@ class UNet(nn.Module):
         layers = [layer for block in (*self.input_blocks, self.middle_block, *self.output_blocks) for layer in block]
         return [pair for layer in layers if isinstance(layer, VideoResidualBlock) for pair in layer.embedded()]
 
-    def _context(self, context: Tensor, dtype: torch.dtype) -> Tensor:
-        """The context in `dtype`; rows known to be equal stay known."""
-        one = context[:1] if rows_are_equal(context) else context
-        return self._kept.get([one], ("context", dtype), lambda: one.to(dtype)).expand(len(context), -1, -1)
+    def _context(self, context: Tensor | Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """The context in `dtype`; rows known to be equal stay known: of several clips there is one each, [B, n, D]."""
+        if isinstance(context, Tensor):
+            one = context[:1] if rows_are_equal(context) else context
+            return self._kept.get([one], ("context", dtype), lambda: one.to(dtype)).expand(len(context), -1, -1)
+        if not all(map(rows_are_equal, context)):
+            return torch.cat(list(context)).to(dtype)
+        ones = [clip[:1] for clip in context]
+        return self._kept.get(ones, ("contexts", dtype), lambda: torch.cat(ones).to(dtype))
 
     def joinable(self) -> list[list[nn.Parameter]]:
         """Groups of weights that may lie side by side in memory (`joined.join_groups`)."""
@@ -223,7 +235,7 @@ class UNet(nn.Module):
         self,
         x: Tensor,
         c_noise: Tensor,
-        context: Tensor,
+        context: Tensor | Sequence[Tensor],
         vector: Tensor,
         num_frames: int,
         image_only_indicator: Tensor | None = None,
@@ -233,7 +245,7 @@ class UNet(nn.Module):
         """Run the network; rows are video-major, row b * T + t (spec, symbols).
 
         x: [B*T, 8, h, w], noised latents times c_in and then the conditioning latent; its dtype is the computing dtype.
-        c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D]. vector: [B*T, V].
+        c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D], or B times [T, n, D]. vector: [B*T, V].
         image_only_indicator: [B*T] or [B, T], 1 for frames kept out of the temporal paths (training on stills).
         region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 of every cell, or None.
         features: inner features to leave there [B*T, C, h', w'], or to take instead of running the inner blocks.

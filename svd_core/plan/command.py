@@ -16,6 +16,7 @@ from ..models.config import SVDConfig
 from ..models.joined import join_groups
 from ..motion.method_costs import cost_text, method_costs
 from ..sheets import to_picture
+from .branches import WAYS, set_branches
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
 from .placed import place
@@ -102,8 +103,9 @@ def plan_clip(
     *,
     dtype: torch.dtype = torch.float16,
     rate: float | None = None,
+    guidance: str | None = None,
 ) -> MemoryPlan:
-    """The plan of a clip with resolved settings in so many GB (2^30 bytes)."""
+    """The plan of a clip with resolved settings in so many GB (2^30 bytes). guidance: as in `make_plan`."""
     return make_plan(
         config,
         settings.windows or settings.frames,
@@ -115,6 +117,7 @@ def plan_clip(
         itemsize=dtype.itemsize,
         rate=rate,
         reuse=(settings.reuse, settings.reuse_depth),
+        guidance=guidance,
     )
 
 
@@ -126,6 +129,13 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         metavar="GB",
         help="stay within so much memory of the device: the plan for it is shown and followed; with 6 the UNet's "
         "weights stay in main memory and are streamed",
+    )
+    group.add_argument(
+        "--guidance-branches",
+        choices=("auto", *(way.replace(" ", "-") for way in WAYS)),
+        default="auto",
+        help="both branches of guidance in one UNet pass, or in turn; auto: together where that is faster, for small "
+        "clips on a GPU, and the memory is there. Equal up to rounding (default: auto)",
     )
     group.add_argument(
         "--attention",
@@ -193,8 +203,10 @@ def planned_model(
         kernels.in_eight_bits(pick_device(options.device))  # before a model is loaded for nothing
     kernels.use_kernels(options.kernels)
     force_backend(None if options.attention == "auto" else options.attention)
+    way = None if options.guidance_branches == "auto" else options.guidance_branches.replace("-", " ")
     if options.memory is None:
         model = model_of(options, progress)
+        set_branches(model.unet, way)
         if model.device.type != "cpu":
             join_groups(model.unet)
     else:
@@ -202,7 +214,9 @@ def planned_model(
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
-        plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate)
+        # On the CPU a common pass gains nothing.
+        guidance = way or ("in turn" if target.type == "cpu" else None)
+        plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate, guidance=guidance)
         progress.say(plan.text())
         if options.compile and plan.placement == "streamed":
             raise ValueError("--compile needs the weights on the device, but this plan streams them; leave it out")

@@ -139,11 +139,13 @@ def stages_of(
     itemsize: int = 2,
     strategy: str = "store",
     numbers_per_call: int = NUMBERS_PER_CALL,
+    videos: int = 1,
 ) -> list[Stage]:
     """Every stage of one clip of `frames` pictures of width x height pixels, in order.
 
     itemsize: bytes of a weight and of an activation; strategy: of the decode, "recompute" runs the first temporal
-    convolutions twice; guided: two passes a step. Parts that the model lacks have no stage.
+    convolutions twice; guided: two branches a step, `videos` of them in a pass. Parts that the model lacks have no
+    stage.
     """
     h, w = height // 8, width // 8
     stages = []
@@ -166,10 +168,12 @@ def stages_of(
         stages.append(Stage("image latent", "vae", encoder_flops(vae.encoder, h, w), vae_weights, activations))
     if config.unet is not None:
         branches = 2 if guided else 1
-        activations = unet_activation_bytes(config.unet, frames, h, w, itemsize, numbers_per_call=numbers_per_call)
+        activations = unet_activation_bytes(
+            config.unet, frames, h, w, itemsize, videos=videos, numbers_per_call=numbers_per_call
+        )
         flops = unet_flops(config.unet, frames, h, w) * branches * steps
         weights = itemsize * parameters_of(UNet, config.unet)
-        stages.append(Stage("sampling", "unet", flops, weights, activations, passes=branches * steps))
+        stages.append(Stage("sampling", "unet", flops, weights, activations, passes=branches * steps // videos))
     if vae is not None and vae.decoder is not None:
         flops = decoder_flops(vae.decoder, frames, h, w, vae.temporal)
         if vae.temporal and strategy != "store":

@@ -10,6 +10,7 @@ import torch
 
 from ..models.attention import NUMBERS_PER_CALL
 from ..models.config import SVDConfig
+from .branches import WAYS, gains
 from .costs import Stage, stages_of
 from .reuse_costs import with_reuse
 
@@ -44,7 +45,9 @@ EFFICIENCY = 0.6
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """A way to make one clip within `memory` bytes. `stages` are its costs; `needs` the largest sum on the device."""
+    """A way to make one clip within `memory` bytes. `stages` are its costs; `needs` the largest sum on the device;
+    `guidance` how its branches run (`branches.WAYS`).
+    """
 
     memory: int
     placement: str
@@ -56,6 +59,7 @@ class MemoryPlan:
     width: int
     height: int
     rate: float | None = None
+    guidance: str = WAYS[0]
 
     @property
     def fits(self) -> bool:
@@ -85,7 +89,7 @@ class MemoryPlan:
         lines = [
             f"{self.frames} frames of {self.width}x{self.height} in {self.memory / GIB:.0f} GB "
             f"({usable(self.memory) / GIB:.1f} GiB of them usable)",
-            f"  weights {self.placement}; guidance one branch after the other; feed-forward "
+            f"  weights {self.placement}; branches of guidance {self.guidance}; feed-forward "
             f"{self.numbers_per_call // 10**6} million numbers at a time; decode: {self.strategy}",
         ]
         for stage in self.stages:
@@ -120,12 +124,14 @@ def make_plan(
     itemsize: int = 2,
     rate: float | None = None,
     reuse: tuple[int, int] = (1, 0),
+    guidance: str | None = None,
 ) -> MemoryPlan:
     """The fastest plan of one clip of width x height pixels that fits `memory` bytes, or else the smallest there is.
 
-    Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance always run one
-    after the other: both at once take twice the memory and, at the sizes of SVD, no less time. reuse: interval and
-    depth of the reuse of features.
+    Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance run in turn, as it
+    is best at the sizes of SVD; of a clip so small that both in one pass are faster (`branches.gains`) they do that
+    where the same plan has the memory. reuse: interval and depth of the reuse of features, which runs branches in turn.
+    guidance: "in turn" or "together" to have it so in any case.
     """
     if memory <= 0:
         raise ValueError(f"memory is {memory / GIB:g} GB, but it must be more than 0; use 6, 8, 12, 16 or 24")
@@ -133,26 +139,36 @@ def make_plan(
         raise ValueError(
             f"a clip of {frames} frames of {width}x{height} cannot be planned; use 1 frame or more and multiples of 8"
         )
-    plan = None
-    for placement, strategy in ORDER:
-        for pieces in (NUMBERS_PER_CALL, SMALL_PIECES):
-            stages = stages_of(
-                config,
-                frames,
-                width,
-                height,
-                steps=steps,
-                guided=guided,
-                itemsize=itemsize,
-                strategy=strategy,
-                numbers_per_call=pieces,
-            )
-            if reuse[0] > 1:
-                stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]
-            needs = max(stage.activations + _resident(placement, stage, stages) for stage in stages)
-            plan = MemoryPlan(memory, placement, pieces, strategy, tuple(stages), needs, frames, width, height, rate)
-            if plan.fits:
-                return plan
+    share = guided and reuse[0] <= 1  # features are kept of one branch at a time
+
+    def attempt(placement: str, strategy: str, pieces: int, way: str) -> MemoryPlan:
+        stages = stages_of(
+            config,
+            frames,
+            width,
+            height,
+            steps=steps,
+            guided=guided,
+            itemsize=itemsize,
+            strategy=strategy,
+            numbers_per_call=pieces,
+            videos=1 + WAYS.index(way),
+        )
+        if reuse[0] > 1:
+            stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]
+        needs = max(stage.activations + _resident(placement, stage, stages) for stage in stages)
+        size = (frames, width, height)
+        return MemoryPlan(memory, placement, pieces, strategy, tuple(stages), needs, *size, rate, way)
+
+    first = guidance if guidance and share else "in turn"
+    choices = [(*order, pieces) for order in ORDER for pieces in (NUMBERS_PER_CALL, SMALL_PIECES)]
+    for choice in choices:
+        plan = attempt(*choice, first)
+        if plan.fits:
+            break
+    if guidance is None and share and gains(frames, height // 8, width // 8):
+        both = attempt(*choice, "together")
+        plan = both if both.fits else plan
     return plan
 
 

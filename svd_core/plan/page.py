@@ -18,7 +18,7 @@ def draw_plan(plan: MemoryPlan) -> Tensor:
     pen.text((24, 18), head, fill=INK, font=font(24))
     pen.text(
         (24, 52),
-        f"weights {plan.placement}, decode: {plan.strategy}",
+        f"weights {plan.placement}, branches of guidance {plan.guidance}, decode: {plan.strategy}",
         fill=FAINT,
         font=font(16),
     )

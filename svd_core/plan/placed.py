@@ -1,6 +1,6 @@
 """A model that follows a plan: its networks come to the device when they are used, in the way the plan says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +10,8 @@ from ..conditioning import Condition
 from ..features import DeepFeatures
 from ..model import SVDModel
 from ..models.joined import join_groups
+from ..sampling.guidance import takes_branches
+from .branches import set_branches
 from .memory_plan import PLACEMENTS, MemoryPlan
 from .retry import OUT_OF_MEMORY, Rung, limit_pieces, retrying
 from .streaming import WeightStream
@@ -81,11 +83,16 @@ class PlacedModel(SVDModel):
         for placement in PLACEMENTS[PLACEMENTS.index(self.placement) + 1 :]:
             yield f"weights {placement}", lambda placement=placement: self.move(placement)
 
+    @takes_branches
     def denoise(
-        self, x: Tensor, sigma: float | Tensor, condition: Condition, *, features: DeepFeatures | None = None
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        condition: Condition | Sequence[Condition],
+        *,
+        features: DeepFeatures | None = None,
     ) -> Tensor:
-        """As SVDModel's; where memory runs out, in smaller pieces, then with fewer weights on the device."""
-
+        """As SVDModel's; where memory runs out, in smaller passes, then with fewer weights on the device."""
         return retrying(
             lambda: super(PlacedModel, self).denoise(x, sigma, condition, features=features),
             self._smaller_placements(),
@@ -114,4 +121,5 @@ def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> Plac
     )
     if placed.unet is not None:
         limit_pieces(placed.unet, plan.numbers_per_call)
+        set_branches(placed.unet, plan.guidance)
     return placed

@@ -3,7 +3,7 @@
 Knows nothing of schedules or guidance.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,17 +36,18 @@ def denoise_with(
     network: Callable[..., Tensor],
     x: Tensor,
     sigma: float | Tensor,
-    condition: "Condition",
+    condition: "Condition | Sequence[Condition]",
     *,
     dtype: torch.dtype | None = None,
     features: DeepFeatures | None = None,
 ) -> Tensor:
     """Return the denoised estimate D(x; sigma) [T, 4, h, w] of the noisy latents `x` [T, 4, h, w] (spec section 8.1).
 
-    `network(input [T, 8, h, w], c_noise [T], context [T, n, D], vector [T, V], num_frames=T)` is the raw UNet; for a
-    condition with a region it also gets `region=(vector [T, V], share [T, 1, h, w])`, and `features` where they are
-    given. `sigma` is one noise level, or
-    one per frame [T]. The conditioning latent is concatenated as it is: c_in belongs to the noisy channels alone.
+    Of B conditions in a sequence the estimates [B, T, 4, h, w], from one pass over B clips. `network(input [B*T, 8, h,
+    w], c_noise [B*T], context [T, n, D], vector [B*T, V], num_frames=T)` is the raw UNet; for a sequence its context is
+    a tuple of the clips'. Where a condition has a region it also gets `region=(vector [B*T, V], share [B*T, 1, h, w])`,
+    and `features` where they are given. `sigma` is one noise level, or one per frame [T]. The conditioning latent is
+    concatenated as it is: c_in belongs to the noisy channels alone.
     Scalars are computed in float64; the state and the result are float32 (float64 if `x` is), never half: early latents
     reach +-3000. `dtype` is what the network computes in (None: as the state); only its input is cast.
     """
@@ -58,18 +59,46 @@ def denoise_with(
         raise ValueError(
             f"sigma has {sigma.numel()} values, the clip has {frames} frames; give one value or one per frame"
         )
-    # Expanded last: one level for all frames stays recognisable as one.
-    per_frame = [c.to(device=x.device, dtype=state).expand(frames) for c in scalings(sigma)]  # 4 x [T]
-    c_skip, c_out, c_in = (c.reshape(-1, *[1] * (x.dim() - 1)) for c in per_frame[:3])  # [T, 1, 1, 1]
-    row = condition.over_frames(frames).to(x.device)
-    _check_sizes(x, row.latent)
-    noisy = torch.cat([c_in * x, row.latent.to(state)], dim=1)  # [T, 8, h, w]
+    several = isinstance(condition, (tuple, list))
+    conditions = list(condition) if several else [condition]
+    rows = [one.over_frames(frames).to(x.device) for one in conditions]
+    for row in rows:
+        _check_sizes(x, row.latent)
+    *scales, c_noise = (c.to(device=x.device, dtype=state) for c in scalings(sigma))  # 4 x [1] or [T]
+    c_skip, c_out, c_in = (c.reshape(-1, *[1] * (x.dim() - 1)) for c in scales)  # [1 or T, 1, 1, 1]
+    # Expanded last: one level for all frames of all clips stays recognisable as one.
+    c_noise = c_noise.expand(frames * len(rows)) if c_noise.numel() == 1 else c_noise.repeat(len(rows))
+    scaled = c_in * x
+    noisy = _joined([torch.cat([scaled, row.latent.to(state)], dim=1) for row in rows])  # [B*T, 8, h, w]
+    vector = _joined([row.vector for row in rows])
+    if several and _told_alike(conditions):
+        vector = rows[0].vector[:1].expand(len(noisy), -1)
     # Only networks that know of regions and features are told of them.
-    more = {} if row.region is None else {"region": tuple(part.to(x.device) for part in row.region)}
+    more = {} if all(row.region is None for row in rows) else {"region": _regions(rows, x)}
     if features is not None:
         more["features"] = features
-    out = network(noisy.to(dtype or state), per_frame[3], row.token, row.vector, num_frames=frames, **more)
-    return c_out * out.to(state) + c_skip * x
+    context = tuple(row.token for row in rows) if several else rows[0].token
+    out = network(noisy.to(dtype or state), c_noise, context, vector, num_frames=frames, **more).to(state)
+    if several:
+        out = out.unflatten(0, (len(rows), frames))
+    return c_out * out + c_skip * x
+
+
+def _told_alike(conditions: "list[Condition]") -> bool:
+    """Whether one vector is told to all frames of all clips, as to both branches of guidance."""
+    first = conditions[0].vector
+    return all(len(one.vector) == 1 and (one.vector is first or torch.equal(one.vector, first)) for one in conditions)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _regions(rows: "list[Condition]", x: Tensor) -> tuple[Tensor, Tensor]:
+    """Vector [B*T, V] and share [B*T, 1, h, w] of all clips' regions; without one, the clip's own vector nowhere."""
+    nowhere = x.new_zeros(len(x), 1, *x.shape[-2:])
+    vectors, shares = zip(*(row.region or (row.vector, nowhere) for row in rows), strict=True)
+    return _joined([part.to(x.device) for part in vectors]), _joined([part.to(x) for part in shares])
 
 
 def _check_sizes(x: Tensor, latent: Tensor) -> None:

@@ -19,7 +19,18 @@ class Guidable(Protocol):
 
 
 C = TypeVar("C")
+D = TypeVar("D", bound=Callable)
 Denoiser = Callable[[Tensor, float], Tensor]
+
+
+def takes_branches(denoise: D) -> D:
+    """Mark a `denoise(x, sigma, condition)` that also takes a sequence of conditions, and answers [B, T, ...].
+
+    Guidance then asks for both branches at once, and the model decides whether they share a pass. What wraps it need
+    not offer that: unmarked, it is asked for one branch after the other.
+    """
+    denoise.takes_branches = True
+    return denoise
 
 
 def constant_guidance(scale: float, frames: int) -> Tensor:
@@ -152,7 +163,7 @@ def as_guidance(value: "Guidance | Tensor | Sequence[float] | float") -> Guidanc
 
 
 def guided_denoiser(
-    denoise: Callable[[Tensor, float, C], Tensor],
+    denoise: Callable[[Tensor, float, C | tuple[C, C]], Tensor],
     condition: C,
     guidance: Guidance | Tensor | Sequence[float] | float,
     *,
@@ -163,11 +174,11 @@ def guided_denoiser(
 
     The unconditional pass (of `unconditional`, or else of `condition.unconditional()`) is skipped where it cannot
     matter: when every scale is 1, and outside the guidance interval; likewise the conditional pass when every scale is
-    0.
+    0. A `denoise` marked by `takes_branches` is asked for both at once where both matter.
     """
     guidance = as_guidance(guidance)
 
-    def estimate(x: Tensor, sigma: float, branch: C) -> Tensor:
+    def estimate(x: Tensor, sigma: float, branch: C | tuple[C, C]) -> Tensor:
         # The state keeps its precision, whatever the model answers in.
         return denoise(x, sigma, branch).to(x.dtype)
 
@@ -175,11 +186,15 @@ def guided_denoiser(
         scale = guidance.over_frames(x.shape[0])
         if not guidance.sigma_low <= sigma <= guidance.sigma_high or bool((scale == 1).all()):
             return estimate(x, sigma, condition)
-        without = estimate(x, sigma, unconditional if unconditional is not None else _unconditional(condition))
+        other = unconditional if unconditional is not None else _unconditional(condition)
         if bool((scale == 0).all()):
-            return without
+            return estimate(x, sigma, other)
+        if getattr(denoise, "takes_branches", False):
+            without, given = estimate(x, sigma, (other, condition))
+        else:
+            without, given = estimate(x, sigma, other), estimate(x, sigma, condition)
         scale = scale.to(x).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
-        return without + scale * (estimate(x, sigma, condition) - without)
+        return without + scale * (given - without)
 
     return denoiser
 
