@@ -30,8 +30,8 @@ def add_batch(commands: argparse._SubParsersAction) -> None:
         "batch",
         help="make many clips, with resume",
         description="Make a clip of every row of a folder of pictures, a .csv table or a .json list, all with the same "
-        "model and LoRAs. What is done is kept in manifest.json in the output folder: the same command again makes only "
-        "what is missing or changed, and all clips anew with another LoRA or strength.",
+        "model and LoRAs. What is done is kept in manifest.json in the output folder: the same command again makes "
+        "only what is missing or changed, and all clips anew with another LoRA or strength.",
     )
     command.set_defaults(run=run_batch)
     command.add_argument(
