@@ -3,7 +3,9 @@
 import torch
 
 import svd_core as svd
+from svd_core.conditioning import Condition
 from svd_core.memory import PeakMemory
+from svd_core.plan.branches import set_branches
 from svd_core.streamed import STRATEGIES, decode_clip
 
 from .options import Setting
@@ -14,7 +16,7 @@ from .timing import Case, difference, interleave
 
 CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
 FOLD = "single-token attention folded"
-BRANCHES = "one branch at a time (both in one batch)"
+BRANCHES = "branches of guidance in turn (together)"
 
 
 @torch.no_grad()
@@ -26,8 +28,8 @@ def run(chosen: Setting) -> Report:
     model = model_of(chosen)
     base = unet_case(OURS, model, chosen)
     _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, OFF, report)})
-    guided = unet_case(OURS, model, chosen, 2)
-    _table(report, "guided step", chosen, guided, {BRANCHES: _one_batch(model, chosen)})
+    guided = _guided_step(model, chosen, "in turn")
+    _table(report, "guided step", chosen, guided, {BRANCHES: _guided_step(model, chosen, "together")})
     report.unit = "seconds of a UNet pass without a technique (all: the full core)"
     passes = [row for row in report.rows if row["stage"] == "UNet"]
     report.bars = [(row["without"] or "all: ours", row["median s"]) for row in passes]
@@ -85,12 +87,17 @@ def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
     return lambda: model.unet(x[0], c_noise.expand(frames), rows, vector.expand(frames, -1), num_frames=frames)
 
 
-def _one_batch(model: svd.SVDModel, chosen: Setting) -> Case:
-    """Both branches of guidance as one batch of two clips."""
-    x, c_noise, token, _, vector = unet_inputs(model, chosen, 2)
-    frames = chosen.frames
-    tokens, vectors = (part.repeat_interleave(frames, 0) for part in (token, vector))
-    return lambda: model.unet(x.flatten(0, 1), c_noise.expand(2 * frames), tokens, vectors, num_frames=frames)
+def _guided_step(model: svd.SVDModel, chosen: Setting, way: str) -> Case:
+    """Both branches of guidance as the sampler asks for them, in a way of `plan.branches.WAYS`."""
+    x, _, token, _, vector = unet_inputs(model, chosen, 1)
+    condition = Condition(token.float(), x[0, :1, 4:].float(), vector.float())
+    both, state = (condition.unconditional(), condition), x[0, :, :4].float()
+
+    def run() -> torch.Tensor:
+        set_branches(model.unet, way)
+        return model.denoise(state, 2.0, both)
+
+    return run
 
 
 def _ways(model: svd.SVDModel, chosen: Setting) -> dict[str, Case]:

@@ -6,6 +6,7 @@ import torch
 
 import svd_core as svd
 from svd_core.models.vae import LATENT_SCALE
+from svd_core.plan.branches import gains
 
 from . import peers
 from .options import Setting
@@ -33,7 +34,7 @@ def names(compiled: bool = False) -> list[str]:
 
 
 def unet_case(name: str, model: svd.SVDModel, setting: Setting, branches: int = 1) -> Case:
-    """One guided step's work of a UNet: `branches` clips as one batch ("ours" takes them one after the other)."""
+    """One guided step's work of a UNet: `branches` clips as one batch ("ours" where `ours_together` says so)."""
     x, c_noise, token, motion, vector = unet_inputs(model, setting, branches)
     frames = setting.frames
     if name == OURS:
@@ -42,6 +43,9 @@ def unet_case(name: str, model: svd.SVDModel, setting: Setting, branches: int = 
             return value[:, None].expand(-1, frames, *value.shape[1:])  # one row stays recognisable as one
 
         def run() -> torch.Tensor:
+            if branches > 1 and ours_together(setting):
+                shared = vector[:1].expand(branches * frames, -1)  # both are told the same motion
+                return model.unet(x.flatten(0, 1), c_noise.expand(len(shared)), tuple(rows(token)), shared, frames)
             parts = [
                 model.unet(x[b], c_noise.expand(frames), rows(token)[b], rows(vector)[b], num_frames=frames)
                 for b in range(branches)
@@ -57,6 +61,11 @@ def unet_case(name: str, model: svd.SVDModel, setting: Setting, branches: int = 
     peer = peers.comfy_unet(model)
     rows_of = {"context": token.repeat_interleave(frames, 0), "y": vector.repeat_interleave(frames, 0)}
     return lambda: peer(x.flatten(0, 1), c_noise.expand(branches * frames), num_video_frames=frames, **rows_of)
+
+
+def ours_together(setting: Setting) -> bool:
+    """Whether our sampler takes both branches of guidance in one pass at this size, memory granted."""
+    return setting.device.type != "cpu" and gains(setting.frames, *setting.latent_size)
 
 
 def unet_inputs(model: svd.SVDModel, setting: Setting, branches: int) -> tuple[torch.Tensor, ...]:

@@ -9,7 +9,7 @@ from . import rss
 from .compare import COLUMNS, compare
 from .options import Setting, parser, setting
 from .results import Report
-from .subjects import model_of, unet_case
+from .subjects import model_of, ours_together, unet_case
 
 CPU, GPU = ("real", "14x128x256"), ("real", "25x576x1024")
 
@@ -31,7 +31,8 @@ def run(chosen: Setting) -> Report:
         lambda name: unet_case(name, model, chosen, branches),
         lambda name: ["unet", "--child", name, *words],
     )
-    report.notes.append("ours runs the branches one after the other, as its sampler does; the others as one batch")
+    way = "in one batch" if ours_together(chosen) else "one after the other"
+    report.notes.append(f"ours runs the branches {way}, as its sampler does at this size; the others as one batch")
     return report
 
 

@@ -110,7 +110,7 @@ class SVDReelPlan:
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
             reuse=(reuse_interval, reuse_depth),
-            guidance="in turn" if device.type == "cpu" else None,  # a common pass gains nothing there
+            guidance="in turn" if device.type == "cpu" else None,  # clips stay equal to the last bit there
         )
         text = plan.text()
         if control is not None:

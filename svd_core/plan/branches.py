@@ -65,8 +65,8 @@ def denoise_in_passes(
 ) -> Tensor:
     """`denoise_with` of a UNet that computes in `dtype`; several conditions in one pass or in turn.
 
-    Several never share a pass on the CPU unless `set_branches` says so: it gains nothing there, and the last bits would
-    change. Where memory runs out it goes on in turn, then in smaller pieces.
+    On the CPU several never share a pass unless `set_branches` says so, so that a clip is the same there to the last
+    bit whatever memory is free. Where memory runs out it goes on in turn, then in smaller pieces.
     """
     several = isinstance(condition, (tuple, list))
     if several and features is not None:

@@ -134,8 +134,8 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         "--guidance-branches",
         choices=("auto", *(way.replace(" ", "-") for way in WAYS)),
         default="auto",
-        help="both branches of guidance in one UNet pass, or in turn; auto: together where that is faster, for small "
-        "clips on a GPU, and the memory is there. Equal up to rounding (default: auto)",
+        help="both branches of guidance in one UNet pass, or in turn; auto: together for small clips on a GPU, where "
+        "that should be faster, if the memory is there. Equal up to rounding (default: auto)",
     )
     group.add_argument(
         "--attention",
@@ -214,7 +214,7 @@ def planned_model(
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
-        # On the CPU a common pass gains nothing.
+        # On the CPU a clip is the same to the last bit with a plan and without.
         guidance = way or ("in turn" if target.type == "cpu" else None)
         plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate, guidance=guidance)
         progress.say(plan.text())
