@@ -112,7 +112,8 @@ def comfy_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _import_comfy(device: torch.device) -> None:
+def import_comfy(device: torch.device) -> None:
+    """Make COMFYUI_DIR's `comfy` importable, set up for the device."""
     folder = comfy_folder()
     if folder is None or not (folder / "comfy").is_dir():
         raise FileNotFoundError("COMFYUI_DIR names no checkout of ComfyUI; set it to the folder with main.py")
@@ -126,7 +127,7 @@ def _import_comfy(device: torch.device) -> None:
 def comfy_unet(model: SVDModel) -> nn.Module:
     """ComfyUI's UNet on our tensors, configured by its own detection."""
     weight = next(model.unet.parameters())
-    _import_comfy(weight.device)
+    import_comfy(weight.device)
     import comfy.model_detection
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -142,7 +143,7 @@ def comfy_unet(model: SVDModel) -> nn.Module:
 def comfy_decoder(model: SVDModel) -> nn.Module:
     """ComfyUI's video decoder on our tensors."""
     weight = model.vae.decoder.conv_in.weight
-    _import_comfy(weight.device)
+    import_comfy(weight.device)
     from comfy.ldm.modules.temporal_ae import VideoDecoder
 
     coder = model.config.vae.decoder
