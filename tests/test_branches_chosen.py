@@ -17,7 +17,7 @@ from svd_core.models.config import SVDConfig, UNetConfig
 from svd_core.models.unet import UNet
 from svd_core.plan import make_plan
 from svd_core.plan.branches import LARGEST, best_way, gains, set_branches
-from svd_core.plan.memory_plan import GIB
+from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
 from svd_core.plan.placed import place
 
@@ -135,6 +135,17 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
         assert torch.equal(model.denoise(x, 1.5, both), expected)
     assert sizes == [2, 1, 1, 1, 1]
     assert [record.getMessage() for record in caplog.records] == ["memory ran out; going on with guidance in turn"]
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_wherever_the_weights_lie_the_estimates_are_the_same(tiny, placement):
+    condition, x = condition_for(tiny), random(FRAMES, 4, SIDE, SIDE)
+    expected = tiny.denoise(x, 1.5, (condition.unconditional(), condition))
+    model = place(tiny, make_plan(tiny.config, FRAMES, 64, 64, 24 * GIB), "cpu")
+    model.move(placement)
+    assert model.unet.clips_per_pass == 2
+    together = model.denoise(x, 1.5, (condition.unconditional(), condition))
+    torch.testing.assert_close(together, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,11 @@ def compare_unet(model) -> None:
     guidance = run("SVDReelGuidance", shape="constant", low=2.0, high=2.0)[0]
     given = {"positive": positive, "negative": negative, "latent": latent}
     ours = run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, **given)[0]["samples"]
+    shape = (model.config.frames, model.config.width, model.config.height)
+    plan = part("svd_core.plan").make_plan(model.config, *shape, 2**35, guidance="together")
+    both = run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, plan=plan, **given)[0]["samples"]
+    RESULTS["branches together"] = difference(both, ours)
+    RESULTS["clips per pass"] = model.unet.model.diffusion_model.clips_per_pass
     noise = comfy.sample.prepare_noise(latent["samples"], 23)
     euler = comfy.samplers.sampler_object("euler")
     theirs = their_unet(model)

@@ -27,6 +27,7 @@ def measured():
     [
         ("host network", 1e-4),
         ("exported network", 1e-4),
+        ("branches together", 1e-4),
         ("vae encode", 1e-5),
         ("vae decode", 1e-5),
         ("clip vision", 1e-5),
@@ -35,6 +36,10 @@ def measured():
 )
 def test_same_weights_give_the_same_numbers(measured, what, limit):
     assert measured[what] < limit
+
+
+def test_both_branches_of_guidance_went_through_the_network_together(measured):
+    assert measured["clips per pass"] == 2
 
 
 def test_the_host_finds_the_same_lora_names_in_our_network_as_in_its_own(measured):
