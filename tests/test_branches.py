@@ -14,8 +14,10 @@ import svd_core as svd
 from svd_core.conditioning import Condition, Region
 from svd_core.features import DeepFeatures
 from svd_core.model import SVDModel
+from svd_core.models.equal_rows import rows_are_equal
 from svd_core.models.unet import UNet
 from svd_core.plan.branches import set_branches
+from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance, takes_branches
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.reuse import ReuseFeatures
@@ -150,6 +152,21 @@ def test_what_does_not_depend_on_the_step_is_computed_once_for_both_branches(tin
     condition.token.add_(1.0)  # in place: the same memory
     after = step(1.5)
     assert torch.equal(after[0], before[0]) and not torch.equal(after[1], before[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [("guidance", True), ("rows that are equal only by value", True), ("other buckets", False)],
+)
+def test_one_motion_for_both_branches_stays_known_as_one_row(tiny, name, alike):
+    told = []
+
+    def network(noisy, c_noise, context, vector, num_frames):
+        told.append([rows_are_equal(part) for part in (c_noise, vector, *context)])
+        return noisy[:, :4]
+
+    denoise_with(network, random(FRAMES, 4, SIDE, SIDE), 2.0, PAIRS[name](condition_for(tiny)))
+    assert told == [[True, alike, True, True]]
 
 
 def test_features_are_reused_branch_by_branch(tiny):

@@ -70,9 +70,10 @@ def denoise_with(
     c_noise = c_noise.expand(frames * len(rows)) if c_noise.numel() == 1 else c_noise.repeat(len(rows))
     scaled = c_in * x
     noisy = _joined([torch.cat([scaled, row.latent.to(state)], dim=1) for row in rows])  # [B*T, 8, h, w]
-    vector = _joined([row.vector for row in rows])
-    if several and _told_alike(conditions):
-        vector = rows[0].vector[:1].expand(len(noisy), -1)
+    vectors = [row.vector for row in rows]
+    vector = _joined(vectors)
+    if several and _told_alike(conditions, vectors):
+        vector = vectors[0][:1].expand(len(noisy), -1)
     # Only networks that know of regions and features are told of them.
     more = {} if all(row.region is None for row in rows) else {"region": _regions(rows, x)}
     if features is not None:
@@ -84,10 +85,13 @@ def denoise_with(
     return c_out * out + c_skip * x
 
 
-def _told_alike(conditions: "list[Condition]") -> bool:
-    """Whether one vector is told to all frames of all clips, as to both branches of guidance."""
+def _told_alike(conditions: "list[Condition]", rows: list[Tensor]) -> bool:
+    """Whether one vector is told to all frames of all clips, as to both branches of guidance; `rows` [T, V] of each."""
+    if any(len(one.vector) > 1 for one in conditions):
+        return False
     first = conditions[0].vector
-    return all(len(one.vector) == 1 and (one.vector is first or torch.equal(one.vector, first)) for one in conditions)
+    pairs = zip(conditions, rows, strict=True)
+    return all(one.vector is first or torch.equal(row[0], rows[0][0]) for one, row in pairs)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
