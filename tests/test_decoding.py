@@ -9,7 +9,7 @@ from svd_core.decoding import decode, frames_to_image, strategy_for
 from svd_core.memory import PeakMemory, decoder_activation_bytes
 from svd_core.models.config import CoderConfig, VAEConfig
 from svd_core.models.vae import LATENT_SCALE, VAE
-from svd_core.streamed import STRATEGIES, decode_clip, steps_of
+from svd_core.streamed import STRATEGIES, steps_of
 from svd_core.tiling import decode_tiles
 
 GIB = 2**30
@@ -81,18 +81,6 @@ def test_memory_limits_lead_to_each_strategy(vae):
     sizes = [decoder_activation_bytes(vae.config.decoder, 25, 72, 128, 4, strategy=s) for s in STRATEGIES]
     assert sizes == sorted(sizes, reverse=True)
     assert [strategy_for(vae, latent, 4, size) for size in sizes] == list(STRATEGIES)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("strategy", "limit"), [("store", 8.0), ("recompute", 5.3)])
-def test_full_size_decode_stays_within_its_memory(strategy, limit):
-    vae = VAE(VAEConfig(), device="meta", dtype=torch.float16)
-    latent = torch.empty(25, 4, 72, 128, device="meta", dtype=torch.float16)
-    with PeakMemory() as streamed:
-        decode_clip(vae, latent, strategy)
-    assert streamed.peak / GIB <= limit
-    estimate = decoder_activation_bytes(vae.config.decoder, 25, 72, 128, 2, strategy=strategy)
-    assert streamed.peak <= estimate <= 1.2 * streamed.peak  # an estimate below the truth would run out of memory
 
 
 @torch.no_grad()

@@ -38,12 +38,13 @@ def written(monkeypatch, tmp_path):
 
 
 def test_the_node_hands_the_core_s_frames_to_the_encoder(written):
-    answer = run("SVDReelFinish", images=clip(), interpolate=3, size="640x360", fit="crop")
-    expected = batch_of(Reel(clip(), (to_size(640, 360, "crop"),), 3))
+    size = {"size": "width and height", "width": 128, "height": 72}
+    answer = run("SVDReelFinish", images=clip(), interpolate=3, fit="crop", **size)
+    expected = batch_of(Reel(clip(), (to_size(128, 72, "crop"),), 3))
     assert torch.equal(torch.stack(written["frames"]), expected)
     video, path = answer["result"]
     assert answer["ui"]["images"][0]["filename"] == "film.mp4" and answer["ui"]["animated"] == (True,)
-    assert video == path and read_clip(path)[0].shape == (10, 360, 640, 3)
+    assert video == path and read_clip(path)[0].shape == (10, 72, 128, 3)
 
 
 def test_upright_clips_take_the_sizes_upright(written):

@@ -2,6 +2,8 @@
 
 import json
 import signal
+from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -13,13 +15,27 @@ from training_films import film, save_pictures, texture
 import svd_core as svd
 from svd_core.__main__ import main
 from svd_core.lora import apply_loras, load_lora
-from svd_core.training import Trainer
+from svd_core.training import Trainer, job
 from svd_core.training.checkpoint import save_checkpoint
 from svd_core.training.cutting import ClipPlan
 from svd_core.training.job import clip_plan, noise_mean, suited
+from svd_core.training.memory import training_memory
 from svd_core.video import read_clip
 
 SMALL = ["--width", "32", "--height", "32", "--batch", "1", "--rank", "2", "--warmup", "1", "--validate-every", "0"]
+
+
+known_memory = cache(training_memory)
+
+
+@pytest.fixture(autouse=True)
+def memory_estimated_once(monkeypatch):
+    """The estimate is a dry run that takes longer than these trainings, and does not depend on their steps."""
+
+    def estimate(config, settings, *size):
+        return known_memory(config, replace(settings, steps=1, rate=1e-4, validate_every=0), *size)
+
+    monkeypatch.setattr(job, "training_memory", estimate)
 
 
 @pytest.fixture(scope="module")
