@@ -1,11 +1,22 @@
 """The nodes of training on a random model of a few channels: set, train, use at once, save, cancel and go on."""
 
+from functools import cache
+
 import pytest
 import torch
 from nodes_pack import part, run, write_tiny
 from training_films import film, texture
 
 SMALL = {"width": 32, "height": 32, "frames": 4}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_estimated_once():
+    """The estimate of a run's memory is a dry run that takes longer than these trainings."""
+    job = part("svd_core.training.job")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "training_memory", cache(job.training_memory))
+        yield
 
 
 @pytest.fixture
