@@ -100,9 +100,7 @@ OFF: dict[str, Callable[[], Any]] = {
     "temporal convolution in 2-D": lambda: patch.object(_temporal(), "_conv_forward", _conv3d),
     "strided attention": lambda: patch.object(attention, "attend", _copying_attend()),
     "attention kernel chosen by timing": lambda: _untimed_attention(),
-    "feed-forward in pieces": lambda: patch.multiple(
-        attention, NUMBERS_PER_CALL=2**60, NUMBERS_PER_CALL_ON_CPU=2**60
-    ),
+    "feed-forward in pieces": lambda: patch.multiple(attention, NUMBERS_PER_CALL=2**60, NUMBERS_PER_CALL_ON_CPU=2**60),
     "results kept between steps": lambda: patch.object(_kept_class(), "get", _never_kept),
     "equal rows as biases": lambda: everywhere("wants_equal_rows", lambda *rows: False),
     "joined products": lambda: everywhere("joined", lambda parameters: None),
