@@ -16,7 +16,7 @@ from torch import Tensor
 
 import svd_core as svd
 
-from .camera import expected_flow, film, taught_move
+from .camera import expected_flow
 from .networks import HELD_OUT_SEED, psnr
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import draw_held_out_scene
@@ -40,7 +40,6 @@ class Shot:
     flow: float
     taught: float
     drift: float
-    taught_drift: float
     seconds: float
 
     def row(self) -> str:
@@ -48,13 +47,13 @@ class Shot:
         return (
             f"| {self.picture} | {self.size} | {self.frames} | {self.fps:g} | {self.bucket} | {self.round_trip:.2f} dB "
             f"| {self.first_frame:.2f} dB | {self.flow:.2f} ({self.taught:.2f}) "
-            f"| {self.drift:.1f} % ({self.taught_drift:.1f} %) |"
+            f"| {self.drift:.1f} % |"
         )
 
 
 HEADING = (
     "| picture | size | frames | fps | bucket | autoencoder | first frame | flow, pixels per frame (taught) "
-    "| drift (taught) |\n"
+    "| drift |\n"
     "|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -73,12 +72,6 @@ def colour_drift(frames: Tensor) -> float:
     """Largest change of a channel's mean from frame 0, in percent of the range, of [T, 3, H, W] in -1..1."""
     means = frames.mean(dim=(2, 3))
     return float((means - means[0]).abs().max()) * 50
-
-
-def taught_clip(picture: Tensor, settings: svd.AnimateSettings, frames: int) -> Tensor:
-    """What the taught camera sees of [3, H, W], [T, 3, H, W]: going towards the light, it sees brighter pictures."""
-    move = taught_move(picture, settings.motion_bucket, settings.fps)
-    return film(picture[None], move, frames, *picture.shape[1:])[0]
 
 
 def shoot(model: svd.SVDModel, name: str, picture: Tensor, settings: svd.AnimateSettings) -> tuple[Shot, Tensor]:
@@ -100,7 +93,6 @@ def shoot(model: svd.SVDModel, name: str, picture: Tensor, settings: svd.Animate
         flow=mean_flow(frames),
         taught=expected_flow(picture, settings.motion_bucket, settings.fps),
         drift=colour_drift(frames),
-        taught_drift=colour_drift(taught_clip(picture, settings, len(frames))),
         seconds=seconds,
     )
     return shot, frames

@@ -43,7 +43,16 @@ def make_clips(pool: dict[str, Tensor], slots: Tensor, move: Move, flight: Tenso
     chase = Move(move.right - nose[:, 0], move.down - nose[:, 1], move.zoom, move.roll)
     layers = torch.cat([pool["shown"][slots], pool["cover"][slots]], dim=1)
     layers = film(layers, chase, frames, form.height, form.width)
-    return background + (layers[:, :, :4] - background) * layers[:, :, 4:]
+    return hold_exposure(background + (layers[:, :, :4] - background) * layers[:, :, 4:])
+
+
+def hold_exposure(clips: Tensor) -> Tensor:
+    """Shift every frame of [B, T, 4, h, w] so that its mean is that of frame 0, as a camera that adjusts itself does.
+
+    Else a camera that goes towards the light makes its pictures brighter from frame to frame.
+    """
+    means = clips.mean(dim=(3, 4), keepdim=True)
+    return clips + (means[:, :1] - means)
 
 
 class ClipSource:

@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--cooldown", type=int, default=COOLDOWN)
+    parser.add_argument("--rate", type=float, default=SETTINGS["rate"])
     parser.add_argument("--start", type=Path, help="an earlier nano.safetensors to take the UNet's first weights from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -100,7 +101,8 @@ def main() -> None:
     pictures = PictureSource(given.work, given.seed)
     vae, tower = load_frozen(given.work, pictures, given.seed)
     source = ClipSource(given.work, vae, tower, pictures, given.seed)
-    settings = TrainSettings(steps=given.steps, cooldown=given.cooldown, seed=given.seed, **SETTINGS)
+    chosen = SETTINGS | {"rate": given.rate}
+    settings = TrainSettings(steps=given.steps, cooldown=given.cooldown, seed=given.seed, **chosen)
     result = Trainer(unet, source, settings, given.work / "unet").run(on_step=report)
     save_checkpoint(given.work / "unet.pt", unet=result.weights)
 
