@@ -16,6 +16,8 @@ from .pool import FORMATS, Format, load_pool
 from .scenes import PictureSource
 
 LENGTHS = (8, 14)  # frames
+# Slow moves are the hardest to tell from none: half of all clips get a bucket of the lower half.
+SLOW, SLOW_BUCKET = 0.5, 130
 FREE = 0.25  # share of clips whose move the picture does not tell
 # Below this noise the noisy frames show the move; above it a move that the picture does not tell could only be guessed.
 FREE_BELOW = {8: 2.5, 16: 5.0}
@@ -73,6 +75,8 @@ class ClipSource:
         slots = torch.randint(form.pictures, (clips,), generator=generator)
         fps = torch.randint(SLOWEST_FPS, FASTEST_FPS + 1, (clips,), generator=generator)
         motion_bucket = torch.randint(0, 256, (clips,), generator=generator)
+        slow = torch.rand(clips, generator=generator) < SLOW
+        motion_bucket = torch.where(slow, motion_bucket * SLOW_BUCKET // 255, motion_bucket)
         speed = speed_of(motion_bucket, fps)
         free = torch.rand(clips, generator=generator) < FREE
         move = choose(free, free_move(clips, generator), told_move(pool["side"][slots]).times(speed))
