@@ -23,7 +23,7 @@ METADATA = {
     "svd.width": str(SIZE),
     "svd.height": str(SIZE),
     "license": "Apache-2.0",
-    "description": "nano v1 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
+    "description": "nano v1.1 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
 }
 
 
