@@ -11,7 +11,7 @@ from svd_core.streamed import STRATEGIES, decode_clip
 from .options import Setting
 from .results import Report
 from .subjects import OURS, decode_case, decoder_of, model_of, unet_case, unet_inputs
-from .switches import DECODER, OFF
+from .switches import DECODER, OFF, ONLY_DECODER
 from .timing import Case, difference, interleave
 
 CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
@@ -27,7 +27,8 @@ def run(chosen: Setting) -> Report:
     report = chosen.report("ablation", f"Each technique off in turn: {size}, {chosen.scale} width", columns)
     model = model_of(chosen)
     base = unet_case(OURS, model, chosen)
-    _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, OFF, report)})
+    network = {name: off for name, off in OFF.items() if name not in ONLY_DECODER}
+    _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, network, report)})
     guided = _guided_step(model, chosen, "in turn")
     _table(report, "guided step", chosen, guided, {BRANCHES: _guided_step(model, chosen, "together")})
     report.unit = "seconds of a UNet pass without a technique (all: the full core)"

@@ -39,6 +39,10 @@ def _conv3d(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     return F.conv3d(x[..., None], weight, bias, padding=(1, 0, 0))[..., 0]
 
 
+def _enlarge_then_convolve(conv, x: torch.Tensor, size: tuple[int, int], kept: Any) -> torch.Tensor:
+    return conv(F.interpolate(x, size=size, mode="nearest"))
+
+
 def _copying_attend() -> Callable[..., torch.Tensor]:
     own = attention.attend  # with its slices, which kernels on a GPU need
     return lambda q, k, v: own(q.contiguous(), k.contiguous(), v.contiguous())
@@ -105,10 +109,12 @@ OFF: dict[str, Callable[[], Any]] = {
     "equal rows as biases": lambda: everywhere("wants_equal_rows", lambda *rows: False),
     "joined products": lambda: everywhere("joined", lambda parameters: None),
     "last bias through the projection": lambda: patch.object(VideoTransformer, "_carrying_bias", lambda *given: None),
+    "doubling inside the convolution": lambda: everywhere("enlarge_and_convolve", _enlarge_then_convolve),
     "in-place SiLU": lambda: everywhere("silu", lambda x: F.silu(x)),
     "Triton kernels": lambda: plain_kernels(),
     "tokens written by the norm": lambda: picture_norms(),
 }
 """Technique -> context in which it is off. The single-token fold is turned off by giving the token twice."""
 
-DECODER = ("temporal convolution in 2-D", "in-place SiLU", "Triton kernels")
+DECODER = ("temporal convolution in 2-D", "doubling inside the convolution", "in-place SiLU", "Triton kernels")
+ONLY_DECODER = ("doubling inside the convolution",)

@@ -65,8 +65,13 @@ def test_operations_are_those_that_a_counter_sees():
         unet(x, *rows, 3)
     assert unet_flops(UNET, 3, 16, 24) == pytest.approx(counter.get_total_flops(), rel=0.05)
     vae = VAE(VAEConfig(CODER, CODER), **meta)
-    latent = torch.empty(3, 4, 16, 24, **meta)
-    assert decoder_flops(CODER, 3, 16, 24) == pytest.approx(counted(lambda: vae.decode(latent, 3)), rel=0.05)
+    for dtype in (torch.float16, torch.float32):
+        decoder, latent = (
+            VAE(VAEConfig(CODER, CODER), **meta, dtype=dtype),
+            torch.empty(3, 4, 16, 24, **meta, dtype=dtype),
+        )
+        expected = counted(lambda decoder=decoder, latent=latent: decoder.decode(latent, 3))
+        assert decoder_flops(CODER, 3, 16, 24, itemsize=dtype.itemsize) == pytest.approx(expected, rel=0.05)
     image = torch.empty(1, 3, 32, 48, **meta)
     assert encoder_flops(CODER, 16, 24) == pytest.approx(counted(lambda: vae.encode(image)), rel=0.05)
     config = ImageEncoderConfig(56, 14, 64, 3, 16, 256, 32)

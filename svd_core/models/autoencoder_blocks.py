@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attend
+from .kept import Kept
 from .layers import GROUPS, accumulate, convolve_clip, norm_silu, temporal_convolution
+from .upsampling import enlarge_and_convolve
 
 FRAME_EPS = 1e-6
 """Epsilon of every norm within one frame; the temporal norms of the decoder use GroupNorm's own 1e-5 (spec trap 14)."""
@@ -115,9 +117,11 @@ class FrameUpsample(nn.Module):
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.conv = ops.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
+        self._kept = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        height, width = x.shape[-2:]
+        return enlarge_and_convolve(self.conv, x, (2 * height, 2 * width), self._kept)
 
 
 class Middle(nn.Module):

@@ -84,8 +84,13 @@ def block_flops(block: tuple[int, int, int, bool], pixels: list[int], frames: in
     return total
 
 
-def decoder_flops(config: CoderConfig, frames: int, height: int, width: int, temporal: bool = True) -> float:
-    """Operations of decoding latents [frames, 4, height, width]."""
+def decoder_flops(
+    config: CoderConfig, frames: int, height: int, width: int, temporal: bool = True, *, itemsize: int = 2
+) -> float:
+    """Operations of decoding latents [frames, 4, height, width].
+
+    itemsize: bytes of a number; four are float32, where doubling takes four products for nine (`models.upsampling`).
+    """
     levels = len(config.channel_mult)
     channels = config.channels * config.channel_mult[-1]
     over_time = 6 if temporal else 0
@@ -100,7 +105,7 @@ def decoder_flops(config: CoderConfig, frames: int, height: int, width: int, tem
             channels = out
         if level:
             area *= 4
-            total += 2 * area * 9 * channels**2
+            total += 2 * area * (4 if itemsize == SINGLE else 9) * channels**2
     return frames * (total + area * 18 * channels * 3)
 
 
@@ -175,7 +180,7 @@ def stages_of(
         weights = itemsize * parameters_of(UNet, config.unet)
         stages.append(Stage("sampling", "unet", flops, weights, activations, passes=branches * steps // videos))
     if vae is not None and vae.decoder is not None:
-        flops = decoder_flops(vae.decoder, frames, h, w, vae.temporal)
+        flops = decoder_flops(vae.decoder, frames, h, w, vae.temporal, itemsize=itemsize)
         if vae.temporal and strategy != "store":
             flops += decoder_first_convolutions(vae.decoder, frames, h, w)
         activations = decoder_activation_bytes(vae.decoder, frames, h, w, itemsize, strategy=strategy)
