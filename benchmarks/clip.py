@@ -14,7 +14,7 @@ from .results import Report
 from .subjects import DIFFUSERS, OURS, model_of
 from .timing import difference, interleave
 
-CPU, GPU = ("small", "8x128x128"), ("real", "25x576x1024")
+CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
 PARTS = ("unet", "vae", "image_encoder")
 GATE, GATE_STEPS, GATE_CLIP = 1e-3, 4, "8x128x128"
 """Differences grow over the steps, which start at sigma 700, on random weights: in half precision, and over 25 steps,
