@@ -14,7 +14,7 @@ from .subjects import OURS, decode_case, decoder_of, model_of, unet_case, unet_i
 from .switches import DECODER, OFF, ONLY_DECODER
 from .timing import Case, difference, interleave
 
-CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
+CPU, GPU = ("half", "4x128x128"), ("real", "25x576x1024")
 FOLD = "single-token attention folded"
 BRANCHES = "branches of guidance in turn (together)"
 
