@@ -12,7 +12,7 @@ from ..svd_core.features import DeepFeatures
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.models.attention import NUMBERS_PER_CALL
 from ..svd_core.models.config import SVDConfig
-from ..svd_core.plan.branches import best_way, denoise_in_passes, set_branches
+from ..svd_core.plan.branches import best_way, denoise_in_passes, set_branches, settled_way
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.plan.retry import limit_pieces
 from ..svd_core.plan.reuse_costs import kept_bytes
@@ -78,8 +78,9 @@ class LoadedModel:
         limit_pieces(unet, pieces)
         videos = 2 if way == "together" else 1
         device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, numbers_per_call=pieces) + kept)
-        if self.plan is None and device.type != "cpu":
-            way = best_way(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
+        if self.plan is None:
+            free = host.free_bytes(device) or 0
+            way = settled_way(device) or best_way(*size, free - kept, numbers_per_call=pieces)
         set_branches(unet, way)
         return device
 

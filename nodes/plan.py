@@ -2,6 +2,7 @@
 
 from ..svd_core.animate import AnimateSettings
 from ..svd_core.motion.method_costs import controls_text
+from ..svd_core.plan.branches import settled_way
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
 from ..svd_core.sampling.reuse import DEPTH
@@ -110,7 +111,7 @@ class SVDReelPlan:
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
             reuse=(reuse_interval, reuse_depth),
-            guidance="in turn" if device.type == "cpu" else None,  # clips stay equal to the last bit there
+            guidance=settled_way(device),
         )
         text = plan.text()
         if control is not None:

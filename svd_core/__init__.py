@@ -1,9 +1,11 @@
 """Stable Video Diffusion in plain PyTorch: a still image in, a short clip out.
 
-import svd_core as svd
+In three lines:
 
-model = svd.load_model("svd_xt.safetensors", device="cuda", dtype=torch.float16)
-clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3]
+    import svd_core as svd
+
+    model = svd.load_model("svd_xt.safetensors", device="cuda", dtype=torch.float16)
+    clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3]
 """
 
 from .animate import AnimateSettings, animate

@@ -30,6 +30,11 @@ def gains(frames: int, height: int, width: int) -> bool:
     return frames * height * width <= LARGEST
 
 
+def settled_way(device: torch.device) -> str | None:
+    """In turn on the CPU, so that a clip is the same there to the last bit, planned or not; None: memory tells."""
+    return "in turn" if device.type == "cpu" else None
+
+
 def best_way(
     config: UNetConfig,
     frames: int,

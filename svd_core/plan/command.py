@@ -16,7 +16,7 @@ from ..models.config import SVDConfig
 from ..models.joined import join_groups
 from ..motion.method_costs import cost_text, method_costs
 from ..sheets import to_picture
-from .branches import WAYS, set_branches
+from .branches import WAYS, set_branches, settled_way
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
 from .placed import place
@@ -214,8 +214,7 @@ def planned_model(
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
-        # On the CPU a clip is the same to the last bit with a plan and without.
-        guidance = way or ("in turn" if target.type == "cpu" else None)
+        guidance = way or settled_way(target)
         plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate, guidance=guidance)
         progress.say(plan.text())
         if options.compile and plan.placement == "streamed":
