@@ -63,6 +63,11 @@ def free_move(count: int, generator: torch.Generator) -> Move:
     return Move(*size.unbind(1))
 
 
+def choose(free: Tensor, move: Move, other: Move) -> Move:
+    """`move` where `free` [B] is true, else `other`."""
+    return Move(*(torch.where(free, a, b) for a, b in zip(vars(move).values(), vars(other).values(), strict=True)))
+
+
 def film(planes: Tensor, move: Move, frames: int, height: int, width: int) -> Tensor:
     """Look at pictures or latents [B, C, H, W] through a window of `height` x `width` that moves: [B, T, C, h, w].
 

@@ -23,7 +23,7 @@ METADATA = {
     "svd.width": str(SIZE),
     "svd.height": str(SIZE),
     "license": "Apache-2.0",
-    "description": "nano v1.1 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
+    "description": "nano v1.2 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
 }
 
 
@@ -35,12 +35,9 @@ def read(path: Path, name: str) -> dict[str, Tensor]:
 def clip_vae_state(work: Path) -> dict[str, Tensor]:
     """Return the autoencoder with its temporal decoder: fine-tuned, or else an identity in time."""
     vae = VAE(VAE_CLIP)
-    frame_state = read(work / "vae_scaled.pt", "vae")
+    temporal_from_frame(read(work / "vae_scaled.pt", "vae"), vae)
     if (work / "decoder.pt").exists():
-        decoder = read(work / "decoder.pt", "decoder")
-        frame_state = {key: value for key, value in frame_state.items() if not key.startswith("decoder.")}
-        frame_state |= {f"decoder.{key}": value for key, value in decoder.items()}
-    temporal_from_frame(frame_state, vae)
+        vae.decoder.load_state_dict(read(work / "decoder.pt", "decoder"))
     return vae.state_dict()
 
 

@@ -10,7 +10,7 @@ from svd_core.models.image_encoder import ImageEncoder
 from svd_core.models.vae import VAE
 from svd_core.training import TrainingSample
 
-from .camera import FASTEST_FPS, SLOWEST_FPS, Move, film, free_move, speed_of, told_move
+from .camera import FASTEST_FPS, SLOWEST_FPS, Move, choose, film, free_move, speed_of, told_move
 from .objects import FLIGHT
 from .pool import FORMATS, Format, load_pool
 from .scenes import PictureSource
@@ -30,11 +30,6 @@ def motion_vectors(fps: Tensor, motion_bucket: Tensor, augmentation: Tensor) -> 
     """Embed frames per second (the network sees one less), bucket and augmentation, each [B] -> [B, 768]."""
     values = (fps - 1, motion_bucket, augmentation)
     return torch.cat([sinusoidal_embedding(value.float(), 256) for value in values], dim=1)
-
-
-def choose(free: Tensor, move: Move, other: Move) -> Move:
-    """`move` where `free` [B] is true, else `other`."""
-    return Move(*(torch.where(free, a, b) for a, b in zip(vars(move).values(), vars(other).values(), strict=True)))
 
 
 def make_clips(pool: dict[str, Tensor], slots: Tensor, move: Move, flight: Tensor, frames: int, form: Format) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.models.vae import VAE
 
 from .first_weights import zero
 
@@ -52,6 +53,13 @@ def temporal_from_frame(frame_state: dict[str, Tensor], clip_vae: nn.Module) -> 
         moments = clip_vae.quant_conv.weight.shape[0]
         clip_vae.quant_conv.weight.copy_(torch.eye(moments)[:, :, None, None])
         clip_vae.quant_conv.bias.zero_()
+
+
+def load_frame_vae(path: Path) -> VAE:
+    """The autoencoder without temporal half that a training checkpoint holds, not to be trained."""
+    vae = VAE(VAE_FRAME).requires_grad_(False)
+    vae.load_state_dict(torch.load(path, weights_only=True)["vae"])
+    return vae
 
 
 def save_checkpoint(path: Path, **content) -> None:

@@ -27,6 +27,11 @@ TRAINING = (
 HELD_OUT = ("coffee", "camera", "rocket", "flower")
 FROM_SCIKIT_LEARN = ("china", "flower")
 
+# Colours stay near those of photographs: where every hue meets every other, four latent channels spend on colour what
+# brightness could have.
+MIXING = 0.12  # deviation of the matrix that mixes the channels of half of the pictures
+SWAPPED = 0.04  # share of pictures whose channels change places
+
 # Photographs of the everyday world are drawn more often than scans and close-up textures.
 WEIGHTS = {
     "astronaut": 5.0,
@@ -99,10 +104,10 @@ def jitter_colours(picture: Tensor, generator: torch.Generator) -> Tensor:
         dark, bright = torch.rand(2, 3, 1, 1, generator=generator)
         light = dark * 0.5 * (1 - grey) + (0.5 + bright * 0.5) * grey
     elif uniform(generator, 0, 1) < 0.5:
-        mixing = torch.eye(3) + 0.35 * torch.randn(3, 3, generator=generator)
+        mixing = torch.eye(3) + MIXING * torch.randn(3, 3, generator=generator)
         mixing = mixing / mixing.sum(1, keepdim=True).clamp(min=0.5)
         light = torch.einsum("oc,chw->ohw", mixing, light)
-    if uniform(generator, 0, 1) < 0.3:
+    if uniform(generator, 0, 1) < SWAPPED:
         light = light[torch.randperm(3, generator=generator)]
     white = 1 + 0.1 * torch.randn(3, 1, 1, generator=generator)
     contrast = uniform(generator, 0.7, 1.15)

@@ -1,38 +1,85 @@
-"""Trains nano's decoder further while the latents stay as they are: python -m recipes.nano.train_decoder --work DIR.
+"""Trains nano's decoder on clips while the latents stay as they are: python -m recipes.nano.train_decoder --work DIR.
 
-Runs beside the training of the UNet, or after it; starts from vae_scaled.pt, resumes from decoder.pt.
+Here the decoder gets its temporal half, which learns to settle from neighbouring frames what noise in a single latent
+leaves open. Runs beside the training of the UNet, or after it; starts from vae_scaled.pt, resumes from decoder.pt.
 """
 
 import argparse
 import copy
+import math
 import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from svd_core.models.vae import VAE
 
-from .networks import SIZE, VAE_FRAME, follow, prepare_cpu, save_checkpoint
-from .scenes import PictureSource
-from .train_vae import (
-    AVERAGE,
-    draw_windows,
-    held_out_psnr,
-    learn,
-    learning_rate,
-    make_optimizers,
-    move,
-    reconstruction_loss,
+from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, speed_of, told_move
+from .networks import (
+    SIZE,
+    VAE_CLIP,
+    follow,
+    load_frame_vae,
+    prepare_cpu,
+    save_checkpoint,
+    temporal_from_frame,
 )
+from .photographs import uniform
+from .pool import CELL
+from .scenes import PictureSource
+from .train_vae import AVERAGE, held_out_psnr, learn, learning_rate, make_optimizers, reconstruction_loss
 
-LATENT_NOISE = 0.03  # of the latents' deviation: what the UNet draws is less exact than what the encoder gives
+# Share of the latents' deviation: from what the encoder gives to what a small UNet draws.
+LEAST_NOISE, MOST_NOISE = 0.02, 0.15
+STILL = 0.3  # share of clips in which nothing moves
+# Clips of a step, frames, side in pixels, taken in turn; single pictures keep the round trip sharp.
+SHAPES = ((8, 1, SIZE // 2), (1, 8, SIZE // 2), (2, 1, SIZE), (1, 8, SIZE // 2), (1, 3, SIZE))
+
+
+def draw_fields(source: PictureSource, count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Pictures half as large again as the camera sees at first: [B, 3, 1.5 side, 1.5 side]."""
+    return torch.stack([source.draw(side * 3 // 2, generator) for _ in range(count)])
+
+
+def clip_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Errors of each frame of [B, T, 4, h, w], in shares of the latents' deviation: grains of one cell and of two."""
+    clips, frames, channels, height, width = latents.shape
+    size = torch.empty(clips, 1, 1, 1, 1)
+    for clip in range(clips):
+        size[clip] = math.exp(uniform(generator, math.log(LEAST_NOISE), math.log(MOST_NOISE)))
+    fine = torch.randn(latents.shape, generator=generator)
+    coarse = torch.randn(clips * frames, channels, height // 2, width // 2, generator=generator)
+    coarse = F.interpolate(coarse, scale_factor=2, mode="nearest").view_as(fine)
+    return size * (0.7 * fine + 0.7 * coarse)
+
+
+def draw_clips(
+    vae: VAE, source: PictureSource, shape: tuple[int, int, int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Latents [B, T, 4, h, w] of filmed pictures, with noise, and the pictures they should give [B, T, 3, 8h, 8w]."""
+    count, frames, side = shape
+    fields = draw_fields(source, count, side, generator)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        latents = vae.encode(fields).float()
+    bucket = torch.randint(0, 256, (count,), generator=generator)
+    fps = torch.randint(SLOWEST_FPS, FASTEST_FPS + 1, (count,), generator=generator)
+    free = torch.rand(count, generator=generator) < 0.5
+    usual = told_move(bright_side(fields)).times(speed_of(bucket, fps))
+    moving = (torch.rand(count, generator=generator) >= STILL).float()
+    move = choose(free, free_move(count, generator), usual).times(moving)
+    cells = side // CELL
+    clips = film(latents, move, frames, cells, cells)
+    return clips + latents.std() * clip_noise(clips, generator), film(fields, move, frames, side, side)
 
 
 def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     """Train, or go on training, until `steps` steps have been made in all."""
     torch.manual_seed(seed)
-    vae = VAE(VAE_FRAME)
-    vae.load_state_dict(torch.load(work / "vae_scaled.pt", weights_only=True)["vae"])
+    encoder = load_frame_vae(work / "vae_scaled.pt")
+    vae = VAE(VAE_CLIP)
+    temporal_from_frame(encoder.state_dict(), vae)
     trained = copy.deepcopy(vae.decoder)
     vae.requires_grad_(False)
     optimizers, step = make_optimizers(trained), 0
@@ -48,17 +95,11 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     started, losses = time.time(), []
     while step < steps:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        size, count = (SIZE, 2) if step % 2 else (SIZE // 2, 8)
-        pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latents = vae.encode(pictures).float()
-        windows = draw_windows(count, generator)
-        noise = torch.randn(latents.shape, generator=generator)
-        latents = move(latents, windows) + LATENT_NOISE * latents.std() * noise
-        targets = move(pictures, windows)
+        shape = SHAPES[step % len(SHAPES)]
+        latents, targets = draw_clips(encoder, source, shape, generator)
         with torch.autocast("cpu", torch.bfloat16):
-            decoded = trained(latents, num_frames=1)
-        loss = reconstruction_loss(decoded, targets)
+            decoded = trained(latents.flatten(0, 1), num_frames=shape[1])
+        loss = reconstruction_loss(decoded, targets.flatten(0, 1))
         learn(trained, loss, optimizers, learning_rate(step, steps, highest_rate))
         step += 1
         follow(vae.decoder, trained, step, AVERAGE)

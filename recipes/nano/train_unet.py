@@ -17,7 +17,7 @@ from svd_core.training import Progress, Trainer, TrainSettings
 
 from .first_weights import initialise_unet
 from .latents import ClipSource
-from .networks import TOWER, UNET, VAE_FRAME, prepare_cpu, save_checkpoint
+from .networks import TOWER, UNET, load_frame_vae, prepare_cpu, save_checkpoint
 from .scenes import PictureSource
 
 STEPS, COOLDOWN = 2300, 1100
@@ -58,13 +58,12 @@ def scale_latents(vae: VAE, source: PictureSource, seed: int) -> None:
 
 def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, ImageEncoder]:
     """Load the trained autoencoder, its latents scaled, and the trained tower."""
-    vae, tower = VAE(VAE_FRAME).requires_grad_(False), ImageEncoder(TOWER).requires_grad_(False)
     scaled = work / "vae_scaled.pt"
     if not scaled.exists():
-        vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["vae"])
+        vae = load_frame_vae(work / "vae.pt")
         scale_latents(vae, source, seed)
         save_checkpoint(scaled, vae=vae.state_dict())
-    vae.load_state_dict(torch.load(scaled, weights_only=True)["vae"])
+    vae, tower = load_frame_vae(scaled), ImageEncoder(TOWER).requires_grad_(False)
     tower.load_state_dict(torch.load(work / "tower.pt", weights_only=True)["tower"])
     return vae, tower
 
@@ -88,6 +87,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--cooldown", type=int, default=COOLDOWN)
     parser.add_argument("--rate", type=float, default=SETTINGS["rate"])
+    parser.add_argument("--p-mean", type=float, default=SETTINGS["p_mean"], help="mean of log sigma")
+    parser.add_argument("--p-std", type=float, default=SETTINGS["p_std"], help="deviation of log sigma")
     parser.add_argument("--start", type=Path, help="an earlier nano.safetensors to take the UNet's first weights from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -101,7 +102,7 @@ def main() -> None:
     pictures = PictureSource(given.work, given.seed)
     vae, tower = load_frozen(given.work, pictures, given.seed)
     source = ClipSource(given.work, vae, tower, pictures, given.seed)
-    chosen = SETTINGS | {"rate": given.rate}
+    chosen = SETTINGS | {"rate": given.rate, "p_mean": given.p_mean, "p_std": given.p_std}
     settings = TrainSettings(steps=given.steps, cooldown=given.cooldown, seed=given.seed, **chosen)
     result = Trainer(unet, source, settings, given.work / "unet").run(on_step=report)
     save_checkpoint(given.work / "unet.pt", unet=result.weights)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from svd_core.models.vae import VAE
+from svd_core.models.vae import LATENT_SCALE, VAE
 from svd_core.training.orthogonal import Muon
 
 from .first_weights import initialise_vae
@@ -110,11 +111,27 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * min(1.0, (step + 1) / 30) * cosine
 
 
-def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
-    """Train, or go on training from `work`/vae.pt, until `steps` steps have been made in all."""
+def start_from(vae: VAE, path: Path) -> None:
+    """Take the frame autoencoder of an earlier nano, a single file, and bring its latents to deviation 1."""
+    tensors, prefix = load_file(path), "first_stage_model."
+    vae.load_state_dict({name: tensors[f"{prefix}{name}"].float() for name in vae.state_dict()})
+    with torch.no_grad():
+        vae.encoder.conv_out.weight[:4] *= LATENT_SCALE
+        vae.encoder.conv_out.bias[:4] *= LATENT_SCALE
+        vae.decoder.conv_in.weight /= LATENT_SCALE
+
+
+def train(work: Path, steps: int, highest_rate: float, pictures: int, start: Path | None, seed: int) -> None:
+    """Train, or go on training from `work`/vae.pt, until `steps` steps have been made in all.
+
+    A step sees `pictures` pictures of half the native side, every sixth step a sixth as many of the native side.
+    """
     torch.manual_seed(seed)
     vae = VAE(VAE_FRAME)
-    initialise_vae(vae)
+    if start is None:
+        initialise_vae(vae)
+    else:
+        start_from(vae, start)
     average = copy.deepcopy(vae).requires_grad_(False)
     optimizers = make_optimizers(vae)
     checkpoint, step = work / "vae.pt", 0
@@ -129,9 +146,9 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     started, losses = time.time(), []
     while step < steps:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        size, count = (SIZE, 1) if step % 6 == 5 else (SIZE // 2, 6)
-        pictures = torch.stack([source.draw(size, generator) for _ in range(count)])
-        loss = vae_loss(vae, pictures, generator)
+        size, count = (SIZE, max(1, pictures // 6)) if step % 6 == 5 else (SIZE // 2, pictures)
+        batch = torch.stack([source.draw(size, generator) for _ in range(count)])
+        loss = vae_loss(vae, batch, generator)
         learn(vae, loss, optimizers, learning_rate(step, steps, highest_rate))
         losses.append(loss.item())
         step += 1
@@ -151,11 +168,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints, outside the repository")
     parser.add_argument("--steps", type=int, default=2200)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pictures", type=int, default=6, help="64x64 pictures of a step")
+    parser.add_argument("--start", type=Path, help="an earlier nano.safetensors to take the first weights from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    prepare_cpu(arguments.threads)
-    train(arguments.work, arguments.steps, arguments.rate, arguments.seed)
+    given = parser.parse_args()
+    prepare_cpu(given.threads)
+    train(given.work, given.steps, given.rate, given.pictures, given.start, given.seed)
 
 
 if __name__ == "__main__":
