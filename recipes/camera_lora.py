@@ -64,9 +64,8 @@ def compare(path: str | Path, steps: int) -> None:
     lora = load_lora(path)
     models = {"with": apply_loras(plain, [(lora, 1.0, 1.0)]), "none": plain}
     models["minus"] = apply_loras(plain, [(lora, -1.0, -1.0)])
-    print(
-        "| photograph | LoRA | right px | down px | zoom | motion px | first frame dB |\n|---|---|---|---|---|---|---|"
-    )
+    print("| photograph | LoRA | picture right px | down px | zoom | motion px | first frame dB |")
+    print("|---|---|---|---|---|---|---|")
     means: dict[str, list[float]] = {name: [] for name in models}
     for photograph in MEASURED:
         picture = fitted(photograph, plain)
@@ -77,7 +76,8 @@ def compare(path: str | Path, steps: int) -> None:
             means[name].append(row[0])
             numbers = [f"{row[0]:+.2f}", f"{row[1]:+.2f}", f"{row[2]:.4f}", f"{row[3]:.2f}", f"{told.psnr:.1f}"]
             print(f"| {photograph} | {name} | {' | '.join(numbers)} |", flush=True)
-    print("mean to the right:", ", ".join(f"{name} {sum(rows) / len(rows):+.2f}" for name, rows in means.items()))
+    summary = ", ".join(f"{name} {sum(rows) / len(rows):+.2f}" for name, rows in means.items())
+    print("mean of the picture to the right; the camera goes the other way:", summary)
     picture = fitted(MEASURED[0], plain)
     off = look_at(apply_loras(plain, [(lora, 0.0, 0.0)]), picture, 2)
     print("strength 0 is bit-equal to none:", torch.equal(off, look_at(plain, picture, 2)))
