@@ -15,6 +15,7 @@ from svd_core.models.vae import VAE
 
 from .networks import FRAMES, SIZE, TOWER, UNET, VAE_CLIP, temporal_from_frame
 
+CLIP_SHARE = 0.3
 METADATA = {
     "svd.variant": "nano",
     "svd.head_channels": str(UNET.head_channels),
@@ -32,19 +33,25 @@ def read(path: Path, name: str) -> dict[str, Tensor]:
     return torch.load(path, weights_only=True, map_location="cpu")[name]
 
 
-def clip_vae_state(work: Path) -> dict[str, Tensor]:
-    """Return the autoencoder with its temporal decoder: fine-tuned, or else an identity in time."""
+def clip_vae_state(work: Path, clip_share: float) -> dict[str, Tensor]:
+    """Return the autoencoder with its temporal decoder, which is an identity in time where none was trained.
+
+    The decoder lies on the line from that of the single pictures to that of the clips, `clip_share` of the way along:
+    between the two it draws single pictures nearly as well as the first and clips as well as the second.
+    """
     vae = VAE(VAE_CLIP)
     temporal_from_frame(read(work / "vae_scaled.pt", "vae"), vae)
     if (work / "decoder.pt").exists():
-        vae.decoder.load_state_dict(read(work / "decoder.pt", "decoder"))
+        trained = read(work / "decoder.pt", "decoder")
+        first = vae.decoder.state_dict()
+        vae.decoder.load_state_dict({key: first[key].lerp(trained[key], clip_share) for key in first})
     return vae.state_dict()
 
 
-def gather(work: Path) -> dict[str, Tensor]:
+def gather(work: Path, clip_share: float) -> dict[str, Tensor]:
     """Return all tensors under their names in the single-file layout, half precision, contiguous."""
     tensors = {f"model.diffusion_model.{key}": value for key, value in read(work / "unet.pt", "unet").items()}
-    vae = clip_vae_state(work)
+    vae = clip_vae_state(work, clip_share)
     for key, value in vae.items():
         if key.startswith("decoder."):
             tensors[f"first_stage_model.{key}"] = value
@@ -66,9 +73,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, default=Path("svd_core/assets/nano.safetensors"))
+    parser.add_argument("--clip-share", type=float, default=CLIP_SHARE, help="of the clip-trained decoder, 0 to 1")
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(gather(arguments.work), arguments.output, metadata=METADATA)
+    save_file(gather(arguments.work, arguments.clip_share), arguments.output, metadata=METADATA)
     print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB")
 
 
