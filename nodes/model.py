@@ -79,8 +79,7 @@ class LoadedModel:
         videos = 2 if way == "together" else 1
         device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, numbers_per_call=pieces) + kept)
         if self.plan is None:
-            free = host.free_bytes(device) or 0
-            way = settled_way(device) or best_way(*size, free - kept, numbers_per_call=pieces)
+            way = settled_way(device) or best_way(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
         set_branches(unet, way)
         return device
 

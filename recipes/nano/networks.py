@@ -62,6 +62,15 @@ def load_frame_vae(path: Path) -> VAE:
     return vae
 
 
+@torch.no_grad()
+def scale_latents(vae: VAE, factor: Tensor | float) -> None:
+    """Fold a factor, one or [4], into an autoencoder: latents become as many times as large, pictures stay."""
+    factor = torch.as_tensor(factor).expand(4)
+    vae.encoder.conv_out.weight[:4] *= factor[:, None, None, None]
+    vae.encoder.conv_out.bias[:4] *= factor
+    vae.decoder.conv_in.weight /= factor[None, :, None, None]
+
+
 def save_checkpoint(path: Path, **content) -> None:
     """Write a training checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ leaves open. Runs beside the training of the UNet, or after it; starts from vae_
 
 import argparse
 import copy
-import math
 import time
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from svd_core.models.vae import VAE
 
 from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, speed_of, told_move
 from .networks import (
-    SIZE,
     VAE_CLIP,
     follow,
     load_frame_vae,
@@ -26,29 +24,21 @@ from .networks import (
     save_checkpoint,
     temporal_from_frame,
 )
-from .photographs import uniform
-from .pool import CELL
+from .pool import CELL, SMALL, SQUARE, Format, draw_field
 from .scenes import PictureSource
 from .train_vae import AVERAGE, held_out_psnr, learn, learning_rate, make_optimizers, reconstruction_loss
 
 # Share of the latents' deviation: from what the encoder gives to what a small UNet draws.
 LEAST_NOISE, MOST_NOISE = 0.02, 0.15
 STILL = 0.3  # share of clips in which nothing moves
-# Clips of a step, frames, side in pixels, taken in turn; single pictures keep the round trip sharp.
-SHAPES = ((8, 1, SIZE // 2), (1, 8, SIZE // 2), (2, 1, SIZE), (1, 8, SIZE // 2), (1, 3, SIZE))
-
-
-def draw_fields(source: PictureSource, count: int, side: int, generator: torch.Generator) -> Tensor:
-    """Pictures half as large again as the camera sees at first: [B, 3, 1.5 side, 1.5 side]."""
-    return torch.stack([source.draw(side * 3 // 2, generator) for _ in range(count)])
+# Clips of a step, frames and format, taken in turn; single pictures keep the round trip sharp.
+SHAPES = ((8, 1, SMALL), (1, 8, SMALL), (2, 1, SQUARE), (1, 8, SMALL), (1, 3, SQUARE))
 
 
 def clip_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
     """Errors of each frame of [B, T, 4, h, w], in shares of the latents' deviation: grains of one cell and of two."""
     clips, frames, channels, height, width = latents.shape
-    size = torch.empty(clips, 1, 1, 1, 1)
-    for clip in range(clips):
-        size[clip] = math.exp(uniform(generator, math.log(LEAST_NOISE), math.log(MOST_NOISE)))
+    size = LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** torch.rand(clips, 1, 1, 1, 1, generator=generator)
     fine = torch.randn(latents.shape, generator=generator)
     coarse = torch.randn(clips * frames, channels, height // 2, width // 2, generator=generator)
     coarse = F.interpolate(coarse, scale_factor=2, mode="nearest").view_as(fine)
@@ -56,11 +46,11 @@ def clip_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def draw_clips(
-    vae: VAE, source: PictureSource, shape: tuple[int, int, int], generator: torch.Generator
+    vae: VAE, source: PictureSource, shape: tuple[int, int, Format], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Latents [B, T, 4, h, w] of filmed pictures, with noise, and the pictures they should give [B, T, 3, 8h, 8w]."""
-    count, frames, side = shape
-    fields = draw_fields(source, count, side, generator)
+    count, frames, form = shape
+    fields = torch.stack([draw_field(source, form, generator) for _ in range(count)])
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         latents = vae.encode(fields).float()
     bucket = torch.randint(0, 256, (count,), generator=generator)
@@ -69,17 +59,16 @@ def draw_clips(
     usual = told_move(bright_side(fields)).times(speed_of(bucket, fps))
     moving = (torch.rand(count, generator=generator) >= STILL).float()
     move = choose(free, free_move(count, generator), usual).times(moving)
-    cells = side // CELL
-    clips = film(latents, move, frames, cells, cells)
-    return clips + latents.std() * clip_noise(clips, generator), film(fields, move, frames, side, side)
+    clips = film(latents, move, frames, form.height, form.width)
+    targets = film(fields, move, frames, form.height * CELL, form.width * CELL)
+    return clips + latents.std() * clip_noise(clips, generator), targets
 
 
 def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     """Train, or go on training, until `steps` steps have been made in all."""
     torch.manual_seed(seed)
-    encoder = load_frame_vae(work / "vae_scaled.pt")
     vae = VAE(VAE_CLIP)
-    temporal_from_frame(encoder.state_dict(), vae)
+    temporal_from_frame(load_frame_vae(work / "vae_scaled.pt").state_dict(), vae)
     trained = copy.deepcopy(vae.decoder)
     vae.requires_grad_(False)
     optimizers, step = make_optimizers(trained), 0
@@ -96,7 +85,7 @@ def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
     while step < steps:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
         shape = SHAPES[step % len(SHAPES)]
-        latents, targets = draw_clips(encoder, source, shape, generator)
+        latents, targets = draw_clips(vae, source, shape, generator)
         with torch.autocast("cpu", torch.bfloat16):
             decoded = trained(latents.flatten(0, 1), num_frames=shape[1])
         loss = reconstruction_loss(decoded, targets.flatten(0, 1))

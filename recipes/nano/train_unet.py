@@ -17,7 +17,7 @@ from svd_core.training import Progress, Trainer, TrainSettings
 
 from .first_weights import initialise_unet
 from .latents import ClipSource
-from .networks import TOWER, UNET, load_frame_vae, prepare_cpu, save_checkpoint
+from .networks import TOWER, UNET, load_frame_vae, prepare_cpu, save_checkpoint, scale_latents
 from .scenes import PictureSource
 
 STEPS, COOLDOWN = 2300, 1100
@@ -45,15 +45,12 @@ SETTINGS = {
 }
 
 
-def scale_latents(vae: VAE, source: PictureSource, seed: int) -> None:
-    """Fold a factor per latent channel into the VAE so that latents times 0.18215 have deviation 1."""
+def level_latents(vae: VAE, source: PictureSource, seed: int) -> None:
+    """Scale each latent channel of the VAE so that latents times 0.18215 have deviation 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         pictures = torch.stack([source.draw(128, generator) for _ in range(64)])
-        factor = 1 / (LATENT_SCALE * vae.encode(pictures).std(dim=(0, 2, 3)))
-        vae.encoder.conv_out.weight[:4] *= factor[:, None, None, None]
-        vae.encoder.conv_out.bias[:4] *= factor
-        vae.decoder.conv_in.weight /= factor[None, :, None, None]
+        scale_latents(vae, 1 / (LATENT_SCALE * vae.encode(pictures).std(dim=(0, 2, 3))))
 
 
 def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, ImageEncoder]:
@@ -61,7 +58,7 @@ def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, Imag
     scaled = work / "vae_scaled.pt"
     if not scaled.exists():
         vae = load_frame_vae(work / "vae.pt")
-        scale_latents(vae, source, seed)
+        level_latents(vae, source, seed)
         save_checkpoint(scaled, vae=vae.state_dict())
     vae, tower = load_frame_vae(scaled), ImageEncoder(TOWER).requires_grad_(False)
     tower.load_state_dict(torch.load(work / "tower.pt", weights_only=True)["tower"])

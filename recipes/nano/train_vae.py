@@ -19,7 +19,7 @@ from svd_core.models.vae import LATENT_SCALE, VAE
 from svd_core.training.orthogonal import Muon
 
 from .first_weights import initialise_vae
-from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint
+from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint, scale_latents
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import PictureSource, draw_held_out_scene
 
@@ -115,10 +115,7 @@ def start_from(vae: VAE, path: Path) -> None:
     """Take the frame autoencoder of an earlier nano, a single file, and bring its latents to deviation 1."""
     tensors, prefix = load_file(path), "first_stage_model."
     vae.load_state_dict({name: tensors[f"{prefix}{name}"].float() for name in vae.state_dict()})
-    with torch.no_grad():
-        vae.encoder.conv_out.weight[:4] *= LATENT_SCALE
-        vae.encoder.conv_out.bias[:4] *= LATENT_SCALE
-        vae.decoder.conv_in.weight /= LATENT_SCALE
+    scale_latents(vae, LATENT_SCALE)
 
 
 def train(work: Path, steps: int, highest_rate: float, pictures: int, start: Path | None, seed: int) -> None:
