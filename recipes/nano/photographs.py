@@ -32,6 +32,9 @@ FROM_SCIKIT_LEARN = ("china", "flower")
 MIXING = 0.12  # deviation of the matrix that mixes the channels of half of the pictures
 SWAPPED = 0.04  # share of pictures whose channels change places
 
+# Pixels of the photograph in one of the picture, at most: smaller copies have more detail than any frame of a clip.
+COARSEST = 4.5
+
 # Photographs of the everyday world are drawn more often than scans and close-up textures.
 WEIGHTS = {
     "astronaut": 5.0,
@@ -80,8 +83,8 @@ def uniform(generator: torch.Generator, low: float, high: float) -> float:
 
 
 def random_crop(picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Cut a random square (side log-uniform from `size` to the whole picture), flip it, resize to [3, size, size]."""
-    longest = min(picture.shape[1:])
+    """Cut a random square (side log-uniform from `size` up, see COARSEST), flip it, resize to [3, size, size]."""
+    longest = min(*picture.shape[1:], round(COARSEST * size))
     side = round(math.exp(uniform(generator, math.log(min(size, longest)), math.log(longest))))
     top = int(uniform(generator, 0, picture.shape[1] - side + 1))
     left = int(uniform(generator, 0, picture.shape[2] - side + 1))

@@ -1,7 +1,8 @@
 """Encoded pictures that nano's clips are made of, drawn once and kept in a file.
 
 The autoencoder is trained so that moving its latents moves the picture; one encoding serves for clips of every move,
-bucket and frame rate. What is encoded is larger than what the camera sees at first, so that a pan finds something.
+bucket and frame rate. What is encoded is larger than what the camera sees at first, so that a pan finds something; what
+it sees at first is encoded by itself too, because a picture's borders show in all of its latents.
 """
 
 from dataclasses import dataclass
@@ -52,11 +53,24 @@ def draw_field(source: PictureSource, form: Format, generator: torch.Generator) 
     return square[:, top : top + height, left : left + width]
 
 
-def middle(picture: Tensor, form: Format) -> Tensor:
-    """What the camera sees at first of [..., H, W]."""
+def middle(planes: Tensor, form: Format, cell: int) -> Tensor:
+    """What the camera sees at first of [..., H, W], a view of it; `cell`: CELL for pictures, 1 for their latents."""
     seen = (form.height, form.width)
-    top, left = ((whole - part) * CELL // 2 for whole, part in zip(form.field[::-1], seen, strict=True))
-    return picture[..., top : top + form.height * CELL, left : left + form.width * CELL]
+    top, left = ((whole - part) * cell // 2 for whole, part in zip(form.field[::-1], seen, strict=True))
+    return planes[..., top : top + form.height * cell, left : left + form.width * cell]
+
+
+@torch.no_grad()
+def encode_fields(vae: VAE, fields: Tensor, form: Format) -> Tensor:
+    """Unscaled latents [B, 4, H, W] of fields [B, 3, 8H, 8W]; their middle is what that part gives encoded by itself.
+
+    The encoder tells from the zeros beyond a picture's border where a cell lies, deep into the picture, and codes it
+    so. A clip's first frame has to have the very latents that the UNet is given of it, else it cannot but blur them.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = vae.encode(fields).float()
+        middle(latents, form, 1).copy_(vae.encode(middle(fields, form, CELL)).float())
+    return latents
 
 
 @torch.no_grad()
@@ -76,11 +90,11 @@ def draw_item(
         dart = draw_dart(*field.shape[1:], min(form.width, form.height) * CELL, generator)
         shown, cover = field + (dart.colours * 2 - 1 - field) * dart.cover, dart.cover
         nose = torch.tensor(dart.direction)
-    view = middle(shown, form)
+    view = middle(shown, form, CELL)
     level = torch.exp(-3.0 + 0.5 * torch.randn((), generator=generator))
     noised = view + level * torch.randn(view.shape, generator=generator)
+    clean = encode_fields(vae, torch.stack([field, shown] if with_dart else [field]), form) * LATENT_SCALE
     with torch.autocast("cpu", torch.bfloat16):
-        clean = vae.encode(torch.stack([field, shown] if with_dart else [field])).float() * LATENT_SCALE
         concat = vae.encode(noised[None]).float()[0]
     return {
         "field": clean[0],

@@ -24,7 +24,7 @@ from .networks import (
     save_checkpoint,
     temporal_from_frame,
 )
-from .pool import CELL, SMALL, SQUARE, Format, draw_field
+from .pool import CELL, SMALL, SQUARE, Format, draw_field, encode_fields
 from .scenes import PictureSource
 from .train_vae import AVERAGE, held_out_psnr, learn, learning_rate, make_optimizers, reconstruction_loss
 
@@ -51,8 +51,7 @@ def draw_clips(
     """Latents [B, T, 4, h, w] of filmed pictures, with noise, and the pictures they should give [B, T, 3, 8h, 8w]."""
     count, frames, form = shape
     fields = torch.stack([draw_field(source, form, generator) for _ in range(count)])
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latents = vae.encode(fields).float()
+    latents = encode_fields(vae, fields, form)
     bucket = torch.randint(0, 256, (count,), generator=generator)
     fps = torch.randint(SLOWEST_FPS, FASTEST_FPS + 1, (count,), generator=generator)
     free = torch.rand(count, generator=generator) < 0.5
