@@ -29,7 +29,7 @@ from .scenes import PictureSource
 from .train_vae import AVERAGE, held_out_psnr, learn, learning_rate, make_optimizers, reconstruction_loss
 
 # Share of the latents' deviation: from what the encoder gives to what a small UNet draws.
-LEAST_NOISE, MOST_NOISE = 0.02, 0.15
+LEAST_NOISE, MOST_NOISE = 0.01, 0.08
 STILL = 0.3  # share of clips in which nothing moves
 # Clips of a step, frames and format, taken in turn; single pictures keep the round trip sharp.
 SHAPES = ((8, 1, SMALL), (1, 8, SMALL), (2, 1, SQUARE), (1, 8, SMALL), (1, 3, SQUARE))
