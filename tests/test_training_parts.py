@@ -59,6 +59,24 @@ def test_the_loss_is_the_weighted_error_of_the_denoised_estimate(sigma):
     assert torch.allclose(losses.double(), expected, rtol=1e-4)
 
 
+def test_the_loss_weighs_what_is_wrong_with_the_mean_of_a_frame():
+    batch, sigma = clips(), torch.full((2,), 0.7, dtype=torch.float64)
+    noise = torch.randn(batch.latent.shape, generator=generator(5))
+    pattern = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(2, 2)
+
+    def losses(wrong, mean_weight):
+        def network(entry, *rows, num_frames):
+            root = math.sqrt(0.7**2 + 1)
+            velocity = (noise - 0.7 * batch.latent) / root
+            return velocity.flatten(0, 1) + wrong
+
+        return velocity_losses(network, batch, sigma, noise, torch.float32, mean_weight)
+
+    # A checkerboard has no mean, a shade is nothing but mean: 0.2 squared is 0.04, and 50 times that on top.
+    for wrong, weight, expected in ((0.2 * pattern, 50.0, 0.04), (0.2, 0.0, 0.04), (0.2, 50.0, 2.04)):
+        assert torch.allclose(losses(wrong, weight), torch.full((2,), expected), rtol=1e-4)
+
+
 def test_conditions_are_dropped_separately_and_together_in_their_shares():
     count = 4000
     one = clips(1)
@@ -160,6 +178,7 @@ def test_samples_of_two_shapes_make_no_batch():
         ({"clip_norm": -1.0}, "clip_norm is -1"),
         ({"alpha": 0.0}, "alpha is 0"),
         ({"p_std": 0.0}, "p_std is 0"),
+        ({"mean_weight": -1.0}, "mean_weight is -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, words):

@@ -36,6 +36,8 @@ SETTINGS = {
     "p_mean": 1.5,
     "p_std": 1.3,
     "wide_share": 0.1,
+    # A thousandth of the range in a frame's mean is what a sky seems to move by.
+    "mean_weight": 50.0,
     "drop_token": 0.03,
     "drop_latent": 0.03,
     "drop_both": 0.03,

@@ -27,13 +27,19 @@ def drop_conditions(batch: TrainingBatch, settings: TrainSettings, generator: to
 
 
 def velocity_losses(
-    network: Callable[..., Tensor], batch: TrainingBatch, sigma: Tensor, noise: Tensor, dtype: torch.dtype
+    network: Callable[..., Tensor],
+    batch: TrainingBatch,
+    sigma: Tensor,
+    noise: Tensor,
+    dtype: torch.dtype,
+    mean_weight: float = 0.0,
 ) -> Tensor:
     """Return one loss per clip [B]: the mean square of F minus the velocity (Salimans & Ho 2022).
 
     sigma: [B] float64 on the CPU; noise: as batch.latent, standard normal. `network` is the raw UNet, whose input is
     cast to `dtype`. With x = z + s e, the loss ((s^2 + 1) / s^2) (D - z)^2 of spec section 1.2 is (F - v)^2 for
     v = (e - s z) / sqrt(s^2 + 1): the form without the division by s, which loses digits at low noise.
+    `mean_weight` times the mean square of what F - v has in common over a frame, channel by channel, is added.
     """
     z = batch.latent
     _, _, c_in, c_noise = (value.to(z) for value in scalings(sigma))  # [B]
@@ -43,4 +49,8 @@ def velocity_losses(
     rows = (value.repeat_interleave(frames, 0) for value in (c_noise, batch.token[:, None], batch.vector))
     out = network(entry.flatten(0, 1).to(dtype), *rows, num_frames=frames).float()
     target = (noise - s * z) * c_in
-    return (out.unflatten(0, (-1, frames)) - target).square().mean((1, 2, 3, 4))
+    error = out.unflatten(0, (-1, frames)) - target
+    losses = error.square().mean((1, 2, 3, 4))
+    if mean_weight:
+        losses = losses + mean_weight * error.mean((3, 4)).square().mean((1, 2))
+    return losses

@@ -29,7 +29,8 @@ class TrainSettings:
     precision: what the network computes in; trained weights are float32 always.
     drop_token, drop_latent, drop_both: chances that a clip's token, its conditioning latent or both are zeroed, for
     guidance. p_mean, p_std: of the log-normal noise levels (spec section 1.2). wide_share: share of the clips whose
-    level is log-uniform over the whole range instead.
+    level is log-uniform over the whole range instead. mean_weight: weight of the error of each frame's mean beside
+    that of its cells, against colours that flicker or drift; 0 is the loss of spec section 1.2.
     ema: decay of the averaged weights, 0 for none. clip_norm: bound of the gradient's norm, 0 for none.
     weight_decay: of matrices. save_every, log_every, validate_every: steps (validate_every 0: never).
     """
@@ -53,6 +54,7 @@ class TrainSettings:
     p_mean: float = 0.7
     p_std: float = 1.6
     wide_share: float = 0.05
+    mean_weight: float = 0.0
     ema: float = 0.999
     gradient_checkpointing: bool = False
     clip_norm: float = 1.0
@@ -81,6 +83,8 @@ class TrainSettings:
             raise ValueError(f"rate is {self.rate:g}, but a learning rate is above 0; 0.0001 is usual for a LoRA")
         if not self.p_std > 0:
             raise ValueError(f"p_std is {self.p_std:g}, but a deviation is above 0; 1.6 is usual")
+        if self.mean_weight < 0:
+            raise ValueError(f"mean_weight is {self.mean_weight:g}, but a weight is at least 0; 0 is usual")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is {self.ema:g}, but a decay is from 0 (no average) to below 1; 0.999 is usual")
         if self.clip_norm < 0:

@@ -243,7 +243,8 @@ class _Session:
         noise = torch.randn(batch.latent.shape, generator=generator).to(self.device, non_blocking=True)
         set_strength(self.unet, batch.strength)  # kept for the backward pass, which may compute blocks again
         with self.context:
-            return velocity_losses(self.unet, batch, sigma, noise, self.input_dtype), sigma
+            losses = velocity_losses(self.unet, batch, sigma, noise, self.input_dtype, settings.mean_weight)
+        return losses, sigma
 
     def _log(self, rate: float) -> None:
         self._read()
