@@ -15,7 +15,7 @@ from svd_core.models.vae import VAE
 
 from .networks import FRAMES, SIZE, TOWER, UNET, VAE_CLIP, temporal_from_frame
 
-CLIP_SHARE = 0.3
+CLIP_SHARE = 0.5
 METADATA = {
     "svd.variant": "nano",
     "svd.head_channels": str(UNET.head_channels),
@@ -24,7 +24,7 @@ METADATA = {
     "svd.width": str(SIZE),
     "svd.height": str(SIZE),
     "license": "Apache-2.0",
-    "description": "nano v1.2 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
+    "description": "nano v1.3 of SVD Reel, trained from scratch by recipes/nano; contains no Stability AI weights",
 }
 
 
