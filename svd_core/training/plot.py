@@ -33,7 +33,9 @@ def draw_loss(rows: Sequence[LogRow], steps: int) -> Image.Image:
         y, x = place(0, loss)[1], place(steps * mark / 5, 1.0)[0]
         draw.line([(LEFT, y), (LEFT + width, y)], fill=GRID)
         draw.text((8, y - 6), f"{loss:.3g}", fill=INK)
-        draw.text((x - 10, TOP + height + 8), f"{round(steps * mark / 5)}", fill=INK)
+        label = f"{round(steps * mark / 5)}"
+        length = draw.textlength(label)
+        draw.text((min(x - length / 2, SIZE[0] - 2 - length), TOP + height + 8), label, fill=INK)
     draw.rectangle([LEFT, TOP, LEFT + width, TOP + height], outline=INK)
     smooth, past = [], None
     for row in rows:
