@@ -51,13 +51,17 @@ def test_a_higher_motion_bucket_moves_the_picture_more(nano, photograph):
     assert changes[2] > 3 * changes[0], changes
 
 
-def test_first_frame_is_the_photograph(nano, photograph):
+@pytest.mark.parametrize("bucket", [127, 255])
+def test_first_frame_is_the_photograph_and_the_colours_stay(nano, photograph, bucket):
     with torch.inference_mode():
-        frames = svd.animate(nano, photograph, svd.AnimateSettings(steps=8, seed=5))
+        frames = svd.animate(nano, photograph, svd.AnimateSettings(motion_bucket=bucket, steps=8, seed=5))
     wanted = torch.from_numpy(np.array(photograph.resize((128, 128), Image.LANCZOS))) / 255
     error = (frames[0] - wanted).square().mean()
-    # nano reaches 23.9 dB here, its autoencoder 24.3; a wrong or grey frame stays below 12 dB, v1 had 22.3.
-    assert -10 * torch.log10(error) > 23
+    # nano reaches 24.3 and 24.2 dB here, its autoencoder 24.9; a wrong or grey frame stays below 12 dB, v1.2 had 23.9.
+    assert -10 * torch.log10(error) > 24
+    means = frames.mean((1, 2))
+    # 0.8 and 1.8 %; a push-in that lets its exposure go gains nearly 4 % at bucket 255.
+    assert (means - means[0]).abs().max() < 0.03
 
 
 def test_frames_decoded_together_are_nearer_than_each_alone(nano, photograph):
@@ -69,7 +73,7 @@ def test_frames_decoded_together_are_nearer_than_each_alone(nano, photograph):
         together = nano.decode(noisy, plan="exact")
         alone = torch.cat([nano.decode(frame[None], plan="exact") for frame in noisy])
     errors = [(frames - picture).square().mean().item() for frames in (alone, together)]
-    # 1.2 % of the error goes; a decoder without a temporal half, or with one that does nothing, keeps every bit of it.
+    # 1.3 % of the error goes; a decoder without a temporal half, or with one that does nothing, keeps every bit of it.
     assert errors[1] < 0.995 * errors[0], errors
 
 
