@@ -20,7 +20,8 @@ Nothing to download: model and LoRA are inside the pack. The LoRA was trained on
 the left, so that what is in the picture goes to the right.
 {FIRST_STEPS}""")
     graph.note("""
-- *temporal_strength* is the dial: 1 as trained, -1 turns the camera round, 0 is exactly the model without it.
+- The strengths are the dial: both 1 as trained, both -1 to turn the camera round, both 0 for exactly the model without
+  it.
 - The motion bucket still sets the speed.
 - **With your own LoRA** for SVD or SVD-XT: put it into *models/loras*, choose it in Load SVD LoRA, and its model in
   Load SVD Model. Several of these nodes in a row add up.
@@ -34,6 +35,7 @@ the left, so that what is in the picture goes to the right.
         title="Camera to the right",
         model=model["SVD_MODEL"],
         lora_name=CAMERA_LORA,
+        strength=-1.0,  # this LoRA changes both kinds of layers
         temporal_strength=-1.0,
     )
     make = graph.stage("3. Animate")
