@@ -28,6 +28,8 @@ UNFINISHED = VENV / "svd-reel.unfinished"
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 CLIP = ROOT / "output" / "demo.mp4"
 TORCH_SPEC = "torch==2.13.0"
+# A process of tests takes up to 2 GB.
+MOST_PROCESSES = 4
 # Each level holds everything of the levels before it.
 LEVELS = ("demo", "test")
 
@@ -88,9 +90,10 @@ def environment() -> dict:
     return variables
 
 
-def run(*arguments: object) -> int:
+def run(*arguments: object, **variables: str) -> int:
     """Run `.venv`'s Python from the repository root with `arguments`; return its exit code."""
-    return subprocess.call([str(VENV_PYTHON), *map(str, arguments)], cwd=str(ROOT), env=environment())
+    changed = dict(environment(), **variables)
+    return subprocess.call([str(VENV_PYTHON), *map(str, arguments)], cwd=str(ROOT), env=changed)
 
 
 def answer(code: str) -> str:
@@ -164,10 +167,26 @@ def demo(arguments: list) -> int:
     return run(*command, *arguments)
 
 
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def test(arguments: list) -> int:
-    """Run ruff and pytest, the second also where the first has found something."""
+    """Run ruff and pytest, the second also where the first has found something.
+
+    The whole suite is shared out among processes, a file of tests at a time. A part of it, or one that starts a
+    ComfyUI, runs in one process, so that pytest's debugger works and a server has the cores to itself.
+    """
     style = run("-m", "ruff", "check", ".")
-    return run("-m", "pytest", *arguments) or style
+    processes = min(MOST_PROCESSES, cores())
+    if arguments or processes == 1 or "COMFYUI_DIR" in os.environ:
+        return run("-m", "pytest", *arguments) or style
+    # Threads beyond the cores would wait for each other; what the tests start themselves inherits the number.
+    threads = str(max(1, cores() // processes))
+    return run("-m", "pytest", "-n", processes, "--dist", "loadfile", OMP_NUM_THREADS=threads) or style
 
 
 def main() -> int:

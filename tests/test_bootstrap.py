@@ -134,3 +134,30 @@ def test_the_exit_code_is_that_of_whichever_check_failed(monkeypatch: pytest.Mon
         codes = {"ruff": style, "pytest": tests}
         monkeypatch.setattr(bootstrap, "run", lambda *arguments, codes=codes: codes[arguments[1]])
         assert bootstrap.test(["-x"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "arguments", "host", "processes", "threads"),
+    [
+        (1, [], False, None, None),
+        (2, [], False, "2", "1"),
+        (3, [], False, "3", "1"),
+        (16, [], False, "4", "4"),
+        (2, ["-k", "guidance"], False, None, None),
+        (2, [], True, None, None),
+    ],
+)
+def test_the_whole_suite_is_shared_out_among_the_cores(
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch, cores, arguments, host, processes, threads
+) -> None:
+    given = {}
+    monkeypatch.setattr(bootstrap.subprocess, "call", lambda command, cwd, env: given.update(command=command, env=env))
+    monkeypatch.setattr(bootstrap, "cores", lambda: cores)
+    monkeypatch.delenv("COMFYUI_DIR", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if host:
+        monkeypatch.setenv("COMFYUI_DIR", "/a/host")
+    bootstrap.test(arguments)
+    shared = ["-n", processes, "--dist", "loadfile"] if processes else arguments
+    assert given["command"][1:] == ["-m", "pytest", *shared]
+    assert given["env"].get("OMP_NUM_THREADS") == threads

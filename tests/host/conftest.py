@@ -1,4 +1,4 @@
-"""One server per test session. Without COMFYUI_DIR these tests are skipped, and the summary says so."""
+"""One server per test session. Without COMFYUI_DIR these tests are skipped, and the summary of tests/ says so."""
 
 import os
 from pathlib import Path
@@ -23,12 +23,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.skip(reason=REASON))
-
-
-def pytest_terminal_summary(terminalreporter):
-    """Say that the host was left out; a row of s is easily overlooked."""
-    if "COMFYUI_DIR" not in os.environ:
-        terminalreporter.write_line(f"tests/host were skipped: {REASON}", yellow=True)
 
 
 @pytest.fixture(scope="session")
