@@ -29,7 +29,7 @@ FOLDERS = (
     "models/vae",
     "models/svd",
 )
-START_SECONDS, RUN_SECONDS = 300, 600  # ends of waiting, for machines with other work
+START_SECONDS, RUN_SECONDS = 300, 1800  # ends of waiting: the film takes ten minutes of two cores
 
 
 class Server:
