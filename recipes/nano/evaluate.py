@@ -1,7 +1,8 @@
 """Measures nano on pictures it has never seen: python -m recipes.nano.evaluate [--table FILE] [--sheet FILE].
 
-For every held-out photograph and scene: round trip through the autoencoder, then a clip at every motion bucket: first
-frame against the picture, optical flow (scikit-image's TV-L1), drift of the mean colour.
+For every held-out photograph and scene, or every picture of a folder (--folder DIR): round trip through the
+autoencoder, then a clip at every motion bucket: first frame against the picture, optical flow (scikit-image's TV-L1),
+drift of the mean colour.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from skimage.registration import optical_flow_tvl1
 from torch import Tensor
 
 import svd_core as svd
+from svd_core.pictures import as_batch, open_picture
+from svd_core.storyboard.panels import PICTURES
 
 from .camera import expected_flow
 from .networks import HELD_OUT_SEED, psnr
@@ -107,11 +110,35 @@ def held_out_pictures(width: int, height: int) -> dict[str, Tensor]:
     return pictures
 
 
+def pictures_of(folder: Path, width: int, height: int) -> dict[str, Tensor]:
+    """The pictures of a folder in the order of their names, [3, H, W] in -1..1."""
+    files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in PICTURES]
+    if not files:
+        raise SystemExit(f"{folder} holds no pictures; give a folder with {', '.join(PICTURES)} files")
+    return {file.stem: fit_frame(as_batch(open_picture(file))[0], width, height) for file in files}
+
+
+def rises_strictly(shots: list[Shot]) -> bool:
+    """Whether every motion bucket moves the picture more than the one before."""
+    return all(first.flow < second.flow for first, second in zip(shots, shots[1:], strict=False))
+
+
 def verdict(shots: list[Shot]) -> str:
     """Say what the numbers of one picture mean: does the flow rise strictly, and by how much."""
-    flows = [shot.flow for shot in shots]
-    rises = all(a < b for a, b in zip(flows, flows[1:], strict=False))
-    return f"{shots[0].picture}: flow {'rises strictly' if rises else 'does not rise'}, x{flows[-1] / flows[0]:.1f}"
+    told = "rises strictly" if rises_strictly(shots) else "does not rise"
+    return f"{shots[0].picture}: flow {told}, x{shots[-1].flow / shots[0].flow:.1f}"
+
+
+def summary(measured: list[list[Shot]]) -> str:
+    """Say what the numbers of all pictures mean, each a list of shots by bucket."""
+    trips = [shots[0].round_trip for shots in measured]
+    every = [shot for shots in measured for shot in shots]
+    return (
+        f"{len(measured)} pictures: round trip {np.mean(trips):.2f} dB on average, first frame at most "
+        f"{max(shot.round_trip - shot.first_frame for shot in every):.2f} dB below it; flow rises strictly on "
+        f"{sum(map(rises_strictly, measured))}, by {min(shots[-1].flow / shots[0].flow for shots in measured):.1f} "
+        f"times or more; drift at most {max(shot.drift for shot in every):.1f} %"
+    )
 
 
 def main() -> None:
@@ -120,6 +147,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--table", type=Path, help="Markdown file of the numbers")
     parser.add_argument("--sheet", type=Path, help="picture of the clips at buckets 10, 127 and 255")
+    parser.add_argument("--folder", type=Path, help="pictures of your own instead of the held-out ones")
     parser.add_argument("--pictures", nargs="+", help="only these; left out, all")
     parser.add_argument("--buckets", nargs="+", type=int, default=list(BUCKETS))
     parser.add_argument("--width", type=int)
@@ -131,9 +159,10 @@ def main() -> None:
     given = parser.parse_args()
     model = svd.load_model(given.model)
     width, height = given.width or model.config.width, given.height or model.config.height
-    rows, clips = [], []
+    pictures = pictures_of(given.folder, width, height) if given.folder else held_out_pictures(width, height)
+    measured, clips = [], []
     with torch.inference_mode():
-        for name, picture in held_out_pictures(width, height).items():
+        for name, picture in pictures.items():
             if given.pictures and name not in given.pictures:
                 continue
             shots = []
@@ -147,9 +176,11 @@ def main() -> None:
                 shots.append(shot)
                 if bucket in (10, 127, 255):
                     clips.append(frames)
-            rows += [shot.row() for shot in shots]
+            measured.append(shots)
             print(verdict(shots), flush=True)
+    print(summary(measured))
     if given.table:
+        rows = [shot.row() for shots in measured for shot in shots]
         given.table.write_text("\n".join([HEADING, *rows]) + "\n", encoding="utf-8")
     if given.sheet:
         contact_sheet(clips, given.sheet)
