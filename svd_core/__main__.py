@@ -13,8 +13,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from . import AnimateSettings, __version__, animate
 from .batch.command import add_batch
 from .checkpoints import inspect_checkpoint
@@ -34,12 +32,21 @@ from .report.command import add_report
 from .sampling.guidance import GUIDANCE_SHAPES
 from .sampling.schedules import SCHEDULES
 from .sampling.solvers import SOLVERS
+from .shortage import is_shortage
 from .storyboard.command import add_storyboard
 from .training.command import add_train
 from .video import check_output, read_clip, write_clip
 from .video.target import FILE_KINDS
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+LESS_MEMORY = {
+    "width": "a smaller --width and --height",
+    "frames": "fewer --frames",
+    "checkpointing": "--checkpointing on",
+    "precision": "--precision bf16",
+    "dtype": "--dtype float16",
+}
+"""Options by which a command needs less memory, where it has them."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -194,13 +201,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except (ValueError, OSError) as error:
         return _complain(error, BAD_INPUT)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
-        return _complain(
-            "memory ran out; use a smaller --width and --height, fewer --frames or --dtype float16", FAILED
-        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        return _complain(f"memory ran out; {_remedy(options)}", FAILED)
     except KeyboardInterrupt:
         return _complain("stopped, no clip was written", INTERRUPTED)
     return 0
+
+
+def _remedy(options: argparse.Namespace) -> str:
+    """What the command that was given can do to need less memory."""
+    if not hasattr(options, "width"):
+        return "close other programs, or use a computer with more"
+    wanted = {name: words for name, words in LESS_MEMORY.items() if hasattr(options, name)}
+    *words, last = wanted.values()
+    return f"use {', '.join(words)} or {last}" if words else f"use {last}"
 
 
 def _complain(error: object, code: int) -> int:

@@ -11,7 +11,7 @@ import svd_core as svd
 from svd_core.__main__ import main
 from svd_core.conditioning import Condition
 from svd_core.model import SVDModel
-from svd_core.models import attention_kernels
+from svd_core.models import attention, attention_kernels
 from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from svd_core.models.image_encoder import ImageEncoder
 from svd_core.models.joined import join_groups
@@ -170,12 +170,22 @@ def test_a_network_that_comes_only_half_goes_back_and_comes_again(model, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("times", "placement"), [(1, "resident"), (3, "resident"), (4, "one at a time"), (5, "streamed")]
+    ("pieces", "times", "placement"),
+    [
+        ("of a card", 1, "resident"),
+        ("of a card", 3, "resident"),
+        ("of a card", 4, "one at a time"),
+        ("of a card", 5, "streamed"),
+        ("of a CPU", 1, "one at a time"),  # small from the start
+        ("of a CPU", 2, "streamed"),
+    ],
 )
 def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
-    model, monkeypatch, caplog, times, placement
+    model, monkeypatch, caplog, pieces, times, placement
 ):
     whole = one_step(model)
+    if pieces == "of a card":
+        monkeypatch.setattr(attention, "NUMBERS_PER_CALL_ON_CPU", attention.NUMBERS_PER_CALL)
     placed = place(model, plan_for(24, model.config), "cpu")
     monkeypatch.setattr("svd_core.plan.branches.denoise_with", run_out(times)(svd.plan.branches.denoise_with))
     with caplog.at_level(logging.WARNING, logger="svd_reel"):

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..shortage import is_shortage
+
 log = logging.getLogger("svd_reel")
 
 T = TypeVar("T")
@@ -17,8 +19,6 @@ MODES = ("auto", "plain")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LEAST_CAPABILITY = (8, 0)
 """What Triton supports; on older cards its compiler may end the process."""
-
-OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 
 _mode = ["auto"]
 _failed: set[str] = set()
@@ -73,9 +73,9 @@ def attempt(kernel: str, launch: Callable[[], T]) -> T | None:
         return None
     try:
         return launch()
-    except OUT_OF_MEMORY:
-        raise
     except Exception as error:  # compilers, drivers and versions of Triton fail in many ways
+        if is_shortage(error):
+            raise
         _failed.add(kernel)
         log.warning("the %s kernel failed and plain PyTorch takes its place: %s", kernel, _first_line(error))
         return None

@@ -27,6 +27,12 @@ so that every call would wait for the same pages again, a fifth of its time.
 """
 
 
+def most_numbers(device: torch.device, wanted: int | None) -> int:
+    """Input numbers of one feed-forward call on a device, `wanted` where that is less."""
+    limit = NUMBERS_PER_CALL_ON_CPU if device.type == "cpu" else NUMBERS_PER_CALL
+    return min(wanted or limit, limit)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention over [N, heads, length, head width], sliced along N where kernels could not take
     it.
@@ -176,8 +182,7 @@ class FeedForward(nn.Module):
         caller. carry: leave out the last bias, see `carried_bias`.
         """
         rows = x.reshape(-1, x.shape[-1])
-        limit = NUMBERS_PER_CALL_ON_CPU if x.device.type == "cpu" else NUMBERS_PER_CALL
-        rows_per_call = max(1, min(self.numbers_per_call or limit, limit) // x.shape[-1])
+        rows_per_call = max(1, most_numbers(x.device, self.numbers_per_call) // x.shape[-1])
         gated, last = self.net["0"], self.net["2"]
         if torch.is_grad_enabled():
             return accumulate(x, last(gated(normed)))  # training is exact

@@ -86,7 +86,7 @@ def denoise_in_passes(
             return torch.stack([estimate(one) for one in condition])
         return estimate(condition)
 
-    return retrying(work, _smaller_passes(unet, together))
+    return retrying(work, _smaller_passes(unet, x.device, together))
 
 
 def _share_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
@@ -97,7 +97,7 @@ def _share_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
     return gains(*size) and best_way(unet.config, *size, dtype.itemsize, available_bytes(x.device)) == "together"
 
 
-def _smaller_passes(unet: nn.Module, together: bool) -> Iterator[Rung]:
+def _smaller_passes(unet: nn.Module, device: torch.device, together: bool) -> Iterator[Rung]:
     if together:
         yield "guidance in turn", lambda: set_branches(unet, "in turn")
-    yield from smaller_pieces(unet)
+    yield from smaller_pieces(unet, device)

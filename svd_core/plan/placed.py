@@ -13,7 +13,7 @@ from ..models.joined import join_groups
 from ..sampling.guidance import takes_branches
 from .branches import set_branches
 from .memory_plan import PLACEMENTS, MemoryPlan
-from .retry import OUT_OF_MEMORY, Rung, limit_pieces, retrying
+from .retry import Rung, limit_pieces, retrying
 from .streaming import WeightStream
 
 
@@ -52,7 +52,7 @@ class PlacedModel(SVDModel):
             where.on_device.add(name)
             try:
                 self._bring(name, module)
-            except OUT_OF_MEMORY:
+            except Exception:
                 self._send_home(name)  # what came before memory ran out is in the way of the next attempt
                 raise
         return module

@@ -10,7 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..models.attention import NUMBERS_PER_CALL, FeedForward
+from ..models.attention import FeedForward, most_numbers
+from ..shortage import is_shortage
 
 log = logging.getLogger("svd_reel")
 
@@ -19,7 +20,6 @@ Rung = tuple[str, Callable[[], None]]
 """What is changed, in words, and the change."""
 
 LEAST_PIECES = 2**18
-OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 
 
 def retrying(work: Callable[[], T], rungs: Iterable[Rung]) -> T:
@@ -28,8 +28,8 @@ def retrying(work: Callable[[], T], rungs: Iterable[Rung]) -> T:
     while True:
         try:
             return work()
-        except OUT_OF_MEMORY:
-            rung = next(rungs, None)
+        except Exception as error:
+            rung = next(rungs, None) if is_shortage(error) else None
             if rung is None:
                 raise
         # Outside the handler: the error holds the frames, and with them the tensors, of the failed attempt.
@@ -47,10 +47,10 @@ def limit_pieces(unet: nn.Module, numbers: int | None) -> None:
             module.numbers_per_call = numbers
 
 
-def smaller_pieces(unet: nn.Module) -> Iterable[Rung]:
-    """Rungs that halve the feed-forward pieces of a network several times."""
+def smaller_pieces(unet: nn.Module, device: torch.device) -> Iterable[Rung]:
+    """Rungs that quarter the feed-forward pieces of a network several times; none where they are small, as on a CPU."""
     current = next((m.numbers_per_call for m in unet.modules() if isinstance(m, FeedForward)), None)
-    numbers = (current or NUMBERS_PER_CALL) // 4
+    numbers = most_numbers(device, current) // 4
     while numbers >= LEAST_PIECES:
         yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_pieces(unet, numbers)
         numbers //= 4
