@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16", "fp16")
+LONGEST_NAME = 200  # bytes; file systems take 255, and unfinished files and notices have longer names
 
 
 class SVDReelTrainLora:
@@ -162,6 +163,11 @@ class SVDReelSaveLora:
         plain = name.strip().removesuffix(".safetensors")
         if not plain or Path(plain).name != plain or plain.startswith("."):
             raise ValueError(f"a LoRA cannot be called {name!r}; write a name without slashes, such as my_svd_lora")
+        if len(plain.encode()) > LONGEST_NAME or not plain.isprintable():
+            raise ValueError(
+                f"the name of a LoRA has {len(plain.encode())} bytes or signs that cannot be printed; write at most "
+                f"{LONGEST_NAME}, such as my_svd_lora"
+            )
         folder = host.lora_folder()
         path, number = folder / f"{plain}.safetensors", 2
         while path.exists():

@@ -72,6 +72,7 @@ def train(
         plan,
         data=f"{len(clips.clips)} clips of {training_set.text}",
         trigger=trigger or trigger_of(training_set.move),
+        labels={"bucket": training_set.bucket},
     )
     lora = trained_lora(folder.name, result.adapters, notes)
     with_lora, _ = add_lora(model, lora, 1.0, 1.0)
@@ -134,7 +135,10 @@ def _run(unet: UNet, source: ClipSource, settings: TrainSettings, folder: Path, 
     if not (folder / "state.safetensors").exists():
         validation(unet, 0, host.check_interrupt)
     result = Trainer(unet, source, settings, folder).run(
-        on_step=on_step, should_stop=should_stop, validate=lambda now, step: validation(now, step)
+        on_step=on_step,
+        should_stop=should_stop,
+        validate=lambda now, step: validation(now, step),
+        validated=validation.has,
     )
     if stopped:
         raise stopped[0]

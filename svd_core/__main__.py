@@ -199,14 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         return _complain(error, BAD_INPUT)
     except (RuntimeError, MemoryError) as error:
         if not is_shortage(error):
             raise
         return _complain(f"memory ran out; {_remedy(options)}", FAILED)
-    except KeyboardInterrupt:
-        return _complain("stopped, no clip was written", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _complain(str(stop) or "stopped, no clip was written", INTERRUPTED)
     return 0
 
 

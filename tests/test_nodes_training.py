@@ -1,5 +1,6 @@
 """The nodes of training on a random model of a few channels: set, train, use at once, save, cancel and go on."""
 
+import shutil
 from functools import cache
 
 import pytest
@@ -108,7 +109,27 @@ def test_sets_without_clips_are_refused(given, words):
         training_set(**given)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden"])
-def test_names_that_leave_the_folder_are_refused(name):
-    with pytest.raises(ValueError, match="cannot be called"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "cannot be called"),
+        ("a/b", "cannot be called"),
+        ("../up", "cannot be called"),
+        (".hidden", "cannot be called"),
+        ("a" * 300, "300 bytes"),
+        ("a\0b", "cannot be printed"),
+    ],
+)
+def test_names_that_no_file_can_have_are_refused(name, words):
+    with pytest.raises(ValueError, match=words):
         run("SVDReelSaveLora", lora=None, name=name)
+
+
+def test_a_finished_run_whose_validation_was_deleted_still_gives_its_lora(model, tmp_path):
+    clips = training_set()
+    first = train(model, clips)[0]
+    (folder,) = (tmp_path / "svd_reel_training").glob("*/validation")
+    shutil.rmtree(folder)
+    again, _, _, validation, _ = train(model, clips)
+    assert validation.shape[-1] == 3 and (folder / "sheet.png").exists()
+    assert all(torch.equal(again.adapters[name][1], up) for name, (_, up, _) in first.adapters.items())

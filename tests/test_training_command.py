@@ -1,7 +1,9 @@
 """`python -m svd_core train` and the files it leaves, on a random model of a few channels."""
 
+import errno
 import json
 import signal
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -15,11 +17,12 @@ from training_films import film, save_pictures, texture
 import svd_core as svd
 from svd_core.__main__ import main
 from svd_core.lora import apply_loras, load_lora
-from svd_core.training import Trainer, job
+from svd_core.training import Trainer, command, job
 from svd_core.training.checkpoint import save_checkpoint
 from svd_core.training.cutting import ClipPlan
 from svd_core.training.job import clip_plan, noise_mean, suited
 from svd_core.training.memory import training_memory
+from svd_core.training.validation import Validation
 from svd_core.video import read_clip
 
 SMALL = ["--width", "32", "--height", "32", "--batch", "1", "--rank", "2", "--warmup", "1", "--validate-every", "0"]
@@ -92,6 +95,10 @@ def test_fine_tuning_gives_a_whole_checkpoint(model, data, tmp_path, method):
         ours, theirs = getattr(after, part).state_dict(), getattr(before, part).state_dict()
         assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in theirs)
     assert "Fine-tuned from" in (tmp_path / "tuned.NOTICE.txt").read_text(encoding="utf-8")
+    with safe_open(str(output), "pt") as file:
+        told = file.metadata()
+    assert json.loads(told["settings"])["steps"] == 2 and json.loads(told["clips"])["width"] == 32
+    assert "trigger" not in told
 
 
 def test_validation_leaves_clips_numbers_and_a_sheet(model, data, tmp_path):
@@ -143,6 +150,112 @@ def test_what_cannot_be_is_one_sentence(model, data, tmp_path, capsys, more, wor
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in said and said.startswith("svd_core: ")
     assert not (tmp_path / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--p-mean", "nan"], "p_mean is nan; give a finite number"),
+        (["--p-mean", "1e9"], "p_mean is 1e+09, but"),
+        (["--rate", "inf"], "rate is inf"),
+        (["--alpha", "inf"], "alpha is inf"),
+        (["--validate-every", "-3"], "validate_every is -3"),
+        (["--method", "temporal", "--targets", "spatial"], "not targets spatial"),
+        (["--optimizer", "adamw8bit"], "needs the package bitsandbytes"),
+        (["--output", "{}/a folder.safetensors"], "is a folder; choose another name"),
+        (["--output", "{}/taken.safetensors"], "taken.run, where the run is kept, is a file"),
+        (["--output", "{}/taken.run/a.safetensors"], "cannot write"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_model_is_loaded(model, data, tmp_path, monkeypatch, capsys, more, words):
+    (tmp_path / "a folder.safetensors").mkdir()
+    (tmp_path / "taken.run").write_text("something else")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setattr(command, "load_model", None)
+    assert train(model, data, tmp_path / "a.safetensors", *(word.format(tmp_path) for word in more)) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert words in said and said.startswith("svd_core: ")
+    assert (tmp_path / "taken.run").read_text() == "something else" and not (tmp_path / "a.run").exists()
+
+
+def test_a_rate_that_is_far_too_high_ends_in_one_sentence(model, data, tmp_path, capsys):
+    assert train(model, data, tmp_path / "a.safetensors", "--rate", "1e30", "--validate-every", "4", steps=4) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("svd_core: the loss or its gradient stopped being a number by step 4")
+    assert said.endswith("lower the rate; nothing was saved yet")
+
+
+def test_a_run_stopped_before_its_first_state_can_be_resumed(model, data, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_validation", interrupted)  # after the clips were encoded
+        assert train(model, data, tmp_path / "a.safetensors") == 130
+    said = capsys.readouterr().err
+    assert "the clips encoded so far and the last state are kept; go on with\n  python -m svd_core" in said
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a.run" / "clips").iterdir()}
+    assert train(model, data, tmp_path / "a.safetensors", "--resume") == 0
+    assert made and made == {path: path.stat().st_mtime_ns for path in (tmp_path / "a.run" / "clips").iterdir()}
+
+
+def test_a_kill_in_a_validation_is_made_up_for(model, data, tmp_path):
+    output, folder = tmp_path / "a.safetensors", tmp_path / "a.run" / "validation"
+
+    def told():
+        return [row.split(",")[0] for row in (folder / "numbers.csv").read_text(encoding="utf-8").splitlines()]
+
+    assert train(model, data, output, "--validate-every", "2") == 0
+    (folder / "numbers.csv").write_text("step\n0\n")  # as it was after the clip of step 0
+    row = folder / "rows" / "000002.png"
+    row.write_bytes(row.read_bytes()[:100])
+    assert train(model, data, output, "--resume", "--validate-every", "2") == 0
+    assert told() == ["step", "0", "2"]
+    row.write_bytes(row.read_bytes()[:100])  # a row that stays broken is left out, and does not stop the run
+    assert train(model, data, output, "--resume", "--validate-every", "2", steps=4) == 0
+    assert told() == ["step", "0", "2", "4"] and (folder / "sheet.png").exists()
+
+
+def test_a_full_disk_in_a_validation_is_one_sentence_and_the_run_goes_on_later(
+    model, data, tmp_path, monkeypatch, capsys
+):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Validation, "_add_row", full)
+        assert train(model, data, tmp_path / "a.safetensors", "--validate-every", "2") == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith(f"svd_core: cannot write {tmp_path / 'a.run' / 'validation'} (No space left on device)")
+    assert train(model, data, tmp_path / "a.safetensors", "--validate-every", "2", "--resume") == 0
+
+
+def test_unfinished_files_of_a_killed_run_are_removed(model, data, tmp_path):
+    output, run = tmp_path / "a.safetensors", tmp_path / "a.run"
+    folders = [run, run / "clips", run / "validation", run / "validation" / "rows"]
+    assert train(model, data, output, "--validate-every", "2") == 0
+    for folder in folders:
+        (folder / ".something.1a2b3c4d.part").write_bytes(b"half")
+    mine = [tmp_path / ".a.safetensors.1a2b3c4d.part", tmp_path / ".a.NOTICE.txt.1a2b3c4d.part"]
+    other = tmp_path / ".b.safetensors.1a2b3c4d.part"
+    for path in (*mine, other):
+        path.write_bytes(b"half")
+    assert train(model, data, output, "--resume", "--validate-every", "2", steps=4) == 0
+    assert sorted(tmp_path.rglob("*.part")) == [other]
+
+
+def test_fewer_steps_than_were_made_are_refused(model, data, tmp_path, capsys):
+    assert train(model, data, tmp_path / "a.safetensors") == 0
+    before = (tmp_path / "a.safetensors").read_bytes()
+    assert train(model, data, tmp_path / "a.safetensors", "--resume", steps=1) == 2
+    assert "holds a run of 2 steps, more than the 1 wanted" in capsys.readouterr().err
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+
+
+def test_labels_that_were_given_are_kept_in_the_file(model, data, tmp_path):
+    assert train(model, data, tmp_path / "a.safetensors", "--bucket", "40") == 0
+    with safe_open(str(tmp_path / "a.safetensors"), "pt") as file:
+        assert json.loads(file.metadata()["svd.lora.labels"]) == {"bucket": 40.0}
 
 
 def test_photographs_train_the_temporal_layers(model, tmp_path):

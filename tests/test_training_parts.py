@@ -179,6 +179,9 @@ def test_samples_of_two_shapes_make_no_batch():
         ({"alpha": 0.0}, "alpha is 0"),
         ({"p_std": 0.0}, "p_std is 0"),
         ({"mean_weight": -1.0}, "mean_weight is -1"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; give a finite number"),
+        ({"p_mean": -1e9}, "from -6.2 to 6.6"),
+        ({"validate_every": -1}, "validate_every is -1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, words):

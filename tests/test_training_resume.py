@@ -6,14 +6,16 @@ import multiprocessing
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
+from training_runs import CONFIG, FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
 
 from svd_core.checkpoints.source import read_header
+from svd_core.models.unet import UNet
 from svd_core.training import read_log
 from svd_core.training.state import STATE_FILE
 
@@ -141,6 +143,12 @@ def test_a_folder_of_another_run_is_refused(tmp_path, changes, unet_seed, words)
     train(tmp_path, steps=1)
     with pytest.raises(ValueError, match=words):
         train(tmp_path, unet=small_unet(unet_seed), **{"steps": 2} | changes)
+
+
+def test_a_full_run_of_another_architecture_is_refused(tmp_path):
+    train(tmp_path, steps=1, **FULL)
+    with pytest.raises(ValueError, match="another base model"):
+        train(tmp_path, steps=2, unet=UNet(replace(CONFIG, num_res_blocks=2)), **FULL)
 
 
 def test_a_damaged_state_is_named_and_left_alone(tmp_path):

@@ -21,6 +21,11 @@ LICENCES = {variant: licence.sentence for variant, licence in BY_VARIANT.items()
 OTHER_LICENCE = "The licence of the base model also applies to this file."
 
 
+def notice_path(path: Path) -> Path:
+    """Where the notice of a file of weights lies."""
+    return path.with_name(f"{path.stem}.NOTICE.txt")
+
+
 def licence_of(variant: str) -> str:
     """The sentence to keep with a LoRA for a base model: one of svd, svd_xt, svd_xt_1_1, nano, or another."""
     return LICENCES.get(variant, OTHER_LICENCE)
@@ -63,7 +68,7 @@ def save_lora(
     stored |= {"ss_base_model_version": base, "ss_network_dim": str(told["rank"]), "ss_network_module": "networks.lora"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path.with_name(f"{path.stem}.NOTICE.txt")) as notice:
+        with replacing(notice_path(path)) as notice:
             notice.write_text(notice_text(path.name, told), encoding="utf-8")
             with replacing(path) as file:
                 save_file(tensors, file, metadata={"format": "pt", **stored})

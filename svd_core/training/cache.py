@@ -26,6 +26,7 @@ from ..models.vae import LATENT_SCALE
 from ..video.target import replacing
 from .clips import Source, TrainingClip
 from .cutting import ClipPlan, CutReport
+from .state import make_folder, remove_leftovers
 
 log = logging.getLogger("svd_reel")
 
@@ -99,7 +100,8 @@ def encode_sources(
     Sources that cannot be read are left out with a warning, unless they are all. ValueError where no clip is left;
     OSError where the folder cannot be written, what is encoded stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    remove_leftovers(folder)
     clips: list[CachedClip] = []
     reports: list[CutReport] = []
     for source in sources:

@@ -1,12 +1,13 @@
 """A fine-tuned model as one safetensors file in the layout of the official ones, which every loader of them reads."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..lora.save import licence_of, notice_text
+from ..lora.save import licence_of, notice_path, notice_text
 from ..model import SVDModel
 from ..video.target import replacing, write_error
 from .state import write_tensors
@@ -48,10 +49,11 @@ def save_checkpoint(
     if broken:
         raise ValueError(f"{len(broken)} tensors hold values that are not finite in {dtype}, such as {broken[0]}")
     told = {"base_model": model.variant, "licence": licence_of(model.variant), **(metadata or {})}
-    texts = {key: str(value) for key, value in told.items()} | hints(model)
+    said = {key: value for key, value in told.items() if value is not None}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()} | hints(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path.with_name(f"{path.stem}.NOTICE.txt")) as notice:
+        with replacing(notice_path(path)) as notice:
             text = notice_text(path.name, told).replace("A LoRA trained on", "Fine-tuned from")
             notice.write_text(text, encoding="utf-8")
             write_tensors(path, stored, {"format": "pt", **texts})

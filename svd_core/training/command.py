@@ -10,21 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..checkpoints import inspect_checkpoint, load_model
 from ..console import Progress, pick_device, since
 from ..lora import save_lora
+from ..lora.save import notice_path
 from ..model import SVDModel
 from ..models.config import SVDConfig
 from ..pictures import composite, open_picture
+from ..video.target import check_writable
 from .cache import ClipSet, encode_sources, encoder_digest
 from .checkpoint import save_checkpoint
-from .clips import find_sources
+from .clips import Source, find_sources
 from .cutting import ClipPlan
 from .dataset import ClipSource
 from .job import DEMO, clip_plan, decoder, memory_text, run_folder, suited, told, trigger_of, validation_settings
+from .optimizers import check_optimizer
 from .settings import CHOICES, TrainSettings
-from .state import read_state
+from .state import make_folder, read_state, remove_leftovers
 from .trained import halved
 from .trainer import Progress as TrainProgress
 from .trainer import Trainer, TrainResult
@@ -118,19 +122,34 @@ def run_train(options: argparse.Namespace) -> None:
     """Train; whatever can be found wrong is found before the model is loaded."""
     progress = Progress(options.quiet)
     output = Path(options.output).expanduser()
-    if output.suffix != ".safetensors":
-        raise ValueError(f"--output {output} is no safetensors file; end its name in .safetensors")
-    folder = run_folder(output)
     config = inspect_checkpoint(options.model).config
     plan = clip_plan(config, **vars(options))
     device = pick_device(options.device)
     settings = settings_of(options, config, plan, device)
+    check_optimizer(settings.optimizer)
     sources = find_sources(
         options.data, move=options.stills, stills_count=options.clips_per_still, frame_fps=options.frame_fps
     )
     picture = composite(open_picture(options.validation or DEMO))
     progress.say(memory_text(config, settings, plan))
-    _check_begun(folder, options.resume)
+    _check_output(output)
+    _check_begun(run_folder(output), options.resume)
+    with _told_how_to_go_on():
+        _run(options, output, plan, settings, sources, picture, device, progress)
+
+
+def _run(
+    options: argparse.Namespace,
+    output: Path,
+    plan: ClipPlan,
+    settings: TrainSettings,
+    sources: list[Source],
+    picture: Tensor,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Encode, train and write the result."""
+    folder = run_folder(output)
     model = load_model(options.model, device=device, dtype=torch.float32, complete_from=options.complete_from)
     start = time.monotonic()
     clips = encode_sources(
@@ -153,14 +172,13 @@ def run_train(options: argparse.Namespace) -> None:
     )
     result = _train(model, source, settings, folder, validation, progress)
     data = f"{len(clips.clips)} clips of {len(sources)} sources" + (f", camera {options.stills}" * bool(options.stills))
-    notes = told(model.variant, settings, plan, data=data, trigger=options.trigger or trigger_of(options.stills))
+    labels = {"bucket": options.bucket, "fps": options.label_fps}
+    trigger = options.trigger or trigger_of(options.stills)
+    notes = told(model.variant, settings, plan, data=data, trigger=trigger, labels=labels)
     if result.stopped:
-        again = [word for word in sys.argv[1:] if word != "--resume"]
-        progress.say(
-            f"stopped after {result.steps} of {settings.steps} steps, all is saved; go on with\n"
-            f"  python -m svd_core {shlex.join(again)} --resume"
-        )
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"stopped after {result.steps} of {settings.steps} steps, all is saved")
+    remove_leftovers(output.parent, output.name)
+    remove_leftovers(output.parent, notice_path(output).name)
     print(write_result(output, model, result, settings, notes), flush=True)
 
 
@@ -175,6 +193,29 @@ def settings_of(options: argparse.Namespace, config: SVDConfig, plan: ClipPlan, 
     return suited(config, plan, camera=bool(options.stills), method=options.method, **given)
 
 
+@contextmanager
+def _told_how_to_go_on() -> Iterator[None]:
+    """Give Ctrl-C the command that goes on from what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        again = shlex.join([*(word for word in sys.argv[1:] if word != "--resume"), "--resume"])
+        said = str(stop) or "stopped, the clips encoded so far and the last state are kept"
+        raise KeyboardInterrupt(f"{said}; go on with\n  python -m svd_core {again}") from None
+
+
+def _check_output(output: Path) -> None:
+    folder = run_folder(output)
+    if output.suffix != ".safetensors":
+        raise ValueError(f"--output {output} is no safetensors file; end its name in .safetensors")
+    if output.is_dir():
+        raise ValueError(f"--output {output} is a folder; choose another name")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}, where the run is kept, is a file; choose another --output, or move it away")
+    make_folder(output.parent)
+    check_writable(output)
+
+
 def _check_begun(folder: Path, resume: bool) -> None:
     begun = read_state(folder)
     if begun and not resume:
@@ -182,8 +223,8 @@ def _check_begun(folder: Path, resume: bool) -> None:
             f"{folder} holds a run of {begun[1]['step']} steps; add --resume to go on with it, choose another "
             "--output, or delete that folder to begin anew"
         )
-    if resume and not begun:
-        raise ValueError(f"{folder} holds no run to go on with; leave out --resume")
+    if resume and not folder.exists():
+        raise ValueError(f"there is no run to go on with at {folder}; leave out --resume")
 
 
 def _validation(
@@ -229,7 +270,7 @@ def _train(
 
     with _stopping() as asked:
         return Trainer(unet, source, settings, folder).run(
-            on_step=on_step, should_stop=lambda: bool(asked), validate=validation
+            on_step=on_step, should_stop=lambda: bool(asked), validate=validation, validated=validation.has
         )
 
 

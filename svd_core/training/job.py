@@ -1,7 +1,7 @@
 """What the command and the node of training share: sizes and settings that suit a model, and what files tell."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ def suited(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **gi
     camera: whether clips are photographs moved by a camera. method: "lora", "full", or "temporal" for full training
     of the temporal layers alone.
     """
+    targets = given.get("targets")
+    if method == "temporal" and targets not in (None, "temporal"):
+        raise ValueError(
+            f"method temporal trains the temporal layers, not targets {targets}; leave targets out, or take method full"
+        )
     tiny = config.width <= TINY
     full = method != "lora"
     rate = (5e-4 if tiny else 1e-5) if full else (2e-3 if tiny else 1e-4)
@@ -82,8 +87,17 @@ def validation_settings(config: SVDConfig, plan: ClipPlan, bucket: float | None,
     return settings.resolve(config)
 
 
-def told(variant: str, settings: TrainSettings, plan: ClipPlan, *, data: str, trigger: str) -> dict[str, object]:
-    """Return what a trained file says of itself."""
+def told(
+    variant: str,
+    settings: TrainSettings,
+    plan: ClipPlan,
+    *,
+    data: str,
+    trigger: str,
+    labels: Mapping[str, float | None] | None = None,
+) -> dict[str, object]:
+    """Return what a trained file says of itself. labels: those that were given instead of measured (None: measured)."""
+    given = {name: value for name, value in (labels or {}).items() if value is not None}
     return {
         "base_model": variant,
         "targets": settings.targets,
@@ -91,6 +105,7 @@ def told(variant: str, settings: TrainSettings, plan: ClipPlan, *, data: str, tr
         "data": data,
         "settings": asdict(settings),
         "clips": asdict(plan),
+        "labels": given or None,
     }
 
 

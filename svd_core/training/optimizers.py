@@ -65,13 +65,22 @@ def _adamw(groups: list[dict], rate: float) -> torch.optim.Optimizer:
         return torch.optim.AdamW(groups, lr=rate, betas=BETAS)
 
 
-def _adamw8bit(groups: list[dict], rate: float) -> torch.optim.Optimizer:
+def check_optimizer(name: str) -> None:
+    """Raise ValueError where an optimizer needs a package that is not there."""
+    if name != "adamw8bit":
+        return
     try:
-        import bitsandbytes
+        import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f"optimizer adamw8bit needs the package bitsandbytes ({error}); install it, or use adamw"
         ) from error
+
+
+def _adamw8bit(groups: list[dict], rate: float) -> torch.optim.Optimizer:
+    check_optimizer("adamw8bit")
+    import bitsandbytes
+
     return bitsandbytes.optim.AdamW8bit(groups, lr=rate, betas=BETAS)
 
 

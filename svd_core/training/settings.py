@@ -1,8 +1,10 @@
 """How a training run goes: plain data, checked when made."""
 
+import math
 from dataclasses import dataclass
 
 from ..sampling.noise import check_seed
+from ..sampling.schedules import SIGMA_MAX, SIGMA_MIN
 
 CHOICES = {
     "schedule": ("cosine", "constant", "linear-cooldown"),
@@ -11,7 +13,16 @@ CHOICES = {
     "optimizer": ("adamw", "adamw8bit", "muon"),
     "precision": ("float32", "bf16", "fp16"),
 }
-LEAST = {"steps": 1, "batch": 1, "accumulation": 1, "rank": 1, "log_every": 1, "save_every": 1, "warmup": 0}
+LEAST = {
+    "steps": 1,
+    "batch": 1,
+    "accumulation": 1,
+    "rank": 1,
+    "log_every": 1,
+    "save_every": 1,
+    "warmup": 0,
+    "validate_every": 0,
+}
 SHARES = ("drop_token", "drop_latent", "drop_both", "wide_share")
 COOLDOWN_SHARE = 0.4  # of the steps, where `cooldown` is not given
 
@@ -69,6 +80,9 @@ class TrainSettings:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}; use one of {', '.join(choices)}")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value:g}; give a finite number")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value < least:
@@ -81,6 +95,12 @@ class TrainSettings:
             raise ValueError("drop_token, drop_latent and drop_both exceed 1 together; 0.05 each is usual")
         if not self.rate > 0:
             raise ValueError(f"rate is {self.rate:g}, but a learning rate is above 0; 0.0001 is usual for a LoRA")
+        least, most = math.log(SIGMA_MIN), math.log(SIGMA_MAX)
+        if not least <= self.p_mean <= most:
+            raise ValueError(
+                f"p_mean is {self.p_mean:g}, but the mean logarithm of noise levels ({SIGMA_MIN:g} to {SIGMA_MAX:g}) "
+                f"is from {least:.1f} to {most:.1f}; 0.7 is usual"
+            )
         if not self.p_std > 0:
             raise ValueError(f"p_std is {self.p_std:g}, but a deviation is above 0; 1.6 is usual")
         if self.mean_weight < 0:

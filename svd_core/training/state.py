@@ -1,5 +1,6 @@
 """The state of a run on disk: one safetensors file with tensors and a JSON record, replaced whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
@@ -71,16 +72,28 @@ def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | No
     return TensorSource(path, [header], header.metadata, path.name), record
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files of a run that was killed while it wrote."""
-    for path in folder.glob(".*.part"):
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what a run that was killed while it wrote left in a folder: unfinished files, of `name` or of any name."""
+    for path in folder.glob(f".{glob.escape(name)}*.part"):
         path.unlink(missing_ok=True)
 
 
-def fingerprint(parameters: Mapping[str, Tensor]) -> str:
-    """A short text that tells one set of frozen weights from another: types, and the first numbers of every tensor."""
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none; OSError with one sentence where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def fingerprint(frozen: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> str:
+    """A short text that tells one base model from another: the names, types and first numbers of frozen weights, the
+    names and shapes of those that are trained.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    for name, parameter in parameters.items():
+    for name, parameter in frozen.items():
         digest.update(f"{name} {parameter.dtype}".encode())
         digest.update(_bytes_of(parameter.detach().reshape(-1)[:16]))
+    for name, parameter in trained.items():
+        digest.update(f"{name} {list(parameter.shape)}".encode())
     return digest.hexdigest()

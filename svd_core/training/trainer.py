@@ -26,7 +26,7 @@ from .sample import SampleSource
 from .scaling import LossScale
 from .settings import TrainSettings
 from .sigmas import draw_sigmas
-from .state import fingerprint, read_state, remove_leftovers, write_state
+from .state import fingerprint, make_folder, read_state, remove_leftovers, write_state
 from .targets import adapter_paths, weight_names
 
 PLOT_EVERY = 10.0  # seconds
@@ -96,15 +96,17 @@ class Trainer:
         on_step: Callable[[Progress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         validate: Callable[[nn.Module, int], None] | None = None,
+        validated: Callable[[int], bool] | None = None,
     ) -> TrainResult:
         """Train until `settings.steps` steps are done in all, going on from the state in the folder.
 
         on_step is called after every step; should_stop is asked before every step, and when it says so the state is
         saved and the run ends. validate(unet, step) is called every `validate_every` steps and at the end, with the
-        averaged weights in place and no gradients. Raises ValueError for a folder of another run, OSError where nothing
+        averaged weights in place and no gradients; `validated(step)` says whether that was done before, so that a run
+        that was killed meanwhile makes up for it. Raises ValueError for a folder of another run, OSError where nothing
         can be written and FloatingPointError where the loss stops being a number; the state saved last then stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         remove_leftovers(self.folder)
         with (
             leaving_inference(self.unet, keep=self.settings.method == "full"),
@@ -112,6 +114,8 @@ class Trainer:
         ):
             session = _Session(self, parameters)
             session.begin()
+            if validate is not None and validated is not None and session.step and not validated(session.step):
+                session.validate(validate)
             stopped = session.train(on_step, should_stop, validate)
             weights = session.memories.averaged_weights()
             return TrainResult(session.step, stopped, session.rows, weights, pair_up(weights, alphas))
@@ -162,7 +166,8 @@ class _Session:
         self.scale = LossScale() if self.settings.precision == "fp16" else None
         self.input_dtype, self.context = computing(self.unet, self.settings, self.device)
         frozen = {name: part for name, part in self.unet.named_parameters() if not part.requires_grad}
-        self.base = fingerprint(frozen)
+        trained = parameters if self.settings.method == "full" else {}
+        self.base = fingerprint(frozen, trained)
         self.step, self.saved, self.seconds, self.plotted = 0, 0, 0.0, -PLOT_EVERY
         self.totals, self.pending, self.rows = Totals(), Pending(), []
 
@@ -171,6 +176,11 @@ class _Session:
         found = read_state(self.folder)
         if found is not None:
             tensors, record = found
+            if record["step"] > self.settings.steps:
+                raise ValueError(
+                    f"{self.folder} holds a run of {record['step']} steps, more than the {self.settings.steps} wanted; "
+                    "give at least as many, or choose another folder"
+                )
             self.memories.check(record, self.base, self.folder)
             self.memories.restore(tensors, record["numbers"])
             self.step, self.seconds, self.totals = record["step"], record["seconds"], Totals(**record["totals"])
@@ -198,14 +208,20 @@ class _Session:
                 self._log(rate)
             if self.step % settings.save_every == 0 or ends:
                 self._save()
-            every = settings.validate_every
-            if validate is not None and every and (self.step % every == 0 or ends):
-                with self.memories.averaged():
-                    validate(self.unet, self.step)
+            if validate is not None:
+                self.validate(validate)
         if self.saved != self.step:
             self._save()
         write_plot(self.folder, self.rows, settings.steps)
         return stopped
+
+    def validate(self, validate: Callable[[nn.Module, int], None]) -> None:
+        """Call it after a step that asks for it."""
+        every, ends = self.settings.validate_every, self.step >= self.settings.steps
+        if every and (self.step % every == 0 or ends):
+            self._read()  # first, for a network that is broken makes clips that say nothing
+            with self.memories.averaged():
+                validate(self.unet, self.step)
 
     def _learn(self, rate: float) -> Tensor:
         """Make one step; returns the loss of each of its clips [N] on the device."""
@@ -259,9 +275,11 @@ class _Session:
     def _read(self) -> None:
         if not self.pending.read_into(self.totals):
             rate = learning_rate(max(0, self.step - 1), self.settings)
+            bound = "" if self.settings.clip_norm else ", or set clip_norm to 1"
+            kept = f"the state of step {self.saved} is kept" if self.saved else "nothing was saved yet"
             raise FloatingPointError(
-                f"the loss or its gradient stopped being a number by step {self.step} (rate {rate:g}); lower the rate, "
-                f"or set clip_norm to 1; the state of step {self.saved} is kept"
+                f"the loss or its gradient stopped being a number by step {self.step} (rate {rate:g}); lower the rate"
+                f"{bound}; {kept}"
             )
 
     def _save(self) -> None:

@@ -21,9 +21,11 @@ from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sheets import INK, PAPER, font, small_picture, spread
 from ..video import write_clip
-from ..video.target import replacing
+from ..video.target import replacing, write_error
+from .state import make_folder, remove_leftovers
 
 SHOWN, SIDE, LABEL, GAP = 6, 112, 92, 4
+ROWS, NUMBERS = "rows", "numbers.csv"
 COLUMNS = ("step", "pan_x", "pan_y", "zoom", "motion", "first_frame_psnr")
 
 
@@ -66,11 +68,22 @@ class Validation:
         `stop` is called at every step of sampling and may raise.
         """
         frames = self.clip(unet, stop)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_clip(frames, self.folder / f"step_{step:06d}.webp", fps=self.settings.fps, metadata={"step": step})
-        self._add_numbers(frames, step)
-        self._add_row(frames, step)
+        rows = self.folder / ROWS
+        make_folder(rows)
+        remove_leftovers(self.folder)
+        remove_leftovers(rows)
+        try:
+            write_clip(frames, self.folder / f"step_{step:06d}.webp", fps=self.settings.fps, metadata={"step": step})
+            self._add_row(frames, step)
+            self._add_numbers(frames, step)  # last, for by them `has` knows
+        except OSError as error:
+            # What has no reason of the system's is a sentence already.
+            raise (write_error(self.folder, error) if error.strerror else error) from error
         return frames
+
+    def has(self, step: int) -> bool:
+        """Whether the clip after so many steps was made, whole."""
+        return self.sheet().exists() and any(line.split(",")[0] == str(step) for line in self._known_numbers())
 
     @torch.no_grad()
     def clip(self, unet: nn.Module, stop: Callable[[], None] | None = None) -> Tensor:
@@ -100,11 +113,14 @@ class Validation:
         report = measure(frames, image=self.start)
         means = [sum(values) / len(values) for values in (report.pan_x, report.pan_y, report.zoom, report.motion)]
         row = ",".join([str(step), *(f"{value:.4f}" for value in (*means, report.psnr))])
-        path = self.folder / "numbers.csv"
-        old = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
-        kept = [line for line in old if line.split(",")[0].isdigit() and int(line.split(",")[0]) < step]
-        with replacing(path) as temporary:
+        kept = [line for line in self._known_numbers() if int(line.split(",")[0]) < step]
+        with replacing(self.folder / NUMBERS) as temporary:
             temporary.write_text("\n".join([",".join(COLUMNS), *kept, row, ""]), encoding="utf-8")
+
+    def _known_numbers(self) -> list[str]:
+        path = self.folder / NUMBERS
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        return [line for line in lines if line.split(",")[0].isdigit()]
 
     def _add_row(self, frames: Tensor, step: int) -> None:
         """Put the clip under those of earlier steps."""
@@ -115,13 +131,22 @@ class Validation:
         pen.text((6, height // 2 - 8), f"step {step}", fill=INK, font=font(15))
         for place, index in enumerate(places):
             row.paste(small_picture(frames[index], SIDE, height), (LABEL + place * (SIDE + GAP), 0))
-        rows = self.folder / "rows"
-        rows.mkdir(exist_ok=True)
-        row.save(rows / f"{step:06d}.png")
+        rows = self.folder / ROWS
+        with replacing(rows / f"{step:06d}.png") as temporary:
+            row.save(temporary, format="PNG")
         known = sorted(file for file in rows.glob("*.png") if file.stem.isdigit() and int(file.stem) <= step)
-        sheet = Image.new("RGB", (row.width, len(known) * row.height), PAPER)
-        for index, file in enumerate(known):
-            with Image.open(file) as picture:
-                sheet.paste(picture, (0, index * row.height))
+        shown = [picture for picture in map(_whole, known) if picture is not None]
+        sheet = Image.new("RGB", (row.width, len(shown) * row.height), PAPER)
+        for index, picture in enumerate(shown):
+            sheet.paste(picture, (0, index * row.height))
         with replacing(self.sheet()) as temporary:
             sheet.save(temporary, format="PNG")
+
+
+def _whole(file: Path) -> Image.Image | None:
+    """The picture of an earlier step, or None where it was cut short."""
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
+    except OSError:
+        return None
