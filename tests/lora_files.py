@@ -1,5 +1,6 @@
 """LoRAs for the tests: random layers for any UNet, written in every spelling."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def spellings(layers: Layers) -> dict[str, dict[str, Tensor]]:
         "single file, peft": _tensors(layers, lambda path: f"diffusion_model.{path}", *peft),
         "checkpoint": _tensors(layers, lambda path: f"model.diffusion_model.{path}", *plain),
     }
+
+
+def alpha_key(tensors: Mapping[str, Tensor]) -> str:
+    """The name that an alpha of the first layer has in the spelling of these tensors."""
+    name = re.sub(r"\.(lora_A|lora_down|lora\.down|down)\b.*", "", next(iter(tensors)))
+    return f"{name}.alpha"
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> Path:

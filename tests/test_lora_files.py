@@ -71,11 +71,32 @@ def test_a_partial_match_warns_with_examples_and_a_full_one_is_silent(tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("pan_rihgt.safetensors", "folder holds pan_right.safetensors; did you mean pan_right.safetensors[?]"),
+        ("pan_right.safetensors:nan", "folder holds pan_right.safetensors; did you mean pan_right.safetensors[?]"),
+        ("nano_pan_lef", "did you mean nano_pan_left[?]"),
+        ("zoom.safetensors", "folder holds pan_right.safetensors; check the name, "),
+        ("zoom", "folder holds pan_right.safetensors; check the name, .*or take the embedded nano_pan_left"),
+        ("nowhere/zoom", "there is no folder .*nowhere either; check the name, .*or take the embedded nano_pan_left"),
+    ],
+)
+def test_a_path_without_a_lora_is_answered_with_what_is_near_and_no_word_of_models(tmp_path, monkeypatch, path, words):
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "pan_right.safetensors", two_layers())
+    monkeypatch.chdir(tmp_path / "folder")
+    with pytest.raises(LoraError, match=f"there is no LoRA at {path}; .*{words}") as caught:
+        read_lora_options([path])
+    assert "model" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("tensors", "words"),
     [
         ({"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(2, 4)}, "text encoder"),
         ({"a.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
         ({"weight": torch.ones(2)}, "no LoRA but 1 tensors"),
+        ({}, "bad.safetensors is empty: it holds no tensors; "),
         ({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2)}, "Load SVD Model"),
         (PAIR | {"unet.conv_out.lora_A.weight": torch.full((2, 2), float("nan"))}, "not finite"),
         (PAIR | {"unet.conv_out.lora_B.weight": torch.full((2, 2), float("inf"))}, None),
@@ -116,18 +137,14 @@ def test_files_that_are_damaged_or_no_safetensors_are_answered_with_a_sentence(t
         load_lora(path)
 
 
-def test_settings_beside_the_tensors_give_their_alphas_or_a_sentence(tmp_path):
+def test_settings_beside_the_tensors_give_their_alphas(tmp_path):
     tensors = spellings(random_layers({TIME: SHAPES[TIME]}, rank=4))["peft, adapter name"]
-    path = write(tmp_path / "adapter_model.safetensors", tensors)
+    write(tmp_path / "adapter_model.safetensors", tensors)
     config = tmp_path / "adapter_config.json"
     for text, scale in (('{"lora_alpha": 8}', 2.0), ('{"lora_alpha": 8, "use_rslora": true}', 4.0), ("{}", 1.0)):
         config.write_text(text, encoding="utf-8")
         (stored,) = load_lora(tmp_path).layers.values()
         assert stored.layer.scale == scale
-    for text in ('{"lora_alpha": "much"}', "{", '{"alpha_pattern": {"(": 2}}', '{"alpha_pattern": 3}'):
-        config.write_text(text, encoding="utf-8")
-        with pytest.raises(LoraError, match="settings"):
-            load_lora(path)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +222,7 @@ def test_the_option_of_the_command_line_is_a_file_and_up_to_two_strengths(text, 
 
 @pytest.mark.parametrize("text", [":1", "absent.safetensors:nan"])
 def test_a_bad_option_is_answered_with_a_sentence(text):
-    with pytest.raises(ValueError, match="names no file|there is no model"):
+    with pytest.raises(ValueError, match="names no file|there is no LoRA"):
         read_lora_options([text])
 
 

@@ -72,6 +72,24 @@ def test_every_spelling_gives_the_same_weights_to_the_bit(unet, layers, kind, tm
         assert torch.equal(one, two) and not torch.equal(one, unet.get_submodule(path).weight)
 
 
+@pytest.mark.parametrize(
+    "alpha",
+    [
+        "unet.conv.to_q.alpha",
+        "unet.conv.to_q.lora_alpha",
+        "unet.conv.to_q.network_alpha",
+        "unet.conv.to_q.lora.alpha",
+        "unet.conv.to_q.lora_linear_layer.alpha",
+        "unet.conv.processor.to_q_lora.alpha",
+        "unet.conv.processor.to_q_lora.network_alpha",
+        "lora_unet_conv_to_q.alpha",
+    ],
+)
+def test_every_spelling_of_an_alpha_means_its_layer(alpha):
+    name, slot = read_key(alpha)
+    assert (stem(name), slot) == ("conv_to_q", "alpha")
+
+
 def test_layers_over_time_are_told_from_layers_of_single_frames():
     temporal = {path for path in SHAPES if is_temporal(path)}
     folder = {path for path in SHAPES if "temporal" in folder_path(path, 2) or "time_pos_embed" in folder_path(path, 2)}

@@ -11,6 +11,12 @@ from svd_core.lora.apply import layer_shapes
 diffusers = pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")
 
+EXACT = "^down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+EXACT_SETTINGS = {
+    "target_modules": r".*attn1\.to_q",
+    "rank_pattern": {EXACT: 7},
+    "alpha_pattern": {EXACT: 30, "to_q": 5},
+}
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "conv_in", "conv_out"]
 OTHERS = ["proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "ff_in.net.2", "linear_1", "time_emb_proj"]
@@ -79,8 +85,9 @@ def adapted(unet, **settings):
         {"target_modules": ATTENTION, "rank_pattern": {"to_v": 7}, "alpha_pattern": {"attn1.to_v": 2, "to_q": 9}},
         {"target_modules": ATTENTION + OTHERS, "use_dora": True},
         {"target_modules": CONVOLUTIONS, "use_dora": True, "rank_pattern": {"conv1": 2}},
+        EXACT_SETTINGS,
     ],
-    ids=["attention", "every kind of layer", "rank-stabilised", "rank by layer", "dora", "dora convolutions"],
+    ids=["attention", "every kind", "rank-stabilised", "rank by layer", "dora", "dora convolutions", "one module"],
 )
 def test_a_peft_folder_gives_the_output_that_it_gives_in_diffusers(unet, model, settings, tmp_path):
     network = adapted(unet, **settings)
@@ -122,6 +129,23 @@ def test_the_files_that_diffusers_writes_give_the_same_output(unet, model, kind,
         write(tmp_path / name, tensors)
     changed = svd.apply_loras(model, [(svd.load_lora(tmp_path / name), 1.0, 1.0)])
     assert relative(of_ours(changed), expected) < LIMIT
+
+
+def test_patterns_of_one_exact_module_count_in_the_metadata_of_diffusers(unet, model, tmp_path):
+    network = adapted(unet, **EXACT_SETTINGS)
+    try:
+        expected = of_diffusers(network)
+        layers = peft.get_peft_model_state_dict(network)
+        settings = network.peft_config["default"].to_dict()
+    finally:
+        network.unload()
+    diffusers.loaders.StableDiffusionLoraLoaderMixin.save_lora_weights(
+        tmp_path,
+        unet_lora_layers={key.removeprefix("base_model.model."): tensor for key, tensor in layers.items()},
+        unet_lora_adapter_metadata=settings,
+    )
+    lora = svd.load_lora(tmp_path / "pytorch_lora_weights.safetensors")
+    assert relative(of_ours(svd.apply_loras(model, [(lora, 1.0, 1.0)])), expected) < LIMIT
 
 
 def test_two_adapters_add_up_as_in_peft(unet, model, tmp_path):

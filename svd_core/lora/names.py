@@ -12,14 +12,15 @@ from ..models.config import UNetConfig
 
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lora_unet_", "lora_unet.",
             "lycoris_unet_", "lycoris_", "module.", "unet.", "unet_")  # fmt: skip
+PAIR = r"(?:[._]lora|\.lora_linear_layer)"  # before down and up in what trainers and attention processors write
 ADAPTER = r"(?:\.(?!weight$)\w+)?(?:\.weight)?$"  # PEFT may store the adapter's name
 SLOTS = tuple(
     (re.compile(pattern), slot)
     for pattern, slot in (
-        (rf"\.lora_A{ADAPTER}|(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)down(?:\.weight)?$", "down"),
-        (rf"\.lora_B{ADAPTER}|(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)up(?:\.weight)?$", "up"),
+        (rf"\.lora_A{ADAPTER}|(?:\.lora_|{PAIR}\.)down(?:\.weight)?$", "down"),
+        (rf"\.lora_B{ADAPTER}|(?:\.lora_|{PAIR}\.)up(?:\.weight)?$", "up"),
         (r"\.lora_mid(?:\.weight)?$", "mid"),
-        (r"\.(?:lora_|network_)?alpha$", "alpha"),
+        (rf"{PAIR}?\.(?:lora_|network_)?alpha$", "alpha"),
         (rf"\.lora_magnitude_vector{ADAPTER}", "magnitude"),
         (r"\.dora_scale$", "dora_scale"),
     )

@@ -3,30 +3,27 @@
 Tensors are copied out of the file, so that it may be replaced or deleted afterwards.
 """
 
-import json
-import logging
-import math
-import re
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from ..checkpoints.detect import foreign as foreign_model
 from ..checkpoints.folder import open_checkpoint
-from ..checkpoints.source import FLOAT_TYPES, TensorSource, some
+from ..checkpoints.source import FLOAT_TYPES, TYPES, TensorSource, some
 from .delta import LoraLayer
 from .errors import LoraError
 from .names import TEXT, read_key, stem, unsupported
+from .settings import ADAPTER_FILE, Scaling, read_scaling
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "loras"
 """LoRAs for the embedded model, called by their file name without its ending."""
 
-SETTINGS_KEY = "lora_adapter_metadata"  # of files that diffusers writes
-log = logging.getLogger("svd_reel")
+INTEGER_TYPES = {f"{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,25 +54,6 @@ class Lora:
         return tuple(sorted({stored.layer.rank for stored in self.layers.values() if stored.layer}))
 
 
-@dataclass
-class _Scaling:
-    """Alphas as PEFT's settings give them: a default, and others by patterns of module names."""
-
-    alpha: float | None = None
-    alphas: Mapping[re.Pattern[str], float] = field(default_factory=dict)
-    root: bool = False
-
-    def scale(self, name: str, rank: int, stored: float | None) -> float:
-        """The factor of a layer: alpha / rank, or alpha / sqrt(rank) in rank-stabilised files; 1 without any alpha."""
-        alpha = stored
-        if alpha is None:
-            matches = (value for pattern, value in self.alphas.items() if pattern.search(name))
-            alpha = next(matches, self.alpha)
-        if alpha is None:
-            return 1.0
-        return float(alpha) / (math.sqrt(rank) if self.root else rank)
-
-
 def embedded_loras() -> list[str]:
     """Names of the LoRAs that come with the embedded model."""
     return sorted(path.stem for path in EMBEDDED.glob("*.safetensors"))
@@ -91,18 +69,20 @@ def load_lora(path: str | Path) -> Lora:
     """Read a LoRA from a safetensors file, a PEFT folder, or by the name of an embedded one.
 
     Every spelling of spec section 11.1 is read, with alphas, convolutions and magnitudes (DoRA). Raises
-    CheckpointError for what is no whole safetensors file and LoraError for a file that holds no LoRA or no finite
-    numbers; both are one sentence.
+    CheckpointError for what is no whole safetensors file and LoraError for a file that is not there, or holds no LoRA
+    or no finite numbers; both are one sentence.
     """
     path = lora_path(path)
-    if path.is_dir() and (path / "adapter_model.safetensors").is_file():
-        path = path / "adapter_model.safetensors"
+    if not path.is_file() and not path.is_dir():
+        raise _missing(path)
+    if path.is_dir() and (path / ADAPTER_FILE).is_file():
+        path = path / ADAPTER_FILE
     source = open_checkpoint(path)
-    name = path.parent.name if path.name == "adapter_model.safetensors" else path.name
+    name = path.parent.name if path.name == ADAPTER_FILE else path.name
     slots, skipped = _sorted(source)
     if not slots:
         raise LoraError(_no_lora(path, source, skipped))
-    scaling = _scaling(path, source.metadata)
+    scaling = read_scaling(path, source.metadata)
     layers = {key: _layer(key, entry, source, scaling) for key, entry in slots.items()}
     return Lora(name, layers, {why: tuple(keys) for why, keys in skipped.items()}, source.metadata)
 
@@ -117,7 +97,7 @@ def _sorted(source: TensorSource) -> tuple[dict[str, dict[str, tuple[str, str]]]
             skipped.setdefault("text encoder, which SVD does not have", []).append(key)
         elif why := unsupported(key):
             skipped.setdefault(why, []).append(key)
-        elif found is None or source.dtypes[key] not in FLOAT_TYPES:
+        elif found is None or not _is_number(source.dtypes[key], found[1]):
             skipped.setdefault("no tensor of a LoRA", []).append(key)
         elif found[1] in slots.setdefault(stem(found[0]), {}):
             skipped.setdefault("a second copy of a layer, under another name", []).append(key)
@@ -130,7 +110,12 @@ def _sorted(source: TensorSource) -> tuple[dict[str, dict[str, tuple[str, str]]]
     return slots, skipped
 
 
-def _layer(name: str, entry: dict[str, tuple[str, str]], source: TensorSource, scaling: _Scaling) -> StoredLayer:
+def _is_number(dtype: str, slot: str) -> bool:
+    """Whether a tensor of this safetensors type can fill the slot; some writers store alphas as integers."""
+    return dtype in FLOAT_TYPES or (slot == "alpha" and dtype in INTEGER_TYPES)
+
+
+def _layer(name: str, entry: dict[str, tuple[str, str]], source: TensorSource, scaling: Scaling) -> StoredLayer:
     written = next(iter(entry.values()))[0]
     keys = tuple(key for _, key in entry.values())
     lacking = {"down", "up"} - entry.keys()
@@ -156,45 +141,40 @@ def _by_input(magnitude: Tensor, down: Tensor) -> bool:
 
 
 def _finite(key: str, source: TensorSource) -> Tensor:
-    tensor = source[key].clone()
-    if not torch.isfinite(tensor.float()).all():
-        raise LoraError(f"'{key}' of {source.path} holds numbers that are not finite; download the file again")
+    tensor = _copied(key, source)
+    numbers = tensor.float()
+    if not torch.isfinite(numbers).all():
+        what = f"is {numbers.item()}, no finite number" if numbers.numel() == 1 else "holds numbers that are not finite"
+        raise LoraError(f"'{key}' of {source.path} {what}; download the file again")
     return tensor
 
 
-def _scaling(path: Path, metadata: Mapping[str, str]) -> _Scaling:
-    """Alphas that stand beside the tensors: in PEFT's adapter_config.json or in the metadata that diffusers writes."""
-    if path.name == "adapter_model.safetensors":
-        config = path.with_name("adapter_config.json")
-        if not config.is_file():
-            log.warning("%s lies without its adapter_config.json: its alpha is unknown, scale 1 is taken", path)
-            return _Scaling()
-        return _from_settings(_json(config.read_text(encoding="utf-8"), config))
-    settings = _json(metadata.get(SETTINGS_KEY, "{}"), path)
-    return _from_settings({key.removeprefix("unet."): value for key, value in settings.items()})
+def _copied(key: str, source: TensorSource) -> Tensor:
+    if source.dtypes[key] in TYPES:
+        return source[key].clone()
+    # Unsigned integers of several bytes, which no checkpoint has and so the source does not map.
+    file = next(header.path for header in source.headers if key in header.entries)
+    with safe_open(file, "pt") as tensors:
+        return tensors.get_tensor(key)
 
 
-def _from_settings(settings: Mapping[str, Any]) -> _Scaling:
-    alpha, alphas = settings.get("lora_alpha"), settings.get("alpha_pattern") or {}
-    numbers = [alpha, *alphas.values()] if isinstance(alphas, dict) else [None, "?"]
-    if any(not isinstance(value, (int, float)) for value in numbers if value is not None):
-        raise LoraError(f"the settings of the LoRA give {some(map(str, numbers))} as alphas, not numbers")
-    try:
-        patterns = {re.compile(rf"(^|\.)({key})$"): value for key, value in alphas.items()}
-    except re.error as error:
-        raise LoraError(f"the settings of the LoRA hold a pattern of names that is none ({error})") from error
-    return _Scaling(alpha, patterns, bool(settings.get("use_rslora")))
-
-
-def _json(text: str, path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise LoraError(f"the settings in {path} are not valid JSON ({error}); download it again") from error
-    return value if isinstance(value, dict) else {}
+def _missing(path: Path) -> LoraError:
+    """The error for a path where nothing is, with what is near it."""
+    folder = path.parent.resolve()
+    names = sorted(entry.name for entry in folder.glob("*") if entry.suffix == ".safetensors" or entry.is_dir())
+    files = [name for name in names if name.endswith(".safetensors")]
+    # Without their endings, which would make any two names alike.
+    stems = {Path(name).stem: name for name in [*names, *embedded_loras()]}
+    close = difflib.get_close_matches(path.stem, stems, n=1)
+    holds = f"{folder} holds {some(files) if files else 'no .safetensors file'}"
+    near = holds if folder.is_dir() else f"there is no folder {folder} either"
+    remedy = f"check the name, download the LoRA to there, or take the embedded {some(embedded_loras())}"
+    return LoraError(f"there is no LoRA at {path}; {near}; {f'did you mean {stems[close[0]]}?' if close else remedy}")
 
 
 def _no_lora(path: Path, source: TensorSource, skipped: Mapping[str, list[str]]) -> str:
+    if not len(source):
+        return f"{path} is empty: it holds no tensors; save the LoRA again, or download it again"
     reasons = [why for why in skipped if why != "no tensor of a LoRA"]
     if reasons:
         return f"{path} holds nothing but {' and '.join(reasons)}; take a LoRA that was trained on SVD"
