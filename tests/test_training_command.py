@@ -157,6 +157,9 @@ def test_what_cannot_be_is_one_sentence(model, data, tmp_path, capsys, more, wor
     [
         (["--p-mean", "nan"], "p_mean is nan; give a finite number"),
         (["--p-mean", "1e9"], "p_mean is 1e+09, but"),
+        (["--label-fps", "0"], "label fps 0 of the clips is outside 1"),
+        (["--bucket", "nan"], "motion bucket nan"),
+        (["--frame-fps", "inf"], "frame rate inf"),
         (["--rate", "inf"], "rate is inf"),
         (["--alpha", "inf"], "alpha is inf"),
         (["--validate-every", "-3"], "validate_every is -3"),

@@ -5,14 +5,15 @@ import math
 
 import pytest
 import torch
+import training_films as films
 from PIL import Image
 from training_films import FRAMES, PLAN, SIZE, TinyEncoders, as_planes, encode, film, save_pictures, texture
 
 from svd_core.report import measure
 from svd_core.training import cache
 from svd_core.training.cache import encode_sources, encoder_digest, read_clip_tensors
-from svd_core.training.clips import FrameBatch, VideoFile, find_sources, stills_of_batch
-from svd_core.training.cutting import ClipPlan, CutReport, at_rate, clip_fps, cut_clips
+from svd_core.training.clips import FrameBatch, FrameFolder, VideoFile, find_sources, stills_of_batch
+from svd_core.training.cutting import ClipPlan, CutReport, at_rate, clip_fps
 from svd_core.training.dataset import ClipSource
 from svd_core.training.labels import bucket_of, measured_speed, speed_of
 from svd_core.video import write_clip
@@ -42,28 +43,82 @@ def test_clips_never_get_more_frames_per_second_than_the_file_has(file_fps, want
 )
 def test_frames_are_taken_by_their_time(file_fps, fps, first):
     timed = [(index / file_fps + 3.0, index) for index in range(60)]  # films need not start at 0
-    taken = list(at_rate(timed, file_fps, fps))
+    taken = [index for _, index in at_rate(timed, file_fps, fps)]
     assert all(abs(index / file_fps - k / fps) <= 0.5 / file_fps + 1e-9 for k, index in enumerate(taken))
     assert [abs(a - b) <= 1 for a, b in zip(taken, first, strict=False)] == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("seconds", "file_fps", "fps", "count"),
+    [
+        (films.times((0, 60, 30), (4, 60, 30)), 30, 7, 28),  # a pause
+        (films.times((0, 60, 30), (4, 60, 30)), 1000, 7, 28),  # and a file that says too much
+        (films.times((5, 60, 30), (1, 60, 30)), 30, 7, 28),  # joined films, the second with its own clock
+        (films.times((0, 60, 60), (1, 30, 15)), 30, 7.5, 22),  # a telephone in the dark
+        (films.times((0, 30, 30)) + films.times((1.016, 30, 30)), 30, 30, 60),  # half a frame late from there on
+    ],
+)
+def test_frames_taken_are_never_closer_than_half_the_wanted_interval(seconds, file_fps, fps, count):
+    taken = [second for second, _ in at_rate([(second, None) for second in seconds], file_fps, fps)]
+    steps = [later - sooner for sooner, later in zip(taken, taken[1:], strict=False)]
+    assert abs(len(taken) - count) <= 1 and sum(0 <= step < 0.5 / fps for step in steps) == 0
+
+
 def test_no_clip_crosses_a_scene_cut():
-    frames = as_planes(torch.cat([film(7), film(9, seed=9)]))
-    report = CutReport("film")
-    starts = [number for number, _ in cut_clips(frames, PLAN, report)]
-    assert starts == [0, 7, 11] and report.cuts == 1 and report.frames == 16
+    clips, report = films.cut(torch.cat([film(7), film(9, seed=9)]))
+    assert [clip.number for clip in clips] == [0, 7, 11] and report.cuts == 1 and report.frames == 16
+
+
+@pytest.mark.parametrize("looks_for_cuts", [True, False])
+def test_no_clip_crosses_a_pause(looks_for_cuts):
+    seconds = films.times((0, 7, 7), (3, 9, 7))
+    plan = ClipPlan(SIZE, SIZE, FRAMES, fps=7, cut=looks_for_cuts)
+    clips, report = films.cut(torch.cat([film(7), film(9, seed=9)]), plan, seconds)
+    assert [clip.number for clip in clips] == [0, 7, 11]
+    assert (report.cuts, report.pauses) == (0, 1) and "1 pause of more than 0.36 s" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "file_fps", "labels"),
+    [
+        (films.times((0, 12, 7)), 7, [7, 7, 7]),
+        ([round(second, 3) for second in films.times((0, 12, 7))], 7, [7, 7, 7]),
+        (films.times((0, 4, 7), (4 / 7, 8, 3.5)), 30, [7, 3.5, 3.5]),
+        (films.times((0, 12, 5)), 60, [5, 5, 5]),
+        (films.times((0, 12, 2)), 60, []),  # every step is a pause
+    ],
+)
+def test_clips_are_told_by_the_rate_that_their_frames_really_have(seconds, file_fps, labels):
+    clips, _ = films.cut(film(12), seconds=seconds, file_fps=file_fps)
+    assert [clip.fps for clip in clips] == pytest.approx(labels)
+
+
+def test_a_video_with_a_pause_is_told_as_one_without(tmp_path):
+    path = films.write_timed(tmp_path / "pause.mkv", film(120, step=1), films.times((0, 60, 30), (4, 60, 30)))
+    report = CutReport("pause")
+    clips = list(VideoFile(path).clips(PLAN, report))
+    assert len(clips) == 6 and report.frames in (28, 29) and report.pauses == 1
+    assert {clip.fps for clip in clips} == {7} and max(c.bucket for c in clips) - min(c.bucket for c in clips) < 8
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_one_long_frame_of_an_animation_does_not_slow_down_the_others(tmp_path, kind):
+    path = films.save_animation(tmp_path / f"held.{kind}", film(13), [125] * 8 + [2000] + [125] * 4)
+    report = CutReport("held")
+    clips = list(VideoFile(path).clips(ClipPlan(SIZE, SIZE, FRAMES), report))
+    assert [clip.number for clip in clips] == [0, 4, 9] and report.pauses == 1
+    assert all(clip.fps == pytest.approx(8, rel=0.05) for clip in clips)  # GIF rounds to hundredths of a second
 
 
 def test_lively_footage_is_not_cut():
-    frames = as_planes(film(24, step=9))
-    report = CutReport("film")
-    assert len(list(cut_clips(frames, PLAN, report))) == 6 and report.cuts == 0
+    clips, report = films.cut(film(24, step=9))
+    assert len(clips) == 6 and report.cuts == 0
 
 
 @pytest.mark.parametrize(("stride", "starts"), [(None, [0, 4]), (1, [0, 1, 2, 3, 4, 5]), (3, [0, 3]), (5, [0, 5])])
 def test_the_stride_says_where_clips_start(stride, starts):
     plan = ClipPlan(SIZE, SIZE, FRAMES, fps=7, stride=stride)
-    assert [number for number, _ in cut_clips(as_planes(film(9)), plan, CutReport("film"))] == starts
+    assert [clip.number for clip in films.cut(film(9), plan)[0]] == starts
 
 
 def test_a_video_file_gives_clips_of_the_wanted_size_rate_and_direction(tmp_path):
@@ -238,12 +293,54 @@ def test_what_is_no_training_data_is_refused(tmp_path, name, move, words):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
-    [({"frames": 1}, "no motion"), ({"stride": 0}, "stride"), ({"fps": 0.2}, "fps"), ({"width": 30}, "multiple of 8")],
+    ("name", "values", "words"),
+    [
+        ("frames", (1, 0, -3), "no motion"),
+        ("stride", (0, -1), "stride is"),
+        ("fps", (0.2, 0.0, -7, 121, math.inf, math.nan), "fps is .* outside 1 to 120"),
+        ("width", (30,), "multiple of 8"),
+        ("height", (0, -8), "too small"),
+        ("least_motion", (-1, math.inf, math.nan), "least_motion is"),
+        ("most_clips", (-1,), "most_clips is -1.*0 for all"),
+        ("width", (10_000_000,), "more than 268,435,456 pixels.*576x320"),
+        ("frames", (10**9,), "more than 268,435,456 pixels"),
+        *((name, (math.nan, 16.5), "whole number") for name in ("width", "height", "frames", "stride", "most_clips")),
+    ],
 )
-def test_impossible_plans_are_refused(change, words):
-    with pytest.raises(ValueError, match=words):
-        ClipPlan(**{"width": SIZE, "height": SIZE, "frames": FRAMES} | change)
+def test_impossible_plans_are_refused(name, values, words):
+    for value in values:
+        with pytest.raises(ValueError, match=words):
+            ClipPlan(**{"width": SIZE, "height": SIZE, "frames": FRAMES} | {name: value})
+
+
+@pytest.mark.parametrize("rate", [math.inf, -math.inf, math.nan, -3.0, 0.5, 1e6])
+def test_frame_rates_that_no_film_has_are_refused(tmp_path, rate):
+    save_pictures(tmp_path / "film", film(4))
+    for make in (
+        lambda: FrameBatch(film(4), fps=rate),
+        lambda: FrameFolder(tmp_path / "film", rate),
+        lambda: find_sources(tmp_path, frame_fps=rate),
+        lambda: find_sources(tmp_path / "film", move="pan left", frame_fps=rate),  # even where no frames are read
+    ):
+        with pytest.raises(ValueError, match="frame rate .* outside 1 to 1000 per second.*0 where it is unknown"):
+            make()
+
+
+def test_a_video_slower_than_any_clip_is_refused(tmp_path):
+    path = films.save_animation(tmp_path / "slow.webp", film(5), 4000)
+    with pytest.raises(ValueError, match=r"slow\.webp has 0\.25 frames per second.*at least 1"):
+        list(VideoFile(path).clips(ClipPlan(SIZE, SIZE, FRAMES), CutReport("slow.webp")))
+
+
+@pytest.mark.parametrize(
+    ("label", "values"),
+    [("fps", (0, 0.5, math.inf, math.nan, 1e39)), ("bucket", (-1, math.inf, math.nan, 1e39))],
+)
+def test_labels_that_no_clip_has_are_refused(tmp_path, label, values):
+    clips = encode([FrameBatch(film(4))], tmp_path)
+    for value in values:
+        with pytest.raises(ValueError, match=f"{label} .* outside [01] to 1000; use"):
+            ClipSource(clips, **{label: value})
 
 
 def test_another_encoder_has_another_digest():

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from training_films import FRAMES, PLAN, encode, texture
+from training_films import FRAMES, PLAN, encode, save_pictures, texture
 
 from svd_core.pictures import as_batch
 from svd_core.report import measure
 from svd_core.training.adapters import adapted, set_strength
-from svd_core.training.clips import stills_of_batch
+from svd_core.training.clips import find_sources, stills_of_batch
 from svd_core.training.cutting import ClipPlan, CutReport
 from svd_core.training.dataset import ClipSource
 from svd_core.training.labels import measured_speed, speed_of_camera
@@ -59,6 +59,18 @@ def test_clips_of_photographs_have_no_holes(move):
 def test_a_camera_that_stands_still_teaches_nothing(move):
     with pytest.raises(ValueError, match="stands still|not a move"):
         check_move(move, FRAMES)
+
+
+@pytest.mark.parametrize("count", [-2, 2.5, math.nan, math.inf])
+def test_numbers_of_clips_that_cannot_be_made_are_refused(tmp_path, count):
+    save_pictures(tmp_path / "photos", texture(64, 64))
+    for make in (
+        lambda: stills_of_batch(texture(64, 64), "pan left", count),
+        lambda: find_sources(tmp_path / "photos", move="pan left", stills_count=count),
+        lambda: find_sources(tmp_path / "photos", stills_count=count),  # even where no camera moves
+    ):
+        with pytest.raises(ValueError, match="clips of a photograph cannot be made; use 1 or more, or 0"):
+            make()
 
 
 def test_the_speed_of_a_pan_is_known_from_its_path():

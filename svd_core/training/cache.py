@@ -33,7 +33,7 @@ log = logging.getLogger("svd_reel")
 NOISE_VERSIONS = 4
 LEVEL_MEAN, LEVEL_SPREAD = -3.0, 0.5  # of the logarithm of the augmentation, as public fine-tuning code has it
 AT_ONCE = 4  # frames in the autoencoder
-VERSION = 2
+VERSION = 3
 
 
 class Encodes(Protocol):

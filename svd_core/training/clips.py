@@ -7,21 +7,24 @@ Knows no models.
 import hashlib
 import logging
 import re
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
+from numbers import Integral
 from pathlib import Path
 from typing import Protocol
 
 import av
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from torch import Tensor
 
 from ..pictures import as_batch, composite, open_picture
 from ..video import read_clip
 from ..video.reading import to_rgb
-from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, clip_fps, cut_clips, fitted
+from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, check_film_fps, clip_fps, cut_clips, fitted
 from .labels import bucket_of, measured_speed
 from .stills import check_move, move_still
 
@@ -29,6 +32,8 @@ log = logging.getLogger("svd_reel")
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".ts")
 ANIMATIONS = (".gif", ".webp")
+EVEN = 20  # milliseconds that the durations of an animation at an even rate differ by: GIF counts in hundredths
+UNTIMED = 100  # milliseconds for which players show a frame of an animation that has no duration
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -77,8 +82,8 @@ class VideoFile:
         """See Source. ValueError for a file that cannot be read."""
         if self.path.suffix.lower() in ANIMATIONS:
             frames, rate, _ = read_clip(self.path)
-            timed = ((index / (rate or USUAL_FPS), frame) for index, frame in enumerate(frames))
-            yield from _cut(timed, rate, plan, report)
+            seconds, rate = _animation_times(self.path, len(frames), rate)
+            yield from _cut(zip(seconds, frames, strict=True), rate, plan, report)
             return
         try:
             with av.open(str(self.path)) as container:
@@ -100,6 +105,9 @@ class FrameFolder:
 
     path: Path
     fps: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_film_fps(self.fps)
 
     @property
     def name(self) -> str:
@@ -125,6 +133,9 @@ class FrameBatch:
     name: str = "frames"
     fps: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_film_fps(self.fps)
+
     def fingerprint(self) -> str:
         """See Source."""
         return _digest_of_tensor(self.images)
@@ -143,6 +154,9 @@ class Still:
     name: str
     move: str
     count: int = 8
+
+    def __post_init__(self) -> None:
+        check_count(self.count)
 
     def fingerprint(self) -> str:
         """See Source. The move and the number of clips belong to it."""
@@ -179,6 +193,8 @@ def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, fra
     pictures are photographs instead; each makes `stills_count` clips (0: about 64 clips in all). frame_fps: of folders
     of frames. FileNotFoundError for no such path, ValueError for nothing to train on.
     """
+    check_film_fps(frame_fps)
+    check_count(stills_count)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"training data {path} does not exist; give a video, or a folder of videos or frames")
@@ -211,6 +227,12 @@ def stills_of_batch(images: Tensor, move: str, count: int = 0) -> list[Source]:
     """Return photographs [B, H, W, C] in 0..1 as sources; see `stills_of`."""
     count = count or stills_count(len(images))
     return [Still(images[b : b + 1], f"picture {b + 1}", move, count) for b in range(len(images))]
+
+
+def check_count(count: int) -> None:
+    """Raise ValueError for a number of clips of a photograph that is none; 0 leaves the choice to `stills_count`."""
+    if not isinstance(count, Integral) or count < 0:
+        raise ValueError(f"{count} clips of a photograph cannot be made; use 1 or more, or 0 for about 64 in all")
 
 
 def stills_count(pictures: int) -> int:
@@ -250,22 +272,46 @@ def _natural(path: Path) -> list:
 
 
 def _timed(frames: Iterator[av.VideoFrame], rate: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    for index, frame in enumerate(frames):
-        yield (index / (rate or USUAL_FPS) if frame.time is None else float(frame.time)), frame
+    seconds = -1 / (rate or USUAL_FPS)
+    for frame in frames:
+        seconds = seconds + 1 / (rate or USUAL_FPS) if frame.time is None else float(frame.time)
+        yield seconds, frame
+
+
+def _animation_times(path: Path, count: int, rate: float) -> tuple[list[float], float]:
+    """Seconds at which the frames of an animation begin and their usual rate, which one long frame does not change."""
+    with Image.open(path) as picture:
+        shown = [_milliseconds(frame) for frame in ImageSequence.Iterator(picture)]
+    if len(shown) != count or count < 2 or max(shown) - min(shown) <= EVEN:
+        return [index / (rate or USUAL_FPS) for index in range(count)], rate
+    begins = [milliseconds / 1000 for milliseconds in accumulate(shown[:-1], initial=0)]
+    return begins, 1000 / statistics.median(shown[:-1])
+
+
+def _milliseconds(frame: Image.Image) -> float:
+    frame.load()  # WebP tells a frame's duration only then
+    return frame.info.get("duration") or UNTIMED
 
 
 def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
     """Clips of a film of (seconds, frame), labelled; only frames that are kept are converted."""
     fps = clip_fps(rate, plan.fps)
     report.file_fps, report.fps = rate, fps
-    chosen = at_rate(timed, rate, fps) if rate > 0 else (frame for _, frame in timed)
-    for number, clip in cut_clips(fitted(map(_as_frame, chosen), plan), plan, report):
-        speed = measured_speed(clip, fps)
+    if fps < 1:
+        raise ValueError(
+            f"{report.name} has {fps:.2g} frames per second, but clips need at least 1; give its frames as a folder of "
+            "pictures, to be taken for a faster film"
+        )
+    even = ((index / fps, frame) for index, (_, frame) in enumerate(timed))
+    chosen = at_rate(timed, rate, fps) if rate > 0 else even
+    pictures = ((seconds, fitted(_as_frame(frame), plan)) for seconds, frame in chosen)
+    for clip in cut_clips(pictures, plan, report):
+        speed = measured_speed(clip.frames, clip.fps)
         if speed < plan.least_motion:
             report.still += 1
             continue
         report.clips += 1
-        yield TrainingClip(clip, number, fps, bucket_of(speed))
+        yield TrainingClip(clip.frames, clip.number, clip.fps, bucket_of(speed))
 
 
 def _as_frame(frame: av.VideoFrame | Path | Tensor) -> Tensor:

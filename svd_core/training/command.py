@@ -24,7 +24,7 @@ from .cache import ClipSet, encode_sources, encoder_digest
 from .checkpoint import save_checkpoint
 from .clips import Source, find_sources
 from .cutting import ClipPlan
-from .dataset import ClipSource
+from .dataset import ClipSource, check_labels
 from .job import DEMO, clip_plan, decoder, memory_text, run_folder, suited, told, trigger_of, validation_settings
 from .optimizers import check_optimizer
 from .settings import CHOICES, TrainSettings
@@ -127,6 +127,7 @@ def run_train(options: argparse.Namespace) -> None:
     device = pick_device(options.device)
     settings = settings_of(options, config, plan, device)
     check_optimizer(settings.optimizer)
+    check_labels(options.bucket, options.label_fps)
     sources = find_sources(
         options.data, move=options.stills, stills_count=options.clips_per_still, frame_fps=options.frame_fps
     )
@@ -231,7 +232,7 @@ def _validation(
     model: SVDModel, picture, clips: ClipSet, options: argparse.Namespace, device: torch.device, folder: Path
 ) -> Validation:
     rates = sorted(clip.fps for clip in clips.clips)
-    fps = options.label_fps or rates[len(rates) // 2]
+    fps = rates[len(rates) // 2] if options.label_fps is None else options.label_fps
     settings = validation_settings(model.config, clips.plan, options.bucket, fps)
     return Validation(model, picture, settings, decoder(model, device), folder / "validation")
 

@@ -3,9 +3,12 @@
 Works on one frame at a time, so that a film of any length needs the memory of one clip. Knows no files and no models.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +22,10 @@ BINS = 8  # of a histogram, per colour
 CUT = 0.35  # share of a quarter's pixels that change their bin, above which a jump may be a cut
 CUT_RATIO = 3.0  # times the usual change of the shot, so that lively footage is not cut to pieces
 MEMORY = 8  # changes that make the usual one
+PAUSE = 2.5  # wanted intervals between frames taken: an even rate leaves below 2, a dropped frame adds a half
+ROUNDING = 0.002  # seconds: Matroska has time stamps in whole milliseconds
+MOST_PIXELS = 2**28  # of a clip: SVD takes 240 GiB to train on as many, more than an accelerator has
+FASTEST_FILM = 1000.0  # frames per second that can be given for footage
 
 
 @dataclass(frozen=True)
@@ -41,25 +48,42 @@ class ClipPlan:
     most_clips: int = 0
 
     def __post_init__(self) -> None:
+        for name, usual in (("width", 576), ("height", 320), ("frames", 14), ("stride", 14), ("most_clips", 0)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Integral):
+                raise ValueError(f"{name} is {value}, but it must be a whole number; use such as {usual}")
         check_size(self.width, self.height)
         if self.frames < 2:
             raise ValueError(f"clips of {self.frames} frames show no motion; use 2 or more, such as 14")
+        if self.frames * self.width * self.height > MOST_PIXELS:
+            raise ValueError(
+                f"a clip of {self.frames} frames of {self.width}x{self.height} has more than {MOST_PIXELS:,} pixels, "
+                "too many to train on; use fewer, such as 14 of 576x320"
+            )
         if self.stride is not None and self.stride < 1:
             raise ValueError(f"stride is {self.stride}, but clips start at least 1 frame apart; use {self.frames}")
         if self.fps is not None and not 1 <= self.fps <= 120:
             raise ValueError(f"fps is {self.fps:g}, outside 1 to 120; use about 7")
-        if not self.least_motion >= 0:
-            raise ValueError(f"least_motion is {self.least_motion:g}, but it is a speed; use 0 to keep every clip")
+        if not 0 <= self.least_motion < math.inf:
+            raise ValueError(
+                f"least_motion is {self.least_motion:g}, but it must be a speed of 0 or more; use 0 to keep every clip"
+            )
+        if self.most_clips < 0:
+            raise ValueError(f"most_clips is {self.most_clips}, but it must be at least 0; use 0 for all")
 
 
 @dataclass
 class CutReport:
-    """What became of one film: counts, and the frame rates of the file and of its clips."""
+    """What became of one film: counts, and the frame rates of the file and of its clips.
+
+    pauses: in the time stamps, where frames are further apart than clips may have them.
+    """
 
     name: str
     frames: int = 0
     clips: int = 0
     cuts: int = 0
+    pauses: int = 0
     still: int = 0
     file_fps: float = 0.0
     fps: float = 0.0
@@ -70,6 +94,8 @@ class CutReport:
         parts = [f"{self.clips} clip{'s' * (self.clips != 1)} from {self.frames} frames at {self.fps:.3g} fps"]
         if self.cuts:
             parts.append(f"{self.cuts} scene cut{'s' * (self.cuts != 1)}")
+        if self.pauses:
+            parts.append(f"{self.pauses} pause{'s' * (self.pauses != 1)} of more than {PAUSE / self.fps:.2g} s")
         if self.still:
             parts.append(f"{self.still} left out because nothing moves")
         return f"{self.name}: {', '.join([*parts, *self.remarks])}"
@@ -87,20 +113,47 @@ def clip_fps(file_fps: float, wanted: float | None) -> float:
     return min(wanted, file_fps)
 
 
-def at_rate(frames: Iterable[tuple[float, object]], file_fps: float, fps: float) -> Iterator[object]:
-    """Yield of (seconds, frame) those next after each 1/fps, counted from the first."""
-    slack, start, taken = 0.5 / file_fps if file_fps > 0 else 0.0, None, 0
-    for seconds, frame in frames:
-        start = seconds if start is None else start
-        if seconds - start + slack >= taken / fps:
-            taken += 1
-            yield frame
+def check_film_fps(fps: float) -> None:
+    """Raise ValueError for a frame rate that footage cannot have been filmed at; 0 means that it is unknown."""
+    if fps != 0 and not 1 <= fps <= FASTEST_FILM:
+        raise ValueError(
+            f"frame rate {fps:g} of the frames is outside 1 to {FASTEST_FILM:g} per second; give that of the film, or "
+            "0 where it is unknown"
+        )
 
 
-def fitted(frames: Iterable[Tensor], plan: ClipPlan) -> Iterator[Tensor]:
-    """Yield frames [H, W, 3] in 0..1 at the plan's size: [3, height, width] in -1..1, the middle kept."""
-    for frame in frames:
-        yield fit(frame.movedim(-1, 0)[None] * 2 - 1, plan.width, plan.height)[0][0]
+def at_rate(timed: Iterable[tuple[float, Any]], file_fps: float, fps: float) -> Iterator[tuple[float, Any]]:
+    """Yield those of (seconds, frame) that are next after each 1/fps, counted from the first.
+
+    A frame that comes later than an even rate would have it, or earlier than the one before, is counted from anew:
+    otherwise all that follow a pause would be taken until their number had caught up.
+    """
+    slack, leeway = 0.5 / file_fps if file_fps > 0 else 0.0, _leeway(file_fps, fps)
+    start, taken, before = None, 0, 0.0
+    for seconds, frame in timed:
+        if start is None or seconds < before - 1 / fps:
+            start, taken = seconds, 0
+        before = seconds
+        late = seconds - start + slack - taken / fps
+        if late < 0:
+            continue
+        if late > leeway:
+            start, taken = seconds, 0
+        taken += 1
+        yield seconds, frame
+
+
+def _leeway(file_fps: float, fps: float) -> float:
+    """Seconds by which frames are off at an even rate: below one interval of the file.
+
+    Half an interval of the clips is as good: a file may say more frames per second than it has.
+    """
+    return max(1 / file_fps if file_fps > 0 else 0.0, 0.5 / fps) + ROUNDING
+
+
+def fitted(frame: Tensor, plan: ClipPlan) -> Tensor:
+    """Return a frame [H, W, 3] in 0..1 at the plan's size: [3, height, width] in -1..1, the middle kept."""
+    return fit(frame.movedim(-1, 0)[None] * 2 - 1, plan.width, plan.height)[0][0]
 
 
 class CutFinder:
@@ -134,29 +187,60 @@ def histograms(frame: Tensor) -> Tensor:
     return torch.zeros(12, BINS).scatter_add_(1, quarters, torch.ones(quarters.shape)) / (half * half)
 
 
-def cut_clips(frames: Iterable[Tensor], plan: ClipPlan, report: CutReport) -> Iterator[tuple[int, Tensor]]:
-    """Yield (number of its first frame, clip [T, 3, height, width] in -1..1) for every clip without a scene cut.
+class CutClip(NamedTuple):
+    """A clip [T, 3, height, width] in -1..1, the number of its first frame, and the frame rate that it really has."""
 
-    frames: [3, height, width] in -1..1 at the wanted rate. Counts go to `report`.
+    number: int
+    frames: Tensor
+    fps: float
+
+
+def cut_clips(timed: Iterable[tuple[float, Tensor]], plan: ClipPlan, report: CutReport) -> Iterator[CutClip]:
+    """Yield every clip without a scene cut or a pause.
+
+    timed: seconds and frames [3, height, width] in -1..1, taken at the frame rate of `report`; counts go there.
     """
-    finder, shot = CutFinder(), deque()
+    shot: deque[tuple[float, Tensor]] = deque()
     stride = plan.stride or plan.frames
     skip, given = 0, 0
-    for number, frame in enumerate(frames):
-        report.frames += 1
-        if plan.cut and finder.starts_scene(frame):
-            report.cuts += 1
+    for number, (begins, seconds, frame) in enumerate(_shots(timed, plan, report)):
+        if begins:
             shot.clear()
             skip = 0
         if skip:
             skip -= 1
             continue
-        shot.append(frame)
+        shot.append((seconds, frame))
         if len(shot) == plan.frames:
-            yield number + 1 - plan.frames, torch.stack(list(shot))
+            fps = _real_fps(seconds - shot[0][0], plan.frames, report)
+            yield CutClip(number + 1 - plan.frames, torch.stack([frame for _, frame in shot]), fps)
             given += 1
             if plan.most_clips and given >= plan.most_clips:
                 return
             skip = max(0, stride - plan.frames)
             for _ in range(min(stride, len(shot))):
                 shot.popleft()
+
+
+def _shots(
+    timed: Iterable[tuple[float, Tensor]], plan: ClipPlan, report: CutReport
+) -> Iterator[tuple[bool, float, Tensor]]:
+    """Yield (whether it begins a shot, seconds, frame), counting."""
+    finder, before = CutFinder(), None
+    for seconds, frame in timed:
+        report.frames += 1
+        pause = before is not None and not 0 <= seconds - before <= PAUSE / report.fps
+        if pause:
+            report.pauses += 1
+            finder = CutFinder()  # what changed meanwhile is no scene cut
+        cut = plan.cut and finder.starts_scene(frame)
+        report.cuts += cut
+        before = seconds
+        yield pause or cut, seconds, frame
+
+
+def _real_fps(seconds: float, frames: int, report: CutReport) -> float:
+    """The frame rate of a clip that lasts so many seconds: the wanted one, unless the file's rate varies too much."""
+    if abs(seconds - (frames - 1) / report.fps) <= _leeway(report.file_fps, report.fps):
+        return report.fps
+    return (frames - 1) / seconds

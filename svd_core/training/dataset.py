@@ -10,6 +10,17 @@ from .cache import ClipSet, read_clip_tensors
 from .sample import TrainingSample
 
 KEPT_BYTES = 2**30  # of clips in memory; more are read from disk each time
+MOST_LABEL = 1000  # frame rate or motion bucket; SVD was trained up to about 30 and 255
+
+
+def check_labels(bucket: float | None, fps: float | None) -> None:
+    """Raise ValueError for labels that no clip can be told by; None stands for measured ones."""
+    if bucket is not None and not 0 <= bucket <= MOST_LABEL:
+        raise ValueError(
+            f"motion bucket {bucket:g} of the clips is outside 0 to {MOST_LABEL}; use 1 to 255, such as 127"
+        )
+    if fps is not None and not 1 <= fps <= MOST_LABEL:
+        raise ValueError(f"label fps {fps:g} of the clips is outside 1 to {MOST_LABEL}; use 6 to 30, such as 7")
 
 
 class ClipSource:
@@ -29,6 +40,7 @@ class ClipSource:
         seed: int = 0,
         both_ways: bool = True,
     ) -> None:
+        check_labels(bucket, fps)
         self.clips = tuple(clip for clip in clips.clips if both_ways or clip.strength == 1)
         self.bucket, self.fps, self.seed = bucket, fps, seed
         self._kept: dict[int, dict[str, Tensor]] = {}
