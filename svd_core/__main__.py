@@ -6,6 +6,7 @@ written clip goes to stdout, everything else to stderr.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -36,9 +37,17 @@ from .shortage import is_shortage
 from .storyboard.command import add_storyboard
 from .training.command import add_train
 from .video import check_output, read_clip, write_clip
-from .video.target import FILE_KINDS
+from .video.target import FILE_KINDS, frame_files
 
+CLIPS = (*(f".{kind}" for kind in FILE_KINDS), ".mov", ".mkv", ".avi", ".m4v")
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+COMPANY = (
+    ("camera", "--camera PATH", ("camera_mode", "camera_strength", "depth", "foreground")),
+    ("windows", "--windows N", ("window_overlap",)),
+    ("extend", "--extend N", ("extend_overlap",)),
+    ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
+)
+"""An option of animate, how it is given, and those that only say more about it."""
 LESS_MEMORY = {
     "width": "a smaller --width and --height",
     "frames": "fewer --frames",
@@ -199,6 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
+    except BrokenPipeError:  # the reader of a pipe has seen enough; Python would complain of it once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, FloatingPointError) as error:
         return _complain(error, BAD_INPUT)
     except (RuntimeError, MemoryError) as error:
@@ -227,6 +239,7 @@ def _complain(error: object, code: int) -> int:
 def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; whatever can be found wrong is found before the model is loaded."""
     progress = Progress(options.quiet)
+    _check_company(options)
     outputs = _outputs(options)
     # From the header alone: a full model takes a while to load.
     config = inspect_checkpoint(options.model).config
@@ -250,11 +263,24 @@ def run_animate(options: argparse.Namespace) -> None:
         frames = between(*given, **report) if between else (steered or animate)(*given, **report, **maps)
         metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
         metadata |= {"version": __version__, **asdict(settings), **between_metadata(options), **brush_metadata(options)}
+        metadata |= {name: value for name, value in _files_and_precision(options).items() if value is not None}
         metadata |= lora_metadata(options)
         fps = _playback_fps(options)
         path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
         progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
         print(path, flush=True)
+
+
+def _check_company(options: argparse.Namespace) -> None:
+    """Find options that do nothing without another one."""
+    for main, words, others in COMPANY:
+        for name in (name for name in others if not vars(options)[main] and vars(options)[name] is not None):
+            raise ValueError(f"--{name.replace('_', '-')} does nothing without {words}; add that, or leave it out")
+
+
+def _files_and_precision(options: argparse.Namespace) -> dict[str, str | None]:
+    files = {name: vars(options)[name] for name in ("depth", "foreground", "complete_from")}
+    return {name: file and Path(file).name for name, file in files.items()} | {"dtype": options.dtype}
 
 
 def _settings(options: argparse.Namespace, image: str, config: SVDConfig) -> AnimateSettings:
@@ -294,7 +320,8 @@ def _playback_fps(options: argparse.Namespace) -> float:
 def run_info(options: argparse.Namespace) -> None:
     """Print what a checkpoint holds, or the size, timing and settings of a clip."""
     path = Path(options.file)
-    if path.suffix.lower().removeprefix(".") not in FILE_KINDS:
+    ours = path.is_dir() and frame_files(path)
+    if not ours and path.suffix.lower() not in CLIPS:
         print(inspect_checkpoint(options.file).text())
         return
     frames, fps, metadata = read_clip(path)

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from .checkpoints import load_model
+from .checkpoints import inspect_checkpoint, load_model
 from .lora.apply import apply_loras
 from .lora.command import add_lora_option, read_lora_options
 from .model import SVDModel
@@ -58,9 +58,12 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError):
-        # Torch without CUDA raises AssertionError.
-        raise ValueError(f"device {name} is not there; use cpu, or leave --device out") from None
+        # "meta" computes nothing, and torch takes any number behind "cpu".
+        there = device.type != "meta" and not (device.type == "cpu" and device.index)
+    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
+        there = False
+    if not there:
+        raise ValueError(f"device {name or 'of no name'} is not there; use cpu, or leave --device out")
     return device
 
 
@@ -93,7 +96,11 @@ def model_of(options: argparse.Namespace, progress: Progress) -> SVDModel:
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
     loras = read_lora_options(options.lora)
+    if options.complete_from is not None:
+        inspect_checkpoint(options.complete_from)  # also where it turns out that nothing is to be lent
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
     model = apply_loras(model, loras)
+    if device.type == "cpu" and model.dtype != torch.float32:
+        progress.say("a CPU computes in 16 bits many times slower than in 32; --dtype float32 is faster")
     progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {since(start)}")
     return model

@@ -124,7 +124,7 @@ def _decode_in(
     on_progress: Progress | None,
 ) -> Tensor:
     frames = latent.shape[0]
-    pieces = latent.split(chunk or frames)
+    pieces = latent.split(min(chunk or frames, frames))
     count = _Counter(on_progress)
 
     def decode_piece(piece: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ _VARIANTS = {
     "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
     "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
 }
+_MOST = {"frames": 100_000, "steps": 10_000, "width": 16_384, "height": 16_384}
 _LONGEST = {"nano": 14}  # frames in training, where they are more than the usual number
 
 
@@ -146,6 +147,9 @@ class AnimateSettings:
 
     def _check(self) -> None:
         """Find illegal values before anything is computed."""
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at most {most}; use a smaller one")
         check_size(self.width, self.height)
         choices = (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS))
         for name, known in (*choices, ("camera_mode", MODES)):

@@ -159,6 +159,30 @@ BAD = [
 ]
 
 
+BAD += [
+    (["--device", "meta"], "device meta is not there"),
+    (["--device", "cpu:7"], "device cpu:7 is not there"),
+    (["--frames", "9" * 20], "it must be at most 100000"),
+    (["--width", "9" * 20], "it must be at most 16384"),
+    (["--steps", "1000000"], "it must be at most 10000"),
+    (["--memory", "nan"], "'nan' is not gigabytes of memory from 0.01 to 4096"),
+    (["--complete-from", "absent.safetensors"], "absent.safetensors"),
+    (["--attention", "flash", "--device", "cpu"], "--attention is for CUDA devices"),
+    (["--fp16-accumulation", "--device", "cpu"], "--fp16-accumulation is for CUDA devices"),
+    (["--camera-mode", "dual clock"], "--camera-mode does nothing without --camera"),
+    (["--camera-strength", "2"], "--camera-strength does nothing without --camera"),
+    (["--depth", "depth.png"], "--depth does nothing without --camera"),
+    (["--foreground", "depth.png"], "--foreground does nothing without --camera"),
+    (["--window-overlap", "2"], "--window-overlap does nothing without --windows"),
+    (["--extend-overlap", "-7"], "--extend-overlap does nothing without --extend"),
+    (["--reuse-depth", "1"], "--reuse-depth does nothing without --reuse"),
+    (["--reuse-sigma-low", "1"], "--reuse-sigma-low does nothing without --reuse"),
+    (["--drag-scale", "2"], "--drag-scale is given without a drag"),
+    (["--drag-easing", "ease"], "--drag-easing is given without a drag"),
+    (["--drag-strength", "nan"], "--drag-strength is given without a drag"),
+]
+
+
 @pytest.mark.parametrize("options, message", BAD, ids=[" ".join(row[0]) for row in BAD])
 def test_bad_input_is_one_sentence_before_any_sampling(
     model: str, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, options: list[str], message
@@ -196,6 +220,45 @@ def test_what_goes_wrong_on_the_way_is_one_sentence_too(
     output = tmp_path / "clip.mp4"
     assert run("animate", picture, "--model", model, "--output", output, "--quiet") == code
     assert message in capsys.readouterr().err and not output.exists()
+
+
+@pytest.mark.parametrize("name", ["frames", "clip.webp"])
+def test_info_tells_the_settings_of_every_kind_of_clip(model: str, picture: str, tmp_path: Path, capsys, name: str):
+    Image.new("L", (60, 40), 255).save(tmp_path / "mask.png")
+    given = ("--motion-mask", tmp_path / "mask.png", "--mask-feather", 3, "--no-keep-still", "--dtype", "float32")
+    small = ("--model", model, "--steps", 1, "--frames", 2, "--quiet")
+    assert run("animate", picture, *small, *given, "--output", tmp_path / name) == 0
+    capsys.readouterr()
+    assert run("info", tmp_path / name) == 0
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()[1:]]
+    told = {line[0]: line[-1] for line in lines}
+    assert told["motion_mask"] == "mask.png" and told["mask_feather"] == "3.0" and told["dtype"] == "float32"
+    assert told["keep_still"] == "false"
+
+
+def test_a_decode_in_pieces_larger_than_the_clip_is_the_clip_in_one(model: str, picture: str, tmp_path: Path):
+    small = ("--model", model, "--steps", 1, "--frames", 2, "--quiet", "--decode")
+    for name, pieces in (("two", 2), ("many", "9" * 20)):
+        assert run("animate", picture, *small, pieces, "--output", tmp_path / name) == 0
+    assert torch.equal(read_clip(tmp_path / "two")[0], read_clip(tmp_path / "many")[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rate", "0"], "'0' is not a rate in TFLOP a second"),
+        (["--rate", "nan"], "'nan' is not a rate"),
+        (["--rate", "80", "--measure"], "leave one of them out"),
+        (["--page", "plan.png"], "add --memory GB"),
+        (["--memory", "8", "--page", "plan.txt"], "is no picture; end its name in .png"),
+        (["--memory", "8", "--page", "absent/plan.png"], "does not exist; create it first"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(tmp_path: Path, monkeypatch, capsys, options: list[str], words: str):
+    monkeypatch.chdir(tmp_path)
+    assert run("plan", "--model", "svd", *options) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and words in printed.err and printed.err.count("\n") == 1
 
 
 def test_info_tells_of_checkpoints_and_clips(model: str, picture: str, tmp_path: Path, capsys):

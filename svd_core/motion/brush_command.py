@@ -42,9 +42,9 @@ def add_brush(group: argparse._ArgumentGroup) -> None:
         "--drag", metavar="PATH", help='drag the object of --drag-mask along points "x,y; x,y", parts of the sides'
     )
     group.add_argument("--drag-mask", metavar="FILE", help="picture of the object to drag, white on black")
-    group.add_argument("--drag-scale", default="", metavar="N,...", help="sizes that it reaches in turn, from 1")
-    group.add_argument("--drag-rotation", default="", metavar="N,...", help="degrees that it reaches in turn, from 0")
-    group.add_argument("--drag-easing", default="linear", choices=tuple(EASINGS), help="course (default: linear)")
+    group.add_argument("--drag-scale", metavar="N,...", help="sizes that it reaches in turn, from 1")
+    group.add_argument("--drag-rotation", metavar="N,...", help="degrees that it reaches in turn, from 0")
+    group.add_argument("--drag-easing", choices=tuple(EASINGS), help="course (default: linear)")
     group.add_argument("--drag-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a cut-out")
     group.add_argument(
         "--drag-background", type=float, metavar="N", help=f"how firmly the rest is held, 0..1 (default: {BACKGROUND})"
@@ -63,6 +63,9 @@ def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
         raise ValueError(f"--{name} is given without a mask; add --motion-mask FILE, or leave it out")
     if (options.drag is None) != (options.drag_mask is None):
         raise ValueError("--drag and --drag-mask belong together; give the path and the mask of the object")
+    dragging = ("drag_scale", "drag_rotation", "drag_easing", "drag_strength", "drag_background")
+    for name in (name for name in dragging if options.drag is None and vars(options)[name] is not None):
+        raise ValueError(f"--{name.replace('_', '-')} is given without a drag; add --drag PATH, or leave it out")
     if options.motion_mask is None and options.drag is None:
         return None
     if options.drag is not None and options.camera:
@@ -90,16 +93,17 @@ def brush_metadata(options: argparse.Namespace) -> dict[str, object]:
     """What to note in the clip of these options; nothing where they are not used."""
     notes = {
         "motion_mask": options.motion_mask and Path(options.motion_mask).name,
-        "still_bucket": options.still_bucket,
-        "moving_bucket": options.moving_bucket,
-        "drag": options.drag,
         "drag_mask": options.drag_mask and Path(options.drag_mask).name,
+        "keep_still": False if options.no_keep_still else None,
     }
+    names = ("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "drag", "drag_scale", "drag_rotation")
+    notes |= {name: vars(options)[name] for name in (*names, "drag_easing", "drag_strength", "drag_background")}
     return {name: value for name, value in notes.items() if value is not None}
 
 
 def _paths(options: argparse.Namespace) -> list[DragPath]:
-    paths = parse_drags(options.drag, options.drag_scale, options.drag_rotation, options.drag_easing)
+    easing = options.drag_easing or "linear"
+    paths = parse_drags(options.drag, options.drag_scale or "", options.drag_rotation or "", easing)
     if len(paths) != 1:
         raise ValueError(f"--drag has {len(paths)} paths, but the command line drags 1 object; use the node for more")
     return paths

@@ -1,6 +1,7 @@
 """`python -m svd_core plan`: what a clip needs, before anything is run; and `animate --memory`, which follows it."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -15,13 +16,16 @@ from ..models.attention_kernels import BACKENDS, force_backend
 from ..models.config import SVDConfig
 from ..models.joined import join_groups
 from ..motion.method_costs import cost_text, method_costs
+from ..outputs import check_outputs
 from ..sheets import to_picture
+from ..video.target import replacing
 from .branches import WAYS, set_branches, settled_way
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
 from .placed import place
 from .switches import accumulate_in_half, compile_blocks, multiply_by
 
+PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 
 
@@ -46,17 +50,29 @@ def add_plan(commands: argparse._SubParsersAction) -> None:
         "--memory", type=memory_of, metavar="GB", help=f"{', '.join(map(str, PRESETS))} or any other (default: all)"
     )
     command.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
-    command.add_argument("--rate", type=float, metavar="TFLOPS", help="rate of the device, for the time")
+    command.add_argument("--rate", type=rate_of, metavar="TFLOPS", help="rate of the device, for the time")
     command.add_argument("--measure", action="store_true", help="measure the rate of this machine's device instead")
     command.add_argument("--page", metavar="FILE.png", help="draw the plan")
     command.add_argument("--methods", action="store_true", help="say what every control costs at this size, too")
 
 
 def memory_of(text: str) -> float:
-    """Gigabytes, or ValueError."""
-    number = float(text)
-    if not 0 < number < 4096:
-        raise ValueError
+    """Gigabytes, or argparse's error."""
+    return _number(text, 0.01, 4096.0, "gigabytes of memory", 8)
+
+
+def rate_of(text: str) -> float:
+    """TFLOP a second, or argparse's error."""
+    return _number(text, 1e-6, 1e6, "a rate in TFLOP a second", 80)
+
+
+def _number(text: str, least: float, most: float, what: str, usual: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {least:g} to {most:g}; use such as {usual:g}")
     return number
 
 
@@ -70,6 +86,7 @@ def config_by_name(name: str) -> SVDConfig:
 
 def run_plan(options: argparse.Namespace) -> None:
     """Print the plan, or one for every preset."""
+    _check(options)
     config = config_by_name(options.model)
     dtype = getattr(torch, options.dtype)
     rate = None if options.rate is None else options.rate * 1e12
@@ -86,9 +103,20 @@ def run_plan(options: argparse.Namespace) -> None:
         size = (settings.frames, settings.width, settings.height)
         print(cost_text(method_costs(config.unet, *size, settings.sigmas(), itemsize=dtype.itemsize)))
     if options.page:
-        if not Path(options.page).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(options.page).parent} for the page; make it first")
-        to_picture(draw_plan(plan)).save(options.page)
+        with replacing(Path(options.page)) as temporary:
+            to_picture(draw_plan(plan)).save(temporary, format=PAGE_KINDS[Path(options.page).suffix.lower()])
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.rate is not None and options.measure:
+        raise ValueError("--rate and --measure both give the speed; leave one of them out")
+    if options.page is None:
+        return
+    if options.memory is None:
+        raise ValueError("--page draws one plan; add --memory GB, such as --memory 8")
+    if Path(options.page).suffix.lower() not in PAGE_KINDS:
+        raise ValueError(f"--page {options.page} is no picture; end its name in {', '.join(PAGE_KINDS)}")
+    check_outputs({"--page": options.page}, {})
 
 
 def _settings(options: argparse.Namespace, config: SVDConfig) -> AnimateSettings:
@@ -193,10 +221,20 @@ def add_reuse_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _check_device(options: argparse.Namespace) -> None:
+    """Find options that only CUDA follows, where there is none."""
+    if pick_device(options.device).type == "cuda":
+        return
+    asked = {"--attention": options.attention != "auto", "--fp16-accumulation": options.fp16_accumulation}
+    for name in (name for name, given in asked.items() if given):
+        raise ValueError(f"{name} is for CUDA devices and the device is {pick_device(options.device)}; leave it out")
+
+
 def planned_model(
     options: argparse.Namespace, settings: AnimateSettings, config: SVDConfig, progress: Progress
 ) -> SVDModel:
     """The model of the options of `add_speed_options` and the console's, placed by the plan of resolved `settings`."""
+    _check_device(options)
     if options.fp16_accumulation:
         accumulate_in_half()
     if options.fp8_products:
