@@ -180,6 +180,12 @@ BAD += [
     (["--drag-scale", "2"], "--drag-scale is given without a drag"),
     (["--drag-easing", "ease"], "--drag-easing is given without a drag"),
     (["--drag-strength", "nan"], "--drag-strength is given without a drag"),
+    (["--motion-mask", "photo.png", "--mask-strength", "-1"], "strength is -1"),
+    (["--motion-mask", "photo.png", "--mask-feather", "99"], "the feather is 99 %"),
+    (["--motion-mask", "photo.png", "--still-bucket", "nan"], "still bucket"),
+    (["--motion-mask", "photo.png", "--moving-bucket", "-4"], "moving bucket"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-strength", "-1"], "strength is -1"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-background", "9"], "held by 9"),
 ]
 
 
@@ -191,6 +197,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
         raise RuntimeError("the sampler was reached")
 
     monkeypatch.setattr(__main__, "animate", sampled)
+    monkeypatch.setattr("svd_core.motion.brush_command.animate", sampled)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     if options[0] == "--image":

@@ -1,8 +1,9 @@
 """`animate --motion-mask` and `animate --drag` on the command line."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import torch
@@ -73,6 +74,7 @@ def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
     mask = None if options.motion_mask is None else open_picture(options.motion_mask)
     dragged = None if options.drag_mask is None else open_picture(options.drag_mask)
     paths = () if options.drag is None else _paths(options)
+    _rehearse(options, paths)
 
     def make(model: "SVDModel", picture: Tensor, settings: AnimateSettings, **more) -> Tensor:
         settings = settings.resolve(model.config)
@@ -99,6 +101,18 @@ def brush_metadata(options: argparse.Namespace) -> dict[str, object]:
     names = ("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "drag", "drag_scale", "drag_rotation")
     notes |= {name: vars(options)[name] for name in (*names, "drag_easing", "drag_strength", "drag_background")}
     return {name: value for name, value in notes.items() if value is not None}
+
+
+def _rehearse(options: argparse.Namespace, paths: Sequence[DragPath]) -> None:
+    """Make the controls of a blank picture without a model, to find numbers that cannot be before one is loaded."""
+    side = 64
+    blank = SimpleNamespace(encode_latent=lambda image: torch.zeros(len(image), 4, side // 8, side // 8))
+    settings = SimpleNamespace(width=side, height=side, fit="stretch", frames=2)
+    shared = (options, blank, torch.zeros(1, 3, side, side), torch.ones(1, side, side))
+    if options.motion_mask is not None:
+        _brush(*shared, (side, side), settings)
+    for path in paths:
+        _drag(*shared, path, (side, side), settings)
 
 
 def _paths(options: argparse.Namespace) -> list[DragPath]:
