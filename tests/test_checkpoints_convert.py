@@ -186,7 +186,8 @@ def test_a_full_disk_leaves_nothing(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"target": "out.bin", "layout": "single"}, "end its name in .safetensors"),
+        ({"target": "out.sft", "layout": "single"}, "end its name in .safetensors"),
+        ({"target": "out.ckpt", "part": "unet"}, "out.ckpt is a name for pickled files"),
         ({"target": "out.safetensors", "layout": "diffusers"}, "leave .safetensors out"),
         ({"target": "out.safetensors", "dtype": "int4"}, "fp16, bf16"),
         ({"target": "out.safetensors", "part": "lungs"}, "image_encoder"),

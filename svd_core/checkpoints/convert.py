@@ -14,7 +14,7 @@ from .licence import licence_of, notice_text
 from .load import read_state_dict
 from .names_out import Piece, folder_pieces
 from .parts import Part
-from .source import FLOAT_TYPES, TensorSource
+from .source import FLOAT_TYPES, PICKLE_SUFFIXES, TensorSource
 from .split import NETWORKS, SPOKEN, Parts, split_state_dict
 from .writing import Planned, taking_the_place_of, write_tensors
 
@@ -90,6 +90,8 @@ def _check(target: Path, dtype: str | None, layout: str, part: str) -> None:
         raise CheckpointError(f"layout {layout!r} is unknown; use {' or '.join(LAYOUTS)}")
     if part not in PARTS:
         raise CheckpointError(f"part {part!r} is unknown; use {', '.join(PARTS)}")
+    if target.suffix.lower() in PICKLE_SUFFIXES:
+        raise CheckpointError(f"{target.name} is a name for pickled files; end it in .safetensors, or name a new folder")
     if (layout == "single") != (target.suffix == ".safetensors"):
         right = "end its name in .safetensors" if layout == "single" else "leave .safetensors out of its name"
         raise CheckpointError(f"{target.name} is no name for the layout {layout}; {right}")
