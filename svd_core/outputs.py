@@ -28,7 +28,8 @@ def check_outputs(outputs: Paths, inputs: Paths) -> None:
             raise ValueError(f"{name} {path} is a folder; choose another name")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} of {name} does not exist; create it first")
-        check_writable(path)
+        if path.is_file() or not path.exists():  # what is neither is a device, such as /dev/stdout
+            check_writable(path)
         written[place] = name
 
 

@@ -11,7 +11,7 @@ import torch
 from nodes_pack import part, run
 from PIL import Image
 
-from svd_core import AnimateSettings, SVDModel, __main__, animate
+from svd_core import AnimateSettings, SVDModel, __main__, __version__, animate
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
 from svd_core.lab.scores import ranking
@@ -177,7 +177,16 @@ def test_the_command_writes_sheet_tables_and_the_best_clip(
         assert page.size == tuple(draw_sheet(expected).shape[2:0:-1])
     clip = animate(model, open_picture(picture), expected.best.settings)
     # PNG rounds to 8 bits: half a level.
-    torch.testing.assert_close(read_clip(tmp_path / "best")[0], clip, atol=0.51 / 255, rtol=0)
+    frames, _, kept = read_clip(tmp_path / "best")
+    torch.testing.assert_close(frames, clip, atol=0.51 / 255, rtol=0)
+    assert (kept["variant"], kept["version"]) == (model.variant, __version__) and "lora" not in kept
+
+
+def test_the_best_clip_keeps_which_lora_it_was_made_with(picture: str, tmp_path: Path):
+    size = ("--width", 64, "--height", 64, "--frames", 2, "--steps", 1, "--full-steps", 1, "--buckets", "127")
+    files = ("--output", tmp_path / "s.png", "--clip", tmp_path / "best.webp")
+    assert command(picture, *size, *files, "--lora", "nano_pan_left:0.5", "--device", "cpu", "--quiet") == 0
+    assert read_clip(tmp_path / "best.webp")[2]["lora"] == ["nano_pan_left:0.5"]
 
 
 @pytest.mark.parametrize(
@@ -190,10 +199,17 @@ def test_the_command_writes_sheet_tables_and_the_best_clip(
         (("--motion", "-1"), "wanted motion is -1"),
         (("--sigma-max", "0.001"), "sigma"),
         (("--output", "sheet.pdf"), "sheet.pdf is no picture"),
-        (("--csv", "absent/table.csv"), "no folder absent"),
+        (("--csv", "absent/table.csv"), "folder absent of --csv does not exist"),
         (("--clip", "clip.avi"), ".avi"),
         (("--width", "33"), "width 33"),
         (("--camera", "fly up"), "fly"),
+        (("--buckets", ""), "--buckets is '', an empty list"),
+        (("--seeds", ", "), "--seeds is ', ', an empty list"),
+        (("--full-steps", "20"), "--full-steps 20 are those of --clip"),
+        (("--score", "steadiest", "--motion", "1"), "--motion 1 counts with --score 'closest' alone"),
+        (("--score", "steadiest", "--drift", "3"), "--drift 3 counts with --score 'most motion' alone"),
+        (("--score", "most motion", "--drift", "inf"), "use 5, or 1000 for none"),
+        (("--clip", "clip.gif", "--fps", "7, 60"), "fps 60 is beyond gif's 50"),
     ],
 )
 def test_bad_input_is_answered_with_one_sentence(picture: str, tmp_path: Path, arguments: tuple, words: str, capsys):
@@ -201,6 +217,30 @@ def test_bad_input_is_answered_with_one_sentence(picture: str, tmp_path: Path, a
     said = capsys.readouterr()
     assert words in said.err and not said.out and len(said.err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--output", "photo.png"), "--output photo.png would be written over what IMAGE reads"),
+        (("--output", "x.png", "--csv", "x.png"), "--csv x.png would be written over --output"),
+        (("--output", "x.png", "--json", "y", "--csv", "./y"), "--csv y would be written over --json"),
+        (("--output", "x.png", "--json", "frames"), "--json frames is a folder"),
+        (("--output", "x.png", "--json", "tiny.safetensors"), "would be written over what --model reads"),
+        (("--output", "x.png", "--csv", "look.safetensors", "--lora", "look.safetensors:0.5"), "reads"),
+        (("--output", "frames/x.png", "--clip", "frames"), "--output frames/x.png lies in --clip frames"),
+    ],
+)
+def test_nothing_that_is_read_or_written_is_written_over(picture, tmp_path, monkeypatch, arguments, words, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = ("photo.png", "tiny.safetensors", "look.safetensors")
+    for name in names:
+        Path(name).write_bytes(Path(picture).read_bytes())
+    Path("frames").mkdir()
+    assert command("photo.png", "--model", "tiny.safetensors", *arguments) == 2
+    assert words in capsys.readouterr().err
+    assert all(Path(name).read_bytes() == Path(picture).read_bytes() for name in names)
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "frames"} and not list(Path("frames").iterdir())
 
 
 def test_the_lab_takes_one_picture(model: SVDModel):

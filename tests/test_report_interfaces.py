@@ -112,7 +112,7 @@ def test_the_command_reads_an_encoded_clip(clip: torch.Tensor, tmp_path: Path, c
         (("{folder}", "--image", "absent.png"), "absent.png does not exist"),
         (("{folder}", "--seams", "7"), "seam 7 is outside the clip of 5 frames"),
         (("{folder}", "--page", "page.pdf"), "page.pdf is no picture"),
-        (("{folder}", "--json", "absent/report.json"), "no folder absent"),
+        (("{folder}", "--json", "absent/report.json"), "folder absent of --json does not exist"),
         (("{folder}", "--model", "absent.safetensors"), "absent.safetensors"),
         ((), "CLIP"),
     ],
@@ -122,3 +122,34 @@ def test_the_command_answers_bad_input_with_one_sentence(folder: str, arguments:
     said = capsys.readouterr()
     assert words in said.err and not said.out
     assert len(said.err.strip().splitlines()) == 1 and "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--json", "clip.mp4"), "--json clip.mp4 would be written over what CLIP reads"),
+        (("--image", "i.png", "--page", "i.png"), "--page i.png would be written over what --image reads"),
+        (("--mask", "i.png", "--page", "./i.png"), "--page i.png would be written over what --mask reads"),
+        (("--json", "r.png", "--page", "r.png"), "--page r.png would be written over --json"),
+        (("--model", "m.safetensors", "--json", "m.safetensors"), "would be written over what --model reads"),
+        (("--json", "frames"), "--json frames is a folder"),
+    ],
+)
+def test_the_command_writes_over_nothing_that_it_reads(clip, tmp_path, monkeypatch, arguments, words, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_clip(clip, "clip.mp4", fps=7)
+    Image.new("L", (64, 48), 0).save("i.png")
+    Path("m.safetensors").write_bytes(b"a model")
+    Path("frames").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert command("clip.mp4", *arguments) == 2
+    said = capsys.readouterr()
+    assert words in said.err and not said.out and len(said.err.strip().splitlines()) == 1
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_frame_of_the_clip_is_no_place_for_the_page(folder: str, capsys):
+    first = Path(folder, "frame_00000.png")
+    before = first.read_bytes()
+    assert command(folder, "--page", first) == 2
+    assert "would be written over what CLIP" in capsys.readouterr().err and first.read_bytes() == before

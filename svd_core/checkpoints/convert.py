@@ -91,7 +91,7 @@ def _check(target: Path, dtype: str | None, layout: str, part: str) -> None:
     if part not in PARTS:
         raise CheckpointError(f"part {part!r} is unknown; use {', '.join(PARTS)}")
     if target.suffix.lower() in PICKLE_SUFFIXES:
-        raise CheckpointError(f"{target.name} is a name for pickled files; end it in .safetensors, or name a new folder")
+        raise CheckpointError(f"{target.name} is a name of pickled files; end it in .safetensors, or name a new folder")
     if (layout == "single") != (target.suffix == ".safetensors"):
         right = "end its name in .safetensors" if layout == "single" else "leave .safetensors out of its name"
         raise CheckpointError(f"{target.name} is no name for the layout {layout}; {right}")

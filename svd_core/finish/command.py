@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,16 +15,19 @@ from ..checkpoints.source import read_header
 from ..console import Progress
 from ..decoding import decode, frames_to_image
 from ..memory import available_bytes
+from ..outputs import check_outputs
 from ..video import read_clip
 from .codecs import BIT_DEPTHS, CODECS, codec_for
-from .duration import plan_duration
+from .duration import fit_duration
 from .movie import FilmOptions, Sound, check_film, write_film
 from .progress import Stand, watched
-from .sizing import FITS, film_size
+from .sizing import FITS, film_size, to_size
 from .stream import ENDINGS, Reel
 
 LATENT_SUFFIXES = (".latent", ".safetensors")
 LATENT_NAMES = ("latent_tensor", "samples", "latent")
+SILENT_SUFFIXES = (".webp", ".gif")
+CLIP_FPS, FILM_FPS = 7, 24  # where nobody says: what SVD was trained at, and cinema
 
 
 def add_finish(commands: argparse._SubParsersAction) -> None:
@@ -36,15 +40,17 @@ def add_finish(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=run_finish)
     command.add_argument("clip", metavar="CLIP|LATENT", help="clip file, folder of PNG frames, or saved latents")
     command.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm or .mov (ProRes)")
-    command.add_argument("--model", default="nano", metavar="nano|FILE|FOLDER", help="whose VAE decodes latents")
+    command.add_argument("--model", metavar="nano|FILE|FOLDER", help="whose VAE decodes latents (default: nano)")
     command.add_argument("--width", type=int, default=0, metavar="PIXELS", help="of the film (default: as the height)")
     command.add_argument(
         "--height", type=int, default=0, metavar="PIXELS", help="3840x2160 is 4K (default: the clip's)"
     )
-    command.add_argument("--fit", choices=FITS, default="inside", help="how the clip meets the size (default: inside)")
-    command.add_argument("--interpolate", type=int, default=1, metavar="N", help="steps from each frame to the next")
-    command.add_argument("--seconds", type=float, metavar="S", help="duration, which chooses --interpolate")
-    command.add_argument("--fps", type=float, metavar="FPS", help="of the film (default: the clip's x --interpolate)")
+    command.add_argument("--fit", choices=FITS, help="how the clip meets the size (default: inside)")
+    command.add_argument("--interpolate", type=int, metavar="N", help="steps from each frame to the next (default: 1)")
+    command.add_argument("--seconds", type=float, metavar="S", help="exact duration, in place of --interpolate")
+    command.add_argument(
+        "--fps", type=float, metavar="FPS", help="of the film (default: the clip's x --interpolate; 24 with --seconds)"
+    )
     command.add_argument("--ending", choices=ENDINGS, default="open", help="how the film ends (default: open)")
     command.add_argument(
         "--codec", choices=tuple(CODECS), help="default: h264 for .mp4, vp9 for .webm, prores for .mov"
@@ -58,38 +64,73 @@ def add_finish(commands: argparse._SubParsersAction) -> None:
 
 def run_finish(options: argparse.Namespace) -> None:
     """Make the film; whatever can be found wrong is found before the first frame is made."""
+    check_options(options)
     codec = options.codec or codec_for(Path(options.output).suffix)
     depth = options.bit_depth or min(CODECS[codec].formats)
-    sound = read_sound(options.sound) if options.sound else None
-    frames, clip_fps, metadata = open_source(options.clip, options.model)
-    factor, fps = options.interpolate, options.fps
-    if options.seconds is not None:
-        plan = plan_duration(options.seconds, fps or 24, clip_frames=len(frames))
-        if plan.frames > len(frames):
-            raise ValueError(
-                f"{options.seconds:g} s at {fps or 24:g} a second need {plan.frames} frames, the clip has "
-                f"{len(frames)}; make a longer clip, or leave --seconds out and give --interpolate"
-            )
-        factor, fps = plan.factor, fps or 24
-    fps = fps or (clip_fps or 7) * factor
-    height, width = frames.shape[1:3]
-    size = film_size(width, height, options.width, options.height, options.fit)
-    reel = Reel(frames, (size.apply,), factor=factor, ending=options.ending)
+    fit = options.fit or "inside"
+    to_size(options.width, options.height, fit)
+    sound = None if options.sound is None else read_sound(options.sound)
+    counter = _Counter(options.quiet)
+    latent = is_latent(options.clip)
+    source, clip_fps, metadata = (read_latent(options.clip), 0.0, {}) if latent else read_clip(options.clip)
+    reel, fps = planned(options, source, clip_fps or CLIP_FPS, counter)
     film = FilmOptions(fps, codec, options.quality, depth, sound, metadata, keep_partial=options.keep_partial)
     check_film(options.output, film)
-    counter = _Counter(options.quiet)
-    write_film(watched(reel.frames(), reel.count, factor, counter.show), options.output, film)
+    if sound is None and not latent and has_sound(options.clip):
+        counter.say(f"{options.clip} has sound, which the film leaves out; give --sound {options.clip} to keep it")
+    frames = decoded(source, options.model or "nano") if latent else source
+    height, width = frames.shape[1:3]
+    size = film_size(width, height, options.width, options.height, fit)
+    reel = replace(reel, source=frames, steps=(size.apply,))
+    write_film(watched(reel.frames(), reel.count, reel.factor, counter.show), options.output, film)
     counter.say(f"{reel.count} frames of {size.width}x{size.height}, {reel.count / fps:.2f} s")
     print(options.output, flush=True)
 
 
-def open_source(path: str, model: str) -> tuple[Tensor, float, dict]:
-    """Frames [T, H, W, 3] in 0..1 of a clip or of saved latents, frames per second (0.0: unknown), settings."""
-    if Path(path).suffix.lower() not in LATENT_SUFFIXES:
-        return read_clip(path)
-    latent = read_latent(path)
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse options that would count for nothing, and a film written over what it is made of."""
+    if options.seconds is not None and options.interpolate is not None:
+        raise ValueError(
+            f"--seconds {options.seconds:g} chooses the steps itself; leave out --interpolate {options.interpolate}, "
+            "or --seconds"
+        )
+    if options.fit is not None and not (options.width or options.height):
+        raise ValueError(f"--fit {options.fit} needs a size to meet; give --width and --height, or leave it out")
+    if options.model is not None and not is_latent(options.clip):
+        raise ValueError(
+            f"--model {options.model} decodes latents alone ({', '.join(LATENT_SUFFIXES)}), and {options.clip} is a "
+            "clip; leave it out"
+        )
+    model = None if options.model == "nano" else options.model
+    inputs = {"CLIP": options.clip, "--sound": options.sound, "--model": model}
+    check_outputs({"--output": options.output}, inputs)
+
+
+def planned(options: argparse.Namespace, source: Tensor, clip_fps: float, progress: Progress) -> tuple[Reel, float]:
+    """The way through the frames or latents of a clip, and the film's frames per second."""
+    if options.seconds is None:
+        factor = 1 if options.interpolate is None else options.interpolate
+        fps = clip_fps * factor if options.fps is None else options.fps
+        return Reel(source, factor=factor, ending=options.ending), fps
+    fps = FILM_FPS if options.fps is None else options.fps
+    factor, count = fit_duration(options.seconds, fps, len(source), options.ending)
+    reel = Reel(source, factor=factor, ending=options.ending)
+    if cut := reel.count - count:
+        # A repeat that is cut has a jump, which its name promises not to have.
+        whole = f"; {reel.count / fps:.2f} s would repeat without a jump" if options.ending != "open" else ""
+        progress.say(f"the last {cut} of {reel.count} frames are left out, to meet {options.seconds:g} s{whole}")
+    return replace(reel, limit=count), fps
+
+
+def is_latent(path: str) -> bool:
+    """Whether a file holds latents, by its name."""
+    return Path(path).suffix.lower() in LATENT_SUFFIXES
+
+
+def decoded(latent: Tensor, model: str) -> Tensor:
+    """Frames [T, H, W, 3] in 0..1 of latents, by the VAE of a model."""
     vae = load_model(model).part("vae")
-    return frames_to_image(decode(vae, latent, scaled=False, memory_limit=available_bytes(latent.device))), 0.0, {}
+    return frames_to_image(decode(vae, latent, scaled=False, memory_limit=available_bytes(latent.device)))
 
 
 def read_latent(path: str | Path) -> Tensor:
@@ -127,6 +168,14 @@ def read_sound(path: str) -> Sound:
     if not pieces:
         raise ValueError(f"{path} holds no sound; give another audio file")
     return Sound(torch.cat([torch.from_numpy(piece) for piece in pieces], dim=1), stream.rate)
+
+
+def has_sound(clip: str) -> bool:
+    """Whether a clip that could be read has sound."""
+    if Path(clip).is_dir() or Path(clip).suffix.lower() in SILENT_SUFFIXES:
+        return False
+    with av.open(str(clip)) as container:
+        return bool(container.streams.audio)
 
 
 class _Counter(Progress):

@@ -64,8 +64,7 @@ def plan_duration(
     Raises ValueError for numbers that make no film.
     """
     rate = parse_fps(fps)
-    if not 0.1 <= seconds <= 3600:
-        raise ValueError(f"a film of {seconds:g} seconds cannot be planned; use 0.1 to 3600")
+    _check_seconds(seconds)
     if clip_frames < 2:
         raise ValueError(f"a model of {clip_frames} frames cannot move; use 14 for SVD, 25 for SVD-XT")
     if factor and not 1 <= factor <= MOST_FACTOR:
@@ -76,6 +75,37 @@ def plan_duration(
     count = (frames - 1) * steps + 1
     cut = 0 if keep_frames else count - wanted
     return Duration(frames, steps, rate, count - cut, cut)
+
+
+def fit_duration(seconds: float, fps: float | Fraction, clip_frames: int, ending: str = "open") -> tuple[int, int]:
+    """For a clip that is there already: the factor, and the frames of a film that lasts exactly `seconds`.
+
+    The factor is the least with which the way through the clip (ending: as in `Reel`) is long enough; the film ends
+    after so many frames of it. Raises ValueError where even the most frames in between are too few.
+    """
+    rate = parse_fps(fps)
+    _check_seconds(seconds)
+    if clip_frames < 2:
+        raise ValueError(f"a clip of {clip_frames} frame cannot be stretched to {seconds:g} s; give one of 2 or more")
+    wanted = max(1, round(Fraction(str(seconds)) * rate))
+    # Steps from frame to frame, each of which gives `factor` frames; the last frame of an open end stands alone.
+    steps = {"open": clip_frames - 1, "loop": clip_frames, "ping-pong": 2 * (clip_frames - 1)}[ending]
+    alone = 1 if ending == "open" else 0
+    factor = max(1, math.ceil(Fraction(wanted - alone, steps)))
+    largest = max(1, min(math.floor(rate / SLOWEST), MOST_FACTOR))
+    if factor > largest:
+        most = steps * largest + alone
+        raise ValueError(
+            f"{seconds:g} s at {float(rate):g} a second need {wanted} frames, and a clip of {clip_frames} gives at "
+            f"most {most}, {float(most / rate):.2f} s; make a longer clip, or leave --seconds out and give "
+            "--interpolate"
+        )
+    return factor, wanted
+
+
+def _check_seconds(seconds: float) -> None:
+    if not 0.1 <= seconds <= 3600:
+        raise ValueError(f"a film of {seconds:g} seconds cannot be planned; use 0.1 to 3600")
 
 
 def _choose(wanted: int, rate: Fraction, clip_frames: int) -> int:

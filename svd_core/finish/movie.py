@@ -108,6 +108,9 @@ def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOpti
         if error is stopped:
             raise
         raise write_error(path, error) from error
+    if isinstance(stopped, KeyboardInterrupt):
+        # Who pressed Ctrl-C is told what is left; without words it would be taken for nothing.
+        raise KeyboardInterrupt(f"stopped; the {writer.count} frames made so far are in {path}") from stopped
     if stopped is not None:
         raise stopped
     return writer.count

@@ -4,9 +4,11 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .. import console
+from .. import __version__, console
 from ..animate import AnimateSettings, animate
 from ..checkpoints import inspect_checkpoint
+from ..lora.command import lora_metadata, split_lora_option
+from ..outputs import check_outputs
 from ..pictures import open_picture
 from ..sampling.solvers import Step
 from ..sheets import to_picture
@@ -33,16 +35,14 @@ def add_lab(commands: argparse._SubParsersAction) -> None:
     grid = command.add_argument_group("what to try, numbers separated by commas")
     grid.add_argument("--buckets", default="60, 127, 200", metavar="LIST", help="motion buckets (default: %(default)s)")
     grid.add_argument("--seeds", default="23", metavar="LIST", help="seeds (default: %(default)s)")
-    grid.add_argument("--sigma-max", default="", metavar="LIST", help="first noise levels (default: 700 alone)")
-    grid.add_argument("--fps", default="", metavar="LIST", help="frames per second of the motion (default: 7 alone)")
+    grid.add_argument("--sigma-max", metavar="LIST", help="first noise levels (default: 700 alone)")
+    grid.add_argument("--fps", metavar="LIST", help="frames per second of the motion (default: 7 alone)")
     best = command.add_argument_group("the best")
     best.add_argument("--score", choices=tuple(SCORES), default="closest", help="what is best (default: closest)")
     best.add_argument(
-        "--motion", type=float, default=1.0, metavar="PERCENT", help="wanted motion, of the width a frame (default: 1)"
+        "--motion", type=float, metavar="PERCENT", help="wanted motion of closest, of the width a frame (default: 1)"
     )
-    best.add_argument(
-        "--drift", type=float, default=5.0, metavar="PERCENT", help="drift that most motion may have (default: 5)"
-    )
+    best.add_argument("--drift", type=float, metavar="PERCENT", help="drift that most motion may have (default: 5)")
     best.add_argument("--clip", metavar="CLIP", help="make the best with all steps and write it to this clip")
     best.add_argument("--full-steps", type=int, metavar="N", help="steps of that clip (default: the model's own)")
     clip = command.add_argument_group("clips")
@@ -62,14 +62,14 @@ def add_lab(commands: argparse._SubParsersAction) -> None:
 
 def run_lab(options: argparse.Namespace) -> None:
     """Print the table and write what was asked for; whatever can be found wrong is found before the model is loaded."""
-    _check_files(options)
     grid = Grid(
-        parse_list(options.buckets, "--buckets"),
-        parse_list(options.seeds, "--seeds", whole=True),
-        parse_list(options.sigma_max, "--sigma-max"),
-        parse_list(options.fps, "--fps"),
+        _given_list(options.buckets, "--buckets"),
+        _given_list(options.seeds, "--seeds", whole=True),
+        _given_list(options.sigma_max, "--sigma-max"),
+        _given_list(options.fps, "--fps"),
     )
-    aim = Aim(options.score, options.motion, options.drift)
+    aim = _aim(options)
+    _check_files(options, grid)
     names = ("width", "height", "frames", "augmentation", "fit", "camera")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     settings = AnimateSettings(**given)
@@ -94,19 +94,58 @@ def run_lab(options: argparse.Namespace) -> None:
         best = full_settings(settings, sweep.best, options.full_steps, model)
         done = sum(cell.settings.steps for cell in sweep.cells)
         frames = animate(model, picture, best, on_step=count_from(on_step, done, done + full))
-        metadata = {"image": Path(options.image).name, "model": Path(options.model).name, **asdict(best)}
+        metadata = {"image": Path(options.image).name, "model": Path(options.model).name, "variant": model.variant}
+        metadata |= {"version": __version__, **asdict(best), **lora_metadata(options)}
         print(write_clip(frames, options.clip, fps=best.fps, metadata=metadata), flush=True)
 
 
-def _check_files(options: argparse.Namespace) -> None:
+def _given_list(text: str | None, name: str, *, whole: bool = False) -> tuple:
+    """The numbers of a list; none where the option is left out."""
+    if text is None:
+        return ()
+    numbers = parse_list(text, name, whole=whole)
+    if not numbers:
+        raise ValueError(f"{name} is {text!r}, an empty list; give numbers separated by commas, or leave it out")
+    return numbers
+
+
+def _aim(options: argparse.Namespace) -> Aim:
+    """What is looked for; numbers that the score would not look at are refused."""
+    wanted = {}
+    for name, score in (("motion", "closest"), ("drift", "most motion")):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if options.score != score:
+            raise ValueError(
+                f"--{name} {value:g} counts with --score {score!r} alone, and the score is {options.score!r}; "
+                "leave one of them out"
+            )
+        wanted[name] = value
+    return Aim(options.score, **wanted)
+
+
+def _check_files(options: argparse.Namespace, grid: Grid) -> None:
     """Find what cannot be written before minutes of sampling."""
     if Path(options.output).suffix.lower() not in PAGE_KINDS:
         raise ValueError(f"--output {options.output} is no picture; use {', '.join(PAGE_KINDS)}")
-    for path in filter(None, (options.output, options.json, options.csv)):
-        if not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+    if options.full_steps is not None and not options.clip:
+        raise ValueError(f"--full-steps {options.full_steps} are those of --clip; give --clip, or leave them out")
+    inputs = {"IMAGE": options.image, "--complete-from": options.complete_from}
+    inputs |= {f"--lora {text}": split_lora_option(text)[0] for text in options.lora}
+    if options.model != "nano":
+        inputs["--model"] = options.model
+    outputs = {"--output": options.output, "--json": options.json, "--csv": options.csv}
+    folder = Path(options.clip) if options.clip and Path(options.clip).is_dir() else None
+    # A folder of frames may be written again, so it is looked at by itself.
+    check_outputs({**outputs, "--clip": None if folder else options.clip}, inputs)
+    for name, path in {**inputs, **outputs}.items():
+        if folder and path and folder.resolve() in (Path(path).resolve(), *Path(path).resolve().parents):
+            raise ValueError(f"{name} {path} lies in --clip {folder}, which is replaced; choose another name")
     if options.clip:
-        check_output(options.clip)
+        # Any of the rates may turn out to be that of the best.
+        for fps in grid.fps or (AnimateSettings.fps,):
+            check_output(options.clip, fps=fps)
 
 
 def _write(options: argparse.Namespace, sweep: Sweep) -> None:

@@ -24,9 +24,13 @@ class Aim:
     def __post_init__(self) -> None:
         if self.score not in SCORES:
             raise ValueError(f"the score {self.score!r} is unknown; use one of {', '.join(SCORES)}")
-        for name, value in (("wanted motion", self.motion), ("drift limit", self.drift)):
+        limits = (
+            ("wanted motion", self.motion, "1 for usual motion"),
+            ("drift limit", self.drift, "5, or 1000 for none"),
+        )
+        for name, value, remedy in limits:
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"the {name} is {value:g} %, but it must be 0 or above; use 1 for usual motion")
+                raise ValueError(f"the {name} is {value:g} %, but it must be a number of 0 or above; use {remedy}")
 
     @property
     def text(self) -> str:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ..checkpoints import load_model
 from ..model import SVDModel
+from ..outputs import check_outputs
 from ..pictures import composite, open_picture
 from ..video import read_clip
+from ..video.target import frame_files
 from .measuring import check_clip, check_seams, measure
 from .page import plot
 from .planes import luminance
@@ -43,9 +45,11 @@ def run_report(options: argparse.Namespace) -> None:
     """Print the report, and write what was asked for; whatever can be found wrong is found before measuring."""
     if options.page and Path(options.page).suffix.lower() not in PAGE_KINDS:
         raise ValueError(f"--page {options.page} is no picture; use {', '.join(PAGE_KINDS)}")
-    for path in filter(None, (options.json, options.page)):
-        if not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+    model_file = None if options.model == "nano" else options.model
+    inputs = {"CLIP": options.clip, "--image": options.image, "--mask": options.mask, "--model": model_file}
+    if Path(options.clip).is_dir():
+        inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frame_files(Path(options.clip))}
+    check_outputs({"--json": options.json, "--page": options.page}, inputs)
     clip = read_clip(options.clip)[0]
     check_clip(clip)
     check_seams(options.seams, len(clip))
