@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from svd_core.batch import read_rows
+from svd_core.batch import ModelSpec, plan_jobs, read_rows
 
 
 def pictures(folder: Path, *names: str) -> Path:
@@ -48,17 +48,56 @@ def test_a_json_list_may_stand_alone_or_with_common_settings(tmp_path, under):
         assert (second.settings.seed, first.settings.steps) == (1, 9)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;seed\na.png;3\n",
+        "image\tseed\na.png\t3\n",
+        "\ufeff Image , SEED \na.png,3\n",
+        "\n\nimage,seed\n,\na.png,3\n,,\n",
+        "image,seed,\r\na.png,3,\r\n",
+        '\ufeff[{"Image": "a.png", "seed": 3}]',
+    ],
+)
+def test_tables_are_read_as_spreadsheets_save_them(tmp_path, text):
+    path = tmp_path / ("x.json" if "[" in text else "x.csv")
+    path.write_bytes(text.encode())
+    assert [(row.name, row.settings.seed) for row in read_rows(path)] == [("a", 3)]
+
+
+def test_what_is_wrong_with_a_picture_or_a_setting_names_the_row(tmp_path):
+    pictures(tmp_path, "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    for cells, words in (
+        ("c.png,1", "row 4 of x.csv: picture"),
+        ("b.png,1", "row 4 of x.csv: "),
+        ("a.png,0", "row 4 of x.csv: frames is 0"),
+    ):
+        (tmp_path / "x.csv").write_text(f"image,frames,name\na.png,2,first\n\n{cells},second\n")
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            plan_jobs(read_rows(tmp_path / "x.csv"), ModelSpec("nano"), tmp_path, ".mp4")
+
+
 REFUSED = [
     ("x.csv", "photo\na.png\n", "no column `image`"),
     ("x.csv", "image\n", "no rows"),
-    ("x.csv", "image,sead\na.png,1\n", "row 1 of x.csv: setting 'sead' is unknown"),
+    ("x.csv", "", "x.csv is empty; name the columns"),
+    ("x.csv", "image\nM\xe4rz.png\n".encode("latin-1"), "x.csv is not text in UTF-8; save it as UTF-8"),
+    ("x.csv", "image,seed,Seed\na.png,1,2\n", "x.csv has two columns 'seed'"),
+    ("x.csv", 'image,camera\na.png,"zoom in\n', "x.csv is no table"),
+    ("x.json", '[{"image": "a.png", "seed": 1, "seed": 2}]', "x.json says 'seed' twice"),
+    ("x.json", '[{"image": "a.png", "seed": 1, "Seed": 2}]', "entry 1 of x.json says 'seed' twice"),
+    ("x.json", '[{"image": ["a.png"]}]', "entry 1 of x.json: image is ['a.png'], but must be a text"),
+    ("x.json", '{"clips": [{"image": "a.png"}], "shots": []}', "x.json has clips and shots"),
+    ("x.json", '{"clips": [{"image": "a.png"}], "setings": {}}', "x.json has an entry 'setings'"),
+    ("x.csv", "image,sead\na.png,1\n", "row 2 of x.csv: setting 'sead' is unknown"),
     ("x.csv", "image,frames\na.png,many\n", "frames is 'many', but must be a whole number"),
     ("x.csv", "image,fps\na.png,fast\n", "fps is 'fast', but must be a number"),
-    ("x.csv", "image,seed\na.png,1,2\n", "more cells than the header"),
-    ("x.csv", "image,seed\n,1\n", "row 1 of x.csv has no image"),
+    ("x.csv", "image,seed\na.png,1,2\n", "row 2 of x.csv has 3 values for 2 columns"),
+    ("x.csv", "image,seed\n,1\n", "row 2 of x.csv has no image"),
     ("x.csv", "image,name\na.png,../up\n", "cannot be a file name"),
     ("x.csv", "image\na.png\nsub/A.png\n", "two rows would share the clip"),
-    ("x.json", "{", "no valid JSON"),
+    ("x.json", "{", "is no JSON"),
     ("x.json", '{"clips": 3}', "no list of clips"),
     ("x.json", "[]", "no rows"),
     ("x.txt", "a.png", "is no batch"),
@@ -67,7 +106,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "text", "sentence"), REFUSED)
 def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, text, sentence):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=".") as raised:
         read_rows(tmp_path / name)
     assert sentence in str(raised.value)

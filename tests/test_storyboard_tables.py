@@ -9,7 +9,9 @@ import torch
 from nodes_pack import part, run
 from storyboards import SMALL_OPTIONS, command, write_folder
 
+from svd_core import AnimateSettings, SVDModel
 from svd_core.storyboard import Panel, draw_contact_sheet, plan_timing, read_board
+from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
 
 
@@ -85,6 +87,15 @@ def test_the_contact_sheet_shows_every_panel():
         ("seconds\n1", "row 2 names no picture"),
         ("image", "0 panels"),
         ("image\nboard.csv", "row 2: "),
+        ("", "0 panels"),
+        (" \n,,\n", "0 panels"),
+        ("\nimage,seconds\n,\na.png,-1", "row 4: seconds is -1"),
+        ("image,seconds,seconds\na.png,1,2", "two columns 'seconds'"),
+        ("image,file\na.png,b.png", "row 2 says image twice"),
+        ("image,\na.png,red", "row 2 has a value in a column without a name"),
+        ('image,title\na.png,"open', "is no table"),
+        ("image,transition,fade\na.png,,\nb.png,cut,0.2", "row 3: fade is 0.2 s, but a cut has none"),
+        ("image,transition\na.png,cut 0.2", "row 2: fade is 0.2 s, but a cut has none"),
     ],
 )
 def test_bad_tables_are_answered_with_one_sentence(folder: Path, table: str, words: str, capsys):
@@ -102,9 +113,12 @@ def test_bad_tables_are_answered_with_one_sentence(folder: Path, table: str, wor
         ("a.png", (), "is no .json or .csv file"),
         ("empty", (), "holds no pictures"),
         ("board.csv", ("--sheet", "sheet.pdf"), "sheet.pdf is no picture"),
-        ("board.csv", ("--timing", "absent/t.csv"), "no folder absent"),
+        ("board.csv", ("--timing", "absent/t.csv"), "folder absent of --timing does not exist"),
         ("board.csv", ("--move", "fly"), "the camera move 'fly'"),
         ("board.csv", ("--film-fps", 0), "fps"),
+        ("board.csv", ("--seconds", "nan"), "the options: seconds is nan"),
+        ("board.csv", ("--seconds", -1), "the options: seconds is -1"),
+        ("board.csv", ("--lora", "absent.safetensors"), "absent.safetensors"),
     ],
 )
 def test_bad_calls_are_answered_with_one_sentence(folder: Path, board: str, options: tuple, words: str, capsys):
@@ -121,12 +135,34 @@ def test_bad_calls_are_answered_with_one_sentence(folder: Path, board: str, opti
         ('{"rows": []}', "an entry 'rows'"),
         ("{}", "no list of panels"),
         ("[1]", "panel 1 is 1, no object"),
+        ('[{"image": ["a.png"]}]', "panel 1: image is .*, but must be a text"),
+        ('[{"image": "a.png", "seconds": true}]', "panel 1: seconds is True, but must be a number"),
+        ('[{"image": "a.png", "seed": 1, "seed": 2}]', "says 'seed' twice"),
+        ('[{"image": "a.png", "File": "b.png"}]', "panel 1 says image twice"),
+        ('{"panels": [{}], "defaults": {"move": "", "camera": ""}}', "the entry defaults says move twice"),
     ],
 )
 def test_bad_json_is_answered_with_a_sentence(text: str, words: str):
     with pytest.raises(ValueError, match=words):
         parse_text(text)
     assert parse_text("  ") == ()
+
+
+def test_a_fade_for_all_is_only_for_those_that_cross_fade():
+    rows = [{"image": "a.png"}, {"image": "b.png", "transition": "cut"}, {"image": "c.png", "transition": "dissolve"}]
+    panels = parse_text(json.dumps({"panels": rows, "defaults": {"file": "z.png", "fade": 0.3}}))
+    assert [(panel.image, panel.fade) for panel in panels] == [("a.png", 0.3), ("b.png", None), ("c.png", 0.3)]
+
+
+def test_a_fade_that_no_transition_uses_is_told(model: SVDModel, caplog):
+    panels = parse_text("image,fade\na.png,\nb.png,0.2")
+    plan_film(panels, AnimateSettings(), model.config)
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == [
+        "row 3: fade 0.2 s has no effect on a cut"
+    ]
+    caplog.clear()
+    plan_film(panels, AnimateSettings(), model.config, defaults=Panel(transition="cross-fade"))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

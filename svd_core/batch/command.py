@@ -4,6 +4,8 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from typing import Any
 import torch
 
 from ..lora.command import add_lora_option
-from ..video.target import FILE_KINDS
+from ..storyboard.tables import first_repeated
+from ..video.target import FILE_KINDS, write_error
 from .dispatch import InProcess, Outcome, Workers, run_jobs
 from .jobs import ModelSpec, make_clip, plan_jobs
 from .local import LocalProcesses
@@ -78,21 +81,20 @@ def run_batch(options: argparse.Namespace) -> None:
     """Make what is missing; exits with 1 if some clips could not be made."""
     if options.quiet:
         log.setLevel(logging.ERROR)
-    shared = dict(_pair(text) for text in options.set)
-    rows = read_rows(options.input, shared)
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    specs = _specs(options)
-    jobs = plan_jobs(
-        rows,
-        specs[0],
-        folder,
-        "" if options.kind == "frames" else f".{options.kind}",
-        playback_fps=options.playback_fps,
-        quality=options.quality,
-    )
-    manifest = Manifest(folder)
-    rest = len(manifest.remaining(jobs))
+    if options.retries < 0:
+        raise ValueError(f"--retries is {options.retries}; use 0 for none, or 2")
+    rows, specs = read_rows(options.input, _shared(options.set)), _specs(options)
+    with _folder(Path(options.output)) as folder:
+        jobs = plan_jobs(
+            rows,
+            specs[0],
+            folder,
+            "" if options.kind == "frames" else f".{options.kind}",
+            playback_fps=options.playback_fps,
+            quality=options.quality,
+        )
+        manifest = Manifest(folder)
+        rest = len(manifest.remaining(jobs))
     _say(options, f"{len(jobs)} clips, {len(jobs) - rest} of them done already")
     if rest:
         outcome = run_jobs(
@@ -119,6 +121,34 @@ def _finish(options: argparse.Namespace, outcome: Outcome) -> None:
 def _say(options: argparse.Namespace, text: str) -> None:
     if not options.quiet:
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """The folder, made if it is missing; what was made is removed again where the batch is refused."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--output {path} is a file; give a folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from None
+    try:
+        yield path
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _shared(texts: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set`, each given once."""
+    pairs = [_pair(text) for text in texts]
+    twice = first_repeated(name for name, _ in pairs)
+    if twice is not None:
+        raise ValueError(f"--set {twice} is given twice; leave one of them out")
+    return dict(pairs)
 
 
 def _pair(text: str) -> tuple[str, Any]:

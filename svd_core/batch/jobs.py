@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from .. import __version__
 from ..animate import AnimateSettings, animate
 from ..checkpoints import inspect_checkpoint, load_model
 from ..checkpoints.load import read_state_dict
 from ..lora.apply import apply_loras
 from ..lora.command import read_lora_options, split_lora_option
 from ..model import SVDModel
+from ..models.config import SVDConfig
 from ..pictures import composite, open_picture
 from ..sampling.solvers import Step
 from ..video import check_output, write_clip
@@ -52,7 +54,10 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class ClipJob:
-    """One clip: complete settings, where it goes, and `key`, which changes with anything that changes the clip."""
+    """One clip: complete settings, where it goes, and `key`, which changes with anything that changes the clip.
+
+    loras: those of its `ModelSpec`, told inside the clip.
+    """
 
     name: str
     image: str
@@ -61,6 +66,7 @@ class ClipJob:
     fps: float
     quality: int
     key: str
+    loras: tuple[str, ...] = ()
 
 
 def fingerprint(path: str | Path, *, half: bool = False) -> str:
@@ -98,21 +104,34 @@ def plan_jobs(
         shared["loras"] = [[hashlib.sha256(Path(file).read_bytes()).hexdigest(), *rest] for file, *rest in chosen]
     jobs = []
     for row in rows:
-        settings = row.settings.resolve(config)
-        composite(open_picture(row.image), settings.background)
+        settings = _resolved(row, config)
         output = folder / f"{row.name}{suffix}"
         fps = playback_fps or settings.fps
         check_output(output, fps=fps, quality=quality)
         content = shared | {"settings": asdict(settings), "fps": fps, "quality": quality, "kind": suffix}
         content["image"] = hashlib.sha256(row.image.read_bytes()).hexdigest()
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-        jobs.append(ClipJob(row.name, str(row.image), settings, str(output), fps, quality, key))
+        jobs.append(ClipJob(row.name, str(row.image), settings, str(output), fps, quality, key, spec.loras))
     return jobs
+
+
+def _resolved(row: BatchRow, config: SVDConfig) -> AnimateSettings:
+    """Complete settings of a row whose picture can be opened; errors say where the row stands."""
+    try:
+        settings = row.settings.resolve(config)
+        composite(open_picture(row.image), settings.background)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{row.where}{error}") from None
+    except ValueError as error:
+        raise ValueError(f"{row.where}{error}") from None
+    return settings
 
 
 def make_clip(model: SVDModel, job: ClipJob, model_name: str, *, on_step: Callable[[Step], None] | None = None) -> Path:
     """Make the clip of a job and write it; the one way to do so, whoever works."""
     frames = animate(model, open_picture(job.image), job.settings, on_step=on_step)
     metadata: dict[str, Any] = {"image": Path(job.image).name, "model": Path(model_name).name}
-    metadata |= {"variant": model.variant, **asdict(job.settings), KEY: job.key}
+    # The version is no part of the key: a clip that is there is not made again for another one.
+    metadata |= {"variant": model.variant, "version": __version__, **asdict(job.settings), KEY: job.key}
+    metadata |= {"lora": list(job.loras)} if job.loras else {}
     return write_clip(frames, job.output, fps=job.fps, metadata=metadata, quality=job.quality)

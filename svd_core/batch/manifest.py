@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from ..video import read_settings
+from ..video import read_clip, read_settings
 from ..video.target import replacing, write_error
 from .jobs import KEY, ClipJob
 
@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 class Manifest:
-    """State of the clips of one folder, by name: done or failed, key, attempts, seconds, the error if there was one.
+    """State of the clips of one folder, by name: done or failed, key, attempts, seconds, size, error.
 
     The file is never behind by more than the clip that was just finished, and that one is recognised by the key inside
     it: a stop at any moment loses no finished clip and repeats none.
@@ -44,7 +44,8 @@ class Manifest:
         if not output.exists():
             return False
         if self._knows(job):
-            return True
+            # A manifest of an earlier version says no size; a whole clip of another size was edited, and is kept.
+            return self.clips[job.name].get("size") in (None, _size(output)) or _is_whole(job)
         found = read_settings(output).get(KEY)
         if found is None and not (output.is_dir() and not any(output.iterdir())):
             raise ValueError(
@@ -89,6 +90,8 @@ class Manifest:
             "attempts": attempts,
             "seconds": round(seconds, 3),
         }
+        if status == "done":
+            self.clips[job.name]["size"] = _size(Path(job.output))
 
     def save(self) -> None:
         """Write the file under a temporary name and rename it."""
@@ -100,6 +103,20 @@ class Manifest:
                 os.fsync(file.fileno())
         except OSError as error:
             raise write_error(self.path, error) from error
+
+
+def _size(output: Path) -> int:
+    """What shows a damaged clip without reading it: bytes of a file, the number of files of a folder of frames."""
+    return len(list(output.iterdir())) if output.is_dir() else output.stat().st_size
+
+
+def _is_whole(job: ClipJob) -> bool:
+    """Whether a clip that can be read lies there, with all frames of the job."""
+    try:
+        frames = read_clip(job.output)[0]
+    except (ValueError, OSError):
+        return False
+    return len(frames) >= job.settings.frames + job.settings.extend
 
 
 def _remove_leftovers(output: Path) -> None:

@@ -1,28 +1,34 @@
 """From a folder of pictures, a CSV table or a JSON list to rows: a picture and its settings. Knows no models."""
 
-import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
 from ..animate import AnimateSettings
+from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LISTS = ("clips", "shots")
 """Names under which a JSON object may hold its rows; `settings` beside them holds what all rows share."""
+
+Entry = tuple[str, dict[str, Any]]
+"""A row as it was read: where it stands, and what it says."""
 
 _FIELDS = {field.name: get_args(field.type) or (field.type,) for field in fields(AnimateSettings)}
 
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One clip to be made: its name (of the file, unique), the picture, and settings not yet resolved for a model."""
+    """One clip to be made: its name (of the file, unique), the picture, and settings not yet resolved for a model.
+
+    where: what errors begin with, such as "row 3 of shots.csv: ", with the heading as row 1.
+    """
 
     name: str
     image: Path
     settings: AnimateSettings
+    where: str = ""
 
 
 def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list[BatchRow]:
@@ -38,7 +44,8 @@ def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list
         raise FileNotFoundError(f"there is no batch at {path}; give a folder of pictures, a .csv or a .json file")
     common = {name: parse_setting(name, value, "the shared settings") for name, value in (shared or {}).items()}
     if path.is_dir():
-        found = [{"image": str(file)} for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURES]
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURES]
+        found = [(str(file), {"image": str(file)}) for file in files]
         kinds = ", ".join(PICTURES)
         empty = f"{path} holds no pictures ({kinds})"
     elif path.suffix.lower() == ".csv":
@@ -51,7 +58,7 @@ def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list
         raise ValueError(f"{path} is no batch; give a folder of pictures, a .csv or a .json file")
     if not found:
         raise ValueError(f"{empty}; give at least one picture")
-    return _checked(_row(cells, number, path, common) for number, cells in enumerate(found, 1))
+    return _checked(_row(cells, where, path, common) for where, cells in found)
 
 
 def parse_setting(name: str, value: Any, where: str) -> Any:
@@ -73,43 +80,55 @@ def parse_setting(name: str, value: Any, where: str) -> Any:
     raise ValueError(f"{where}: {name} cannot be set in a batch")
 
 
-def _table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restkey="")
-        rows = list(reader)
-    if "image" not in (reader.fieldnames or ()):
+def _table(path: Path) -> list[Entry]:
+    heading, rows = read_table(read_text(path), str(path), f" of {path.name}")
+    if not heading:
+        raise ValueError(f"{path} is empty; name the columns in the first line, such as image,frames,seed")
+    if "image" not in heading:
         raise ValueError(f"{path} has no column `image`; name the columns in the first line, such as image,frames,seed")
-    for number, row in enumerate(rows, 1):
-        if "" in row:
-            raise ValueError(f"row {number} of {path.name} has more cells than the header; quote texts with commas")
-    return [{name.strip(): text for name, text in row.items() if (text or "").strip()} for row in rows]
+    return [(where, {name: text for name, text in cells.items() if text}) for where, cells in rows]
 
 
-def _storyboard(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no valid JSON ({error}); correct it there") from None
+def _storyboard(path: Path) -> tuple[list[Entry], dict[str, Any]]:
+    content = read_json(read_text(path), str(path))
     shared: dict[str, Any] = {}
     if isinstance(content, dict):
+        unknown = sorted(set(content) - {*LISTS, "settings"})
+        if unknown:
+            raise ValueError(f"{path} has an entry {unknown[0]!r}; it takes settings, and clips or shots")
+        if set(LISTS) <= set(content):
+            raise ValueError(f"{path} has clips and shots, which mean the same; put all rows under one of them")
         shared = content.get("settings") or {}
         content = next((content[name] for name in LISTS if name in content), None)
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content) or type(shared) is not dict:
         raise ValueError(f'{path} is no list of clips; write [{{"image": "photo.jpg", "seed": 1}}, ...]')
-    return content, shared
+    return [(f"entry {number} of {path.name}", row) for number, row in enumerate(content, 1)], shared
 
 
-def _row(cells: Mapping[str, Any], number: int, path: Path, common: Mapping[str, Any]) -> BatchRow:
-    where = f"row {number} of {path.name}"
-    if not cells.get("image"):
+def _row(cells: Mapping[str, Any], where: str, path: Path, common: Mapping[str, Any]) -> BatchRow:
+    cells = _named(cells, where)
+    for key, kinds in (("image", str), ("name", str | int)):
+        if not isinstance(cells.get(key) or "", kinds):
+            raise ValueError(f'{where}: {key} is {cells[key]!r}, but must be a text, such as "photo.jpg"')
+    if not (cells.get("image") or "").strip():
         raise ValueError(f"{where} has no image; name the picture to start from")
-    image = Path(str(cells["image"]).strip())
+    image = Path(cells["image"].strip())
     image = image if path.is_dir() or image.is_absolute() else path.parent / image
     given = {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
         raise ValueError(f"{where}: name {name!r} cannot be a file name; use letters, digits, - and _")
-    return BatchRow(name, image, AnimateSettings(**common | given))
+    # Errors about a picture name its file, which is all that a row of a folder is.
+    return BatchRow(name, image, AnimateSettings(**common | given), "" if path.is_dir() else f"{where}: ")
+
+
+def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The cells under names as tables have them, in small letters without blanks; none of them twice."""
+    names = [str(name).strip().lower() for name in cells]
+    twice = first_repeated(names)
+    if twice is not None:
+        raise ValueError(f"{where} says {twice!r} twice; remove one of them")
+    return dict(zip(names, cells.values(), strict=True))
 
 
 def _checked(rows: Iterable[BatchRow]) -> list[BatchRow]:

@@ -1,25 +1,30 @@
 """`python -m svd_core storyboard FILE`: a film of panels, streamed to the encoder, with contact sheet and timing."""
 
 import argparse
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from .. import console
+from .. import __version__, console
 from ..animate import AnimateSettings
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.load import NANO
+from ..lora.command import lora_metadata, read_lora_options, split_lora_option
+from ..outputs import check_outputs
 from ..pictures import composite, open_picture
 from ..sampling.solvers import Step
 from ..sheets import to_picture
 from ..video import check_output, write_clip
-from ..video.target import replacing
+from ..video.target import check_writable, replacing
 from .clips import LONGER, ClipStore, shot_key
-from .film import FADE, film_frames, plan_film
-from .panels import Panel, read_board
+from .film import FADE, Film, film_frames, plan_film
+from .panels import Board, Panel, read_board
 from .sheet import draw_contact_sheet, sheet_frame
 
+SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
 PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 
 
@@ -71,10 +76,11 @@ def add_storyboard(commands: argparse._SubParsersAction) -> None:
 
 def run_storyboard(options: argparse.Namespace) -> None:
     """Make the film; whatever can be found wrong is found before the model is loaded."""
-    _check_files(options)
     board = read_board(options.board)
-    names = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
-    settings = AnimateSettings(**{name: getattr(options, name) for name in names if getattr(options, name) is not None})
+    panels = Path(options.panels or f"{options.output}.panels")
+    _check_files(options, board, panels)
+    given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
+    settings = AnimateSettings(**given)
     defaults = Panel(
         seconds=options.seconds, move=options.move, transition=options.transition, fade=options.fade, row="the options"
     )
@@ -94,7 +100,8 @@ def run_storyboard(options: argparse.Namespace) -> None:
             raise ValueError(f"{panel.row}: {error}") from None
         return found
 
-    store = ClipStore(Path(options.panels or f"{options.output}.panels"))
+    store = ClipStore(panels)
+    read_lora_options(options.lora)  # what is wrong with a file is said even where every clip is there
     name = _model_name(options)
     shots = list(zip(timing.shots, film.settings, strict=True))
     keys = [shot_key(picture(number), *shot, name) for number, shot in enumerate(shots)]
@@ -117,8 +124,7 @@ def run_storyboard(options: argparse.Namespace) -> None:
         model, picture, film, store=store, model_name=name, on_step=on_step, on_frame=on_frame,
         on_clip=lambda number, new: progress.say(f"panel {number + 1} of {count}: {'made' if new else 'was there'}"),
     )  # fmt: skip
-    metadata = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
-    metadata["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in timing.shots]
+    metadata = _metadata(options, film)
     path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
     if options.sheet:
         page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
@@ -131,14 +137,39 @@ def run_storyboard(options: argparse.Namespace) -> None:
     print(path, flush=True)
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Find what cannot be written before minutes of sampling."""
+def _metadata(options: argparse.Namespace, film: Film) -> dict[str, Any]:
+    """What makes the film again: what holds for all of it, and what every panel says."""
+    told: dict[str, Any] = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
+    told["version"] = __version__
+    # Bucket and seed are said panel by panel.
+    shared = (name for name in SETTINGS if name not in ("motion_bucket", "seed"))
+    told |= {name: getattr(film.settings[0], name) for name in shared}
+    told |= {"film_fps": float(film.timing.fps), "longer": options.longer, **lora_metadata(options)}
+    told["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in film.timing.shots]
+    return told
+
+
+def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> None:
+    """Find what cannot be written, or would be written over something that is read, before minutes of sampling."""
     if options.sheet and Path(options.sheet).suffix.lower() not in PAGE_KINDS:
         raise ValueError(f"--sheet {options.sheet} is no picture; use {', '.join(PAGE_KINDS)}")
     check_output(options.output, quality=options.quality)
-    for path in filter(None, (options.sheet, options.timing, options.panels)):
-        if not Path(path).absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {Path(path).parent} for {Path(path).name}; make it first")
+    inputs = {panel.row: board.picture_path(panel) for panel in reversed(board.panels)}
+    model = None if options.model == "nano" else options.model
+    inputs |= {"the storyboard": options.board, "--model": model, "--complete-from": options.complete_from}
+    inputs |= {f"--lora {text}": split_lora_option(text)[0] for text in options.lora}
+    outputs = {"--output": options.output, "--panels": panels, "--sheet": options.sheet, "--timing": options.timing}
+    if panels.exists() and not panels.is_dir():
+        raise ValueError(f"--panels {panels} is a file; give a folder")
+    if panels.resolve() == Path(options.output).resolve():
+        raise ValueError(f"--panels {panels} would be written over --output; choose another folder")
+    # Folders of kept clips and of a film's frames may be there already, and are written to again.
+    if panels.is_dir():
+        check_writable(panels / "clip")
+        del outputs["--panels"]
+    if Path(options.output).is_dir():
+        del outputs["--output"]
+    check_outputs(outputs, inputs)
 
 
 def _model_name(options: argparse.Namespace) -> str:
@@ -148,4 +179,6 @@ def _model_name(options: argparse.Namespace) -> str:
         if Path(file).exists():
             found = Path(file).stat()
             told += [str(found.st_size), str(found.st_mtime_ns)]
+    for file, *strengths in map(split_lora_option, options.lora):
+        told += [hashlib.sha256(Path(file).read_bytes()).hexdigest(), *map(str, strengths)]
     return "|".join(told)

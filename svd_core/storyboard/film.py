@@ -1,5 +1,6 @@
 """Joins clips to a film: cuts and cross-fades, one frame after the other, never more than two clips at hand."""
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .timing import Timing, plan_timing
 if TYPE_CHECKING:
     from ..model import SVDModel
 
+log = logging.getLogger("svd_reel")
 FADE = 0.5  # seconds of a cross-fade that says no length
 
 
@@ -47,8 +49,11 @@ def plan_film(
     """
     own = settings.resolve(config)
     usual = Panel(move=own.camera, bucket=own.motion_bucket, seed=own.seed, transition="cut", fade=FADE)
-    usual = (defaults or Panel()).filled(usual)
+    usual = check_panel(defaults or Panel()).filled(usual)
     filled = [check_panel(panel.filled(usual)) for panel in panels]
+    for panel, whole in zip(panels, filled, strict=True):
+        if panel.fade and whole.transition == "cut":
+            log.warning("%s: fade %g s has no effect on a cut; write cross-fade as transition", panel.row, panel.fade)
     if not filled:
         raise ValueError("the storyboard has 0 panels; give at least 1")
     timing = plan_timing(filled, parse_fps(own.fps if fps is None else fps), own.frames)

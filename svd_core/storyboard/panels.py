@@ -1,8 +1,5 @@
 """What a storyboard says: its panels, from a folder of pictures, a JSON or CSV text, or nothing but pictures."""
 
-import csv
-import io
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +9,7 @@ from typing import Any
 
 from ..motion.moves import parse_path
 from ..sampling.noise import check_seed
+from .tables import read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TRANSITIONS = {"cut": "cut", "cross-fade": "cross-fade", "crossfade": "cross-fade", "dissolve": "cross-fade"}
@@ -52,6 +50,7 @@ class Panel:
 
 
 COLUMNS = tuple(field.name for field in fields(Panel) if field.name != "row")
+NUMBERS = ("seconds", "bucket", "fade", "seed")
 
 
 @dataclass(frozen=True)
@@ -83,10 +82,7 @@ def read_board(path: str | Path) -> Board:
         raise FileNotFoundError(f"storyboard {path} does not exist; give a .json or .csv file, or a folder of pictures")
     if path.suffix.lower() not in (".json", ".csv"):
         raise ValueError(f"storyboard {path} is no .json or .csv file and no folder; give one of these")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"storyboard {path} is not text in UTF-8; save it as UTF-8") from None
+    text = read_text(path)
     panels = parse_json(text) if path.suffix.lower() == ".json" else parse_csv(text)
     for panel in panels:
         if not panel.image:
@@ -103,10 +99,7 @@ def parse_text(text: str) -> tuple[Panel, ...]:
 
 def parse_json(text: str) -> tuple[Panel, ...]:
     """A list of objects with the columns as names, or {"panels": [...], "defaults": {...}}."""
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"the storyboard is no JSON ({error}); check commas and quotes there") from None
+    content = read_json(text, "the storyboard")
     defaults: Mapping = {}
     if isinstance(content, dict):
         unknown = sorted(set(content) - {"panels", "defaults"})
@@ -123,41 +116,47 @@ def parse_json(text: str) -> tuple[Panel, ...]:
 
 def parse_csv(text: str) -> tuple[Panel, ...]:
     """A heading with the names of the columns, then a row for each panel; comma, semicolon or tab between them."""
-    lines = text.strip().splitlines()
-    delimiter = max(",;\t", key=lines[0].count)
-    table = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if any(map(str.strip, row))]
-    heading = [word.strip().lower() for word in table[0]]
-    entries, rows = [], []
-    for number, row in enumerate(table[1:], 2):
-        if len(row) > len(heading):
-            raise ValueError(
-                f"row {number} has {len(row)} values for {len(heading)} columns; put texts with commas into quotes"
-            )
-        entries.append(dict(zip(heading, row, strict=False)))
-        rows.append(f"row {number}")
-    return _panels(entries, rows, {})
+    _, rows = read_table(text, "the storyboard")
+    return _panels([cells for _, cells in rows], [where for where, _ in rows], {})
 
 
 def _panels(entries: Sequence[Mapping], rows: Sequence[str], defaults: Mapping) -> tuple[Panel, ...]:
     if not entries:
         raise ValueError("the storyboard has 0 panels; give at least 1")
-    return tuple(_panel({**defaults, **entry}, row) for entry, row in zip(entries, rows, strict=True))
+    shared = _named(defaults, "the entry defaults")
+    return tuple(_panel(_named(entry, row), shared, row) for entry, row in zip(entries, rows, strict=True))
 
 
-def _panel(entry: Mapping[str, Any], row: str) -> Panel:
-    """One checked panel of what its row says; empty values are left open."""
-    given: dict[str, Any] = {}
+def _named(entry: Mapping[str, Any], row: str) -> dict[str, str]:
+    """The texts of an entry under the names of `COLUMNS`; "" is what is left open."""
+    named: dict[str, str] = {}
     for column, value in entry.items():
         name = ALIASES.get(str(column).strip().lower(), str(column).strip().lower())
         if name not in COLUMNS:
             raise ValueError(f"{row} has a column {column!r}, which is unknown; use {', '.join(COLUMNS)}")
-        text = "" if value is None else str(value).strip()
-        if text:
-            given[name] = text
-    for name in ("seconds", "bucket", "fade", "seed"):
+        if name in named:
+            raise ValueError(f"{row} says {name} twice, the second time as {column!r}; remove one of the two columns")
+        if isinstance(value, bool | list | dict):
+            kind = "number, such as 2" if name in NUMBERS else 'text, such as "name.png"'
+            raise ValueError(f"{row}: {name} is {value!r}, but must be a {kind}")
+        named[name] = "" if value is None else str(value).strip()
+    return named
+
+
+def _panel(own: Mapping[str, str], shared: Mapping[str, str], row: str) -> Panel:
+    """One checked panel of what its row says and what it leaves to the entry `defaults`."""
+    given: dict[str, Any] = {name: text for name, text in {**shared, **own}.items() if text}
+    for name in NUMBERS:
         if name in given:
             given[name] = _number(given[name], name, row)
-    return check_panel(Panel(**_transition(given, row), row=row))
+    given = _transition(given, row)
+    if given.get("transition") == "cut" and given.get("fade"):
+        if own.get("fade") or own.get("transition", "").lower() not in ("", "cut"):
+            raise ValueError(
+                f"{row}: fade is {given['fade']:g} s, but a cut has none; leave it empty, or write cross-fade"
+            )
+        del given["fade"]  # what all panels share is for those that cross-fade
+    return check_panel(Panel(**given, row=row))
 
 
 def _transition(given: dict[str, Any], row: str) -> dict[str, Any]:
