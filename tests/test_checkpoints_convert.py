@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_nothing(tiny, tmp_path, monkeypatch):
     ("given", "words"),
     [
         ({"target": "out.sft", "layout": "single"}, "end its name in .safetensors"),
-        ({"target": "out.ckpt", "part": "unet"}, "out.ckpt is a name for pickled files"),
+        ({"target": "out.ckpt", "part": "unet"}, "out.ckpt is a name of pickled files"),
         ({"target": "out.safetensors", "layout": "diffusers"}, "leave .safetensors out"),
         ({"target": "out.safetensors", "dtype": "int4"}, "fp16, bf16"),
         ({"target": "out.safetensors", "part": "lungs"}, "image_encoder"),
