@@ -34,7 +34,7 @@ _VARIANTS = {
     "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
     "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
 }
-_MOST = {"frames": 100_000, "steps": 10_000, "width": 16_384, "height": 16_384}
+_MOST = {"frames": 100_000, "extend": 100_000, "steps": 10_000, "width": 16_384, "height": 16_384}
 _LONGEST = {"nano": 14}  # frames in training, where they are more than the usual number
 
 
@@ -160,8 +160,8 @@ class AnimateSettings:
             ("fps", 1, "use 6 to 30, such as 7"),
             ("motion_bucket", 0, "use 1 to 255, such as 127"),
             ("augmentation", 0, "use 0 to 0.1, such as 0.02"),
+            ("max_guidance", 0, "use 1 for none"),  # first, for the lower end yields to it
             ("min_guidance", 0, "use 1 for none"),
-            ("max_guidance", 0, "use 1 for none"),
             ("camera_strength", 0, "use 0.5 to 2, such as 1"),
         ):
             value = getattr(self, name)

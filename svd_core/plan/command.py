@@ -88,6 +88,8 @@ def run_plan(options: argparse.Namespace) -> None:
     """Print the plan, or one for every preset."""
     _check(options)
     config = config_by_name(options.model)
+    if options.methods and _settings(options, config).frames < 2:
+        raise ValueError("--methods tells what moving a clip costs, and 1 frame cannot move; use --frames 2 or more")
     dtype = getattr(torch, options.dtype)
     rate = None if options.rate is None else options.rate * 1e12
     if options.measure:

@@ -37,7 +37,8 @@ def read_clip(path: str | PathLike) -> tuple[Tensor, float, dict[str, Any]]:
         else:
             frames, fps, settings = _read_encoded(path)
     except (av.FFmpegError, UnidentifiedImageError, OSError, IndexError) as error:
-        raise ValueError(f"clip {path} cannot be read ({error}); it may be cut short or no clip") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"clip {path} cannot be read ({reason}); it may be cut short or no clip") from error
     if not frames:
         raise ValueError(f"clip {path} holds no frames; give a video, an animation or a folder of frame_00000.png")
     clip = torch.from_numpy(np.stack(frames)).clamp(0, 1)  # [T, H, W, 3]
