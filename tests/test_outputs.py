@@ -19,6 +19,8 @@ from svd_core.outputs import check_outputs
     ],
 )
 def test_outputs_that_would_cost_something_are_refused(tmp_path, monkeypatch, outputs, error, words):
+    if "/proc" in words and not Path("/proc").is_dir():
+        pytest.skip("this system has no /proc")
     here = tmp_path / "here"
     (here / "folder").mkdir(parents=True)
     (here / "clip.mp4").write_text("a clip")
