@@ -103,16 +103,20 @@ def test_a_peft_folder_gives_the_output_that_it_gives_in_diffusers(unet, model, 
     assert relative(of_ours(model), expected) > 0.05, "the adapter is too weak to show anything"
 
 
+def taken_apart(network):
+    """What an adapted network gives, its layers as diffusers is handed them, its settings; the adapter is taken off."""
+    try:
+        layers = peft.get_peft_model_state_dict(network)
+        layers = {key.removeprefix("base_model.model."): tensor for key, tensor in layers.items()}
+        return of_diffusers(network), layers, network.peft_config["default"].to_dict()
+    finally:
+        network.unload()
+
+
 @pytest.mark.parametrize("kind", ["lora_A", "lora.down", "kohya"])
 def test_the_files_that_diffusers_writes_give_the_same_output(unet, model, kind, tmp_path):
     network = adapted(unet, target_modules=ATTENTION + CONVOLUTIONS)
-    try:
-        expected = of_diffusers(network)
-        layers = peft.get_peft_model_state_dict(network)
-        settings = network.peft_config["default"].to_dict()
-    finally:
-        network.unload()
-    layers = {key.removeprefix("base_model.model."): tensor for key, tensor in layers.items()}
+    expected, layers, settings = taken_apart(network)
     name = "pytorch_lora_weights.safetensors"
     if kind == "lora_A":
         writer = diffusers.loaders.StableDiffusionLoraLoaderMixin
@@ -133,15 +137,10 @@ def test_the_files_that_diffusers_writes_give_the_same_output(unet, model, kind,
 
 def test_patterns_of_one_exact_module_count_in_the_metadata_of_diffusers(unet, model, tmp_path):
     network = adapted(unet, **EXACT_SETTINGS)
-    try:
-        expected = of_diffusers(network)
-        layers = peft.get_peft_model_state_dict(network)
-        settings = network.peft_config["default"].to_dict()
-    finally:
-        network.unload()
+    expected, layers, settings = taken_apart(network)
     diffusers.loaders.StableDiffusionLoraLoaderMixin.save_lora_weights(
         tmp_path,
-        unet_lora_layers={key.removeprefix("base_model.model."): tensor for key, tensor in layers.items()},
+        unet_lora_layers=layers,
         unet_lora_adapter_metadata=settings,
     )
     lora = svd.load_lora(tmp_path / "pytorch_lora_weights.safetensors")
