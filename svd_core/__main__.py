@@ -208,10 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         options.run(options)
-    except BrokenPipeError:  # the reader of a pipe has seen enough; Python would complain of it once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 0
         return _complain(error, BAD_INPUT)
     except (RuntimeError, MemoryError) as error:
         if not is_shortage(error):
@@ -220,6 +219,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _complain(str(stop) or "stopped, no clip was written", INTERRUPTED)
     return 0
+
+
+def _reader_left() -> bool:
+    """Whether the broken pipe is stdout's, whose reader has seen enough: pipes to workers break too."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _remedy(options: argparse.Namespace) -> str:

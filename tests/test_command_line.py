@@ -217,6 +217,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
     [
         (KeyboardInterrupt(), 130, "stopped, no clip was written"),
         (torch.cuda.OutOfMemoryError("CUDA out of memory"), 1, "memory ran out; use a smaller --width"),
+        (BrokenPipeError("the pipe to worker 1 broke"), 2, "the pipe to worker 1 broke"),
         (OSError("cannot write clip.mp4 (No space left on device); free space"), 2, "No space left on device"),
     ],
 )
