@@ -7,9 +7,9 @@ import time
 
 import torch
 
-from .checkpoints import inspect_checkpoint, load_model
+from .checkpoints import load_model
 from .lora.apply import apply_loras
-from .lora.command import add_lora_option, read_lora_options
+from .lora.command import add_lora_option, read_lora_options, split_lora_option
 from .model import SVDModel
 from .sampling.solvers import Step
 
@@ -81,6 +81,13 @@ def add_model_options(group: argparse._ActionsContainer) -> None:
     add_lora_option(group)
 
 
+def model_files(options: argparse.Namespace) -> dict[str, str | None]:
+    """The files that a model is read from by those of the options of `add_model_options` that a command has."""
+    files = {"--model": None if options.model == "nano" else options.model}
+    files["--complete-from"] = getattr(options, "complete_from", None)
+    return files | {f"--lora {text}": split_lora_option(text)[0] for text in getattr(options, "lora", ())}
+
+
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
     """Add the options of the machine."""
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
@@ -96,8 +103,6 @@ def model_of(options: argparse.Namespace, progress: Progress) -> SVDModel:
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
     loras = read_lora_options(options.lora)
-    if options.complete_from is not None:
-        inspect_checkpoint(options.complete_from)  # also where it turns out that nothing is to be lent
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
     model = apply_loras(model, loras)
     if device.type == "cpu" and model.dtype != torch.float32:

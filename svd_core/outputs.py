@@ -1,11 +1,14 @@
-"""Where a command writes: said to be impossible before the work, and never over what it reads or writes besides."""
+"""Where a command writes: said to be impossible before the work, never over what it reads or writes besides; pages."""
 
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from .video.target import check_writable
+from PIL import Image
 
+from .video.target import check_writable, replacing
+
+PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 Paths = Mapping[str, str | PathLike | None]
 
 
@@ -35,3 +38,10 @@ def check_outputs(outputs: Paths, inputs: Paths) -> None:
 
 def _place(path: str | PathLike) -> Path:
     return Path(path).expanduser().resolve()
+
+
+def save_page(page: Image.Image, path: str | PathLike) -> None:
+    """Write a picture, whole or not at all; the suffix, one of PAGE_KINDS, says which kind."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        page.save(temporary, format=PAGE_KINDS[path.suffix.lower()])

@@ -94,6 +94,7 @@ def _load(
     if complete_from is not None and _incomplete(parts):
         parts = complete(parts, _open_parts(complete_from, dtype), str(complete_from))
     elif complete_from is not None:
+        open_checkpoint(_located(complete_from))  # what is not there was not meant, needed or not
         log.info("%s is complete; %s is not needed", path_or_name, complete_from)
     networks = {name: _build(parts, name, device, dtype, ops) for name in parts.present()}
     if device.type != "cpu":

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checkpoints import load_model
 from ..checkpoints.load import read_state_dict
 from ..checkpoints.source import read_header
-from ..console import Progress
+from ..console import Progress, model_files
 from ..decoding import decode, frames_to_image
 from ..memory import available_bytes
 from ..outputs import check_outputs
@@ -101,8 +101,7 @@ def check_options(options: argparse.Namespace) -> None:
             f"--model {options.model} decodes latents alone ({', '.join(LATENT_SUFFIXES)}), and {options.clip} is a "
             "clip; leave it out"
         )
-    model = None if options.model == "nano" else options.model
-    inputs = {"CLIP": options.clip, "--sound": options.sound, "--model": model}
+    inputs = {"CLIP": options.clip, "--sound": options.sound, **model_files(options)}
     check_outputs({"--output": options.output}, inputs)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from .. import __version__, console
 from ..animate import AnimateSettings, animate
 from ..checkpoints import inspect_checkpoint
-from ..lora.command import lora_metadata, split_lora_option
-from ..outputs import check_outputs
+from ..lora.command import lora_metadata
+from ..outputs import PAGE_KINDS, check_outputs, save_page
 from ..pictures import open_picture
 from ..sampling.solvers import Step
 from ..sheets import to_picture
@@ -18,8 +18,6 @@ from .grid import Grid, parse_list
 from .scores import SCORES, Aim
 from .sheet import SHOWN, draw_sheet
 from .sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
-
-PAGE_KINDS = (".png", ".jpg", ".webp")
 
 
 def add_lab(commands: argparse._SubParsersAction) -> None:
@@ -131,10 +129,7 @@ def _check_files(options: argparse.Namespace, grid: Grid) -> None:
         raise ValueError(f"--output {options.output} is no picture; use {', '.join(PAGE_KINDS)}")
     if options.full_steps is not None and not options.clip:
         raise ValueError(f"--full-steps {options.full_steps} are those of --clip; give --clip, or leave them out")
-    inputs = {"IMAGE": options.image, "--complete-from": options.complete_from}
-    inputs |= {f"--lora {text}": split_lora_option(text)[0] for text in options.lora}
-    if options.model != "nano":
-        inputs["--model"] = options.model
+    inputs = {"IMAGE": options.image, **console.model_files(options)}
     outputs = {"--output": options.output, "--json": options.json, "--csv": options.csv}
     folder = Path(options.clip) if options.clip and Path(options.clip).is_dir() else None
     # A folder of frames may be written again, so it is looked at by itself.
@@ -151,9 +146,7 @@ def _check_files(options: argparse.Namespace, grid: Grid) -> None:
 def _write(options: argparse.Namespace, sweep: Sweep) -> None:
     """The sheet and the tables, each whole or not at all."""
     title = f"Motion lab, {Path(options.image).name}"
-    with replacing(Path(options.output)) as temporary:
-        kind = {".jpg": "JPEG"}.get(Path(options.output).suffix.lower(), Path(options.output).suffix[1:].upper())
-        to_picture(draw_sheet(sweep, title)).save(temporary, kind)
+    save_page(to_picture(draw_sheet(sweep, title)), options.output)
     for path, text in ((options.json, sweep.to_json() + "\n"), (options.csv, sweep.to_csv())):
         if path:
             with replacing(Path(path)) as temporary:

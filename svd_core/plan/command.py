@@ -16,16 +16,14 @@ from ..models.attention_kernels import BACKENDS, force_backend
 from ..models.config import SVDConfig
 from ..models.joined import join_groups
 from ..motion.method_costs import cost_text, method_costs
-from ..outputs import check_outputs
+from ..outputs import PAGE_KINDS, check_outputs, save_page
 from ..sheets import to_picture
-from ..video.target import replacing
 from .branches import WAYS, set_branches, settled_way
 from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from .page import draw_plan
 from .placed import place
 from .switches import accumulate_in_half, compile_blocks, multiply_by
 
-PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 
 
@@ -105,8 +103,7 @@ def run_plan(options: argparse.Namespace) -> None:
         size = (settings.frames, settings.width, settings.height)
         print(cost_text(method_costs(config.unet, *size, settings.sigmas(), itemsize=dtype.itemsize)))
     if options.page:
-        with replacing(Path(options.page)) as temporary:
-            to_picture(draw_plan(plan)).save(temporary, format=PAGE_KINDS[Path(options.page).suffix.lower()])
+        save_page(to_picture(draw_plan(plan)), options.page)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -3,21 +3,17 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-from torch import Tensor
-
 from ..checkpoints import load_model
+from ..console import model_files
 from ..model import SVDModel
-from ..outputs import check_outputs
+from ..outputs import PAGE_KINDS, check_outputs, save_page
 from ..pictures import composite, open_picture
+from ..sheets import to_picture
 from ..video import read_clip
 from ..video.target import frame_files
 from .measuring import check_clip, check_seams, measure
 from .page import plot
 from .planes import luminance
-
-PAGE_KINDS = (".png", ".jpg", ".webp")
 
 
 def add_report(commands: argparse._SubParsersAction) -> None:
@@ -45,8 +41,7 @@ def run_report(options: argparse.Namespace) -> None:
     """Print the report, and write what was asked for; whatever can be found wrong is found before measuring."""
     if options.page and Path(options.page).suffix.lower() not in PAGE_KINDS:
         raise ValueError(f"--page {options.page} is no picture; use {', '.join(PAGE_KINDS)}")
-    model_file = None if options.model == "nano" else options.model
-    inputs = {"CLIP": options.clip, "--image": options.image, "--mask": options.mask, "--model": model_file}
+    inputs = {"CLIP": options.clip, "--image": options.image, "--mask": options.mask, **model_files(options)}
     if Path(options.clip).is_dir():
         inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frame_files(Path(options.clip))}
     check_outputs({"--json": options.json, "--page": options.page}, inputs)
@@ -61,7 +56,7 @@ def run_report(options: argparse.Namespace) -> None:
     if options.json:
         Path(options.json).write_text(report.to_json() + "\n", encoding="utf-8")
     if options.page:
-        _picture(plot(report)).save(options.page)
+        save_page(to_picture(plot(report)), options.page)
 
 
 def open_encoder(path: str) -> SVDModel:
@@ -69,7 +64,3 @@ def open_encoder(path: str) -> SVDModel:
     model = load_model(path, dtype=None)
     model.part("image_encoder").float()
     return model
-
-
-def _picture(page: Tensor) -> Image.Image:
-    return Image.fromarray((page[0].numpy() * 255).round().astype(np.uint8))

@@ -13,7 +13,7 @@ from ..animate import AnimateSettings
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.load import NANO
 from ..lora.command import lora_metadata, read_lora_options, split_lora_option
-from ..outputs import check_outputs
+from ..outputs import PAGE_KINDS, check_outputs, save_page
 from ..pictures import composite, open_picture
 from ..sampling.solvers import Step
 from ..sheets import to_picture
@@ -25,7 +25,6 @@ from .panels import Board, Panel, read_board
 from .sheet import draw_contact_sheet, sheet_frame
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
-PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 
 
 def add_storyboard(commands: argparse._SubParsersAction) -> None:
@@ -128,8 +127,7 @@ def run_storyboard(options: argparse.Namespace) -> None:
     path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
     if options.sheet:
         page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
-        with replacing(Path(options.sheet)) as temporary:
-            to_picture(page).save(temporary, PAGE_KINDS[Path(options.sheet).suffix.lower()])
+        save_page(to_picture(page), options.sheet)
     if options.timing:
         with replacing(Path(options.timing)) as temporary:
             temporary.write_text(timing.to_csv(), encoding="utf-8")
@@ -155,9 +153,7 @@ def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> Non
         raise ValueError(f"--sheet {options.sheet} is no picture; use {', '.join(PAGE_KINDS)}")
     check_output(options.output, quality=options.quality)
     inputs = {panel.row: board.picture_path(panel) for panel in reversed(board.panels)}
-    model = None if options.model == "nano" else options.model
-    inputs |= {"the storyboard": options.board, "--model": model, "--complete-from": options.complete_from}
-    inputs |= {f"--lora {text}": split_lora_option(text)[0] for text in options.lora}
+    inputs |= {"the storyboard": options.board, **console.model_files(options)}
     outputs = {"--output": options.output, "--panels": panels, "--sheet": options.sheet, "--timing": options.timing}
     if panels.exists() and not panels.is_dir():
         raise ValueError(f"--panels {panels} is a file; give a folder")
