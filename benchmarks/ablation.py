@@ -3,10 +3,10 @@
 import torch
 
 import svd_core as svd
-from svd_core.conditioning import Condition
 from svd_core.memory import PeakMemory
-from svd_core.plan.branches import set_branches
-from svd_core.streamed import STRATEGIES, decode_clip
+from svd_core.model.branches import set_branches
+from svd_core.model.conditioning import Condition
+from svd_core.model.streamed_decode import STRATEGIES, decode_clip
 
 from .options import Setting
 from .results import Report

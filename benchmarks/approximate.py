@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 import svd_core as svd
-from svd_core.conditioning import condition_on_image
-from svd_core.models.config import SVDConfig, UNetConfig
+from svd_core.model.conditioning import condition_on_image
+from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.plan.costs import unet_flops
 from svd_core.plan.reuse_costs import shallow_flops

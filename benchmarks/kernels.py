@@ -7,12 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core import kernels
-from svd_core.kernels import choice
-from svd_core.kernels.products import MULTIPLE, product_in_eight_bits, quantised, scales_by_rows, without_eight_bits
-from svd_core.models import layers
-from svd_core.models.attention import _GatedProjection
-from svd_core.models.layout import use_channels_last
+from svd_core.model.layout import use_channels_last
+from svd_core.networks import kernels, layers
+from svd_core.networks.attention import _GatedProjection
+from svd_core.networks.kernels import choice
+from svd_core.networks.kernels.products import (
+    MULTIPLE,
+    product_in_eight_bits,
+    quantised,
+    scales_by_rows,
+    without_eight_bits,
+)
 
 from .options import Setting
 from .results import Report

@@ -8,9 +8,9 @@ import torch
 
 import svd_core as svd
 from svd_core.memory import PeakMemory, decoder_activation_bytes
+from svd_core.model.streamed_decode import STRATEGIES
 from svd_core.plan.memory_plan import RESERVE, make_plan
 from svd_core.plan.placed import place
-from svd_core.streamed import STRATEGIES
 
 from . import rss
 from .options import Setting

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from svd_core.checkpoints.keys import tower_from_folder, unet_from_folder, vae_from_folder
-from svd_core.model import SVDModel
-from svd_core.models.config import SVDConfig
+from svd_core.checkpoints.names import tower_from_folder, unet_from_folder, vae_from_folder
+from svd_core.model.model import SVDModel
+from svd_core.networks.config import SVDConfig
 
 RESIDUAL_EPS = 1e-5
 """Of the official residual blocks; diffusers has 1e-6, which costs nothing but would fail the gate."""

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 import svd_core as svd
-from svd_core.kernels.products import quantised
-from svd_core.models.attention import use_product
+from svd_core.networks.attention import use_product
+from svd_core.networks.kernels.products import quantised
 
 LARGEST = 448.0  # of float8_e4m3fn
 

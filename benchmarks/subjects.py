@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 
 import svd_core as svd
-from svd_core.models.vae import LATENT_SCALE
-from svd_core.plan.branches import gains
+from svd_core.model.branches import gains
+from svd_core.networks.vae import LATENT_SCALE
 
 from . import peers
 from .options import Setting

@@ -9,10 +9,9 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 
-from svd_core import kernels
-from svd_core.kernels import choice
-from svd_core.models import attention, attention_kernels, layers
-from svd_core.models.transformer import VideoTransformer
+from svd_core.networks import attention, attention_kernels, kernels, layers
+from svd_core.networks.kernels import choice
+from svd_core.networks.transformer import VideoTransformer
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def _never_kept(self, sources, purpose, compute: Callable[[], torch.Tensor]) -> 
 
 
 def _kept_class() -> type:
-    from svd_core.models.kept import Kept
+    from svd_core.networks.kept import Kept
 
     return Kept
 

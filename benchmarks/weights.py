@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
+from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 
 PREFIXES = {
     "unet": "model.diffusion_model.",

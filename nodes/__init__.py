@@ -1,6 +1,5 @@
-"""The pack's nodes. One file per stage; only host.py knows ComfyUI."""
+"""The pack's nodes. One file per stage; only host/comfy.py knows ComfyUI."""
 
-from . import host
 from .animate import SVDReelAnimate
 from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
@@ -10,6 +9,7 @@ from .duration import SVDReelDuration
 from .export import SVDReelExportModel
 from .finish import SVDReelFinish
 from .guidance import SVDReelGuidance
+from .host.comfy import register_model_folder
 from .inbetween import SVDReelInbetween, SVDReelLoop
 from .lab import SVDReelSweep
 from .load import SVDReelLoadModel
@@ -98,4 +98,4 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelSaveLora": "Save SVD LoRA",
 }
 
-host.register_model_folder("svd")
+register_model_folder("svd")

@@ -2,13 +2,13 @@
 
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings
-from . import inputs
+from ..svd_core.pipelines.animate import AnimateSettings
 from .condition import Motion, condition_clips
-from .controls import ControlChain
 from .decode import decode_clips
-from .model import LoadedModel
 from .sample import sample_clips
+from .shared import inputs
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 
 class SVDReelAnimate:

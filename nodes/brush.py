@@ -3,18 +3,19 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.motion.brush import HOLD, motion_brush
-from ..svd_core.motion.camera import camera_control, fit_map
-from ..svd_core.motion.drag import BACKGROUND, drag_signal, parse_drags
-from ..svd_core.motion.mask import FEATHER, fit_masks
-from ..svd_core.motion.path import EASINGS
+from ..svd_core.controls.brush import HOLD, motion_brush
+from ..svd_core.controls.camera.control import camera_control, fit_map
+from ..svd_core.controls.camera.path import EASINGS
+from ..svd_core.controls.drag import BACKGROUND, drag_signal, parse_drags
+from ..svd_core.controls.mask import FEATHER, fit_masks
 from ..svd_core.pictures import as_batch, fit
-from . import host, inputs
-from .brush_preview import draw_drags
 from .camera import mode_settings
-from .clips import check_samples, clip_length
-from .controls import ControlChain
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.brush_preview import draw_drags
+from .shared.clips import check_samples, clip_length
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 OFF = -1

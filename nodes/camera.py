@@ -3,17 +3,18 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.motion.camera import camera_control, camera_signal, fit_map, scene_depth
-from ..svd_core.motion.depth import FAR_TO_NEAR
-from ..svd_core.motion.moves import MOVES, camera_move, move_names, parse_path
-from ..svd_core.motion.path import EASINGS, CameraPath, Chain, Hold
-from ..svd_core.motion.signal import MODES, DualClock
+from ..svd_core.controls.camera.control import camera_control, camera_signal, fit_map, scene_depth
+from ..svd_core.controls.camera.depth import FAR_TO_NEAR
+from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
+from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
+from ..svd_core.controls.signal import MODES, DualClock
 from ..svd_core.pictures import as_batch, fit
-from . import host, inputs
-from .camera_preview import draw_path
-from .clips import check_samples, clip_length
-from .controls import ControlChain
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.clips import check_samples, clip_length
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
+from .shared.previews import draw_path
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 JOINS = ("then", "and")

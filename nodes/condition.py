@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings, off_distribution
-from ..svd_core.conditioning import augment
+from ..svd_core.model.conditioning import augment
 from ..svd_core.pictures import as_batch, fit
-from . import host, inputs
-from .clips import CLIP_KEY, ClipNote, make_conditioning
-from .model import LoadedModel
+from ..svd_core.pipelines.animate import AnimateSettings, off_distribution
+from .host import comfy as host
+from .shared import inputs
+from .shared.clips import CLIP_KEY, ClipNote, make_conditioning
+from .shared.model import LoadedModel
 
 log = logging.getLogger("svd_reel")
 

@@ -4,13 +4,14 @@ import logging
 
 import torch
 
-from ..svd_core.motion.loop import decode_closed
+from ..svd_core.controls.loop import decode_closed
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.controls import Control, finish_frames
-from . import host, inputs
-from .clips import CLIP_KEY, ClipNote, check_samples, clip_length
-from .host_types import MissingPart, ReelVAE
+from .host import comfy as host
+from .host.vae_and_clip import MissingPart, ReelVAE
 from .load import borrowed_vae
+from .shared import inputs
+from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length
 
 log = logging.getLogger("svd_reel")
 

@@ -3,8 +3,8 @@
 What makes films is imported when it is asked for: the host imports every pack when it starts.
 """
 
-from . import inputs
-from .model import LoadedModel
+from .shared import inputs
+from .shared.model import LoadedModel
 
 LENGTHS = ("all frames that come of it", "exactly the seconds")
 

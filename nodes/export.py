@@ -1,9 +1,9 @@
 """The node that hands our model to the rest of ComfyUI."""
 
 from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
-from . import inputs
-from .host_reuse import reuse_in_sampling
-from .model import LoadedModel
+from .host.reuse import reuse_in_sampling
+from .shared import inputs
+from .shared.model import LoadedModel
 
 
 class SVDReelExportModel:

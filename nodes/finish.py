@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from . import host, host_film, inputs
-from .clips import clip_length
 from .decode import decode_clips
+from .host import comfy as host
+from .host import film as host_film
+from .shared import inputs
+from .shared.clips import clip_length
 
 if TYPE_CHECKING:
     from ..svd_core.finish import FilmOptions, Reel, Sound, Stand

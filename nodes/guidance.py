@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..svd_core.animate import AnimateSettings
-from ..svd_core.models.config import SVDConfig
+from ..svd_core.networks.config import SVDConfig
+from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.sampling.guidance import GUIDANCE_SHAPES, Guidance, custom_guidance, guidance_curve
 from ..svd_core.sampling.schedules import SIGMA_MAX
-from . import inputs
-from .curve import draw_curve
+from .shared import inputs
+from .shared.curve import draw_curve
 
 AUTOMATIC = -1.0
 CUSTOM = "custom"

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings
-from ..svd_core.models.vae import LATENT_SCALE
-from ..svd_core.motion.inbetween import MODES
-from ..svd_core.motion.inbetween_clip import (
+from ..svd_core.controls.between import MODES
+from ..svd_core.networks.vae import LATENT_SCALE
+from ..svd_core.pictures import Placement
+from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.pipelines.between import (
     LOOP_MODES,
     Keyframe,
     count_over,
@@ -20,15 +21,15 @@ from ..svd_core.motion.inbetween_clip import (
     sample_between,
     sample_loop,
 )
-from ..svd_core.pictures import Placement
 from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
-from . import host, inputs
-from .clips import CLIP_KEY, ClipNote
 from .condition import Motion, clip_settings
-from .controls import ControlChain
 from .guidance import GuidanceCurve
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.clips import CLIP_KEY, ClipNote
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 OPEN, CLOSED = "stop at the last picture", "return to the first picture"

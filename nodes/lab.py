@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings, animate
+from ..svd_core.pipelines.animate import AnimateSettings, animate
 from ..svd_core.sampling.solvers import Step
-from . import host, inputs
 from .condition import Motion
-from .core_model import CoreModel
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.core_model import CoreModel
+from .shared.model import LoadedModel
 
 
 class SVDReelSweep:

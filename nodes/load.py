@@ -9,13 +9,14 @@ from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, spli
 from ..svd_core.checkpoints.parts import Part
 from ..svd_core.checkpoints.split import complete
 from ..svd_core.checkpoints.variant import NATIVE
-from ..svd_core.models.image_encoder import ImageEncoder
-from ..svd_core.plan.switches import PRODUCTS, multiply_by
-from ..svd_core.plan.switches import compile_blocks as compile_unet
-from . import host, inputs
-from .host_types import HostVAE, MissingPart, ReelClipVision, ReelVAE
-from .model import LoadedModel
-from .unet import HostModel, HostUNet, host_unet_config
+from ..svd_core.model.switches import PRODUCTS, multiply_by
+from ..svd_core.model.switches import compile_blocks as compile_unet
+from ..svd_core.networks.image_encoder import ImageEncoder
+from .host import comfy as host
+from .host.unet import HostModel, HostUNet, host_unet_config
+from .host.vae_and_clip import HostVAE, MissingPart, ReelClipVision, ReelVAE
+from .shared import inputs
+from .shared.model import LoadedModel
 
 NANO = "nano (embedded)"
 NONE = "none"

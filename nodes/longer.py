@@ -6,21 +6,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings
+from ..svd_core.controls.extend import Extension, extend_clip
+from ..svd_core.controls.extend_look import LookLock
+from ..svd_core.controls.windows import WEIGHTS, Windows
 from ..svd_core.memory import unet_activation_bytes
-from ..svd_core.models.vae import LATENT_SCALE
-from ..svd_core.motion.extend import Extension, extend_clip
-from ..svd_core.motion.extend_look import LookLock
-from ..svd_core.motion.windows import WEIGHTS, Windows
+from ..svd_core.networks.vae import LATENT_SCALE
+from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
-from . import host, inputs
-from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
-from .controls import ControlChain
 from .decode import decode_clips
 from .guidance import GuidanceCurve
-from .model import LoadedModel
-from .unet import FRAMES_KEY
+from .host import comfy as host
+from .host.unet import FRAMES_KEY
+from .shared import inputs
+from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 log = logging.getLogger("svd_reel")
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..svd_core.lora import Lora, LoraReport, embedded_loras, load_lora, match_lora
 from ..svd_core.lora.apply import layer_shapes
-from . import host, inputs
-from .host_lora import with_lora
-from .model import LoadedModel
+from .host import comfy as host
+from .host.lora import with_lora
+from .shared import inputs
+from .shared.model import LoadedModel
 
 EMBEDDED = " (embedded)"
 FOLDER = "loras"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from ..svd_core.checkpoints import inspect_checkpoint
 from ..svd_core.checkpoints.licence import licence_text
-from . import host, inputs
+from .host import comfy as host
 from .load import model_location, model_names
+from .shared import inputs
 
 LOOK = "only look"
 # what is done: precision, layout, part, the host's folder it goes to, and what is added to the name

@@ -1,9 +1,9 @@
 """The node that says how much moves, and when."""
 
-from ..svd_core.motion.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
-from . import inputs
-from .controls import ControlChain
-from .curve import draw_motion
+from ..svd_core.controls.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
+from .shared import inputs
+from .shared.controls import ControlChain
+from .shared.curve import draw_motion
 
 FROM_WIDGETS = "from the widgets"
 OFF = -1

@@ -1,14 +1,15 @@
 """The node that says before the run what memory and time a clip needs, and plans it."""
 
-from ..svd_core.animate import AnimateSettings
-from ..svd_core.motion.method_costs import controls_text
-from ..svd_core.plan.branches import settled_way
+from ..svd_core.model.branches import settled_way
+from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.plan.control_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
 from ..svd_core.sampling.reuse import DEPTH
-from . import host, inputs
-from .controls import ControlChain
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 MEASURED = "measured"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from . import inputs
-from .model import LoadedModel, image_token
+from .shared import inputs
+from .shared.model import LoadedModel, image_token
 
 
 @dataclass(frozen=True, eq=False)

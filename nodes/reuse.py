@@ -4,8 +4,8 @@ import math
 
 from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
 from ..svd_core.sampling.schedules import SIGMA_MAX
-from . import inputs
-from .controls import ControlChain
+from .shared import inputs
+from .shared.controls import ControlChain
 
 
 class SVDReelReuseFeatures:

@@ -6,18 +6,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings
-from ..svd_core.models.config import SVDConfig
-from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.networks.config import SVDConfig
+from ..svd_core.networks.vae import LATENT_SCALE
+from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.noise import start_noise
 from ..svd_core.sampling.sample import sample
 from ..svd_core.sampling.solvers import SOLVERS, Step
-from . import host, inputs
-from .clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
-from .controls import ControlChain
 from .guidance import GuidanceCurve
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .shared.controls import ControlChain
+from .shared.model import LoadedModel
 
 log = logging.getLogger("svd_reel")
 

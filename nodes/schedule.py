@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from ..svd_core.sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, custom_sigmas, make_sigmas
-from . import inputs
-from .curve import draw_sigmas
+from .shared import inputs
+from .shared.curve import draw_sigmas
 
 CUSTOM = "custom"
 

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.models.vae import LATENT_SCALE
-from ..svd_core.motion.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from ..svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures.colours import METHODS, match_colours
-from . import inputs
-from .clips import check_samples
-from .controls import ControlChain
+from .shared import inputs
+from .shared.clips import check_samples
+from .shared.controls import ControlChain
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 

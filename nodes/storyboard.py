@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..svd_core.animate import AnimateSettings
 from ..svd_core.pictures import open_picture
+from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.sampling.solvers import Step
-from . import host, inputs
-from .core_model import CoreModel
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.core_model import CoreModel
+from .shared.model import LoadedModel
 
 if TYPE_CHECKING:
     from ..svd_core.storyboard import Panel

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..svd_core.lora import save_lora
-from . import host, inputs
-from .model import LoadedModel
+from .host import comfy as host
+from .shared import inputs
+from .shared.model import LoadedModel
 from .training_set import CATEGORY, TrainingSet
 
 if TYPE_CHECKING:

@@ -9,21 +9,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..svd_core.models.unet import UNet
-from ..svd_core.models.vae import LATENT_SCALE
+from ..svd_core.networks.unet import UNet
+from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import composite, open_picture
 from ..svd_core.training import Trainer, TrainSettings
-from ..svd_core.training.cache import ClipSet, encode_sources, encoder_digest
-from ..svd_core.training.dataset import ClipSource
+from ..svd_core.training.data.cache import ClipSet, encode_sources, encoder_digest
+from ..svd_core.training.data.dataset import ClipSource
 from ..svd_core.training.job import DEMO, clip_plan, memory_text, suited, told, trigger_of, validation_settings
 from ..svd_core.training.plot import PLOT_FILE
 from ..svd_core.training.trained import trained_lora
 from ..svd_core.training.trainer import Progress, TrainResult
 from ..svd_core.training.validation import Validation
-from . import host
 from .decode import decode_clips
+from .host import comfy as host
 from .lora import add_lora
-from .model import LoadedModel
+from .shared.model import LoadedModel
 from .training_set import TrainingSet
 
 log = logging.getLogger("svd_reel")

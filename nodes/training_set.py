@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from . import host, inputs
+from .host import comfy as host
+from .shared import inputs
 
 if TYPE_CHECKING:
-    from ..svd_core.training.clips import Source
+    from ..svd_core.training.data.sources import Source
 
 CATEGORY = f"{inputs.CATEGORY}/Training"
 
@@ -147,8 +148,8 @@ class SVDReelTrainingSet:
         clips_per_picture: int = 0,
     ) -> tuple:
         # Imported when used: the host imports every pack when it starts, and few starts train.
-        from ..svd_core.training.clips import FrameBatch, find_sources, stills_of_batch
-        from ..svd_core.training.stills import check_move
+        from ..svd_core.training.data.sources import FrameBatch, find_sources, stills_of_batch
+        from ..svd_core.training.data.stills import check_move
 
         move = camera_move.strip()
         if move:

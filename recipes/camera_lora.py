@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import svd_core as svd
-from svd_core.__main__ import main as command
+from svd_core.cli.animate import main as command
 from svd_core.lora import apply_loras, load_lora
 from svd_core.pictures import fit
 from svd_core.report import measure

@@ -8,11 +8,11 @@ In three lines:
     clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3]
 """
 
-from .animate import AnimateSettings, animate
 from .checkpoints import load_model
-from .conditioning import Condition
 from .lora import apply_loras, load_lora
-from .model import SVDModel
+from .model.conditioning import Condition
+from .model.model import SVDModel
+from .pipelines.animate import AnimateSettings, animate
 from .sampling.guidance import linear_guidance, triangle_guidance
 from .sampling.sample import sample
 from .sampling.schedules import karras_sigmas

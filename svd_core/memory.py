@@ -9,8 +9,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from .models.attention import NUMBERS_PER_CALL
-from .models.config import CoderConfig, UNetConfig
+from .networks.attention import NUMBERS_PER_CALL
+from .networks.config import CoderConfig, UNetConfig
 
 
 class _FusedAttention(TorchFunctionMode):

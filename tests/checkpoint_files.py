@@ -12,10 +12,10 @@ from golden_rule import fill_by_rule, golden_shapes, key_table
 from safetensors.torch import save_file
 from torch import Tensor
 
-from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
+from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 
 TINY = {
     "svd.head_channels": "16",

@@ -11,7 +11,8 @@ from checkpoint_files import TINY, tiny_tensors
 from nodes_pack import part, run
 from safetensors.torch import save_file
 
-from svd_core import SVDModel, console, load_model
+from svd_core import SVDModel, load_model
+from svd_core.cli import options as console
 
 torch.set_num_threads(min(4, torch.get_num_threads()))
 
@@ -59,7 +60,7 @@ def model(checkpoint: str) -> SVDModel:
 @pytest.fixture(scope="module")
 def loaded(checkpoint: str) -> Iterator[tuple]:
     """What the loader node gives of it: model, image encoder, VAE. Modules may load another."""
-    host, patch = part("nodes.host"), pytest.MonkeyPatch()
+    host, patch = part("nodes.host.comfy"), pytest.MonkeyPatch()
     name = Path(checkpoint).name
     patch.setattr(host, "model_files", lambda folder: [name] if folder == "svd" else [])
     patch.setattr(host, "model_path", lambda folder, asked: checkpoint if (folder, asked) == ("svd", name) else None)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from svd_core.kernels import choice, gates, norms, products
-from svd_core.models import layers
-from svd_core.models.attention import FeedForward
+from svd_core.networks import layers
+from svd_core.networks.attention import FeedForward
+from svd_core.networks.kernels import choice, gates, norms, products
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF, BF16, FULL = torch.float16, torch.bfloat16, torch.float32

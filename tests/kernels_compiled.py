@@ -10,7 +10,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from svd_core.kernels import triton_gates, triton_norms
+from svd_core.networks.kernels import triton_gates, triton_norms
 
 CARDS = (80, 90)
 EIGHT_BITS_FROM = 89

@@ -2,8 +2,8 @@
 
 import torch
 
-from svd_core.conditioning import Condition, motion_vector
-from svd_core.models.vae import LATENT_SCALE
+from svd_core.model.conditioning import Condition, motion_vector
+from svd_core.networks.vae import LATENT_SCALE
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample
 from svd_core.sampling.schedules import karras_sigmas

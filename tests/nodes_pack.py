@@ -26,7 +26,7 @@ def pack() -> ModuleType:
 
 
 def part(name: str) -> ModuleType:
-    """A module of the pack, such as `nodes.host`, as the pack itself sees it."""
+    """A module of the pack, such as `nodes.host.comfy`, as the pack itself sees it."""
     pack()
     return importlib.import_module(f"{MODULE}.{name}")
 

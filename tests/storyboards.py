@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from svd_core import __main__
+from svd_core.cli import animate as __main__
 
 TABLE = """image;seconds;move;bucket;seed;transition;fade;title
 b.png;0.4;zoom in 1.1;40;5;;;Opening

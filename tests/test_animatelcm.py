@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 
 import svd_core
 from svd_core.checkpoints import load_model
-from svd_core.models.config import SVDConfig
+from svd_core.networks.config import SVDConfig
+from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.schedules import lcm_sigmas
-from svd_core.settings import AnimateSettings
 
 SHAPE = (3, 6, 10)
 

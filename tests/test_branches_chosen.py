@@ -10,13 +10,13 @@ from PIL import Image
 from tiny_unets import FRAMES, SIDE, TINY, condition_for, random, tiny_model
 
 import svd_core as svd
-from svd_core.__main__ import main
+from svd_core.cli.animate import main
 from svd_core.memory import PeakMemory, unet_activation_bytes
-from svd_core.model import SVDModel
-from svd_core.models.config import SVDConfig, UNetConfig
-from svd_core.models.unet import UNet
+from svd_core.model.branches import LARGEST, best_way, gains, set_branches
+from svd_core.model.model import SVDModel
+from svd_core.networks.config import SVDConfig, UNetConfig
+from svd_core.networks.unet import UNet
 from svd_core.plan import make_plan
-from svd_core.plan.branches import LARGEST, best_way, gains, set_branches
 from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
 from svd_core.plan.placed import place
@@ -100,7 +100,7 @@ def test_the_estimate_of_two_clips_is_within_a_tenth_of_the_count():
 def test_free_memory_decides_where_nothing_else_does(tiny, monkeypatch):
     size = (FRAMES, SIDE, SIDE)
     needed = unet_activation_bytes(TINY, *size, 4, videos=2)
-    branches = svd.plan.branches
+    branches = svd.model.branches
     x = torch.empty(FRAMES, 4, SIDE, SIDE, device="meta")  # any device but the CPU
     for free, shared in ((needed, True), (needed - 1, False), (None, False)):
         monkeypatch.setattr(branches, "available_bytes", lambda device, free=free: free)
@@ -121,7 +121,7 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
         plan = make_plan(tiny.config, FRAMES, 64, 64, 24 * GIB)
         assert plan.guidance == "together"
         model = place(tiny, plan, "cpu")
-    original, sizes = svd.plan.branches.denoise_with, []
+    original, sizes = svd.model.branches.denoise_with, []
 
     def too_large_for_two(network, x, sigma, condition, **options):
         sizes.append(len(condition) if isinstance(condition, tuple) else 1)
@@ -129,7 +129,7 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
             raise torch.cuda.OutOfMemoryError("injected")
         return original(network, x, sigma, condition, **options)
 
-    monkeypatch.setattr("svd_core.plan.branches.denoise_with", too_large_for_two)
+    monkeypatch.setattr("svd_core.model.branches.denoise_with", too_large_for_two)
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         assert torch.equal(model.denoise(x, 1.5, both), expected)
         assert torch.equal(model.denoise(x, 1.5, both), expected)
@@ -155,7 +155,7 @@ def test_wherever_the_weights_lie_the_estimates_are_the_same(tiny, placement):
 def test_nodes_share_a_pass_where_the_host_has_the_memory_left(monkeypatch, frames, share, device, clips):
     model = run_node("SVDReelLoadModel", model_name="nano (embedded)")[0]
     needed = unet_activation_bytes(model.config.unet, frames, 8, 8, model.compute_dtype.itemsize, videos=2)
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     asked = []
     monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or torch.device(device))
     monkeypatch.setattr(host, "free_bytes", lambda device: int(needed * share))

@@ -9,13 +9,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
-from svd_core.models.attention import FeedForward
-from svd_core.models.config import CoderConfig, UNetConfig, VAEConfig
-from svd_core.models.joined import join_groups, joined
-from svd_core.models.kept import Kept
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
-from svd_core.streamed import decode_clip
+from svd_core.model.streamed_decode import decode_clip
+from svd_core.networks.attention import FeedForward
+from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
+from svd_core.networks.kept import Kept
+from svd_core.networks.reused_work import join_groups, joined
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 
 GIB = 2**30
 FRAMES, HEIGHT, WIDTH = 25, 72, 128

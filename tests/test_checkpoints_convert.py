@@ -8,10 +8,10 @@ from checkpoint_files import SMALL_METADATA, TINY, folder_tensors, same_weights,
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from svd_core.__main__ import main
 from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, read_state_dict, split_state_dict
 from svd_core.checkpoints.convert import convert
 from svd_core.checkpoints.licence import licence_of
+from svd_core.cli.animate import main
 
 NETWORKS = ("unet", "vae", "image_encoder")
 ALL_BLENDED = 3e-4  # relative; a folded 1x1 map sums in another order, here in float32

@@ -9,7 +9,8 @@ from checkpoint_files import TINY, tiny_tensors
 from PIL import Image
 from safetensors.torch import save_file
 
-from svd_core import AnimateSettings, __main__, animate, load_model
+from svd_core import AnimateSettings, animate, load_model
+from svd_core.cli import animate as __main__
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
 
@@ -200,7 +201,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
         raise RuntimeError("the sampler was reached")
 
     monkeypatch.setattr(__main__, "animate", sampled)
-    monkeypatch.setattr("svd_core.motion.brush_command.animate", sampled)
+    monkeypatch.setattr("svd_core.cli.brush.animate", sampled)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     if options[0] == "--image":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.conditioning import (
+from svd_core.model.conditioning import (
     Condition,
     augment,
     augmentation_noise,

@@ -5,12 +5,12 @@ import logging
 import pytest
 import torch
 
-from svd_core.decoding import decode, frames_to_image, strategy_for
 from svd_core.memory import PeakMemory, decoder_activation_bytes
-from svd_core.models.config import CoderConfig, VAEConfig
-from svd_core.models.vae import LATENT_SCALE, VAE
-from svd_core.streamed import STRATEGIES, steps_of
-from svd_core.tiling import decode_tiles
+from svd_core.model.decode import decode, frames_to_image, strategy_for
+from svd_core.model.streamed_decode import STRATEGIES, steps_of
+from svd_core.model.tiled_decode import decode_tiles
+from svd_core.networks.config import CoderConfig, VAEConfig
+from svd_core.networks.vae import LATENT_SCALE, VAE
 
 GIB = 2**30
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import svd_core as svd
-from svd_core.models.config import UNetConfig
+from svd_core.networks.config import UNetConfig
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")

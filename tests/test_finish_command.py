@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import svd_core.finish.command as command
-from svd_core.__main__ import main
+import svd_core.cli.finish as command
+from svd_core.cli.animate import main
 from svd_core.finish import FilmOptions, Reel, Sound, write_film
 from svd_core.finish.duration import fit_duration
 from svd_core.video import read_clip, write_clip

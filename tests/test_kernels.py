@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from svd_core import kernels
-from svd_core.kernels import choice, gates, norms
-from svd_core.models import layers
-from svd_core.models.attention import FeedForward
+from svd_core.networks import kernels, layers
+from svd_core.networks.attention import FeedForward
+from svd_core.networks.kernels import choice, gates, norms
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_GPU = torch.cuda.is_available()
@@ -211,7 +210,7 @@ def test_layers_of_a_host_are_asked_for_their_weights(monkeypatch):
     class Hosted(nn.Linear):
         pass
 
-    monkeypatch.setattr("svd_core.kernels.weights._ways", [])
+    monkeypatch.setattr("svd_core.networks.kernels.weights._ways", [])
     layer, x = Hosted(4, 3), torch.randn(2, 4)
     assert kernels.weights_of(layer, nn.Linear, x) is None
     kernels.also_takes(lambda layer, kind, x: (2 * layer.weight, layer.bias) if isinstance(layer, kind) else None)

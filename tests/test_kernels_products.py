@@ -7,14 +7,14 @@ from nodes_pack import pack, part
 from test_budgets import TINY, inputs_of, tiny_unet
 from torch import nn
 
-from svd_core import kernels
-from svd_core.__main__ import main
-from svd_core.kernels import products
-from svd_core.models.attention import Attention, FeedForward, use_product
-from svd_core.models.joined import join_groups
-from svd_core.models.layout import use_channels_last
-from svd_core.models.unet import UNet
-from svd_core.plan.switches import PRODUCTS, compile_blocks, multiply_by
+from svd_core.cli.animate import main
+from svd_core.model.layout import use_channels_last
+from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by
+from svd_core.networks import kernels
+from svd_core.networks.attention import Attention, FeedForward, use_product
+from svd_core.networks.kernels import products
+from svd_core.networks.reused_work import join_groups
+from svd_core.networks.unet import UNet
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,11 @@ from checkpoint_files import header_bytes, write_hollow
 from golden_rule import key_table
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
-from svd_core.checkpoints.keys import tower_from_folder, unet_from_folder, vae_from_folder
-from svd_core.models.config import SVDConfig, VAEConfig
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
+from svd_core.checkpoints.names import tower_from_folder, unet_from_folder, vae_from_folder
+from svd_core.networks.config import SVDConfig, VAEConfig
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
 UNET, TOWER, FIRST = (

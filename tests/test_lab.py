@@ -11,7 +11,8 @@ import torch
 from nodes_pack import part, run
 from PIL import Image
 
-from svd_core import AnimateSettings, SVDModel, __main__, __version__, animate
+from svd_core import AnimateSettings, SVDModel, __version__, animate
+from svd_core.cli import animate as __main__
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
 from svd_core.lab.scores import ranking
@@ -126,14 +127,14 @@ def test_the_best_is_made_with_the_models_own_steps(sweep, model: SVDModel):
 
 
 def load_node_model(checkpoint: str, monkeypatch):
-    monkeypatch.setattr(part("nodes.host"), "model_files", lambda name: ["tiny.safetensors"])
-    monkeypatch.setattr(part("nodes.host"), "model_path", lambda *names: checkpoint)
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_files", lambda name: ["tiny.safetensors"])
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_path", lambda *names: checkpoint)
     return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
 
 
 def test_the_node_gives_the_sweep_and_the_clip_of_the_core(model: SVDModel, checkpoint: str, picture: str, monkeypatch):
     loaded, told = load_node_model(checkpoint, monkeypatch), []
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     monkeypatch.setattr(
         host.Progress, "update", lambda self, done, latents=None, total=None: told.append((done, total))
     )

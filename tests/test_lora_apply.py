@@ -11,7 +11,7 @@ from svd_core.lora.apply import layer_shapes
 from svd_core.lora.delta import LoraLayer, merged, problem
 from svd_core.lora.names import is_temporal
 from svd_core.lora.read import StoredLayer
-from svd_core.models.joined import join_groups, joined
+from svd_core.networks.reused_work import join_groups, joined
 
 LINEAR, CONVOLUTION, TEMPORAL = (6, 5), (6, 5, 3, 3), (6, 5, 3, 1, 1)
 

@@ -10,13 +10,13 @@ from lora_files import random_layers, spellings, write
 from safetensors import safe_open
 
 import svd_core as svd
-from svd_core import console
 from svd_core.checkpoints import CheckpointError
+from svd_core.cli import options as console
+from svd_core.cli.lora import lora_metadata, read_lora_options, split_lora_option
 from svd_core.lora import LoraError, load_lora, match_lora, save_lora
 from svd_core.lora.apply import layer_shapes
-from svd_core.lora.command import lora_metadata, read_lora_options, split_lora_option
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
 
 NETWORK = UNetConfig(model_channels=32, head_channels=16, context_channels=48)
 SHAPES = layer_shapes(UNet(NETWORK, device="meta"))
@@ -59,7 +59,7 @@ def test_the_report_counts_every_tensor_once_by_family(tmp_path):
 
 
 def test_a_partial_match_warns_with_examples_and_a_full_one_is_silent(tmp_path, caplog):
-    model = svd.SVDModel(UNet(NETWORK), None, None, svd.models.config.SVDConfig(unet=NETWORK))
+    model = svd.SVDModel(UNet(NETWORK), None, None, svd.networks.config.SVDConfig(unet=NETWORK))
     full = write(tmp_path / "full.safetensors", two_layers())
     part = write(tmp_path / "part.safetensors", two_layers() | {"unet.nowhere.lora_A.weight": torch.ones(2, 2)})
     with caplog.at_level(logging.WARNING):

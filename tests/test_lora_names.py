@@ -11,8 +11,8 @@ import svd_core as svd
 from svd_core.lora import LoraError, match_lora
 from svd_core.lora.apply import layer_shapes
 from svd_core.lora.names import family, folder_path, is_temporal, layer_table, read_key, stem
-from svd_core.models.config import SVDConfig, UNetConfig
-from svd_core.models.unet import UNet
+from svd_core.networks.config import SVDConfig, UNetConfig
+from svd_core.networks.unet import UNet
 
 REAL = UNetConfig()
 SHAPES = layer_shapes(UNet(REAL, device="meta"))

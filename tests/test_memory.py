@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
-from svd_core.models.config import CoderConfig, UNetConfig, VAEConfig
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
-from svd_core.streamed import decode_clip
+from svd_core.model.streamed_decode import decode_clip
+from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 
 SMALL = UNetConfig(model_channels=32, channel_mult=(1, 2, 2, 2), head_channels=32, context_channels=64)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from motion_models import FRAMES, SPREAD, Counted, H, W, condition, obedient_model, run, still
 
-from svd_core.conditioning import Condition, motion_vector
-from svd_core.motion.amount import PRESETS, BucketGuidance, LowPassStart, MotionCurves, with_scalar
-from svd_core.report.planes import blur
+from svd_core.controls.amount import PRESETS, BucketGuidance, LowPassStart, MotionCurves, with_scalar
+from svd_core.flow.planes import blur
+from svd_core.model.conditioning import Condition, motion_vector
 from svd_core.sampling.controls import Control, Start
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample

@@ -10,10 +10,11 @@ from checkpoint_files import TINY, tiny_tensors
 from PIL import Image
 from safetensors.torch import save_file
 
-from svd_core import AnimateSettings, __main__, animate, load_model
-from svd_core.motion.moves import parse_path
-from svd_core.motion.signal import MODES
-from svd_core.motion.warp import warp
+from svd_core import AnimateSettings, animate, load_model
+from svd_core.cli import animate as __main__
+from svd_core.controls.camera.moves import parse_path
+from svd_core.controls.camera.warp import warp
+from svd_core.controls.signal import MODES
 from svd_core.pictures import as_batch, fit
 from svd_core.sampling.controls import Control
 from svd_core.video import read_clip

@@ -6,12 +6,12 @@ from motion_models import Counted, H, W, condition, run, still
 from PIL import Image
 
 import svd_core as svd
-from svd_core.__main__ import build_parser
-from svd_core.motion.amount import BUCKET, with_scalar
-from svd_core.motion.brush import MotionBrush, motion_brush
-from svd_core.motion.brush_command import brush_metadata, clip_steered
-from svd_core.motion.drag import drag_frames, parse_drag, parse_drags
-from svd_core.motion.mask import Kept, feathered, fit_masks
+from svd_core.cli.animate import build_parser
+from svd_core.cli.brush import brush_metadata, clip_steered
+from svd_core.controls.amount import BUCKET, with_scalar
+from svd_core.controls.brush import MotionBrush, motion_brush
+from svd_core.controls.drag import drag_frames, parse_drag, parse_drags
+from svd_core.controls.mask import Kept, feathered, fit_masks
 from svd_core.pictures import fit
 from svd_core.report.measuring import measure
 

@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from svd_core.motion.camera import camera_signal, fit_map, scene_depth
-from svd_core.motion.depth import depth_from_foreground, depth_from_map
-from svd_core.motion.moves import MOVES, camera_move, move_names, parse_path
-from svd_core.motion.path import EASINGS, path_through
-from svd_core.motion.poses import PARAMETERS
-from svd_core.motion.warp import warp
+from svd_core.controls.camera.control import camera_signal, fit_map, scene_depth
+from svd_core.controls.camera.depth import depth_from_foreground, depth_from_map
+from svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
+from svd_core.controls.camera.path import EASINGS, path_through
+from svd_core.controls.camera.poses import PARAMETERS
+from svd_core.controls.camera.warp import warp
 
 W, H = 160, 96
 FRAMES = 5

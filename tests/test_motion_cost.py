@@ -4,16 +4,16 @@ import pytest
 import torch
 from motion_models import FRAMES, Counted, H, W, condition, run, still
 
-from svd_core.models.config import UNetConfig
-from svd_core.motion.amount import LowPassStart, MotionCurves
-from svd_core.motion.brush import MotionBrush
-from svd_core.motion.cost import control_cost
-from svd_core.motion.inbetween import Blend, TakeTurns
-from svd_core.motion.loop import LatentRoll
-from svd_core.motion.method_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
-from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
-from svd_core.motion.steady import FirstFrame, SteadyGuidance
-from svd_core.motion.windows import Windows
+from svd_core.controls.amount import LowPassStart, MotionCurves
+from svd_core.controls.between import Blend, TakeTurns
+from svd_core.controls.brush import MotionBrush
+from svd_core.controls.loop import LatentRoll
+from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.controls.steady import FirstFrame, SteadyGuidance
+from svd_core.controls.windows import Windows
+from svd_core.networks.config import UNetConfig
+from svd_core.plan.control_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
+from svd_core.plan.cost import control_cost
 from svd_core.sampling.controls import Control
 from svd_core.sampling.schedules import karras_sigmas
 
@@ -93,13 +93,13 @@ def test_every_method_is_in_the_table(told):
 
     listed = {type(make_of(row)) for row in METHODS}
     bases = {Control, *(base for kind in listed for base in kind.__mro__)}
-    ours = {kind for kind in below(Control) if kind.__module__.startswith("svd_core.motion")}
+    ours = {kind for kind in below(Control) if kind.__module__.startswith("svd_core.controls")}
     missing = {kind.__name__ for kind in ours - bases}
     assert missing <= {"KeptEnds", "EvenJoin", "LookLock"}, "these only edit decoded frames"
 
 
 def make_of(row):
-    from svd_core.motion.method_costs import _Shapes
+    from svd_core.plan.control_costs import _Shapes
 
     return row[2](_Shapes(UNetConfig(), 6, H, W))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from svd_core.motion.depth import depth_from_foreground, depth_from_map
-from svd_core.motion.filling import fill_holes, shrink
+from svd_core.controls.camera.depth import depth_from_foreground, depth_from_map
+from svd_core.controls.camera.filling import fill_holes, shrink
 
 W, H = 160, 96
 

@@ -5,9 +5,9 @@ import logging
 import pytest
 import torch
 
-from svd_core.motion.inbetween_clip import finishing
-from svd_core.motion.kept_ends import LARGEST, KeptEnds, keep_ends
-from svd_core.motion.loop import EVEN, EvenJoin
+from svd_core.controls.kept_ends import LARGEST, KeptEnds, keep_ends
+from svd_core.controls.loop import EVEN, EvenJoin
+from svd_core.pipelines.between import finishing
 from svd_core.sampling.controls import finish_frames
 
 FRAMES, SIDE = 9, 32

@@ -6,15 +6,15 @@ import logging
 import pytest
 import torch
 
-from svd_core.animate import AnimateSettings
-from svd_core.conditioning import Condition
-from svd_core.motion.camera import camera_control
-from svd_core.motion.inbetween import MODES, TakeTurns, inbetween_control
-from svd_core.motion.inbetween_clip import Keyframe, fit_alike, join, pair_up, sample_between
-from svd_core.motion.loop import LatentRoll
-from svd_core.motion.signal import MODES as SIGNAL_MODES
-from svd_core.motion.signal import Signal
-from svd_core.motion.windows import Windows
+from svd_core.controls.between import MODES, TakeTurns, inbetween_control
+from svd_core.controls.camera.control import camera_control
+from svd_core.controls.loop import LatentRoll
+from svd_core.controls.signal import MODES as SIGNAL_MODES
+from svd_core.controls.signal import Signal
+from svd_core.controls.windows import Windows
+from svd_core.model.conditioning import Condition
+from svd_core.pipelines.animate import AnimateSettings
+from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up, sample_between
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance, linear_guidance
 from svd_core.sampling.noise import start_noise

@@ -11,10 +11,13 @@ from checkpoint_files import SMALL
 from test_motion_inbetween import FRAMES, perfect, picture, plain, steps_of, walk
 
 import svd_core as svd
-from svd_core.__main__ import build_parser
-from svd_core.decoding import frames_to_image
-from svd_core.motion.inbetween import MODES
-from svd_core.motion.inbetween_clip import (
+from svd_core.cli.animate import build_parser
+from svd_core.cli.between import between_metadata, clip_between
+from svd_core.controls.between import MODES
+from svd_core.controls.loop import LatentRoll, decode_closed, roll_stride
+from svd_core.model.decode import frames_to_image
+from svd_core.pictures import open_picture
+from svd_core.pipelines.between import (
     LOOP_MODES,
     check_loop_mode,
     fit_alike,
@@ -25,9 +28,6 @@ from svd_core.motion.inbetween_clip import (
     sample_between,
     sample_loop,
 )
-from svd_core.motion.inbetween_command import between_metadata, clip_between
-from svd_core.motion.loop import LatentRoll, decode_closed, roll_stride
-from svd_core.pictures import open_picture
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.schedules import karras_sigmas

@@ -6,15 +6,15 @@ import pytest
 import torch
 from motion_models import FRAMES, H, W, condition, run, still
 
-from svd_core.motion.amount import BucketGuidance, LowPassStart, MotionCurves
-from svd_core.motion.brush import MotionBrush
-from svd_core.motion.drag import drag_signal, parse_drag
-from svd_core.motion.extend import HoldFrames
-from svd_core.motion.inbetween import Blend, TakeTurns
-from svd_core.motion.loop import LatentRoll
-from svd_core.motion.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
-from svd_core.motion.steady import ColourAnchor, FirstFrame, SteadyGuidance
-from svd_core.motion.windows import Windows
+from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from svd_core.controls.between import Blend, TakeTurns
+from svd_core.controls.brush import MotionBrush
+from svd_core.controls.drag import drag_signal, parse_drag
+from svd_core.controls.extend import HoldFrames
+from svd_core.controls.loop import LatentRoll
+from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from svd_core.controls.windows import Windows
 
 SIGNAL = Signal(still().roll(3, -1).expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
 ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))

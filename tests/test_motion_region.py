@@ -4,12 +4,12 @@ import pytest
 import torch
 from motion_models import condition
 
-from svd_core.conditioning import Region, motion_vector
-from svd_core.models.config import UNetConfig
-from svd_core.models.layers import accumulate
-from svd_core.models.regional import RegionalEmbedding, add_embedding
-from svd_core.models.unet import UNet
-from svd_core.motion.windows import slice_inputs
+from svd_core.controls.windows import slice_inputs
+from svd_core.model.conditioning import Region, motion_vector
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.layers import accumulate
+from svd_core.networks.regional import RegionalEmbedding, add_embedding
+from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Inputs
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance

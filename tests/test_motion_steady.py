@@ -7,8 +7,8 @@ import pytest
 import torch
 from motion_models import FRAMES, Counted, H, W, condition, obedient_model, run, still
 
-from svd_core.motion.amount import BucketGuidance, LowPassStart, MotionCurves
-from svd_core.motion.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from svd_core.pictures.colours import METHODS, match_colours
 from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.guidance import Guidance

@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from svd_core.conditioning import Condition
+from svd_core.controls.signal import PartialRenoise, Signal
+from svd_core.controls.windows import WEIGHTS, Windows, freenoise_order
 from svd_core.memory import PeakMemory
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
-from svd_core.motion.signal import PartialRenoise, Signal
-from svd_core.motion.windows import WEIGHTS, Windows, freenoise_order
+from svd_core.model.conditioning import Condition
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import svd_core as svd
-from svd_core.models.vae import LATENT_SCALE
-from svd_core.settings import off_distribution
+from svd_core.networks.vae import LATENT_SCALE
+from svd_core.pipelines.settings import off_distribution
 
 ASSETS = Path(svd.__file__).parent / "assets"
 

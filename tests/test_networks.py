@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.conditioning import motion_vector
-from svd_core.models.config import CoderConfig, ImageEncoderConfig, UNetConfig, VAEConfig
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE, Decoder, Encoder
+from svd_core.model.conditioning import motion_vector
+from svd_core.networks.config import CoderConfig, ImageEncoderConfig, UNetConfig, VAEConfig
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE, Decoder, Encoder
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text())["tiny_models"]
 TINY_CODER = CoderConfig(channels=32)
@@ -93,8 +93,8 @@ def test_unet_gives_the_same_numbers_with_and_without_gradients(unet):
 @pytest.mark.parametrize(("sequences", "numbers"), [(3, 200), (64, 5000)])
 def test_slicing_of_attention_and_feed_forward_does_not_change_the_result(unet, monkeypatch, sequences, numbers):
     whole = unet(**unet_inputs())
-    monkeypatch.setattr("svd_core.models.attention.SEQUENCES_PER_CALL", sequences)
-    monkeypatch.setattr("svd_core.models.attention.NUMBERS_PER_CALL", numbers)
+    monkeypatch.setattr("svd_core.networks.attention.SEQUENCES_PER_CALL", sequences)
+    monkeypatch.setattr("svd_core.networks.attention.NUMBERS_PER_CALL", numbers)
     # Matrix products of other heights may sum in another order: a few ulp of activations near 10.
     torch.testing.assert_close(unet(**unet_inputs()), whole, rtol=0, atol=1e-5)
 

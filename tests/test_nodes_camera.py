@@ -51,7 +51,7 @@ def test_paths_are_chained_and_combined(join, text):
     assert path("zoom in 1.2", camera=path("pan right 0.1"), join=join).text == text
 
 
-@pytest.mark.parametrize("move", part("svd_core.motion.moves").move_names())
+@pytest.mark.parametrize("move", part("svd_core.controls.camera.moves").move_names())
 def test_every_move_has_a_preview(move):
     still, moving = run("SVDReelCameraPath", move="static")[1], run("SVDReelCameraPath", move=move)[1]
     assert moving.shape == still.shape
@@ -68,7 +68,7 @@ def test_preview_shows_the_connected_picture(picture):
     assert run("SVDReelCameraPath", path="hold 90 then pan left", image=picture)[1].shape[2] == preview.shape[2]
 
 
-@pytest.mark.parametrize("mode", part("svd_core.motion.signal").MODES)
+@pytest.mark.parametrize("mode", part("svd_core.controls.signal").MODES)
 def test_zero_strength_is_bit_equal_to_no_control_and_strength_is_not(loaded, picture, prepared, mode):
     plain = clip(loaded, prepared)
     off = steer(loaded, picture, prepared, mode=mode, strength=0.0)[0]
@@ -148,7 +148,9 @@ def test_a_travelling_camera_without_depth_is_told_what_happens(loaded, picture,
 def test_progress_counts_the_steps_that_are_left(loaded, picture, prepared, monkeypatch):
     told = []
     monkeypatch.setattr(
-        part("nodes.host").Progress, "update", lambda self, done, latents=None, total=None: told.append((done, total))
+        part("nodes.host.comfy").Progress,
+        "update",
+        lambda self, done, latents=None, total=None: told.append((done, total)),
     )
     control = steer(loaded, picture, prepared)[0]
     told.clear()

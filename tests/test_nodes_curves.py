@@ -63,7 +63,7 @@ def test_a_preset_is_drawn_in_place_of_the_widgets():
 
 
 def test_levels_across_have_room_for_their_labels():
-    chart = part("nodes.curve")
+    chart = part("nodes.shared.curve")
     for values in ([700.0, 100.0, 0.002, 0.0], [10.0, 9.0, 0.0], [5.0, 1.0]):
         drawn = []
         keep = chart.draw_charts

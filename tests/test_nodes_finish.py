@@ -32,7 +32,7 @@ def written(monkeypatch, tmp_path):
         seen["options"] = options
         return real(iter(seen["frames"]), path, options)
 
-    monkeypatch.setattr(part("nodes.host_film"), "film_target", target)
+    monkeypatch.setattr(part("nodes.host.film"), "film_target", target)
     monkeypatch.setattr(finish, "write_film", write)
     return seen
 
@@ -59,7 +59,7 @@ def test_custom_sizes_are_taken_as_they_are(written):
 
 def test_latents_are_decoded_and_nothing_leads_from_clip_to_clip(written):
     loader = run("SVDReelLoadModel")
-    latent = {"samples": torch.randn(4, 4, 8, 8), "svd_reel": part("nodes.clips").ClipNote(2)}
+    latent = {"samples": torch.randn(4, 4, 8, 8), "svd_reel": part("nodes.shared.clips").ClipNote(2)}
     run("SVDReelFinish", latent=latent, vae=loader[2], interpolate=3)
     assert len(written["frames"]) == 2 * (3 + 1)
     frames = run("SVDReelDecode", vae=loader[2], latent=latent)[0]

@@ -19,7 +19,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def listed(checkpoint):
     """The host's file list, holding the tiny checkpoint."""
-    host, patch = part("nodes.host"), pytest.MonkeyPatch()
+    host, patch = part("nodes.host.comfy"), pytest.MonkeyPatch()
     patch.setattr(host, "model_files", lambda folder: [FILE] if folder == "svd" else [])
     patch.setattr(host, "model_path", lambda folder, name: str(checkpoint) if (folder, name) == ("svd", FILE) else None)
     yield
@@ -52,7 +52,7 @@ def chain(loaded, picture, seed=5, fit="crop", frames_per_chunk=0, **condition):
 
 
 def core_clip(checkpoint, picture, **settings):
-    core_animate, checkpoints = part("svd_core.animate"), part("svd_core.checkpoints")
+    core_animate, checkpoints = part("svd_core.pipelines.animate"), part("svd_core.checkpoints")
     model = checkpoints.load_model(checkpoint)
     given = {"motion_bucket": 90, "fps": 9, "augmentation": 0.1, "seed": 5, **FAST, **settings}
     return core_animate.animate(model, picture, core_animate.AnimateSettings(**given))
@@ -207,7 +207,7 @@ def test_a_cancel_stops_the_sampler_within_one_step(loaded, picture, monkeypatch
             raise Cancelled
 
     positive, negative, latent = run("SVDReelCondition", model=loaded[0], image=picture)
-    monkeypatch.setattr(part("nodes.host"), "check_interrupt", check)
+    monkeypatch.setattr(part("nodes.host.comfy"), "check_interrupt", check)
     with pytest.raises(Cancelled):
         run("SVDReelSampler", model=loaded[0], positive=positive, negative=negative, latent=latent)
     assert len(calls) == 4
@@ -261,7 +261,7 @@ def test_a_unet_only_file_borrows_or_says_what_is_missing(tmp_path, checkpoint, 
     alone = tmp_path / "svd_xt_unet.safetensors"
     save_file(only_unet(tiny_tensors()), alone, metadata=TINY)
     paths = {FILE: str(checkpoint), alone.name: str(alone)}
-    monkeypatch.setattr(part("nodes.host"), "model_path", lambda folder, name: paths.get(name))
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_path", lambda folder, name: paths.get(name))
     model, tower, vae = run("SVDReelLoadModel", model_name=alone.name)
     for used in (tower, vae):
         with pytest.raises(ValueError, match="complete_from"):
@@ -290,7 +290,7 @@ def test_diffusers_folders_are_offered_and_loaded(tmp_path, loaded, picture, mon
     from checkpoint_files import folder_tensors, tiny_tensors, write_folder
 
     write_folder(tmp_path / "stable-video-diffusion-img2vid-xt", folder_tensors(tiny_tensors()))
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     monkeypatch.setattr(host, "model_roots", lambda folder: [str(tmp_path)] if folder == "diffusers" else [])
     names = part("nodes.load").model_names()
     assert "stable-video-diffusion-img2vid-xt" in names
@@ -305,7 +305,7 @@ def test_diffusers_folders_are_offered_and_loaded(tmp_path, loaded, picture, mon
 )
 def test_preview_sheet_holds_every_frame_once(frames, height, width, size):
     latents = torch.arange(frames).float().reshape(-1, 1, 1, 1).expand(-1, 4, height, width) + 1
-    sheet = part("nodes.host").contact_sheet(latents)
+    sheet = part("nodes.host.comfy").contact_sheet(latents)
     assert tuple(sheet.shape) == (1, 4, *size)
     corners = sheet[0, 0, ::height, ::width].flatten()  # one cell of each picture, in reading order
     assert corners[corners > 0].tolist() == list(range(1, frames + 1))

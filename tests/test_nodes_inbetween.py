@@ -33,7 +33,7 @@ def decode(loaded, latent):
 
 
 def core(checkpoint, name, *pictures, **options):
-    module, animate = part("svd_core.motion.inbetween_clip"), part("svd_core.animate")
+    module, animate = part("svd_core.pipelines.between"), part("svd_core.pipelines.animate")
     model = part("svd_core.checkpoints").load_model(checkpoint)
     fit = options.pop("fit", "crop")
     settings = animate.AnimateSettings(motion_bucket=90, fps=9, steps=2, seed=5, fit=fit)
@@ -47,7 +47,7 @@ def encoded(loaded, image):
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("mode", part("svd_core.motion.inbetween").MODES)
+@pytest.mark.parametrize("mode", part("svd_core.controls.between").MODES)
 def test_nodes_give_the_clip_of_the_core(checkpoint, loaded, mode, fit):
     frames = decode(loaded, between(loaded, mode=mode, fit=fit))
     # Latents on sockets are not scaled, which costs a rounding.
@@ -55,7 +55,7 @@ def test_nodes_give_the_clip_of_the_core(checkpoint, loaded, mode, fit):
     torch.testing.assert_close(frames, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("mode", part("svd_core.motion.inbetween_clip").LOOP_MODES)
+@pytest.mark.parametrize("mode", part("svd_core.pipelines.between").LOOP_MODES)
 def test_loops_are_those_of_the_core(checkpoint, loaded, mode):
     latent = sample(loaded, "SVDReelLoop", mode=mode)
     assert len(latent["samples"]) == (FRAMES if mode == "roll" else FRAMES - 1)
@@ -112,7 +112,7 @@ def test_a_batch_of_loops_has_each_picture_alone(loaded):
 def test_a_loop_is_decoded_across_its_join(loaded):
     """Whichever of its frames comes first, they look the same, but for what the decoder pools over all frames."""
     latent = sample(loaded, "SVDReelLoop")
-    open_ = {**latent, "svd_reel": part("nodes.clips").ClipNote(FRAMES - 1)}
+    open_ = {**latent, "svd_reel": part("nodes.shared.clips").ClipNote(FRAMES - 1)}
 
     def depends_on_the_first(clip):
         turned = {**clip, "samples": clip["samples"].roll(1, 0)}

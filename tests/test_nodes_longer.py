@@ -14,7 +14,7 @@ SCALE = 0.18215
 def listed(tmp_path_factory):
     """The host's file list, holding the tiny checkpoint."""
     path = write_tiny(tmp_path_factory.mktemp("models") / FILE)
-    host, patch = part("nodes.host"), pytest.MonkeyPatch()
+    host, patch = part("nodes.host.comfy"), pytest.MonkeyPatch()
     patch.setattr(host, "model_files", lambda folder: [FILE] if folder == "svd" else [])
     patch.setattr(host, "model_path", lambda folder, name: str(path) if (folder, name) == ("svd", FILE) else None)
     yield
@@ -59,7 +59,7 @@ def windows(model, latent, **more):
 @pytest.mark.parametrize("options", [{}, {"ends": "closed loop", "overlap": 3}, {"weights": "linear", "rolling": 0.0}])
 def test_windows_make_a_long_clip_with_room_for_one_window(model, picture, sigmas, options, monkeypatch):
     told, asked = prepared(model, picture, frames=11), []
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     used = host.use
     monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or used(patcher, size))
     clip = sampled(model, told, sigmas, control=windows(model, told[2], **options))
@@ -96,9 +96,9 @@ def test_extension_is_that_of_the_core_and_keeps_what_was_there(model, picture, 
     assert torch.equal(longer["samples"][:2], clip["samples"][:2]), "all but the overlap, bit for bit"
     assert longer["svd_reel"].frames == 7
 
-    extend, checkpoints = part("svd_core.motion.extend"), part("svd_core.checkpoints")
-    core = checkpoints.load_model(part("nodes.host").model_path("svd", FILE))
-    read = part("nodes.clips").read_conditioning
+    extend, checkpoints = part("svd_core.controls.extend"), part("svd_core.checkpoints")
+    core = checkpoints.load_model(part("nodes.host.comfy").model_path("svd", FILE))
+    read = part("nodes.shared.clips").read_conditioning
     scales = part("nodes.guidance").GuidanceCurve().over(4, core.config)
     expected = extend.extend_clip(
         core.denoise,
@@ -151,7 +151,7 @@ def test_borders_of_a_padded_picture_are_still_cut_off_and_masks_left_behind(mod
 def test_a_longer_clip_is_no_loop_and_its_look_is_locked_when_it_is_decoded(model, picture, sigmas):
     told = prepared(model, picture)
     clip = sampled(model, told, sigmas)
-    note, closing = part("nodes.clips").ClipNote, part("svd_core.motion.loop").EvenJoin()
+    note, closing = part("nodes.shared.clips").ClipNote, part("svd_core.controls.loop").EvenJoin()
     looped = clip | {"svd_reel": note(4, closed=True, finish=((closing,),))}
     once = extended(model, told, looped, sigmas)
     twice = extended(model, told, once, sigmas)

@@ -16,7 +16,7 @@ def loaded():
 @pytest.fixture
 def put(loaded, tmp_path, monkeypatch):
     """Write a LoRA for the loaded model where the node finds it; its name."""
-    monkeypatch.setattr(part("nodes.host"), "model_path", lambda _, name: str(tmp_path / name))
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_path", lambda _, name: str(tmp_path / name))
 
     def writer(name: str, seed: int) -> str:
         shapes = {path: tuple(weight(loaded, path).shape) for path in PATHS}

@@ -22,7 +22,7 @@ def test_the_plan_covers_the_clip_as_it_will_be_made(loaded):
 
 
 def test_measured_memory_is_what_is_free_now(loaded, monkeypatch):
-    monkeypatch.setattr(part("nodes.host"), "free_bytes", lambda device: 3 * 2**30)
+    monkeypatch.setattr(part("nodes.host.comfy"), "free_bytes", lambda device: 3 * 2**30)
     plan = run("SVDReelPlan", model=loaded[0], memory="measured", measure_time=False)[2]
     assert plan.memory == int(4.5 * 2**30)
 
@@ -31,7 +31,10 @@ def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
     given = {"model": loaded[0], "memory": "8 GB", "measure_time": False}
     control = run("SVDReelSteady", rescale=0.0, keep_parallel=1.0, first_frame=1.0, colour_anchor=0.2)[0]
     line = run("SVDReelPlan", **given, control=control)[0].splitlines()[-1]
-    config, steps = loaded[0].config, part("svd_core.animate").AnimateSettings().resolve(loaded[0].config).steps
+    config, steps = (
+        loaded[0].config,
+        part("svd_core.pipelines.animate").AnimateSettings().resolve(loaded[0].config).steps,
+    )
     assert f"with first frame, colour anchor: {steps} UNet passes of {config.frames} frames" in line
     assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
 
@@ -42,10 +45,10 @@ def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
         run("SVDReelPlan", **given, reuse_interval=interval, reuse_depth=depth)[2]
         for interval, depth in ((1, 2), (2, 2), (2, 4))
     )
-    settings = part("svd_core.animate").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
+    settings = part("svd_core.pipelines.animate").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
     settings, config = settings.resolve(loaded[0].config), loaded[0].config
     dtype = loaded[0].compute_dtype
-    assert deeper.stages == part("svd_core.plan.command").plan_clip(config, settings, 8, dtype=dtype).stages
+    assert deeper.stages == part("svd_core.cli.plan").plan_clip(config, settings, 8, dtype=dtype).stages
     flops = [next(stage.flops for stage in plan.stages if stage.network == "unet") for plan in (whole, drafts, deeper)]
     assert flops[0] > flops[2] > flops[1]
 
@@ -57,7 +60,7 @@ def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded,
     plan = run("SVDReelPlan", model=model, width=64, height=64, frames=3, memory="6 GB", measure_time=False)[2]
     small = part("svd_core.plan.memory_plan").replace(plan, numbers_per_call=4096, strategy="recompute")
     used = []
-    streamed = part("svd_core.decoding")
+    streamed = part("svd_core.model.decode")
     original = streamed.decode_clip
     monkeypatch.setattr(streamed, "decode_clip", lambda *args: used.append(args[2]) or original(*args))
 

@@ -24,7 +24,7 @@ def memory_estimated_once():
 def model(tmp_path, monkeypatch):
     path = write_tiny(tmp_path / "tiny.safetensors")
     monkeypatch.setattr(part("nodes.load"), "model_location", lambda name: str(path))
-    monkeypatch.setattr(part("nodes.host"), "output_folder", lambda: tmp_path)
+    monkeypatch.setattr(part("nodes.host.comfy"), "output_folder", lambda: tmp_path)
     return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
 
 
@@ -58,7 +58,7 @@ def test_a_cancelled_run_goes_on_to_the_same_weights(model, monkeypatch, tmp_pat
     class Cancelled(Exception):
         pass
 
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     pressed = []
 
     def after_two(self, done, *others):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from svd_core.outputs import check_outputs
+from svd_core.cli.outputs import check_outputs
 
 
 @pytest.mark.parametrize(

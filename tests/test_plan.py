@@ -8,22 +8,22 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import svd_core as svd
-from svd_core.__main__ import main
-from svd_core.conditioning import Condition
-from svd_core.model import SVDModel
-from svd_core.models import attention, attention_kernels
-from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.joined import join_groups
-from svd_core.models.unet import UNet
-from svd_core.models.vae import VAE
+from svd_core.cli.animate import main
+from svd_core.model.conditioning import Condition
+from svd_core.model.model import SVDModel
+from svd_core.model.switches import compile_blocks
+from svd_core.model.weight_stream import WeightStream
+from svd_core.networks import attention, attention_kernels
+from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.reused_work import join_groups
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import VAE
 from svd_core.plan import PRESETS, make_plan
 from svd_core.plan.costs import decoder_flops, encoder_flops, tower_flops, unet_flops
 from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
 from svd_core.plan.placed import PlacedModel, place
-from svd_core.plan.streaming import WeightStream
-from svd_core.plan.switches import compile_blocks
 
 UNET = UNetConfig(model_channels=32, channel_mult=(1, 2), attention_levels=(0,), head_channels=16, context_channels=24)
 CODER = CoderConfig(channels=32, channel_mult=(1, 2))
@@ -187,7 +187,7 @@ def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
     if pieces == "of a card":
         monkeypatch.setattr(attention, "NUMBERS_PER_CALL_ON_CPU", attention.NUMBERS_PER_CALL)
     placed = place(model, plan_for(24, model.config), "cpu")
-    monkeypatch.setattr("svd_core.plan.branches.denoise_with", run_out(times)(svd.plan.branches.denoise_with))
+    monkeypatch.setattr("svd_core.model.branches.denoise_with", run_out(times)(svd.model.branches.denoise_with))
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         result = one_step(placed)
     torch.testing.assert_close(result, whole, rtol=0, atol=1e-5)
@@ -201,7 +201,7 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
 ):
     whole = model.decode(torch.ones(3, 4, 8, 8))
     calls = []
-    monkeypatch.setattr("svd_core.decoding.decode_clip", run_out(times)(svd.decoding.decode_clip))
+    monkeypatch.setattr("svd_core.model.decode.decode_clip", run_out(times)(svd.model.decode.decode_clip))
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         again = model.decode(torch.ones(3, 4, 8, 8), on_progress=lambda done, total: calls.append((done, total)))
     assert torch.equal(again, whole)
@@ -210,7 +210,7 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
 
 
 def test_memory_that_runs_out_for_good_is_an_error(model, monkeypatch):
-    monkeypatch.setattr("svd_core.plan.branches.denoise_with", run_out(100)(svd.plan.branches.denoise_with))
+    monkeypatch.setattr("svd_core.model.branches.denoise_with", run_out(100)(svd.model.branches.denoise_with))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         one_step(place(model, plan_for(24, model.config), "cpu"))
 

@@ -7,8 +7,8 @@ import pytest
 from nodes_pack import ROOT, pack
 
 from svd_core import AnimateSettings
-from svd_core.__main__ import main
-from svd_core.plan.command import config_by_name, plan_clip
+from svd_core.cli.animate import main
+from svd_core.cli.plan import config_by_name, plan_clip
 from svd_core.plan.memory_plan import GIB
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

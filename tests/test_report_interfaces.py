@@ -12,7 +12,8 @@ from PIL import Image
 from report_clips import moving
 from safetensors.torch import save_file
 
-from svd_core import __main__, load_model
+from svd_core import load_model
+from svd_core.cli import animate as __main__
 from svd_core.report import measure, plot
 from svd_core.video import write_clip
 
@@ -61,8 +62,8 @@ def test_the_node_needs_nothing_but_frames_and_takes_transparent_ones(clip: torc
 
 
 def test_the_node_uses_the_models_own_image_encoder(clip: torch.Tensor, checkpoint: str, monkeypatch):
-    monkeypatch.setattr(part("nodes.host"), "model_files", lambda name: ["tiny.safetensors"])
-    monkeypatch.setattr(part("nodes.host"), "model_path", lambda *names: checkpoint)
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_files", lambda name: ["tiny.safetensors"])
+    monkeypatch.setattr(part("nodes.host.comfy"), "model_path", lambda *names: checkpoint)
     model, tower, _ = run("SVDReelLoadModel", model_name="tiny.safetensors")
     by_model = json.loads(run("SVDReelReport", frames=clip, model=model)[1])["similarity"]
     by_tower = json.loads(run("SVDReelReport", frames=clip, clip_vision=tower)[1])["similarity"]
@@ -75,7 +76,7 @@ def test_the_node_takes_another_packs_image_encoder(clip: torch.Tensor, monkeypa
     def embedding(tower: object, pixels: torch.Tensor) -> torch.Tensor:
         return pixels.mean(dim=(2, 3)) + tower.bias
 
-    monkeypatch.setattr(part("nodes.host"), "clip_embedding", embedding)
+    monkeypatch.setattr(part("nodes.host.comfy"), "clip_embedding", embedding)
     found = json.loads(run("SVDReelReport", frames=clip, clip_vision=SimpleNamespace(bias=3.0))[1])["similarity"]
     assert len(found) == 5 and found[0] == pytest.approx(1)
 

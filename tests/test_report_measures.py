@@ -171,7 +171,7 @@ def test_the_clip_is_left_as_it_is_and_half_precision_is_taken(pan: torch.Tensor
 
 def test_a_long_clip_measures_as_its_parts_do(monkeypatch: pytest.MonkeyPatch, pan: torch.Tensor):
     whole = measure(pan)
-    monkeypatch.setattr("svd_core.report.pairs.PIXELS_AT_ONCE", 3 * 96 * 96)
+    monkeypatch.setattr("svd_core.flow.pairs.PIXELS_AT_ONCE", 3 * 96 * 96)
     parts = measure(pan)
     assert parts.pan_x == pytest.approx(whole.pan_x, abs=1e-4)
     assert parts.motion == pytest.approx(whole.motion, abs=1e-3)

@@ -4,17 +4,17 @@ import pytest
 import torch
 from motion_models import FRAMES, H, W, condition, obedient_model, run
 
+from svd_core.controls.between import Blend
+from svd_core.controls.loop import LatentRoll
+from svd_core.controls.windows import Windows
 from svd_core.features import DeepFeatures
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
-from svd_core.motion.inbetween import Blend
-from svd_core.motion.loop import LatentRoll
-from svd_core.motion.windows import Windows
-from svd_core.plan.streaming import WeightStream
+from svd_core.model.weight_stream import WeightStream
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
+from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
 from svd_core.sampling.solvers import SOLVERS
-from svd_core.settings import AnimateSettings
 
 SMALL = UNetConfig(
     model_channels=32, channel_mult=(1, 1, 1, 1), head_channels=16, context_channels=24, vector_channels=48

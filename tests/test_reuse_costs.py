@@ -7,11 +7,11 @@ from nodes_pack import part
 from nodes_pack import run as run_node
 from torch.utils.flop_counter import FlopCounterMode
 
+from svd_core.controls.windows import Windows
 from svd_core.features import DeepFeatures
 from svd_core.memory import PeakMemory, unet_activation_bytes
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
-from svd_core.motion.windows import Windows
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
 from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
 from svd_core.sampling.reuse import ReuseFeatures
 
@@ -71,11 +71,11 @@ def test_the_node_chains_and_its_bytes_are_planned_for():
     size = (8, 16, 16)
     config = model.config.unet
     assert model.kept_bytes(chain, *size) == kept_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
-    assert model.kept_bytes(part("nodes.controls").ControlChain(), *size) == 0
+    assert model.kept_bytes(part("nodes.shared.controls").ControlChain(), *size) == 0
 
 
 def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():
-    reuse = part("nodes.host_reuse")
+    reuse = part("nodes.host.reuse")
     kept_of = reuse.HostReuse(part("svd_core.sampling.reuse").ReuseFeatures(2))
     x, tokens = torch.randn(4, 8, 3, 5), torch.ones(4, 1, 6)
     seen = []
@@ -116,7 +116,7 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
         def __call__(self, *given_, **more):
             return dict(self.class_obj.model_options["transformer_options"])
 
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     comfy = type("comfy", (), {})
     comfy.patcher_extension = type("e", (), {"WrappersMP": type("w", (), {"OUTER_SAMPLE": "outer_sample"})})
     comfy.model_patcher = type(
@@ -128,7 +128,7 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
     assert run_node("SVDReelExportModel", model=model)[0].wrapped == []
     ((kind, wrapper),) = run_node("SVDReelExportModel", model=model, reuse_interval=2)[0].wrapped
     first, second = wrapper(Executor()), wrapper(Executor())
-    key = part("nodes.host_reuse").KEY
+    key = part("nodes.host.reuse").KEY
     assert (
         kind == "outer_sample" and first[key] is not second[key] and Guider.model_options["transformer_options"] == {}
     )

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import svd_core as svd
-from svd_core.conditioning import clip_pixels
+from svd_core.model.conditioning import clip_pixels
 
 NAMES = ["svd_xt_tiny", "image_decoder_tiny"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.conditioning import Condition
+from svd_core.model.conditioning import Condition
 from svd_core.sampling.denoiser import scalings
 from svd_core.sampling.guidance import linear_guidance, trapezoid_guidance, triangle_guidance
 from svd_core.sampling.sample import sample

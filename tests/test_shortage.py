@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from svd_core import __main__
-from svd_core.plan.retry import retrying
+from svd_core.cli import animate as __main__
+from svd_core.model.retry import retrying
 from svd_core.shortage import is_shortage
 
 PETABYTE = 10**15  # more than any address space has room for

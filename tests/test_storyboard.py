@@ -11,10 +11,10 @@ from PIL import Image
 from storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
 from svd_core import AnimateSettings, SVDModel, animate
-from svd_core.models.config import SVDConfig
+from svd_core.cli import storyboard as storyboard_command
+from svd_core.networks.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.storyboard import Panel, film_frames, read_board
-from svd_core.storyboard import command as storyboard_command
 from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip
 from svd_core.storyboard.film import fade_share, plan_film
 from svd_core.video import read_clip
@@ -103,7 +103,7 @@ def test_node_and_command_line_make_the_same_film_bit_for_bit(folder: Path, chec
     outputs = ("--output", folder / "film", "--sheet", folder / "sheet.png", "--timing", folder / "timing.csv")
     assert command(folder / "board.csv", *given(checkpoint), *outputs, "--quiet") == 0
     printed = capsys.readouterr()
-    host = part("nodes.host")
+    host = part("nodes.host.comfy")
     monkeypatch.setattr(host, "model_files", lambda name: ["tiny.safetensors"])
     monkeypatch.setattr(host, "model_path", lambda *names: checkpoint)
     monkeypatch.setattr(host, "input_folder", lambda: folder)

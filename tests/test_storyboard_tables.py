@@ -174,7 +174,7 @@ def test_a_fade_that_no_transition_uses_is_told(model: SVDModel, caplog):
     ],
 )
 def test_the_node_answers_bad_panels_with_a_sentence(folder: Path, values: dict, words: str, monkeypatch):
-    monkeypatch.setattr(part("nodes.host"), "input_folder", lambda: folder / "inputs")
+    monkeypatch.setattr(part("nodes.host.comfy"), "input_folder", lambda: folder / "inputs")
     (folder / "secret.png").write_bytes((folder / "a.png").read_bytes())
     model = run("SVDReelLoadModel")[0]
     with pytest.raises((ValueError, FileNotFoundError), match=words):

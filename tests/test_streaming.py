@@ -15,9 +15,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
-from svd_core.plan.streaming import WeightStream
+from svd_core.model.weight_stream import WeightStream
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
 
 CONFIG = UNetConfig(model_channels=32, channel_mult=(1,), attention_levels=(0,), head_channels=16, context_channels=24)
 COMPUTING, COPYING = "computing", "copying"

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from training_films import film, save_pictures, texture
 
 import svd_core as svd
-from svd_core.__main__ import main
+from svd_core.cli import train as command
+from svd_core.cli.animate import main
 from svd_core.lora import apply_loras, load_lora
-from svd_core.training import Trainer, command, job
-from svd_core.training.checkpoint import save_checkpoint
-from svd_core.training.cutting import ClipPlan
+from svd_core.training import Trainer, job
+from svd_core.training.data.cutting import ClipPlan
+from svd_core.training.export import save_checkpoint
 from svd_core.training.job import clip_plan, noise_mean, suited
-from svd_core.training.memory import training_memory
+from svd_core.training.memory_estimate import training_memory
 from svd_core.training.validation import Validation
 from svd_core.video import read_clip
 

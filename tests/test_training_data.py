@@ -10,12 +10,12 @@ from PIL import Image
 from training_films import FRAMES, PLAN, SIZE, TinyEncoders, as_planes, encode, film, save_pictures, texture
 
 from svd_core.report import measure
-from svd_core.training import cache
-from svd_core.training.cache import encode_sources, encoder_digest, read_clip_tensors
-from svd_core.training.clips import FrameBatch, FrameFolder, VideoFile, find_sources, stills_of_batch
-from svd_core.training.cutting import ClipPlan, CutReport, at_rate, clip_fps
-from svd_core.training.dataset import ClipSource
-from svd_core.training.labels import bucket_of, measured_speed, speed_of
+from svd_core.training.data import cache
+from svd_core.training.data.cache import encode_sources, encoder_digest, read_clip_tensors
+from svd_core.training.data.cutting import ClipPlan, CutReport, at_rate, clip_fps
+from svd_core.training.data.dataset import ClipSource
+from svd_core.training.data.labels import bucket_of, measured_speed, speed_of
+from svd_core.training.data.sources import FrameBatch, FrameFolder, VideoFile, find_sources, stills_of_batch
 from svd_core.video import write_clip
 
 # Cutting

@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 from training_runs import CONFIG, FRAMES, FULL, SIDE, NoiseClips, settings, small_unet, train
 
-from svd_core.models.config import UNetConfig
+from svd_core.networks.config import UNetConfig
 from svd_core.training import TrainingSample, TrainSettings, adapted, read_log
-from svd_core.training.memory import training_memory
+from svd_core.training.memory_estimate import training_memory
 from svd_core.training.targets import TEMPORAL, adapter_paths
 
 

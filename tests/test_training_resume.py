@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from training_runs import CONFIG, FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
 
 from svd_core.checkpoints.source import read_header
-from svd_core.models.unet import UNet
+from svd_core.networks.unet import UNet
 from svd_core.training import read_log
 from svd_core.training.state import STATE_FILE
 

@@ -9,11 +9,11 @@ from training_films import FRAMES, PLAN, encode, save_pictures, texture
 from svd_core.pictures import as_batch
 from svd_core.report import measure
 from svd_core.training.adapters import adapted, set_strength
-from svd_core.training.clips import find_sources, stills_of_batch
-from svd_core.training.cutting import ClipPlan, CutReport
-from svd_core.training.dataset import ClipSource
-from svd_core.training.labels import measured_speed, speed_of_camera
-from svd_core.training.stills import check_move, move_still
+from svd_core.training.data.cutting import ClipPlan, CutReport
+from svd_core.training.data.dataset import ClipSource
+from svd_core.training.data.labels import measured_speed, speed_of_camera
+from svd_core.training.data.sources import find_sources, stills_of_batch
+from svd_core.training.data.stills import check_move, move_still
 
 
 @pytest.mark.parametrize("move", ["pan left", "tilt up", "zoom in", "roll cw"])

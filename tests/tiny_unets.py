@@ -2,10 +2,10 @@
 
 import torch
 
-from svd_core.conditioning import Condition
-from svd_core.model import SVDModel
-from svd_core.models.config import SVDConfig, UNetConfig
-from svd_core.models.unet import UNet
+from svd_core.model.conditioning import Condition
+from svd_core.model.model import SVDModel
+from svd_core.networks.config import SVDConfig, UNetConfig
+from svd_core.networks.unet import UNet
 
 TINY = UNetConfig(model_channels=32, channel_mult=(1, 2), attention_levels=(0,), head_channels=16, context_channels=24)
 FRAMES, SIDE = 3, 8

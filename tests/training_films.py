@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from svd_core.training.cache import encode_sources
-from svd_core.training.cutting import ClipPlan, CutReport, cut_clips
+from svd_core.training.data.cache import encode_sources
+from svd_core.training.data.cutting import ClipPlan, CutReport, cut_clips
 
 SIZE, FRAMES = 32, 4
 PLAN = ClipPlan(SIZE, SIZE, FRAMES, fps=7)

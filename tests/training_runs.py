@@ -2,8 +2,8 @@
 
 import torch
 
-from svd_core.models.config import UNetConfig
-from svd_core.models.unet import UNet
+from svd_core.networks.config import UNetConfig
+from svd_core.networks.unet import UNet
 from svd_core.training import Trainer, TrainingSample, TrainSettings
 
 FRAMES, SIDE = 2, 4

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import torch
 
-from ..svd_core.kernels import also_takes
-from ..svd_core.lora.apply import Terms
-from ..svd_core.memory import available_bytes
+from ...svd_core.lora.apply import Terms
+from ...svd_core.memory import available_bytes
+from ...svd_core.networks.kernels import also_takes
 
 try:
     import folder_paths

@@ -1,6 +1,6 @@
 """What films ask of the host: its upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
 
-Reaches ComfyUI through host.py only. Without a host, models are plain callables and a film's path is its VIDEO.
+Reaches ComfyUI through comfy.py only. Without a host, models are plain callables and a film's path is its VIDEO.
 """
 
 import tempfile
@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..svd_core.shortage import is_shortage
-from . import host
+from ...svd_core.shortage import is_shortage
+from . import comfy as host
 
 if TYPE_CHECKING:
-    from ..svd_core.finish.progress import Stand
-    from ..svd_core.finish.stream import Between, FrameStep
+    from ...svd_core.finish.progress import Stand
+    from ...svd_core.finish.stream import Between, FrameStep
 
 TILE, SMALLEST_TILE, TILE_OVERLAP = 512, 128, 32  # pixels; as in the host's own upscale node
 BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimate

@@ -2,9 +2,9 @@
 
 import torch
 
-from ..svd_core.lora.apply import Terms, joined, with_terms
-from ..svd_core.lora.delta import LoraLayer, merged
-from . import host
+from ...svd_core.lora.apply import Terms, joined, with_terms
+from ...svd_core.lora.delta import LoraLayer, merged
+from . import comfy as host
 
 
 class LoraPatch(host.AdapterBase):

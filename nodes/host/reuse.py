@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..svd_core.features import DeepFeatures
-from ..svd_core.sampling.reuse import FeatureStore, ReuseFeatures
-from . import host
+from ...svd_core.features import DeepFeatures
+from ...svd_core.sampling.reuse import FeatureStore, ReuseFeatures
+from . import comfy as host
 
 KEY = "svd_reel_reuse"
 """Entry of the host's transformer options that holds what a run keeps."""

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from ..svd_core.features import DeepFeatures
-from ..svd_core.memory import unet_activation_bytes
-from ..svd_core.models.config import UNetConfig
-from ..svd_core.models.unet import UNet
-from . import host
-from .host_reuse import KEY
+from ...svd_core.features import DeepFeatures
+from ...svd_core.memory import unet_activation_bytes
+from ...svd_core.networks.config import UNetConfig
+from ...svd_core.networks.unet import UNet
+from . import comfy as host
+from .reuse import KEY
 
 FRAMES_KEY = "video_frames"
 """Entry of our CONDITIONING that says how long each clip of a batch is; the host's own nodes hold a single clip."""

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..svd_core.conditioning import CLIP_MEAN, CLIP_STD, clip_pixels
-from ..svd_core.decoding import decode, frames_to_image
-from ..svd_core.memory import decoder_activation_bytes
-from ..svd_core.models.config import CoderConfig
-from ..svd_core.models.image_encoder import ImageEncoder
-from ..svd_core.models.vae import VAE
-from . import host
+from ...svd_core.memory import decoder_activation_bytes
+from ...svd_core.model.conditioning import CLIP_MEAN, CLIP_STD, clip_pixels
+from ...svd_core.model.decode import decode, frames_to_image
+from ...svd_core.networks.config import CoderConfig
+from ...svd_core.networks.image_encoder import ImageEncoder
+from ...svd_core.networks.vae import VAE
+from . import comfy as host
 
 
 class MissingPartError(AttributeError, ValueError):

@@ -5,8 +5,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..svd_core.motion.drag import DragPath, drag_frames
-from ..svd_core.pictures.fitting import resize
+from ...svd_core.controls.drag import DragPath, drag_frames
+from ...svd_core.pictures.fitting import resize
 
 WIDTH = 768
 TINT = (255, 90, 40)

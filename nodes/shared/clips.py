@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..svd_core.conditioning import Condition, motion_vector
-from ..svd_core.pictures import Placement
-from ..svd_core.sampling.controls import Control
-from .unet import FRAMES_KEY
+from ...svd_core.model.conditioning import Condition, motion_vector
+from ...svd_core.pictures import Placement
+from ...svd_core.sampling.controls import Control
+from ..host.unet import FRAMES_KEY
 
 CLIP_KEY = "svd_reel"
 """Entry of our LATENT dictionaries that holds a ClipNote."""

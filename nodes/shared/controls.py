@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..svd_core.sampling.controls import Control
+from ...svd_core.sampling.controls import Control
 
 
 @dataclass(frozen=True, eq=False)

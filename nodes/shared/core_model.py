@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..svd_core.conditioning import Condition
-from ..svd_core.features import DeepFeatures
-from ..svd_core.models.config import SVDConfig
-from ..svd_core.models.vae import LATENT_SCALE
-from ..svd_core.sampling.guidance import takes_branches
-from . import host
-from .host_types import MissingPart, ReelVAE
-from .load import borrowed_vae
+from ...svd_core.features import DeepFeatures
+from ...svd_core.model.conditioning import Condition
+from ...svd_core.networks.config import SVDConfig
+from ...svd_core.networks.vae import LATENT_SCALE
+from ...svd_core.sampling.guidance import takes_branches
+from ..host import comfy as host
+from ..host.vae_and_clip import MissingPart, ReelVAE
+from ..load import borrowed_vae
 from .model import LoadedModel
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..svd_core.motion.amount import BucketGuidance, LowPassStart, MotionCurves
-from ..svd_core.sampling.controls import Control
-from ..svd_core.sampling.guidance import custom_guidance, guidance_curve
-from ..svd_core.sheets import as_image, font
+from ...svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from ...svd_core.pictures.sheets import as_image, font
+from ...svd_core.sampling.controls import Control
+from ...svd_core.sampling.guidance import custom_guidance, guidance_curve
 
 WIDTH, HEAD, FOOT = 640, 70, 64
 LEFT, RIGHT, TALL, GAP = 76, 616, 226, 56

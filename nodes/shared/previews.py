@@ -5,10 +5,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..svd_core.motion.path import CameraPath, held_frames
-from ..svd_core.motion.warp import warp
-from ..svd_core.pictures import as_batch
-from ..svd_core.pictures.fitting import resize
+from ...svd_core.controls.camera.path import CameraPath, held_frames
+from ...svd_core.controls.camera.warp import warp
+from ...svd_core.pictures import as_batch
+from ...svd_core.pictures.fitting import resize
 
 FRAMES = 25  # of a usual clip; holds come on top
 VIEWS, SHOWN = 7, 4  # outlines on the map, frames below it

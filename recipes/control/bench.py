@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import svd_core as svd
-from svd_core.models.vae import LATENT_SCALE
+from svd_core.networks.vae import LATENT_SCALE
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.report.measuring import measure
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from svd_core.motion.signal import MODES
+from svd_core.controls.signal import MODES
 from svd_core.report.measuring import measure
 
 from .bench import CALM, Bench, Found, correlation

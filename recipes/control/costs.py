@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from svd_core.models.config import UNetConfig
-from svd_core.motion.method_costs import HEAD, cost_rows, method_costs
+from svd_core.networks.config import UNetConfig
+from svd_core.plan.control_costs import HEAD, cost_rows, method_costs
 from svd_core.sampling.schedules import karras_sigmas
 
 from .sheet import replace_between

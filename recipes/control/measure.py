@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import svd_core as svd
-from svd_core.motion.inbetween_clip import LOOP_MODES
+from svd_core.pipelines.between import LOOP_MODES
 
 from ..nano.photographs import HELD_OUT
 from . import camera, measures

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 import svd_core as svd
-from svd_core.motion.brush import motion_brush
-from svd_core.motion.drag import drag_signal, parse_drag
-from svd_core.motion.inbetween_clip import inbetween, loop
-from svd_core.motion.signal import DualClock
+from svd_core.controls.brush import motion_brush
+from svd_core.controls.drag import drag_signal, parse_drag
+from svd_core.controls.signal import DualClock
 from svd_core.pictures import fit
+from svd_core.pipelines.between import inbetween, loop
 from svd_core.report.measuring import measure
 
 from .bench import CALM, Bench, Found, flow, psnr, shown

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from svd_core.models.vae import VAE
+from svd_core.networks.vae import VAE
 
 from .networks import FRAMES, SIZE, TOWER, UNET, VAE_CLIP, temporal_from_frame
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from svd_core.models.embedding import sinusoidal_embedding
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.vae import VAE
+from svd_core.networks.embedding import sinusoidal_embedding
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.vae import VAE
 from svd_core.training import TrainingSample
 
 from .camera import FASTEST_FPS, SLOWEST_FPS, Move, choose, film, free_move, speed_of, told_move

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from svd_core.models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
-from svd_core.models.vae import VAE
+from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from svd_core.networks.vae import VAE
 
 from .first_weights import zero
 

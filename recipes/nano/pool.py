@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from svd_core.conditioning import clip_pixels
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.vae import LATENT_SCALE, VAE
+from svd_core.model.conditioning import clip_pixels
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.vae import LATENT_SCALE, VAE
 
 from .camera import bright_side
 from .networks import save_checkpoint

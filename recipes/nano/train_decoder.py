@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from svd_core.models.vae import VAE
+from svd_core.networks.vae import VAE
 
 from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, speed_of, told_move
 from .networks import (

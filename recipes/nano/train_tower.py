@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core.conditioning import clip_pixels
-from svd_core.models.image_encoder import ImageEncoder
+from svd_core.model.conditioning import clip_pixels
+from svd_core.networks.image_encoder import ImageEncoder
 
 from .camera import bright_side
 from .networks import SIZE, TOWER, prepare_cpu, save_checkpoint

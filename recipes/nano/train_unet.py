@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from svd_core.models.image_encoder import ImageEncoder
-from svd_core.models.unet import UNet
-from svd_core.models.vae import LATENT_SCALE, VAE
+from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.unet import UNet
+from svd_core.networks.vae import LATENT_SCALE, VAE
 from svd_core.training import Progress, Trainer, TrainSettings
 
 from .first_weights import initialise_unet

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from svd_core.models.vae import LATENT_SCALE, VAE
+from svd_core.networks.vae import LATENT_SCALE, VAE
 from svd_core.training.orthogonal import Muon
 
 from .first_weights import initialise_vae

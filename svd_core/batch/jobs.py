@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..animate import AnimateSettings, animate
 from ..checkpoints import inspect_checkpoint, load_model
 from ..checkpoints.load import read_state_dict
+from ..cli.lora import read_lora_options, split_lora_option
 from ..lora.apply import apply_loras
-from ..lora.command import read_lora_options, split_lora_option
-from ..model import SVDModel
-from ..models.config import SVDConfig
+from ..model.model import SVDModel
+from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
+from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..video import check_output, write_clip
 from .rows import BatchRow

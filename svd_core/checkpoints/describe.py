@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from ..models.config import SVDConfig
+from ..networks.config import SVDConfig
 from .load import read_state_dict
 from .source import TensorSource
 from .split import split_state_dict

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from ..models.config import CoderConfig, ImageEncoderConfig, UNetConfig
+from ..networks.config import CoderConfig, ImageEncoderConfig, UNetConfig
 from .errors import CheckpointError
 from .parts import Shape
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..models.config import ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from ..networks.config import ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from .errors import CheckpointError
 
 CLASSES = {

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..model import SVDModel
-from ..models.joined import join_groups
+from ..model.model import SVDModel
+from ..networks.reused_work import join_groups
+from .diffusers_folder import open_checkpoint
 from .errors import CheckpointError
-from .folder import open_checkpoint
 from .remembered import remember, request, shared
 from .skeleton import fill, skeleton
 from .source import TensorSource

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from ..models.config import SVDConfig, UNetConfig
-from .keys import RESIDUAL, TOWER, TOWER_LAYER, UNET_TOP, VAE_ATTENTION
+from ..networks.config import SVDConfig, UNetConfig
+from .names import RESIDUAL, TOWER, TOWER_LAYER, UNET_TOP, VAE_ATTENTION
 from .parts import Shape
 
 RESIDUAL_BACK = {name: layer for layer, name in RESIDUAL.items()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .keys import tower_from_folder, unet_from_folder, vae_from_folder
+from .names import tower_from_folder, unet_from_folder, vae_from_folder
 from .source import TensorSource
 
 Shape = tuple[int, ...]

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..model import SVDModel
-from .folder import COMPONENTS
+from ..model.model import SVDModel
+from .diffusers_folder import COMPONENTS
 from .skeleton import fill, skeleton
 from .split import NETWORKS
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from ..models.config import SVDConfig, VAEConfig
-from ..models.image_encoder import ImageEncoder
-from ..models.unet import UNet
-from ..models.vae import VAE
+from ..networks.config import SVDConfig, VAEConfig
+from ..networks.image_encoder import ImageEncoder
+from ..networks.unet import UNet
+from ..networks.vae import VAE
 from .detect import REMEDY, decoder_config, encoder_config, foreign, image_encoder_config, unet_config
 from .errors import CheckpointError
 from .parts import Part, Recipe, Shape, Sorted, sort_tensors

@@ -14,30 +14,30 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NoReturn
 
-from . import AnimateSettings, __version__, animate
-from .batch.command import add_batch
-from .checkpoints import inspect_checkpoint
-from .checkpoints.convert_command import add_convert
-from .console import Progress, add_machine_options, add_model_options, since
-from .finish.command import add_finish
-from .lab.command import add_lab
-from .lora.command import lora_metadata
-from .models.config import SVDConfig
-from .motion.brush_command import add_brush, brush_metadata, clip_steered
-from .motion.inbetween_command import add_between, between_metadata, clip_between
-from .motion.moves import MOVES
-from .motion.signal import MODES
-from .pictures import composite, open_picture, size_like
-from .plan.command import add_plan, add_reuse_options, add_speed_options, planned_model
-from .report.command import add_report
-from .sampling.guidance import GUIDANCE_SHAPES
-from .sampling.schedules import SCHEDULES
-from .sampling.solvers import SOLVERS
-from .shortage import is_shortage
-from .storyboard.command import add_storyboard
-from .training.command import add_train
-from .video import check_output, read_clip, write_clip
-from .video.target import FILE_KINDS, frame_files
+from .. import AnimateSettings, __version__, animate
+from ..checkpoints import inspect_checkpoint
+from ..controls.camera.moves import MOVES
+from ..controls.signal import MODES
+from ..networks.config import SVDConfig
+from ..pictures import composite, open_picture, size_like
+from ..sampling.guidance import GUIDANCE_SHAPES
+from ..sampling.schedules import SCHEDULES
+from ..sampling.solvers import SOLVERS
+from ..shortage import is_shortage
+from ..video import check_output, read_clip, write_clip
+from ..video.target import FILE_KINDS, frame_files
+from .batch import add_batch
+from .between import add_between, between_metadata, clip_between
+from .brush import add_brush, brush_metadata, clip_steered
+from .convert import add_convert
+from .finish import add_finish
+from .lab import add_lab
+from .lora import lora_metadata
+from .options import Progress, add_machine_options, add_model_options, since
+from .plan import add_plan, add_reuse_options, add_speed_options, planned_model
+from .report import add_report
+from .storyboard import add_storyboard
+from .train import add_train
 
 CLIPS = (*(f".{kind}" for kind in FILE_KINDS), ".mov", ".mkv", ".avi", ".m4v")
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -339,7 +339,3 @@ def run_info(options: argparse.Namespace) -> None:
     print(f"{path.name}: {count} frames of {width}x{height}, {fps:g} per second")
     for name, value in metadata.items():
         print(f"  {name:<16} {value if isinstance(value, str) else json.dumps(value)}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

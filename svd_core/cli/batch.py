@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from ..lora.command import add_lora_option
+from ..batch.dispatch import InProcess, Outcome, Workers, run_jobs
+from ..batch.jobs import ModelSpec, make_clip, plan_jobs
+from ..batch.local import LocalProcesses
+from ..batch.manifest import Manifest
+from ..batch.rows import read_rows
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS, write_error
-from .dispatch import InProcess, Outcome, Workers, run_jobs
-from .jobs import ModelSpec, make_clip, plan_jobs
-from .local import LocalProcesses
-from .manifest import Manifest
-from .rows import read_rows
+from .lora import add_lora_option
 
 log = logging.getLogger("svd_reel")
 
@@ -193,7 +193,7 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
 
 def _workers(options: argparse.Namespace, specs: list[ModelSpec], clips: int) -> Workers:
     if options.ray is not None:
-        from .through_ray import RayActors
+        from ..batch.through_ray import RayActors
 
         # Ray shows every actor its own GPU as the first.
         spec = replace(specs[0], device="cuda" if specs[0].device.startswith("cuda") else specs[0].device)

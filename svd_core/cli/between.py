@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..controls.between import MODES
 from ..pictures import open_picture
-from .inbetween import MODES
-from .inbetween_clip import LOOP_MODES, inbetween, loop
+from ..pipelines.between import LOOP_MODES, inbetween, loop
 
 if TYPE_CHECKING:
-    from ..animate import AnimateSettings
-    from ..model import SVDModel
+    from ..model.model import SVDModel
+    from ..pipelines.animate import AnimateSettings
 
 
 def add_between(group: argparse._ArgumentGroup) -> None:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings, animate
+from ..controls.brush import motion_brush
+from ..controls.camera.control import fit_map
+from ..controls.camera.path import EASINGS
+from ..controls.drag import BACKGROUND, DragPath, drag_signal, parse_drags
+from ..controls.mask import FEATHER, fit_masks
+from ..controls.signal import DualClock
 from ..pictures import as_batch, fit, open_picture
+from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.controls import Control
-from .brush import motion_brush
-from .camera import fit_map
-from .drag import BACKGROUND, DragPath, drag_signal, parse_drags
-from .mask import FEATHER, fit_masks
-from .path import EASINGS
-from .signal import DualClock
 
 if TYPE_CHECKING:
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 
 def add_brush(group: argparse._ArgumentGroup) -> None:

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from .convert import LAYOUTS, PARTS, PRECISIONS, convert
-from .describe import inspect_checkpoint
-from .licence import licence_text
+from ..checkpoints.convert import LAYOUTS, PARTS, PRECISIONS, convert
+from ..checkpoints.describe import inspect_checkpoint
+from ..checkpoints.licence import licence_text
 
 
 def add_convert(commands: argparse._SubParsersAction) -> None:

@@ -12,17 +12,17 @@ from torch import Tensor
 from ..checkpoints import load_model
 from ..checkpoints.load import read_state_dict
 from ..checkpoints.source import read_header
-from ..console import Progress, model_files
-from ..decoding import decode, frames_to_image
+from ..finish.codecs import BIT_DEPTHS, CODECS, codec_for
+from ..finish.duration import fit_duration
+from ..finish.movie import FilmOptions, Sound, check_film, write_film
+from ..finish.progress import Stand, watched
+from ..finish.sizing import FITS, film_size, to_size
+from ..finish.stream import ENDINGS, Reel
 from ..memory import available_bytes
-from ..outputs import check_outputs
+from ..model.decode import decode, frames_to_image
 from ..video import read_clip
-from .codecs import BIT_DEPTHS, CODECS, codec_for
-from .duration import fit_duration
-from .movie import FilmOptions, Sound, check_film, write_film
-from .progress import Stand, watched
-from .sizing import FITS, film_size, to_size
-from .stream import ENDINGS, Reel
+from .options import Progress, model_files
+from .outputs import check_outputs
 
 LATENT_SUFFIXES = (".latent", ".safetensors")
 LATENT_NAMES = ("latent_tensor", "samples", "latent")

@@ -4,20 +4,21 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .. import __version__, console
-from ..animate import AnimateSettings, animate
+from .. import __version__
 from ..checkpoints import inspect_checkpoint
-from ..lora.command import lora_metadata
-from ..outputs import PAGE_KINDS, check_outputs, save_page
+from ..lab.grid import Grid, parse_list
+from ..lab.scores import SCORES, Aim
+from ..lab.sheet import SHOWN, draw_sheet
+from ..lab.sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
 from ..pictures import open_picture
+from ..pictures.sheets import to_picture
+from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.solvers import Step
-from ..sheets import to_picture
 from ..video import check_output, write_clip
 from ..video.target import replacing
-from .grid import Grid, parse_list
-from .scores import SCORES, Aim
-from .sheet import SHOWN, draw_sheet
-from .sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
+from . import options as console
+from .lora import lora_metadata
+from .outputs import PAGE_KINDS, check_outputs, save_page
 
 
 def add_lab(commands: argparse._SubParsersAction) -> None:

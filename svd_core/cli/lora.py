@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from .read import Lora, load_lora
+from ..lora.read import Lora, load_lora
 
 
 def add_lora_option(group: argparse._ActionsContainer) -> None:

@@ -7,11 +7,11 @@ import time
 
 import torch
 
-from .checkpoints import load_model
-from .lora.apply import apply_loras
-from .lora.command import add_lora_option, read_lora_options, split_lora_option
-from .model import SVDModel
-from .sampling.solvers import Step
+from ..checkpoints import load_model
+from ..lora.apply import apply_loras
+from ..model.model import SVDModel
+from ..sampling.solvers import Step
+from .lora import add_lora_option, read_lora_options, split_lora_option
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 

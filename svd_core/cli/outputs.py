@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .video.target import check_writable, replacing
+from ..video.target import check_writable, replacing
 
 PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 Paths = Mapping[str, str | PathLike | None]

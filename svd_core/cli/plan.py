@@ -6,23 +6,23 @@ from pathlib import Path
 
 import torch
 
-from .. import kernels
-from ..animate import AnimateSettings
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.variant import NATIVE
-from ..console import DTYPES, Progress, model_of, pick_device
-from ..model import SVDModel
-from ..models.attention_kernels import BACKENDS, force_backend
-from ..models.config import SVDConfig
-from ..models.joined import join_groups
-from ..motion.method_costs import cost_text, method_costs
-from ..outputs import PAGE_KINDS, check_outputs, save_page
-from ..sheets import to_picture
-from .branches import WAYS, set_branches, settled_way
-from .memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
-from .page import draw_plan
-from .placed import place
-from .switches import accumulate_in_half, compile_blocks, multiply_by
+from ..model.branches import WAYS, set_branches, settled_way
+from ..model.model import SVDModel
+from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
+from ..networks import kernels
+from ..networks.attention_kernels import BACKENDS, force_backend
+from ..networks.config import SVDConfig
+from ..networks.reused_work import join_groups
+from ..pictures.sheets import to_picture
+from ..pipelines.animate import AnimateSettings
+from ..plan.control_costs import cost_text, method_costs
+from ..plan.memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
+from ..plan.page import draw_plan
+from ..plan.placed import place
+from .options import DTYPES, Progress, model_of, pick_device
+from .outputs import PAGE_KINDS, check_outputs, save_page
 
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 

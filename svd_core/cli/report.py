@@ -4,16 +4,16 @@ import argparse
 from pathlib import Path
 
 from ..checkpoints import load_model
-from ..console import model_files
-from ..model import SVDModel
-from ..outputs import PAGE_KINDS, check_outputs, save_page
+from ..flow.planes import luminance
+from ..model.model import SVDModel
 from ..pictures import composite, open_picture
-from ..sheets import to_picture
+from ..pictures.sheets import to_picture
+from ..report.measuring import check_clip, check_seams, measure
+from ..report.page import plot
 from ..video import read_clip
 from ..video.target import frame_files
-from .measuring import check_clip, check_seams, measure
-from .page import plot
-from .planes import luminance
+from .options import model_files
+from .outputs import PAGE_KINDS, check_outputs, save_page
 
 
 def add_report(commands: argparse._SubParsersAction) -> None:

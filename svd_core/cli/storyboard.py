@@ -8,21 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import __version__, console
-from ..animate import AnimateSettings
+from .. import __version__
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.load import NANO
-from ..lora.command import lora_metadata, read_lora_options, split_lora_option
-from ..outputs import PAGE_KINDS, check_outputs, save_page
 from ..pictures import composite, open_picture
+from ..pictures.sheets import to_picture
+from ..pipelines.animate import AnimateSettings
 from ..sampling.solvers import Step
-from ..sheets import to_picture
+from ..storyboard.clips import LONGER, ClipStore, shot_key
+from ..storyboard.film import FADE, Film, film_frames, plan_film
+from ..storyboard.panels import Board, Panel, read_board
+from ..storyboard.sheet import draw_contact_sheet, sheet_frame
 from ..video import check_output, write_clip
 from ..video.target import check_writable, replacing
-from .clips import LONGER, ClipStore, shot_key
-from .film import FADE, Film, film_frames, plan_film
-from .panels import Board, Panel, read_board
-from .sheet import draw_contact_sheet, sheet_frame
+from . import options as console
+from .lora import lora_metadata, read_lora_options, split_lora_option
+from .outputs import PAGE_KINDS, check_outputs, save_page
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
 

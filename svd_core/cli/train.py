@@ -13,26 +13,36 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import inspect_checkpoint, load_model
-from ..console import Progress, pick_device, since
 from ..lora import save_lora
 from ..lora.save import notice_path
-from ..model import SVDModel
-from ..models.config import SVDConfig
+from ..model.model import SVDModel
+from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
+from ..training.data.cache import ClipSet, encode_sources, encoder_digest
+from ..training.data.cutting import ClipPlan
+from ..training.data.dataset import ClipSource, check_labels
+from ..training.data.sources import Source, find_sources
+from ..training.export import save_checkpoint
+from ..training.job import (
+    DEMO,
+    clip_plan,
+    decoder,
+    memory_text,
+    run_folder,
+    suited,
+    told,
+    trigger_of,
+    validation_settings,
+)
+from ..training.optimizers import check_optimizer
+from ..training.settings import CHOICES, TrainSettings
+from ..training.state import make_folder, read_state, remove_leftovers
+from ..training.trained import halved
+from ..training.trainer import Progress as TrainProgress
+from ..training.trainer import Trainer, TrainResult
+from ..training.validation import Validation
 from ..video.target import check_writable
-from .cache import ClipSet, encode_sources, encoder_digest
-from .checkpoint import save_checkpoint
-from .clips import Source, find_sources
-from .cutting import ClipPlan
-from .dataset import ClipSource, check_labels
-from .job import DEMO, clip_plan, decoder, memory_text, run_folder, suited, told, trigger_of, validation_settings
-from .optimizers import check_optimizer
-from .settings import CHOICES, TrainSettings
-from .state import make_folder, read_state, remove_leftovers
-from .trained import halved
-from .trainer import Progress as TrainProgress
-from .trainer import Trainer, TrainResult
-from .validation import Validation
+from .options import Progress, pick_device, since
 
 METHODS = ("lora", "temporal", "full")
 

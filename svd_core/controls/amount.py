@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..conditioning import Condition
-from ..models.embedding import sinusoidal_embedding
+from ..model.conditioning import Condition
+from ..networks.embedding import sinusoidal_embedding
 from ..sampling.controls import Control, Inputs, Run, Start
 from ..sampling.guidance import custom_guidance
 from .signal import CLOSE
@@ -53,7 +53,7 @@ class LowPassStart(Control):
     def begin(self, run: Run, start: Start) -> Start:
         """Replace a start from nothing."""
         # Imported when used: the host imports every pack when it starts, and few starts measure.
-        from ..report.planes import blur
+        from ..flow.planes import blur
 
         first = run.sigmas[0]
         if start.sigmas[0] != first or not torch.equal(start.x, run.noise * math.sqrt(1 + first**2)):

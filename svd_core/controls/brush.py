@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..conditioning import Condition, Region
-from ..models.vae import LATENT_SCALE
+from ..model.conditioning import Condition, Region
+from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
 from .amount import BUCKET, check_points, with_scalar
-from .inbetween import check_strength, reach
+from .between import check_strength, reach
 from .mask import FEATHER, Kept, feather_pixels, feathered, kept_still
 from .still import picture_latent
 

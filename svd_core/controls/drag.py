@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.vae import LATENT_SCALE
-from .camera import CameraSignal
-from .filling import fill_holes
-from .path import EASINGS
+from ..networks.vae import LATENT_SCALE
+from .camera.control import CameraSignal
+from .camera.filling import fill_holes
+from .camera.path import EASINGS
+from .camera.warp import Warped
 from .signal import Signal
-from .warp import Warped
 
 log = logging.getLogger("svd_reel")
 

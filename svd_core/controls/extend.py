@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..conditioning import Condition
-from ..models.vae import LATENT_SCALE
+from ..model.conditioning import Condition
+from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
-from .extend_colour import Look, keep_detail, lock_colour, match_overlap, mean_look
+from .colour_lock import Look, keep_detail, lock_colour, match_overlap, mean_look
 from .extend_look import LookLock
 
 if TYPE_CHECKING:
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: noising again there lets new frames agree with the held ones
 

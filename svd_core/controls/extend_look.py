@@ -61,7 +61,7 @@ class LookLock(Control):
 def _look(frame: Tensor) -> Tensor:
     """Mean red, green and blue, and contrast (deviation of luminance), of a frame [H, W, 3]: [4] on the CPU."""
     # Imported when used: the host imports every pack when it starts, and few starts measure.
-    from ..report.planes import luminance
+    from ..flow.planes import luminance
 
     frame = frame.float()
     contrast = luminance(frame).std(correction=0).clamp(min=LEAST)

@@ -1,6 +1,6 @@
 """Seamless loops: the first frame follows the last as any frame follows the one before.
 
-Real motion that returns comes from a clip whose start picture is its end picture too (inbetween.py); this file has the
+Real motion that returns comes from a clip whose start picture is its end picture too (between.py); this file has the
 other way, the rolled clip, and what both need: decoding that sees the join.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.controls import Control, Evaluate, Inputs, Run
-from .inbetween import check_strength, reach
+from .between import check_strength, reach
 
 EVEN = 1.4  # times the median step of a loop that the steps at its join may be
 HALVINGS = 20

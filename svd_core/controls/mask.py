@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..pictures.fitting import FitMode, resize
-from .camera import fit_map
+from .camera.control import fit_map
 
 log = logging.getLogger("svd_reel")
 

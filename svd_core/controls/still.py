@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..models.vae import LATENT_SCALE
+from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Run
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditioning import Condition
-from ..models.vae import LATENT_SCALE
+from ..model.conditioning import Condition
+from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance
 

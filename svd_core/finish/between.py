@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..report.flow import dense_flow, follow, visible
-from ..report.global_motion import fit_similarity
-from ..report.planes import blur, luminance, resize
+from ..flow.dense import dense_flow, follow, visible
+from ..flow.planes import blur, luminance, resize
+from ..flow.shared import fit_similarity
 
 ESTIMATE_SIDE = 768  # longer side in pixels at which motion is found: finer, texture misleads and time grows
 ROWS_AT_ONCE = 256  # of a full-size frame, so that a 4K frame needs a few tens of megabytes besides itself

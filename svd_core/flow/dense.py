@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .global_motion import Similarity
 from .planes import blur, extent, gradients, inside, positions, pyramid, sample
+from .shared import Similarity
 
 SMALLEST_LEVEL = 16
 SIGMA = 0.8  # blur of each level in pixels

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .flow import dense_flow, follow, shared_flow, visible
-from .global_motion import Similarity, fit_similarity
+from .dense import dense_flow, follow, shared_flow, visible
 from .planes import blur
+from .shared import Similarity, fit_similarity
 
 PIXELS_AT_ONCE = 2**20  # in a batch of pairs: bounds memory to some hundred megabytes
 FASTEST = 0.05

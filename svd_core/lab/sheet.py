@@ -3,7 +3,7 @@
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..sheets import BEST, FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
+from ..pictures.sheets import BEST, FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
 from .sweep import Cell, Sweep
 
 SHOWN = {"first, middle, last": 3, "strip of 6": 6, "last": 1}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Union
 
 from torch import Tensor
 
-from ..animate import AnimateSettings, animate
 from ..pictures import as_batch
+from ..pictures.sheets import spread
+from ..pipelines.animate import AnimateSettings, animate
 from ..report import ClipReport, measure
 from ..sampling.solvers import Step
-from ..sheets import spread
 from .grid import Grid
 from .scores import Aim, measured, ranking
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
 
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 FEW_STEPS = 8
 COLUMNS = (

@@ -14,11 +14,11 @@ from itertools import chain
 import torch
 from torch import nn
 
-from ..model import SVDModel
-from ..models.config import UNetConfig
-from ..models.joined import join
-from ..models.joined import joined as joined_memory
-from ..models.unet import UNet
+from ..model.model import SVDModel
+from ..networks.config import UNetConfig
+from ..networks.reused_work import join
+from ..networks.reused_work import joined as joined_memory
+from ..networks.unet import UNet
 from .delta import Term, kept_dtype, merged, problem
 from .errors import LoraError
 from .names import family, foreign, is_temporal, layer_table, stem

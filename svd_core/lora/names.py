@@ -7,8 +7,8 @@ Knows no files and no values. Module paths are those of the single-file layout, 
 import re
 from collections.abc import Iterable
 
-from ..checkpoints.keys import RESIDUAL, UNET_TOP
-from ..models.config import UNetConfig
+from ..checkpoints.names import RESIDUAL, UNET_TOP
+from ..networks.config import UNetConfig
 
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lora_unet_", "lora_unet.",
             "lycoris_unet_", "lycoris_", "module.", "unet.", "unet_")  # fmt: skip

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..checkpoints.detect import foreign as foreign_model
-from ..checkpoints.folder import open_checkpoint
+from ..checkpoints.diffusers_folder import open_checkpoint
 from ..checkpoints.source import FLOAT_TYPES, TYPES, TensorSource, some
 from .delta import LoraLayer
 from .errors import LoraError

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .models.embedding import sinusoidal_embedding
-from .sampling.noise import seeded_noise
+from ..networks.embedding import sinusoidal_embedding
+from ..sampling.noise import seeded_noise
 
 if TYPE_CHECKING:
     from .model import SVDModel

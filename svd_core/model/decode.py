@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .memory import decoder_activation_bytes
-from .models.vae import LATENT_SCALE, VAE
-from .plan.retry import Rung, retrying
-from .streamed import STRATEGIES, NonFiniteError, decode_clip, steps_of
-from .tiling import decode_tiles
+from ..memory import decoder_activation_bytes
+from ..networks.vae import LATENT_SCALE, VAE
+from .retry import Rung, retrying
+from .streamed_decode import STRATEGIES, NonFiniteError, decode_clip, steps_of
+from .tiled_decode import decode_tiles
 
 log = logging.getLogger("svd_reel")
 

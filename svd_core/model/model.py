@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..features import DeepFeatures
+from ..networks.config import SVDConfig
+from ..sampling.guidance import takes_branches
 from . import conditioning
+from .branches import denoise_in_passes
 from .conditioning import Condition
-from .decoding import decode
-from .features import DeepFeatures
-from .models.config import SVDConfig
-from .plan.branches import denoise_in_passes
-from .sampling.guidance import takes_branches
+from .decode import decode
 
 
 class MissingPartError(ValueError):

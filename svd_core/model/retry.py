@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..models.attention import FeedForward, most_numbers
+from ..networks.attention import FeedForward, most_numbers
 from ..shortage import is_shortage
 
 log = logging.getLogger("svd_reel")

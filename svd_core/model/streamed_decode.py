@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import kernels
-from .models.autoencoder_blocks import FrameResidualBlock, VideoResidualBlock
-from .models.layers import silu
-from .models.vae import VAE
+from ..networks import kernels
+from ..networks.autoencoder_blocks import FrameResidualBlock, VideoResidualBlock
+from ..networks.layers import silu
+from ..networks.vae import VAE
 
 STRATEGIES = ("store", "recompute", "host")
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from ..kernels import Product, in_eight_bits, summed_in_half
-from ..models.attention import use_product
-from ..models.transformer import VideoTransformer
-from ..models.unet import UNet, VideoResidualBlock
+from ..networks.attention import use_product
+from ..networks.kernels import Product, in_eight_bits, summed_in_half
+from ..networks.transformer import VideoTransformer
+from ..networks.unet import UNet, VideoResidualBlock
 
 
 def compile_blocks(unet: UNet, **options) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..models.joined import ALIGNMENT, joined, packed_order
-from ..models.unet import UNet, VideoResidualBlock
+from ..networks.reused_work import ALIGNMENT, joined, packed_order
+from ..networks.unet import UNet, VideoResidualBlock
 
 
 class _Unit:

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import kernels
+from . import kernels
 from .attention_kernels import fused_attention
 from .equal_rows import rows_are_equal
-from .joined import is_plain, joined
 from .kept import Kept
 from .layers import accumulate
+from .reused_work import is_plain, joined
 
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .joined import is_plain, joined
+from .reused_work import is_plain, joined
 
 
 def rows_are_equal(rows: Tensor) -> bool:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import kernels
+from . import kernels
 from .kept import Kept
 
 GROUPS = 32

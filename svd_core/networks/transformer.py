@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from .attention import Attention, FeedForward
 from .embedding import sinusoidal_embedding
-from .joined import is_plain
 from .kept import Kept
 from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens
+from .reused_work import is_plain
 
 
 class SpatialBlock(nn.Module):

@@ -12,10 +12,10 @@ from ..features import DeepFeatures
 from .config import UNetConfig
 from .embedding import sinusoidal_embedding
 from .equal_rows import EqualRows, rows_are_equal, wants_equal_rows
-from .joined import is_plain
 from .kept import Kept
 from .layers import GROUPS, Blend, accumulate, convolve_clip, norm_silu, silu, temporal_convolution
 from .regional import Embedding, RegionalEmbedding, convolve_and_embed
+from .reused_work import is_plain
 from .transformer import VideoTransformer
 
 

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .joined import is_plain
 from .kept import Kept
+from .reused_work import is_plain
 
 SUMS = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
 """Which taps of three fall on the same pixel before doubling: [even or odd place, tap of two, tap of three].

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
-from .conditioning import Condition, condition_on_image
-from .decoding import frames_to_image
-from .memory import available_bytes
-from .models.config import SVDConfig
-from .motion.camera import camera_control, camera_signal, fit_map, scene_depth
-from .motion.extend import Extension, extend_clip, frame_token
-from .motion.moves import parse_path
-from .pictures import as_batch, fit
-from .sampling.controls import Control, finish_frames
-from .sampling.noise import start_noise
-from .sampling.sample import sample
-from .sampling.solvers import Step
+from ..controls.camera.control import camera_control, camera_signal, fit_map, scene_depth
+from ..controls.camera.moves import parse_path
+from ..controls.extend import Extension, extend_clip, frame_token
+from ..memory import available_bytes
+from ..model.conditioning import Condition, condition_on_image
+from ..model.decode import frames_to_image
+from ..networks.config import SVDConfig
+from ..pictures import as_batch, fit
+from ..sampling.controls import Control, finish_frames
+from ..sampling.noise import start_noise
+from ..sampling.sample import sample
+from ..sampling.solvers import Step
 from .settings import AnimateSettings, off_distribution
 
 if TYPE_CHECKING:
     import numpy
     from PIL.Image import Image
 
-    from .model import SVDModel
+    from ..model.model import SVDModel
 
 log = logging.getLogger("svd_reel")
 _warned: set[str] = set()

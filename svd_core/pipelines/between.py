@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings, warn_off_distribution
-from ..conditioning import Condition, condition_on_image
-from ..decoding import frames_to_image
+from ..controls.between import inbetween_control
+from ..controls.kept_ends import keep_ends
+from ..controls.loop import EvenJoin, LatentRoll, decode_closed
 from ..memory import available_bytes
-from ..models.vae import LATENT_SCALE
+from ..model.conditioning import Condition, condition_on_image
+from ..model.decode import frames_to_image
+from ..networks.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit
 from ..pictures.fitting import resize
 from ..sampling.controls import Control, finish_frames
@@ -20,12 +22,10 @@ from ..sampling.guidance import Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
-from .inbetween import inbetween_control
-from .kept_ends import keep_ends
-from .loop import EvenJoin, LatentRoll, decode_closed
+from .animate import AnimateSettings, warn_off_distribution
 
 if TYPE_CHECKING:
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 log = logging.getLogger("svd_reel")
 

@@ -5,19 +5,19 @@ from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
 
-from .decoding import parse_plan
-from .models.config import SVDConfig
-from .motion.extend import Extension
-from .motion.moves import parse_path
-from .motion.signal import MODES
-from .motion.windows import Windows
-from .pictures import check_size
-from .sampling.controls import Control
-from .sampling.guidance import GUIDANCE_SHAPES, guidance_curve
-from .sampling.noise import check_seed
-from .sampling.reuse import DEPTH, ReuseFeatures
-from .sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
-from .sampling.solvers import SOLVERS
+from ..controls.camera.moves import parse_path
+from ..controls.extend import Extension
+from ..controls.signal import MODES
+from ..controls.windows import Windows
+from ..model.decode import parse_plan
+from ..networks.config import SVDConfig
+from ..pictures import check_size
+from ..sampling.controls import Control
+from ..sampling.guidance import GUIDANCE_SHAPES, guidance_curve
+from ..sampling.noise import check_seed
+from ..sampling.reuse import DEPTH, ReuseFeatures
+from ..sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
+from ..sampling.solvers import SOLVERS
 
 # Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
 _SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}

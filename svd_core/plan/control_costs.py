@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..conditioning import Condition
-from ..models.config import UNetConfig
+from ..controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from ..controls.between import Blend, TakeTurns
+from ..controls.brush import MotionBrush
+from ..controls.extend import HoldFrames
+from ..controls.loop import LatentRoll
+from ..controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from ..controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from ..controls.windows import Windows
+from ..model.conditioning import Condition
+from ..networks.config import UNetConfig
 from ..sampling.controls import Control
-from .amount import BucketGuidance, LowPassStart, MotionCurves
-from .brush import MotionBrush
 from .cost import ControlCost, control_cost
-from .extend import HoldFrames
-from .inbetween import Blend, TakeTurns
-from .loop import LatentRoll
-from .signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
-from .steady import ColourAnchor, FirstFrame, SteadyGuidance
-from .windows import Windows
 
 MIB = 2**20
 LONG = 60  # frames of the clip that windows are told for, or twice the model's own where that is more

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..conditioning import Condition
 from ..memory import PeakMemory, unet_activation_bytes
-from ..models.config import UNetConfig
+from ..model.conditioning import Condition
+from ..networks.config import UNetConfig
 from ..sampling.controls import Control
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample

@@ -7,11 +7,11 @@ from functools import lru_cache
 from torch import nn
 
 from ..memory import decoder_activation_bytes, unet_activation_bytes
-from ..models.attention import NUMBERS_PER_CALL
-from ..models.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig
-from ..models.image_encoder import ImageEncoder
-from ..models.unet import UNet
-from ..models.vae import VAE
+from ..networks.attention import NUMBERS_PER_CALL
+from ..networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig
+from ..networks.image_encoder import ImageEncoder
+from ..networks.unet import UNet
+from ..networks.vae import VAE
 
 SINGLE = 4
 """Bytes of a float32: the tower and the encoder run in it, as officially."""

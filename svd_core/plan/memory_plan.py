@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..models.attention import NUMBERS_PER_CALL
-from ..models.config import SVDConfig
-from .branches import WAYS, gains
+from ..model.branches import WAYS, gains
+from ..networks.attention import NUMBERS_PER_CALL
+from ..networks.config import SVDConfig
 from .costs import Stage, stages_of
 from .reuse_costs import with_reuse
 

@@ -3,7 +3,7 @@
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..sheets import FAINT, INK, LINE, PAPER, as_image, font
+from ..pictures.sheets import FAINT, INK, LINE, PAPER, as_image, font
 from .memory_plan import GIB, MemoryPlan, usable
 
 WIDTH, ROW, LEFT, RIGHT, TOP = 960, 54, 220, 180, 92

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..conditioning import Condition
 from ..features import DeepFeatures
-from ..model import SVDModel
-from ..models.joined import join_groups
+from ..model.branches import set_branches
+from ..model.conditioning import Condition
+from ..model.model import SVDModel
+from ..model.retry import Rung, limit_pieces, retrying
+from ..model.weight_stream import WeightStream
+from ..networks.reused_work import join_groups
 from ..sampling.guidance import takes_branches
-from .branches import set_branches
 from .memory_plan import PLACEMENTS, MemoryPlan
-from .retry import Rung, limit_pieces, retrying
-from .streaming import WeightStream
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..models.config import SVDConfig, UNetConfig
+from ..networks.config import SVDConfig, UNetConfig
 from .costs import Stage, block_flops, sides, unet_blocks, unet_flops
 
 

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..flow.planes import luminance
 from ..pictures.fitting import resize
-from .planes import luminance
 
 BEST_PSNR = 100.0  # dB, in place of the infinity of equal pictures, which JSON cannot hold
 SSIM_RADIUS, SSIM_SIGMA = 5, 1.5  # the Gaussian window of Wang et al., "Image quality assessment", 2004

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..flow.pairs import measure_pairs
+from ..flow.planes import luminance, resize
 from ..pictures import composite
 from .clip_report import ClipReport, Seam, mean, ratio
 from .fidelity import change, contrast, cover, psnr, sharpness, ssim
-from .pairs import measure_pairs
-from .planes import luminance, resize
 
 SMALLEST = 16  # pixels: below, the windows of the measures no longer fit
 LONGEST_SIDE = 256  # motion is estimated on frames shrunk to this, a hundredth of their pixel being lost

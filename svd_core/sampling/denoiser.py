@@ -12,7 +12,7 @@ from torch import Tensor
 from ..features import DeepFeatures
 
 if TYPE_CHECKING:
-    from ..conditioning import Condition
+    from ..model.conditioning import Condition
 
 
 def scalings(sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,16 +13,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from ..animate import AnimateSettings, animate
-from ..motion.moves import parse_path
-from ..motion.path import held_frames
+from ..controls.camera.moves import parse_path
+from ..controls.camera.path import held_frames
 from ..pictures import as_batch
+from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..video.target import replacing
 from .timing import Shot
 
 if TYPE_CHECKING:
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 LONGER = ("windows", "extend", "slower")
 """How a panel gets longer than the model's own clip.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings
+from ..pipelines.animate import AnimateSettings
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
 from .clips import ClipStore, MemoryStore, make_clip, shot_key, shot_settings
@@ -18,7 +18,7 @@ from .panels import Panel, check_panel
 from .timing import Timing, plan_timing
 
 if TYPE_CHECKING:
-    from ..model import SVDModel
+    from ..model.model import SVDModel
 
 log = logging.getLogger("svd_reel")
 FADE = 0.5  # seconds of a cross-fade that says no length

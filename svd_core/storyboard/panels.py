@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..motion.moves import parse_path
+from ..controls.camera.moves import parse_path
 from ..sampling.noise import check_seed
 from .tables import read_json, read_table, read_text
 

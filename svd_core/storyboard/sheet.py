@@ -5,7 +5,7 @@ import math
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..sheets import FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
+from ..pictures.sheets import FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
 from .timing import Timing
 
 MARGIN, GAP, PICTURE, TITLE, TEXT = 20, 16, 256, 20, 14

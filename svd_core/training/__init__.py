@@ -1,10 +1,10 @@
 """Training: LoRA adapters, temporal layers or whole UNets on clips, resumable at any moment."""
 
 from .adapters import Adapters, AdapterWeights, adapted
+from .data.samples import SampleSource, TrainingBatch, TrainingSample
 from .log import LogRow, read_log
-from .memory import TrainingMemory, training_memory
+from .memory_estimate import TrainingMemory, training_memory
 from .plot import draw_loss
-from .sample import SampleSource, TrainingBatch, TrainingSample
 from .settings import TrainSettings
 from .trainer import Progress, Trainer, TrainResult
 

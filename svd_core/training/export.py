@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..lora.save import licence_of, notice_path, notice_text
-from ..model import SVDModel
+from ..model.model import SVDModel
 from ..video.target import replacing, write_error
 from .state import write_tensors
 

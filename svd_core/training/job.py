@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..animate import AnimateSettings
-from ..models.config import SVDConfig
-from .cutting import ClipPlan
-from .memory import training_memory
+from ..networks.config import SVDConfig
+from ..pipelines.animate import AnimateSettings
+from .data.cutting import ClipPlan
+from .memory_estimate import training_memory
 from .settings import TrainSettings
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo.png"

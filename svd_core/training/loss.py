@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.denoiser import scalings
-from .sample import TrainingBatch
+from .data.samples import TrainingBatch
 from .settings import TrainSettings
 
 

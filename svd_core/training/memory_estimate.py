@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..memory import PeakMemory
-from ..models.config import UNetConfig
-from ..models.unet import UNet
+from ..networks.config import UNetConfig
+from ..networks.unet import UNet
+from .data.samples import TrainingBatch
 from .loss import velocity_losses
-from .precision import COMPUTED_IN
+from .network import COMPUTED_IN
 from .recomputing import BLOCKS
-from .sample import TrainingBatch
 from .settings import TrainSettings
 from .trainer import trained_parts
 

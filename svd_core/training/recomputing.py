@@ -10,8 +10,8 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..models.transformer import VideoTransformer
-from ..models.unet import VideoResidualBlock
+from ..networks.transformer import VideoTransformer
+from ..networks.unet import VideoResidualBlock
 
 BLOCKS = (VideoResidualBlock, VideoTransformer)
 

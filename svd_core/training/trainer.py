@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import Adapters, AdapterWeights, new_adapters, pair_up, set_strength
-from .draws import draw_batch, seeded
+from .data.draws import draw_batch, seeded
+from .data.samples import SampleSource
 from .inference import leaving_inference
 from .log import LogRow, Pending, Totals, append_row, start_log
 from .loss import drop_conditions, velocity_losses
 from .memories import Memories
+from .network import computing, master_weights
 from .optimizers import learning_rate
 from .plot import write_plot
-from .precision import computing, master_weights
 from .recomputing import recomputed_blocks
-from .sample import SampleSource
 from .scaling import LossScale
 from .settings import TrainSettings
 from .sigmas import draw_sigmas

@@ -11,15 +11,15 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ..animate import AnimateSettings
-from ..conditioning import Condition, condition_on_image
-from ..decoding import frames_to_image
+from ..model.conditioning import Condition, condition_on_image
+from ..model.decode import frames_to_image
 from ..pictures import as_batch, fit
+from ..pictures.sheets import INK, PAPER, font, small_picture, spread
+from ..pipelines.animate import AnimateSettings
 from ..report import measure
 from ..sampling.denoiser import denoise_with
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
-from ..sheets import INK, PAPER, font, small_picture, spread
 from ..video import write_clip
 from ..video.target import replacing, write_error
 from .state import make_folder, remove_leftovers

@@ -46,14 +46,14 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 def tiny_model(folder: Path, name: str):
     """The tiny checkpoint through our loader."""
     path = write_tiny(folder / "svd_xt_tiny.safetensors", name)
-    part("nodes.host").model_path = lambda *_: str(path)
+    part("nodes.host.comfy").model_path = lambda *_: str(path)
     return run("SVDReelLoadModel", model_name=path.name, precision="fp32")
 
 
 def their_unet(model):
     """The host's own SVD network with the weights of ours."""
     config = {
-        **part("nodes.unet").host_unet_config(model.config.unet),
+        **part("nodes.host.unet").host_unet_config(model.config.unet),
         "image_size": 32,
         "use_spatial_transformer": True,
         "legacy": False,
@@ -101,8 +101,8 @@ def compare_unet(model) -> None:
 
 def compare_vae() -> None:
     """A VAE of the real size (the host knows no other), our weights in theirs and back."""
-    config = part("svd_core.models.config").VAEConfig()
-    weights = dict(part("svd_core.models.vae").VAE(config).state_dict())
+    config = part("svd_core.networks.config").VAEConfig()
+    weights = dict(part("svd_core.networks.vae").VAE(config).state_dict())
     ours = part("nodes.load").manage_vae(part("svd_core.checkpoints").split_state_dict(weights, {}), torch.float32)
     theirs = comfy.sd.VAE(sd={key: value.clone() for key, value in ours.get_sd().items()})
     picture, latent = torch.rand(1, 48, 80, 3), torch.randn(5, 4, 6, 8)

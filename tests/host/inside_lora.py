@@ -14,7 +14,7 @@ PREFIX = "diffusion_model."
 
 def compare_lora(folder: Path, results: dict, difference: Callable) -> None:
     """Whole loading, streaming of weights, and weights of 8 bits, against svd_core.apply_loras; then unloading."""
-    host, core = part("nodes.host"), part("svd_core")
+    host, core = part("nodes.host.comfy"), part("svd_core")
     path = write_tiny(folder / "svd_xt_lora.safetensors")
     host.model_path = lambda *_: str(path)
     loaded = run("SVDReelLoadModel", model_name=path.name, precision="fp32")[0]
@@ -45,7 +45,7 @@ def compare_lora(folder: Path, results: dict, difference: Callable) -> None:
 
 def compare_8_bits(folder: Path, results: dict, difference: Callable, file: Path) -> None:
     """A checkpoint stored in 8 bits: how much the LoRA changes, and how far that is from the change in float32."""
-    host, core = part("nodes.host"), part("svd_core")
+    host, core = part("nodes.host.comfy"), part("svd_core")
     tensors = load_file(folder / "svd_xt_lora.safetensors")
     small = {k: v.to(torch.float8_e4m3fn) if v.ndim > 1 and "diffusion_model" in k else v for k, v in tensors.items()}
     eight = folder / "svd_xt_8.safetensors"

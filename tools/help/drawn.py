@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from PIL import Image
 
-from svd_core.animate import AnimateSettings
+from svd_core.cli.plan import config_by_name
+from svd_core.controls.windows import Windows
 from svd_core.memory import decoder_activation_bytes
-from svd_core.motion.windows import Windows
 from svd_core.pictures import as_batch, fit
-from svd_core.plan.command import config_by_name
+from svd_core.pictures.sheets import FAINT, INK, LINE, font
+from svd_core.pipelines.animate import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
-from svd_core.sheets import FAINT, INK, LINE, font
 from tools.workflows.library import ROOT, load_pack
 
 from .sheets import COLOURS, MARGIN, WIDTH, bars, page, rows_of_frames, scaled, table, text_lines, tiles

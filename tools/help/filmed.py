@@ -11,9 +11,9 @@ from safetensors import safe_open
 
 import svd_core as svd
 from svd_core.finish.between import frames_between
-from svd_core.sheets import to_picture
+from svd_core.pictures.sheets import to_picture
+from svd_core.training.data.stills import check_move, move_still
 from svd_core.training.job import clip_plan
-from svd_core.training.stills import check_move, move_still
 from tools.workflows.library import PACK
 
 from .sheets import WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines
@@ -273,7 +273,7 @@ class _outputs:
     """Lets nodes write into a folder instead of the host's."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.host = folder, sys.modules[f"{PACK}.nodes.host"]
+        self.folder, self.host = folder, sys.modules[f"{PACK}.nodes.host.comfy"]
 
     def __enter__(self) -> None:
         self.before = self.host.output_folder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from svd_core.sheets import FAINT, INK, LINE, PAPER, fitting, font, small_picture, to_picture
+from svd_core.pictures.sheets import FAINT, INK, LINE, PAPER, fitting, font, small_picture, to_picture
 
 WIDTH, MARGIN, GAP, TEXT = 640, 12, 4, 15
 LABEL = 22  # pixels of a row of words

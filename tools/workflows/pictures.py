@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 import svd_core as svd
+from svd_core.controls.brush import motion_brush
+from svd_core.controls.drag import drag_signal, parse_drag
+from svd_core.controls.signal import DualClock
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
 from svd_core.lora import apply_loras, load_lora
-from svd_core.motion.brush import motion_brush
-from svd_core.motion.drag import drag_signal, parse_drag
-from svd_core.motion.inbetween_clip import inbetween, loop
-from svd_core.motion.signal import DualClock
 from svd_core.pictures import as_batch, fit, open_picture
+from svd_core.pipelines.between import inbetween, loop
 from svd_core.storyboard import film_frames
 from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text

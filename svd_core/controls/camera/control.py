@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.vae import LATENT_SCALE
-from ..pictures.fitting import FitMode, fit, resize
+from ...networks.vae import LATENT_SCALE
+from ...pictures.fitting import FitMode, fit, resize
+from ..signal import MODES, Signal, SignalControl
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
 from .filling import shrink
 from .path import CameraPath
-from .signal import MODES, Signal, SignalControl
 from .warp import Warped, warp
 
 log = logging.getLogger("svd_reel")

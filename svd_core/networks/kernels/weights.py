@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..models.joined import is_plain
+from ..reused_work import is_plain
 
 Affine = tuple[Tensor | None, Tensor | None]
 """Weight and bias, in the format and place of the input."""

@@ -22,11 +22,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ..models.vae import LATENT_SCALE
-from ..video.target import replacing
-from .clips import Source, TrainingClip
+from ...networks.vae import LATENT_SCALE
+from ...video.target import replacing
+from ..state import make_folder, remove_leftovers
 from .cutting import ClipPlan, CutReport
-from .state import make_folder, remove_leftovers
+from .sources import Source, TrainingClip
 
 log = logging.getLogger("svd_reel")
 

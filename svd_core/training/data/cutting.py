@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pictures import check_size, fit
+from ...pictures import check_size, fit
 
 USUAL_FPS = 7.0  # what SVD's own clips are played at; the network is told one less
 LOOK = 48  # pixels a side of the small frame that scene cuts are looked for in

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..conditioning import motion_vector
+from ...model.conditioning import motion_vector
 from .cache import ClipSet, read_clip_tensors
-from .sample import TrainingSample
+from .samples import TrainingSample
 
 KEPT_BYTES = 2**30  # of clips in memory; more are read from disk each time
 MOST_LABEL = 1000  # frame rate or motion bucket; SVD was trained up to about 30 and 255

@@ -4,8 +4,8 @@ import hashlib
 
 import torch
 
-from .sample import SampleSource, TrainingBatch, stack_samples
-from .settings import TrainSettings
+from ..settings import TrainSettings
+from .samples import SampleSource, TrainingBatch, stack_samples
 
 
 def seeded(seed: int, *place: int | str) -> torch.Generator:

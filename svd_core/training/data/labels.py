@@ -10,10 +10,10 @@ import math
 import torch
 from torch import Tensor
 
-from ..motion.poses import Poses
-from ..report.flow import dense_flow
-from ..report.global_motion import fit_similarity
-from ..report.planes import luminance, resize
+from ...controls.camera.poses import Poses
+from ...flow.dense import dense_flow
+from ...flow.planes import luminance, resize
+from ...flow.shared import fit_similarity
 
 MIDDLE = 5.0  # per cent of the diagonal per second that bucket 127.5 stands for
 LONGEST_SIDE = 160  # pixels: flow of a whole folder is measured, and a label needs no hundredths

@@ -21,9 +21,9 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from ..pictures import as_batch, composite, open_picture
-from ..video import read_clip
-from ..video.reading import to_rgb
+from ...pictures import as_batch, composite, open_picture
+from ...video import read_clip
+from ...video.reading import to_rgb
 from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, check_film_fps, clip_fps, cut_clips, fitted
 from .labels import bucket_of, measured_speed
 from .stills import check_move, move_still

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..motion.moves import parse_path
-from ..motion.path import CameraPath
-from ..motion.poses import poses_of
-from ..motion.warp import warp
-from ..pictures.fitting import resize
+from ...controls.camera.moves import parse_path
+from ...controls.camera.path import CameraPath
+from ...controls.camera.poses import poses_of
+from ...controls.camera.warp import warp
+from ...pictures.fitting import resize
 from .cutting import ClipPlan
 from .labels import speed_of_camera
 

@@ -1,0 +1,1 @@
+"""All that touches ComfyUI: its models, patches, folders, progress and films."""

@@ -1,0 +1,8 @@
+"""`python -m svd_core`: the command line of svd_core/cli."""
+
+import sys
+
+from .cli.animate import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Optical flow between frames: dense, shared by the whole frame, and over pairs."""

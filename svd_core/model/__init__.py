@@ -1,0 +1,1 @@
+"""A loaded model: encode, denoise in passes, decode; retries and weight streaming."""

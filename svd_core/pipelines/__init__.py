@@ -1,0 +1,1 @@
+"""Picture to clip: everything in one call."""

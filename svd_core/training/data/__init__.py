@@ -1,0 +1,1 @@
+"""What training clips are cut from: sources, labels, the cache and its samples."""
