@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core.model.layout import use_channels_last
+from svd_core.model.switches import use_channels_last
 from svd_core.networks import kernels, layers
 from svd_core.networks.attention import _GatedProjection
 from svd_core.networks.kernels import choice

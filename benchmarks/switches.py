@@ -58,7 +58,7 @@ def _never_kept(self, sources, purpose, compute: Callable[[], torch.Tensor]) -> 
 
 
 def _kept_class() -> type:
-    from svd_core.networks.kept import Kept
+    from svd_core.networks.reused_work import Kept
 
     return Kept
 

@@ -12,10 +12,10 @@ from ..svd_core.pictures import as_batch, fit
 from .camera import mode_settings
 from .host import comfy as host
 from .shared import inputs
-from .shared.brush_preview import draw_drags
 from .shared.clips import check_samples, clip_length
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
+from .shared.previews import draw_drags
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 OFF = -1

@@ -61,8 +61,7 @@ class SVDReelFinish:
     @classmethod
     def INPUT_TYPES(cls):
         from ..svd_core.finish.codecs import BIT_DEPTHS, CODECS
-        from ..svd_core.finish.sizing import FITS
-        from ..svd_core.finish.stream import ENDINGS, MOST_FACTOR
+        from ..svd_core.finish.stream import ENDINGS, FITS, MOST_FACTOR
 
         return {
             "required": {

@@ -13,8 +13,7 @@ from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host
 from .shared import inputs
-from .shared.core_model import CoreModel
-from .shared.model import LoadedModel
+from .shared.model import CoreModel, LoadedModel
 
 
 class SVDReelSweep:

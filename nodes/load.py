@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
+from ..svd_core.checkpoints.detect import NATIVE
 from ..svd_core.checkpoints.parts import Part
 from ..svd_core.checkpoints.split import complete
-from ..svd_core.checkpoints.variant import NATIVE
 from ..svd_core.model.switches import PRODUCTS, multiply_by
 from ..svd_core.model.switches import compile_blocks as compile_unet
 from ..svd_core.networks.image_encoder import ImageEncoder

@@ -6,8 +6,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..svd_core.controls.colour_lock import LookLock
 from ..svd_core.controls.extend import Extension, extend_clip
-from ..svd_core.controls.extend_look import LookLock
 from ..svd_core.controls.windows import WEIGHTS, Windows
 from ..svd_core.memory import unet_activation_bytes
 from ..svd_core.networks.vae import LATENT_SCALE

@@ -13,8 +13,7 @@ from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.sampling.solvers import Step
 from .host import comfy as host
 from .shared import inputs
-from .shared.core_model import CoreModel
-from .shared.model import LoadedModel
+from .shared.model import CoreModel, LoadedModel
 
 if TYPE_CHECKING:
     from ..svd_core.storyboard import Panel
@@ -195,7 +194,7 @@ def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
 def _make(core: CoreModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
     """The film [T, H, W, 3], and a frame of every panel for the sheet."""
     from ..svd_core.storyboard import film_frames
-    from ..svd_core.storyboard.sheet import sheet_frame
+    from ..svd_core.storyboard.film import sheet_frame
 
     first = film.settings[0]
     whole = torch.empty(film.timing.frames, first.height, first.width, 3)

@@ -16,7 +16,7 @@ from .shared.model import LoadedModel
 from .training_set import CATEGORY, TrainingSet
 
 if TYPE_CHECKING:
-    from ..svd_core.training.trained import TrainedLora
+    from ..svd_core.training.export import TrainedLora
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16", "fp16")
@@ -159,7 +159,7 @@ class SVDReelSaveLora:
         }
 
     def execute(self, lora: "TrainedLora", name: str) -> tuple:
-        from ..svd_core.training.trained import halved
+        from ..svd_core.training.export import halved
 
         plain = name.strip().removesuffix(".safetensors")
         if not plain or Path(plain).name != plain or plain.startswith("."):

@@ -14,10 +14,10 @@ from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import composite, open_picture
 from ..svd_core.training import Trainer, TrainSettings
 from ..svd_core.training.data.cache import ClipSet, encode_sources, encoder_digest
-from ..svd_core.training.data.dataset import ClipSource
+from ..svd_core.training.data.samples import ClipSource
+from ..svd_core.training.export import trained_lora
 from ..svd_core.training.job import DEMO, clip_plan, memory_text, suited, told, trigger_of, validation_settings
-from ..svd_core.training.plot import PLOT_FILE
-from ..svd_core.training.trained import trained_lora
+from ..svd_core.training.log import PLOT_FILE
 from ..svd_core.training.trainer import Progress, TrainResult
 from ..svd_core.training.validation import Validation
 from .decode import decode_clips

@@ -134,3 +134,22 @@ def decoder_activation_bytes(
     one_frame = (resident + 7) * frame + min(2**26, frame * 4 // itemsize)
     attention = 4 * (height * width) ** 2 * itemsize + resident * frame
     return int(max(lists * frame, one_frame, attention) * 1.02)
+
+
+SENTENCES = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",  # Windows
+    "std::bad_alloc",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",  # outside PyTorch's own allocator
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Parts of what allocators say in a RuntimeError."""
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sentence in str(error) for sentence in SENTENCES)

@@ -11,7 +11,8 @@ from torch import nn
 
 from svd_core.networks import layers
 from svd_core.networks.attention import FeedForward
-from svd_core.networks.kernels import choice, gates, norms, products
+from svd_core.networks.kernels import choice, norms, products
+from svd_core.networks.kernels import norms as gates
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF, BF16, FULL = torch.float16, torch.bfloat16, torch.float32

@@ -10,7 +10,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from svd_core.networks.kernels import triton_gates, triton_norms
+from svd_core.networks.kernels import triton_norms
+from svd_core.networks.kernels import triton_norms as triton_gates
 
 CARDS = (80, 90)
 EIGHT_BITS_FROM = 89

@@ -11,11 +11,11 @@ from motion_models import run as run_obedient
 from tiny_unets import FRAMES, SIDE, condition_for, random, tiny_model
 
 import svd_core as svd
-from svd_core.features import DeepFeatures
+from svd_core.condition import DeepFeatures
 from svd_core.model.branches import set_branches
 from svd_core.model.conditioning import Condition, Region
 from svd_core.model.model import SVDModel
-from svd_core.networks.equal_rows import rows_are_equal
+from svd_core.networks.reused_work import rows_are_equal
 from svd_core.networks.unet import UNet
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance, takes_branches

@@ -12,8 +12,7 @@ from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activatio
 from svd_core.model.streamed_decode import decode_clip
 from svd_core.networks.attention import FeedForward
 from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
-from svd_core.networks.kept import Kept
-from svd_core.networks.reused_work import join_groups, joined
+from svd_core.networks.reused_work import Kept, join_groups, joined
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
 

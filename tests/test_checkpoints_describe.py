@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
+from svd_core.checkpoints.detect import guess_variant
 from svd_core.checkpoints.skeleton import skeleton
 from svd_core.checkpoints.split import NETWORKS
-from svd_core.checkpoints.variant import guess_variant
 
 VARIANTS = [
     ("svd.safetensors", "svd", 14),

@@ -26,8 +26,8 @@ from svd_core.checkpoints import CheckpointError, remembered
 from svd_core.checkpoints.source import TensorSource
 from svd_core.lora.apply import with_terms
 from svd_core.lora.delta import LoraLayer
-from svd_core.model.layout import use_channels_last
 from svd_core.model.retry import limit_pieces
+from svd_core.model.switches import use_channels_last
 from svd_core.networks.reused_work import join_groups, joined
 
 PARTS = ("unet", "vae", "image_encoder")

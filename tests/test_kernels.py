@@ -20,7 +20,8 @@ from torch import nn
 
 from svd_core.networks import kernels, layers
 from svd_core.networks.attention import FeedForward
-from svd_core.networks.kernels import choice, gates, norms
+from svd_core.networks.kernels import choice, norms
+from svd_core.networks.kernels import norms as gates
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_GPU = torch.cuda.is_available()

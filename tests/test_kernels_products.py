@@ -8,8 +8,7 @@ from test_budgets import TINY, inputs_of, tiny_unet
 from torch import nn
 
 from svd_core.cli.animate import main
-from svd_core.model.layout import use_channels_last
-from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by
+from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by, use_channels_last
 from svd_core.networks import kernels
 from svd_core.networks.attention import Attention, FeedForward, use_product
 from svd_core.networks.kernels import products

@@ -9,7 +9,7 @@ from checkpoint_files import header_bytes, write_hollow
 from golden_rule import key_table
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
-from svd_core.checkpoints.names import tower_from_folder, unet_from_folder, vae_from_folder
+from svd_core.checkpoints.names import image_encoder_from_folder, unet_from_folder, vae_from_folder
 from svd_core.networks.config import SVDConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
@@ -100,14 +100,14 @@ def test_folder_names_of_the_autoencoder_follow_the_rule(table):
 def test_folder_names_of_the_image_tower_follow_the_rule():
     for single, targets in key_table("sgm_to_diffusers")["image_encoder"].items():
         for place, (folder, _) in enumerate(targets):
-            assert tower_from_folder(folder) == (single.removeprefix(TOWER), place)
+            assert image_encoder_from_folder(folder) == (single.removeprefix(TOWER), place)
 
 
 def test_names_that_follow_no_rule_are_not_guessed():
     strange = ["down_blocks.0.resnets.0.spatial_res_block.norm9.weight", "mid_block.motion_modules.0.x", "x"]
     assert [unet_from_folder(key, 2, frozenset()) for key in strange] == [None] * 3
     assert [vae_from_folder(f"decoder.{key}", 4) for key in ("mid_block.attentions.0.to_z.weight", "z")] == [None] * 2
-    assert tower_from_folder("vision_model.encoder.layers.0.self_attn.z_proj.weight") is None
+    assert image_encoder_from_folder("vision_model.encoder.layers.0.self_attn.z_proj.weight") is None
 
 
 @pytest.mark.parametrize(

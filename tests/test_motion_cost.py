@@ -12,8 +12,7 @@ from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate,
 from svd_core.controls.steady import FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
 from svd_core.networks.config import UNetConfig
-from svd_core.plan.control_costs import HEAD, METHODS, controls_text, cost_rows, cost_text, method_costs
-from svd_core.plan.cost import control_cost
+from svd_core.plan.control_costs import HEAD, METHODS, control_cost, controls_text, cost_rows, cost_text, method_costs
 from svd_core.sampling.controls import Control
 from svd_core.sampling.schedules import karras_sigmas
 

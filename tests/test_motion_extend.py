@@ -5,9 +5,16 @@ import math
 import pytest
 import torch
 
-from svd_core.controls.colour_lock import DETAIL_LIMIT, keep_detail, lock_colour, look_of, match_overlap, mean_look
+from svd_core.controls.colour_lock import (
+    DETAIL_LIMIT,
+    LookLock,
+    keep_detail,
+    lock_colour,
+    look_of,
+    match_overlap,
+    mean_look,
+)
 from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
-from svd_core.controls.extend_look import LookLock
 from svd_core.model.conditioning import Condition
 from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise

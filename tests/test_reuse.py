@@ -4,10 +4,10 @@ import pytest
 import torch
 from motion_models import FRAMES, H, W, condition, obedient_model, run
 
+from svd_core.condition import DeepFeatures
 from svd_core.controls.between import Blend
 from svd_core.controls.loop import LatentRoll
 from svd_core.controls.windows import Windows
-from svd_core.features import DeepFeatures
 from svd_core.model.weight_stream import WeightStream
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet

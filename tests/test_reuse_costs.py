@@ -7,8 +7,8 @@ from nodes_pack import part
 from nodes_pack import run as run_node
 from torch.utils.flop_counter import FlopCounterMode
 
+from svd_core.condition import DeepFeatures
 from svd_core.controls.windows import Windows
-from svd_core.features import DeepFeatures
 from svd_core.memory import PeakMemory, unet_activation_bytes
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet

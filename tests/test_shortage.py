@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from svd_core.cli import animate as __main__
+from svd_core.memory import is_shortage
 from svd_core.model.retry import retrying
-from svd_core.shortage import is_shortage
 
 PETABYTE = 10**15  # more than any address space has room for
 

@@ -13,8 +13,8 @@ from svd_core.report import measure
 from svd_core.training.data import cache
 from svd_core.training.data.cache import encode_sources, encoder_digest, read_clip_tensors
 from svd_core.training.data.cutting import ClipPlan, CutReport, at_rate, clip_fps
-from svd_core.training.data.dataset import ClipSource
 from svd_core.training.data.labels import bucket_of, measured_speed, speed_of
+from svd_core.training.data.samples import ClipSource
 from svd_core.training.data.sources import FrameBatch, FrameFolder, VideoFile, find_sources, stills_of_batch
 from svd_core.video import write_clip
 

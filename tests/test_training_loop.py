@@ -7,8 +7,8 @@ from training_runs import CONFIG, FRAMES, FULL, SIDE, NoiseClips, settings, smal
 
 from svd_core.networks.config import UNetConfig
 from svd_core.training import TrainingSample, TrainSettings, adapted, read_log
+from svd_core.training.adapters import TEMPORAL, adapter_paths
 from svd_core.training.memory_estimate import training_memory
-from svd_core.training.targets import TEMPORAL, adapter_paths
 
 
 def changed(before, after):

@@ -10,11 +10,8 @@ from training_runs import NoiseClips, settings
 
 from svd_core.training import TrainingSample, TrainSettings
 from svd_core.training.data.samples import stack_samples
-from svd_core.training.loss import drop_conditions, velocity_losses
-from svd_core.training.optimizers import learning_rate, make_optimizers, set_rate
-from svd_core.training.orthogonal import orthogonalise
-from svd_core.training.scaling import LossScale
-from svd_core.training.sigmas import draw_sigmas
+from svd_core.training.loss import draw_sigmas, drop_conditions, velocity_losses
+from svd_core.training.optimizers import LossScale, learning_rate, make_optimizers, orthogonalise, set_rate
 
 
 def generator(seed=0):

@@ -10,8 +10,8 @@ from svd_core.pictures import as_batch
 from svd_core.report import measure
 from svd_core.training.adapters import adapted, set_strength
 from svd_core.training.data.cutting import ClipPlan, CutReport
-from svd_core.training.data.dataset import ClipSource
 from svd_core.training.data.labels import measured_speed, speed_of_camera
+from svd_core.training.data.samples import ClipSource
 from svd_core.training.data.sources import find_sources, stills_of_batch
 from svd_core.training.data.stills import check_move, move_still
 

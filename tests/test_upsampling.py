@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from svd_core.networks.kept import Kept
-from svd_core.networks.upsampling import enlarge_and_convolve
+from svd_core.networks.layers import enlarge_and_convolve
+from svd_core.networks.reused_work import Kept
 
 
 def layer(channels_in: int = 3, channels_out: int = 5, **options) -> nn.Conv2d:

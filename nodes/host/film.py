@@ -13,12 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...svd_core.shortage import is_shortage
+from ...svd_core.memory import is_shortage
 from . import comfy as host
 
 if TYPE_CHECKING:
-    from ...svd_core.finish.progress import Stand
-    from ...svd_core.finish.stream import Between, FrameStep
+    from ...svd_core.finish.stream import Between, FrameStep, Stand
 
 TILE, SMALLEST_TILE, TILE_OVERLAP = 512, 128, 32  # pixels; as in the host's own upscale node
 BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimate

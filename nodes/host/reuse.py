@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...svd_core.features import DeepFeatures
+from ...svd_core.condition import DeepFeatures
 from ...svd_core.sampling.reuse import FeatureStore, ReuseFeatures
 from . import comfy as host
 

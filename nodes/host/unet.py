@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ...svd_core.features import DeepFeatures
+from ...svd_core.condition import DeepFeatures
 from ...svd_core.memory import unet_activation_bytes
 from ...svd_core.networks.config import UNetConfig
 from ...svd_core.networks.unet import UNet

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from svd_core.networks.embedding import sinusoidal_embedding
 from svd_core.networks.image_encoder import ImageEncoder
+from svd_core.networks.layers import sinusoidal_embedding
 from svd_core.networks.vae import VAE
 from svd_core.training import TrainingSample
 

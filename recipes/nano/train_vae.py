@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from svd_core.networks.vae import LATENT_SCALE, VAE
-from svd_core.training.orthogonal import Muon
+from svd_core.training.optimizers import Muon
 
 from .first_weights import initialise_vae
 from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr, save_checkpoint, scale_latents

@@ -1,8 +1,8 @@
 """Checkpoint files become models: single file and diffusers folder, safetensors only (spec section 1)."""
 
 from .describe import CheckpointInfo, inspect_checkpoint
-from .errors import CheckpointError
 from .load import load_model, read_state_dict
+from .source import CheckpointError
 from .split import Parts, split_state_dict
 
 __all__ = [

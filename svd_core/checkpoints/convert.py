@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .folder_configs import folder_json, vae_json
+from .diffusers_folder import folder_json, vae_json
 from .licence import licence_of, notice_text
 from .load import read_state_dict
-from .names_out import Piece, folder_pieces
+from .names import Piece, folder_pieces
 from .parts import Part
-from .source import FLOAT_TYPES, PICKLE_SUFFIXES, TensorSource
+from .source import FLOAT_TYPES, PICKLE_SUFFIXES, CheckpointError, TensorSource
 from .split import NETWORKS, SPOKEN, Parts, split_state_dict
 from .writing import Planned, taking_the_place_of, write_tensors
 

@@ -14,10 +14,9 @@ from torch import nn
 from ..model.model import SVDModel
 from ..networks.reused_work import join_groups
 from .diffusers_folder import open_checkpoint
-from .errors import CheckpointError
 from .remembered import remember, request, shared
 from .skeleton import fill, skeleton
-from .source import TensorSource
+from .source import CheckpointError, TensorSource
 from .split import NETWORKS, REMEDY, SPOKEN, Parts, complete, split_state_dict
 
 NANO = Path(__file__).parent.parent / "assets" / "nano.safetensors"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .names import tower_from_folder, unet_from_folder, vae_from_folder
+from .names import image_encoder_from_folder, unet_from_folder, vae_from_folder
 from .source import TensorSource
 
 Shape = tuple[int, ...]
@@ -190,7 +190,7 @@ def _add_first_stage(result: Sorted, found: dict[str, str], shapes: Mapping[str,
 def _add_folder_tower(result: Sorted, found: dict[str, str], shapes: Mapping[str, Shape]) -> None:
     fused: dict[str, dict[int, str]] = {}
     for rest, key in found.items():
-        place = tower_from_folder(rest)
+        place = image_encoder_from_folder(rest)
         if place is None:
             result.stray.append(key)
         else:

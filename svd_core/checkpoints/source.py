@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why, with numbers, and what to do."""
+
 
 FLOAT_TYPES = {
     "F64": torch.float64,

@@ -9,12 +9,20 @@ from ..networks.config import SVDConfig, VAEConfig
 from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
-from .detect import REMEDY, decoder_config, encoder_config, foreign, image_encoder_config, unet_config
-from .errors import CheckpointError
+from .detect import (
+    NATIVE,
+    REMEDY,
+    decoder_config,
+    encoder_config,
+    foreign,
+    guess_variant,
+    image_encoder_config,
+    read_hints,
+    unet_config,
+)
 from .parts import Part, Recipe, Shape, Sorted, sort_tensors
 from .skeleton import skeleton
-from .source import FLOAT_TYPES, TensorSource, some
-from .variant import NATIVE, guess_variant, read_hints
+from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
 
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
 SPOKEN = {"unet": "UNet", "vae": "VAE", "image_encoder": "image encoder"}

@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError
-from .source import TYPES
+from .source import TYPES, CheckpointError
 
 TYPE_NAMES = {dtype: name for name, dtype in TYPES.items()}
 ALIGNMENT = 8  # bytes of the header's end, as the library writes it

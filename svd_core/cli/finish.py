@@ -15,9 +15,7 @@ from ..checkpoints.source import read_header
 from ..finish.codecs import BIT_DEPTHS, CODECS, codec_for
 from ..finish.duration import fit_duration
 from ..finish.movie import FilmOptions, Sound, check_film, write_film
-from ..finish.progress import Stand, watched
-from ..finish.sizing import FITS, film_size, to_size
-from ..finish.stream import ENDINGS, Reel
+from ..finish.stream import ENDINGS, FITS, Reel, Stand, film_size, to_size, watched
 from ..memory import available_bytes
 from ..model.decode import decode, frames_to_image
 from ..video import read_clip

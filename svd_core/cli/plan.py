@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoints import inspect_checkpoint
-from ..checkpoints.variant import NATIVE
+from ..checkpoints.detect import NATIVE
 from ..model.branches import WAYS, set_branches, settled_way
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by

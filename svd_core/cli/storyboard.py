@@ -16,9 +16,8 @@ from ..pictures.sheets import to_picture
 from ..pipelines.animate import AnimateSettings
 from ..sampling.solvers import Step
 from ..storyboard.clips import LONGER, ClipStore, shot_key
-from ..storyboard.film import FADE, Film, film_frames, plan_film
+from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame
 from ..storyboard.panels import Board, Panel, read_board
-from ..storyboard.sheet import draw_contact_sheet, sheet_frame
 from ..video import check_output, write_clip
 from ..video.target import check_writable, replacing
 from . import options as console

@@ -20,9 +20,9 @@ from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
 from ..training.data.cache import ClipSet, encode_sources, encoder_digest
 from ..training.data.cutting import ClipPlan
-from ..training.data.dataset import ClipSource, check_labels
+from ..training.data.samples import ClipSource, check_labels
 from ..training.data.sources import Source, find_sources
-from ..training.export import save_checkpoint
+from ..training.export import halved, save_checkpoint
 from ..training.job import (
     DEMO,
     clip_plan,
@@ -37,7 +37,6 @@ from ..training.job import (
 from ..training.optimizers import check_optimizer
 from ..training.settings import CHOICES, TrainSettings
 from ..training.state import make_folder, read_state, remove_leftovers
-from ..training.trained import halved
 from ..training.trainer import Progress as TrainProgress
 from ..training.trainer import Trainer, TrainResult
 from ..training.validation import Validation

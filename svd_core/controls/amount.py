@@ -12,11 +12,34 @@ import torch
 from torch import Tensor
 
 from ..model.conditioning import Condition
-from ..networks.embedding import sinusoidal_embedding
+from ..networks.layers import sinusoidal_embedding
+from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
 from ..sampling.guidance import custom_guidance
 from .signal import CLOSE
-from .still import picture_latent
+
+
+def picture_latent(run: Run, given: Tensor | None = None) -> Tensor:
+    """Return the scaled latent [1, 4, h, w] of the start picture, on the run's device.
+
+    `given` [1|T, 4, h, w] is scaled; of several frames the first counts. Without it the condition's own latent is
+    taken, which has the augmentation noise in it. ValueError where there is no picture, or one of another size.
+    """
+    if given is None:
+        latent = getattr(run.inputs.condition, "latent", None)
+        if not isinstance(latent, Tensor) or not bool(latent.any()):
+            raise ValueError(
+                "the control needs the start picture, but the condition holds none; use Prepare Image for SVD, or give "
+                "the control the picture's latent"
+            )
+        given = latent * LATENT_SCALE
+    if given.ndim != 4 or given.shape[1:] != run.noise.shape[1:]:
+        raise ValueError(
+            f"the start picture's latent has shape {list(given.shape)}, the clip {list(run.noise.shape)}; encode the "
+            "picture at the size of the clip"
+        )
+    return given[:1].to(run.noise)
+
 
 log = logging.getLogger("svd_reel")
 

@@ -15,10 +15,9 @@ from torch import Tensor
 from ..model.conditioning import Condition, Region
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
-from .amount import BUCKET, check_points, with_scalar
+from .amount import BUCKET, check_points, picture_latent, with_scalar
 from .between import check_strength, reach
 from .mask import FEATHER, Kept, feather_pixels, feathered, kept_still
-from .still import picture_latent
 
 HOLD = 0.01  # to the end: let go at 0.3, still parts of nano moved up to half as much as the others
 

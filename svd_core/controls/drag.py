@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ..networks.vae import LATENT_SCALE
 from .camera.control import CameraSignal
-from .camera.filling import fill_holes
 from .camera.path import EASINGS
-from .camera.warp import Warped
+from .camera.warp import Warped, fill_holes
 from .signal import Signal
 
 log = logging.getLogger("svd_reel")

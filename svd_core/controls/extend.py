@@ -18,8 +18,7 @@ from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sample import sample
 from ..sampling.solvers import Step
-from .colour_lock import Look, keep_detail, lock_colour, match_overlap, mean_look
-from .extend_look import LookLock
+from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap, mean_look
 
 if TYPE_CHECKING:
     from ..model.model import SVDModel

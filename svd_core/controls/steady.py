@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance
-from .still import picture_latent
+from .amount import picture_latent
 
 FRAME = (1, 2, 3)  # the axes of one frame in [T, 4, h, w]
 

@@ -3,9 +3,7 @@
 from .codecs import CODECS
 from .duration import Duration, plan_duration
 from .movie import FilmOptions, Sound, check_film, write_film
-from .progress import Stand, watched
-from .sizing import FilmSize, film_size, to_size
-from .stream import Reel, batch_of
+from .stream import FilmSize, Reel, Stand, batch_of, film_size, to_size, watched
 
 __all__ = [
     "CODECS",

@@ -1,12 +1,14 @@
 """The frames of a film one after the other: upscaled, sized, and those in between, never more than a few at a time."""
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..pictures.fitting import resize
 from .between import frames_between
 
 ENDINGS = ("open", "loop", "ping-pong")
@@ -112,3 +114,140 @@ class _Recent:
 def batch_of(reel: Reel) -> Tensor:
     """All frames of a film [N, H, W, 3] at once, for films that fit in memory."""
     return torch.stack(list(reel.frames()))
+
+
+RECENT = 0.3  # weight of the last part in the pace: upscalers warm up, and machines get other work
+ROUNDING = ((3600, 60, "h", "min"), (60, 1, "min", "s"))
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How far a film is: frames `done` of `total`, and the seconds left, None while nothing is known."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+    def text(self) -> str:
+        """One line for people."""
+        left = "" if self.seconds_left is None or self.done == self.total else f", {spoken(self.seconds_left)} left"
+        return f"frame {self.done} of {self.total}{left}"
+
+
+class Remaining:
+    """Guesses the time left. `group` frames make a part (a frame and those up to the next): within a part, times differ
+    by far, since the first frame carries the upscaling and the search for motion; from part to part they are alike.
+    """
+
+    def __init__(self, total: int, group: int, clock: Callable[[], float] = time.monotonic):
+        self.total, self.group, self.clock = total, max(1, group), clock
+        self.begin, self.counted, self.pace = clock(), 0, None
+
+    def after(self, done: int) -> Stand:
+        """The stand after `done` frames; to be called once a frame."""
+        now = self.clock()
+        if done - self.counted >= self.group:
+            pace = (now - self.begin) / (done - self.counted)
+            # The first frame belongs to no part, but has its share of the work.
+            self.pace = pace if self.pace is None else (1 - RECENT) * self.pace + RECENT * pace
+            self.begin, self.counted = now, done
+        if self.pace is None:
+            return Stand(done, self.total, None)
+        return Stand(done, self.total, max(0.0, self.pace * (self.total - self.counted) - (now - self.begin)))
+
+
+def spoken(seconds: float) -> str:
+    """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    seconds = round(seconds)
+    for whole, part, large, small in ROUNDING:
+        if seconds >= whole:
+            return f"{seconds // whole} {large} {seconds % whole // part} {small}"
+    return f"{seconds} s"
+
+
+def watched(
+    frames: Iterable[Tensor], total: int, group: int, on_frame: Callable[[Stand], None] | None
+) -> Iterator[Tensor]:
+    """The frames, with `on_frame` called after each is taken in; what it raises ends the film."""
+    remaining = Remaining(total, group)
+    for index, frame in enumerate(frames, 1):
+        yield frame
+        del frame
+        if on_frame is not None:
+            on_frame(remaining.after(index))
+
+
+FITS = ("inside", "crop", "pad", "stretch")
+SMALLEST, LARGEST = 16, 16384
+
+
+@dataclass(frozen=True)
+class FilmSize:
+    """How frames of one size become those of a film: scaled to inner_width x inner_height, then cut to width x height,
+    or laid on its centre.
+    """
+
+    width: int
+    height: int
+    inner_width: int
+    inner_height: int
+
+    def apply(self, frame: Tensor) -> Tensor:
+        """[H, W, 3] in 0..1 at the film's size, antialiased bicubic; untouched where it has that size already."""
+        planes = frame.movedim(-1, 0)[None]
+        planes = resize(planes, self.inner_width, self.inner_height)[0]
+        left, top = (self.inner_width - self.width) // 2, (self.inner_height - self.height) // 2
+        if left > 0 or top > 0:
+            planes = planes[:, max(top, 0) : max(top, 0) + self.height, max(left, 0) : max(left, 0) + self.width]
+        if left < 0 or top < 0:
+            height, width = planes.shape[1:]
+            canvas = torch.zeros(3, self.height, self.width, dtype=planes.dtype)
+            y, x = (self.height - height) // 2, (self.width - width) // 2
+            canvas[:, y : y + height, x : x + width] = planes
+            planes = canvas
+        return planes.movedim(0, -1)
+
+
+def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0, fit: str = "inside") -> FilmSize:
+    """The size of a film of from_width x from_height frames that is to be width x height (0: as the other side asks).
+
+    inside: the aspect kept, no side longer than asked for. crop: filled, what stands over cut off. pad: black bars.
+    stretch: distorted. Raises ValueError for sizes that no film has.
+    """
+    if fit not in FITS:
+        raise ValueError(f"fit {fit!r} is unknown; use {', '.join(FITS)}")
+    for name, side in (("width", width), ("height", height)):
+        if side and not SMALLEST <= side <= LARGEST:
+            raise ValueError(f"{name} {side} is outside {SMALLEST} to {LARGEST}; use 3840x2160 for 4K, or 0 to keep it")
+    if not width and not height:
+        return _exact(from_width, from_height)  # an odd side is repeated by the encoder, nothing is scaled for it
+    scales = [asked / side for asked, side in ((width, from_width), (height, from_height)) if asked]
+    if len(scales) == 1 or fit == "inside":
+        scale = min(scales)
+        return _exact(_even(from_width * scale), _even(from_height * scale))
+    width, height = _even(width), _even(height)
+    if fit == "stretch":
+        return _exact(width, height)
+    scale = max(scales) if fit == "crop" else min(scales)
+    inner = [_even(side * scale) for side in (from_width, from_height)]
+    if fit == "crop":
+        inner = [max(inner[0], width), max(inner[1], height)]
+    return FilmSize(width, height, *inner)
+
+
+def _exact(width: int, height: int) -> FilmSize:
+    return FilmSize(width, height, width, height)
+
+
+def _even(side: float) -> int:
+    return max(SMALLEST, 2 * round(side / 2))
+
+
+def to_size(width: int = 0, height: int = 0, fit: str = "inside") -> Callable[[Tensor], Tensor]:
+    """The step that brings any frame to a size, as `film_size` understands it."""
+    film_size(SMALLEST, SMALLEST, width, height, fit)
+
+    def step(frame: Tensor) -> Tensor:
+        return film_size(frame.shape[1], frame.shape[0], width, height, fit).apply(frame)
+
+    return step

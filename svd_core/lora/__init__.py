@@ -1,7 +1,7 @@
 """LoRAs for SVD: read in every known spelling, added to models, saved (spec section 11.1)."""
 
 from .apply import apply_loras, match_lora
-from .errors import LoraError
+from .delta import LoraError
 from .read import Lora, embedded_loras, load_lora
 from .report import LoraReport
 from .save import save_lora

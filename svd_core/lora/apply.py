@@ -19,8 +19,7 @@ from ..networks.config import UNetConfig
 from ..networks.reused_work import join
 from ..networks.reused_work import joined as joined_memory
 from ..networks.unet import UNet
-from .delta import Term, kept_dtype, merged, problem
-from .errors import LoraError
+from .delta import LoraError, Term, kept_dtype, merged, problem
 from .names import family, foreign, is_temporal, layer_table, stem
 from .read import Lora
 from .report import LoraReport

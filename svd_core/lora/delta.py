@@ -95,3 +95,7 @@ def merged(weight: Tensor, terms: Iterable[Term]) -> Tensor:
 def kept_dtype(weight: torch.dtype) -> torch.dtype:
     """The format to keep a merged weight in: the weight's own, except 8 bits, whose steps would swallow a LoRA."""
     return torch.float16 if weight.itemsize == 1 else weight
+
+
+class LoraError(ValueError):
+    """A LoRA that cannot be used or saved; the message says why, with numbers, and what to do."""

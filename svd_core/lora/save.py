@@ -9,8 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoints.licence import BY_VARIANT
-from .delta import LoraLayer, problem
-from .errors import LoraError
+from .delta import LoraError, LoraLayer, problem
 
 PREFIX = "svd.lora."
 LICENCES = {variant: licence.sentence for variant, licence in BY_VARIANT.items()} | {

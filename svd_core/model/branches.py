@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 from ..memory import available_bytes, unet_activation_bytes
 from ..networks.attention import NUMBERS_PER_CALL
 from ..networks.config import UNetConfig

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..networks.embedding import sinusoidal_embedding
+from ..networks.layers import sinusoidal_embedding
 from ..sampling.noise import seeded_noise
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 from ..networks.config import SVDConfig
 from ..sampling.guidance import takes_branches
 from . import conditioning

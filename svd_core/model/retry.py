@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from ..memory import is_shortage
 from ..networks.attention import FeedForward, most_numbers
-from ..shortage import is_shortage
 
 log = logging.getLogger("svd_reel")
 

@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from . import kernels
 from .attention_kernels import fused_attention
-from .equal_rows import rows_are_equal
-from .kept import Kept
 from .layers import accumulate
-from .reused_work import is_plain, joined
+from .reused_work import Kept, is_plain, joined, rows_are_equal
 
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attend
-from .kept import Kept
-from .layers import GROUPS, accumulate, convolve_clip, norm_silu, temporal_convolution
-from .upsampling import enlarge_and_convolve
+from .layers import GROUPS, accumulate, convolve_clip, enlarge_and_convolve, norm_silu, temporal_convolution
+from .reused_work import Kept
 
 FRAME_EPS = 1e-6
 """Epsilon of every norm within one frame; the temporal norms of the decoder use GroupNorm's own 1e-5 (spec trap 14)."""

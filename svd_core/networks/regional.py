@@ -7,8 +7,8 @@ network and one multiply-add per block. Knows no motion numbers.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .equal_rows import EqualRows
 from .layers import accumulate, convolve_clip
+from .reused_work import EqualRows
 
 
 class RegionalEmbedding:

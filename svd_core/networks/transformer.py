@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention, FeedForward
-from .embedding import sinusoidal_embedding
-from .kept import Kept
-from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens
-from .reused_work import is_plain
+from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens, sinusoidal_embedding
+from .reused_work import Kept, is_plain
 
 
 class SpatialBlock(nn.Module):

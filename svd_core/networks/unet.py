@@ -8,14 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 from .config import UNetConfig
-from .embedding import sinusoidal_embedding
-from .equal_rows import EqualRows, rows_are_equal, wants_equal_rows
-from .kept import Kept
-from .layers import GROUPS, Blend, accumulate, convolve_clip, norm_silu, silu, temporal_convolution
+from .layers import (
+    GROUPS,
+    Blend,
+    accumulate,
+    convolve_clip,
+    norm_silu,
+    silu,
+    sinusoidal_embedding,
+    temporal_convolution,
+)
 from .regional import Embedding, RegionalEmbedding, convolve_and_embed
-from .reused_work import is_plain
+from .reused_work import EqualRows, Kept, is_plain, rows_are_equal, wants_equal_rows
 from .transformer import VideoTransformer
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 from ..model.branches import set_branches
 from ..model.conditioning import Condition
 from ..model.model import SVDModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 
 if TYPE_CHECKING:
     from ..model.conditioning import Condition

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..features import DeepFeatures
+from ..condition import DeepFeatures
 from .controls import Control, Evaluate, Inputs, Run
 
 DEPTH = 2

@@ -4,9 +4,8 @@ Knows models only as `animate` does.
 """
 
 from .clips import LONGER, ClipStore, MemoryStore
-from .film import film_frames
+from .film import draw_contact_sheet, film_frames
 from .panels import Board, Panel, read_board
-from .sheet import draw_contact_sheet
 from .timing import Shot, Timing, plan_timing
 
 __all__ = [

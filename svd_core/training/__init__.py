@@ -2,9 +2,8 @@
 
 from .adapters import Adapters, AdapterWeights, adapted
 from .data.samples import SampleSource, TrainingBatch, TrainingSample
-from .log import LogRow, read_log
+from .log import LogRow, draw_loss, read_log
 from .memory_estimate import TrainingMemory, training_memory
-from .plot import draw_loss
 from .settings import TrainSettings
 from .trainer import Progress, Trainer, TrainResult
 

@@ -13,8 +13,7 @@ from ..networks.config import UNetConfig
 from ..networks.unet import UNet
 from .data.samples import TrainingBatch
 from .loss import velocity_losses
-from .network import COMPUTED_IN
-from .recomputing import BLOCKS
+from .network import BLOCKS, COMPUTED_IN
 from .settings import TrainSettings
 from .trainer import trained_parts
 

@@ -1,12 +1,16 @@
 """What the network computes in while trained weights stay float32."""
 
-from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..networks.reused_work import join, joined
+from ..networks.transformer import VideoTransformer
+from ..networks.unet import VideoResidualBlock
 from .settings import TrainSettings
 
 COMPUTED_IN = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,3 +65,47 @@ def computing(
 def _plain(unet: nn.Module) -> bool:
     """Whether layers are torch's own; a host's layers cast their weights to the type of their input."""
     return all(type(layer).__module__.startswith("torch.") for layer in unet.time_embed)
+
+
+@contextmanager
+def leaving_inference(unet: nn.Module, *, keep: bool) -> Iterator[None]:
+    """Turn inference mode off and gradients on, with copies in place of the weights that inference mode made.
+
+    keep: leave the copies in place at the end, for training that changes the weights themselves.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        lent = [
+            (module, name, weight)
+            for module in unet.modules()
+            for name, weight in module.named_parameters(recurse=False)
+            if weight.is_inference()
+        ]
+        for module, name, weight in lent:
+            setattr(module, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
+        try:
+            yield
+        finally:
+            for module, name, weight in lent if not keep else []:
+                setattr(module, name, weight)
+
+
+BLOCKS = (VideoResidualBlock, VideoTransformer)
+
+
+@contextmanager
+def recomputed_blocks(unet: nn.Module) -> Iterator[None]:
+    """Checkpoint every residual and transformer block while the `with` block lasts."""
+    blocks = [layer for layer in unet.modules() if isinstance(layer, BLOCKS)]
+    for block in blocks:
+        # On the instance: the class, its name and its parameters stay what the rest of the code expects.
+        block.forward = partial(_recompute, block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+def _recompute(function, *inputs):
+    # The blocks draw no random numbers, so there is no generator state to keep.
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)

@@ -5,16 +5,19 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..checkpoints.errors import CheckpointError
-from ..checkpoints.source import TYPES, TensorSource, read_header
+from ..checkpoints.source import TYPES, CheckpointError, TensorSource, read_header
 from ..video.target import replacing, write_error
+from .optimizers import make_optimizers, optimizer_state, restore_optimizers, set_rate
+from .settings import TrainSettings
 
 STATE_FILE = "state.safetensors"
 RECORD = "training"  # name of the JSON text in the file's metadata
@@ -97,3 +100,101 @@ def fingerprint(frozen: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> 
     for name, parameter in trained.items():
         digest.update(f"{name} {list(parameter.shape)}".encode())
     return digest.hexdigest()
+
+
+FIXED = ("method", "targets", "rank", "alpha", "optimizer")  # what the tensors of a state mean depends on these
+
+
+@torch.no_grad()
+def follow(average: list[Tensor], trained: list[Tensor], step: int, decay: float) -> None:
+    """Move averaged weights towards the trained ones after `step` steps; a young average is followed faster."""
+    torch._foreach_lerp_(average, trained, 1 - min(decay, (1 + step) / (10 + step)))
+
+
+class Memories:
+    """Optimizers and averaged weights of named parameters. `average` is empty where the settings ask for none."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        settings: TrainSettings,
+        rate_share: Callable[[str], float] | None,
+    ) -> None:
+        self.parameters, self.settings = dict(parameters), settings
+        self._list = list(self.parameters.values())
+        self.optimizers = make_optimizers(self.parameters, settings, rate_share)
+        self.average = [part.detach().clone() for part in self._list] if settings.ema else []
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients that the last backward pass left."""
+        return [part.grad for part in self._list if part.grad is not None]
+
+    def clip(self) -> Tensor:
+        """Bound the norm of all gradients together; returns the norm that they had."""
+        return nn.utils.clip_grad_norm_(self._list, self.settings.clip_norm or float("inf"))
+
+    def apply(self, rate: float, step: int, *, skip: bool = False) -> None:
+        """Make step number `step` from the gradients and forget them; `skip` only forgets them."""
+        set_rate(self.optimizers, rate)
+        for optimizer in self.optimizers:
+            if not skip:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if self.average and not skip:
+            follow(self.average, self._list, step + 1, self.settings.ema)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averaged weights in place for a while, without gradients; nothing is copied."""
+        self._exchange()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        for index, average in enumerate(self.average):
+            parameter = self._list[index]
+            self.average[index], parameter.data = parameter.data, average
+
+    def averaged_weights(self) -> dict[str, Tensor]:
+        """Copies of the averaged weights, or of the trained ones where there is no average."""
+        values = self.average or self._list
+        return {name: value.detach().clone() for name, value in zip(self.parameters, values, strict=True)}
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Everything that a state file needs, as tensors and as plain numbers."""
+        memory, numbers = optimizer_state(self.optimizers, self.parameters)
+        tensors = {f"optimizer/{name}": value for name, value in memory.items()}
+        tensors |= {f"weights/{name}": value for name, value in self.parameters.items()}
+        tensors |= {f"average/{name}": value for name, value in zip(self.parameters, self.average, strict=False)}
+        return tensors, numbers
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
+        """Take back what `tensors` gave."""
+        for index, (name, parameter) in enumerate(self.parameters.items()):
+            parameter.copy_(tensors[f"weights/{name}"])
+            if self.average:
+                self.average[index].copy_(tensors[f"average/{name}"])
+        prefix = "optimizer/"
+        memory = {name[len(prefix) :]: tensors[name] for name in tensors if name.startswith(prefix)}
+        restore_optimizers(self.optimizers, self.parameters, memory, numbers)
+
+    def check(self, record: Mapping[str, Any], base: str, folder: Path) -> None:
+        """Raise ValueError unless a state's record fits: the settings that matter, the parameters and the base model.
+
+        Steps, rates and batch may change, so that a run can be prolonged.
+        """
+        before, now = record["settings"], asdict(self.settings)
+        changed = [name for name in FIXED if before[name] != now[name]]
+        changed += [] if bool(before["ema"]) == bool(now["ema"]) else ["ema"]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"{folder} holds a run with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or the "
+                "settings of that run"
+            )
+        if record["base"] != base:
+            raise ValueError(f"{folder} holds a run of another base model; choose another folder, or that model")

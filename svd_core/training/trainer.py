@@ -12,22 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .adapters import Adapters, AdapterWeights, new_adapters, pair_up, set_strength
-from .data.draws import draw_batch, seeded
-from .data.samples import SampleSource
-from .inference import leaving_inference
-from .log import LogRow, Pending, Totals, append_row, start_log
-from .loss import drop_conditions, velocity_losses
-from .memories import Memories
-from .network import computing, master_weights
-from .optimizers import learning_rate
-from .plot import write_plot
-from .recomputing import recomputed_blocks
-from .scaling import LossScale
+from .adapters import Adapters, AdapterWeights, adapter_paths, new_adapters, pair_up, set_strength, weight_names
+from .data.samples import SampleSource, draw_batch, seeded
+from .log import LogRow, Pending, Totals, append_row, start_log, write_plot
+from .loss import draw_sigmas, drop_conditions, velocity_losses
+from .network import computing, leaving_inference, master_weights, recomputed_blocks
+from .optimizers import LossScale, learning_rate
 from .settings import TrainSettings
-from .sigmas import draw_sigmas
-from .state import fingerprint, make_folder, read_state, remove_leftovers, write_state
-from .targets import adapter_paths, weight_names
+from .state import Memories, fingerprint, make_folder, read_state, remove_leftovers, write_state
 
 PLOT_EVERY = 10.0  # seconds
 

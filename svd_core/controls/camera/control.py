@@ -12,9 +12,8 @@ from ...networks.vae import LATENT_SCALE
 from ...pictures.fitting import FitMode, fit, resize
 from ..signal import MODES, Signal, SignalControl
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
-from .filling import shrink
 from .path import CameraPath
-from .warp import Warped, warp
+from .warp import Warped, shrink, warp
 
 log = logging.getLogger("svd_reel")
 

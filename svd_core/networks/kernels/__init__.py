@@ -6,8 +6,7 @@ stands beside every call. Knows tensors and layers, no networks.
 """
 
 from .choice import MODES, describe, use_kernels
-from .gates import gated
-from .norms import add_norm, frame_moments, group_norm, normalise_silu
+from .norms import add_norm, frame_moments, gated, group_norm, normalise_silu
 from .products import Product, in_eight_bits, multiply, summed_in_half
 from .weights import also_takes, weights_of
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ...shortage import is_shortage
+from ...memory import is_shortage
 
 log = logging.getLogger("svd_reel")
 

@@ -99,7 +99,7 @@ def quantised(x: Tensor, *, by_rows: bool = True) -> tuple[Tensor, Tensor]:
 
 
 def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
-    from . import triton_gates as source
+    from . import triton_norms as source
 
     rows, channels = x.shape
     out = torch.empty(rows, channels, dtype=EIGHT_BITS, device=x.device)
