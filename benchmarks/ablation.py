@@ -3,9 +3,9 @@
 import torch
 
 import svd_core as svd
+from svd_core.condition import Condition
 from svd_core.memory import PeakMemory
 from svd_core.model.branches import set_branches
-from svd_core.model.conditioning import Condition
 from svd_core.model.streamed_decode import STRATEGIES, decode_clip
 
 from .options import Setting

@@ -49,7 +49,7 @@ def run(chosen: Setting) -> Report:
     size = "x".join(map(str, chosen.clip))
     report = chosen.report("kernels", f"Kernels, products in 8 bits, channels last: {size}, {chosen.dtype}", COLUMNS)
     if chosen.device.type != "cuda":
-        report.notes.append("needs a GPU: nothing was timed. tests/test_kernels.py proves the kernels without one")
+        report.notes.append("needs a GPU: nothing was timed. tests/networks/test_kernels.py proves them")
         return report
     reason = choice.unsuitable(chosen.device)
     if reason is not None:

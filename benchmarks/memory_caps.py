@@ -7,8 +7,9 @@ import sys
 import torch
 
 import svd_core as svd
-from svd_core.memory import PeakMemory, decoder_activation_bytes
+from svd_core.memory import PeakMemory
 from svd_core.model.streamed_decode import STRATEGIES
+from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.plan.memory_plan import RESERVE, make_plan
 from svd_core.plan.placed import place
 

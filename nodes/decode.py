@@ -8,8 +8,8 @@ from ..svd_core.controls.loop import decode_closed
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.controls import Control, finish_frames
 from .host import comfy as host
+from .host.build import borrowed_vae
 from .host.vae_and_clip import MissingPart, ReelVAE
-from .load import borrowed_vae
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length
 

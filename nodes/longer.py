@@ -9,7 +9,7 @@ from torch import Tensor
 from ..svd_core.controls.colour_lock import LookLock
 from ..svd_core.controls.extend import Extension, extend_clip
 from ..svd_core.controls.windows import WEIGHTS, Windows
-from ..svd_core.memory import unet_activation_bytes
+from ..svd_core.networks.activation_bytes import unet_activation_bytes
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.sampling.controls import Control

@@ -9,15 +9,14 @@ In three lines:
 """
 
 from .checkpoints import load_model
+from .condition import Condition
 from .lora import apply_loras, load_lora
-from .model.conditioning import Condition
 from .model.model import SVDModel
 from .pipelines.animate import AnimateSettings, animate
 from .sampling.guidance import linear_guidance, triangle_guidance
 from .sampling.sample import sample
 from .sampling.schedules import karras_sigmas
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "AnimateSettings",

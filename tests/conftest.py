@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
-from nodes_pack import part, run
 from safetensors.torch import save_file
 
 from svd_core import SVDModel, load_model
 from svd_core.cli import options as console
+from tests.helpers.checkpoint_files import TINY, tiny_tensors
+from tests.helpers.nodes_pack import part, run
 
 torch.set_num_threads(min(4, torch.get_num_threads()))
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ...svd_core.condition import DeepFeatures
-from ...svd_core.memory import unet_activation_bytes
+from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.config import UNetConfig
 from ...svd_core.networks.unet import UNet
 from . import comfy as host

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...svd_core.model.conditioning import Condition, motion_vector
+from ...svd_core.condition import Condition
+from ...svd_core.model.conditioning import motion_vector
 from ...svd_core.pictures import Placement
 from ...svd_core.sampling.controls import Control
 from ..host.unet import FRAMES_KEY

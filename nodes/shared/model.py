@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...svd_core.condition import DeepFeatures
-from ...svd_core.memory import unet_activation_bytes
+from ...svd_core.condition import Condition, DeepFeatures
 from ...svd_core.model.branches import best_way, denoise_in_passes, set_branches, settled_way
-from ...svd_core.model.conditioning import Condition, clip_pixels, motion_vector
+from ...svd_core.model.conditioning import clip_pixels, motion_vector
 from ...svd_core.model.retry import limit_pieces
+from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.attention import NUMBERS_PER_CALL
 from ...svd_core.networks.config import SVDConfig
 from ...svd_core.networks.vae import LATENT_SCALE
@@ -19,8 +19,8 @@ from ...svd_core.plan.memory_plan import MemoryPlan
 from ...svd_core.plan.reuse_costs import kept_bytes
 from ...svd_core.sampling.guidance import takes_branches
 from ..host import comfy as host
+from ..host.build import borrowed_vae
 from ..host.vae_and_clip import MissingPart, ReelClipVision, ReelVAE
-from ..load import borrowed_vae
 from .controls import ControlChain
 
 

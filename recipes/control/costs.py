@@ -25,6 +25,6 @@ def write_costs(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    from .measure import DOCS
+    from .sheet import DOCS
 
     write_costs(DOCS / "control.md")

@@ -22,9 +22,8 @@ from ..nano.photographs import HELD_OUT
 from . import camera, measures
 from .bench import Bench, Found
 from .costs import write_costs
-from .sheet import Table, write_sheet, write_tables
+from .sheet import DOCS, Table, write_sheet, write_tables
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 STEPS, QUICK_STEPS = 10, 6
 FRAMES = 8  # at most; a longer clip of the model's own takes that much longer to measure
 WIDE = (192, 128)

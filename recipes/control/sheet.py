@@ -63,3 +63,6 @@ def write_sheet(path: Path, rows: list[tuple[str, Tensor]]) -> None:
     for number, cell in enumerate(cells):
         sheet.paste(cell, (number % 2 * (width + 8), number // 2 * (height + 6)))
     sheet.save(path, quality=85)
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from ..checkpoints import inspect_checkpoint, load_model
 from ..checkpoints.load import read_state_dict
-from ..cli.lora import read_lora_options, split_lora_option
 from ..lora.apply import apply_loras
+from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
 from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.solvers import Step
+from ..version import __version__
 from ..video import check_output, write_clip
 from .rows import BatchRow
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..networks.config import CoderConfig, ImageEncoderConfig, UNetConfig
-from .parts import Shape
+from .names import Shape
 from .source import CheckpointError
 
 GROUPS = 32  # of every group norm

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from ..networks.config import SVDConfig, UNetConfig
-from .parts import Shape
+
+Shape = tuple[int, ...]
 
 RESIDUAL = {
     "norm1": "in_layers.0",
@@ -130,7 +131,7 @@ def _vae_residual(start: str, tail: str) -> str | None:
 
 
 def image_encoder_from_folder(key: str) -> tuple[str, int] | None:
-    """Single-file name (after `visual.`) of a folder-layout image-encoder key and its place in a fused q, k, v, or None.
+    """Return the single-file name (after `visual.`) of a folder-layout key and its place in a fused q, k, v, or None.
 
     The place is 0 except for k (1) and v (2), whose rows follow those of q.
     """
@@ -271,3 +272,6 @@ def _image_encoder_pieces(key: str, shape: Shape) -> dict[str, Piece]:
         layer = ENCODER_LAYER_BACK[match[2]]
         return {f"vision_model.encoder.layers.{match[1]}.{layer}.{match[3]}": Piece(key, shape)}
     return {ENCODER_BACK[key]: Piece(key, shape)}
+
+
+Shape = tuple[int, ...]

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .names import image_encoder_from_folder, unet_from_folder, vae_from_folder
+from .names import Shape, image_encoder_from_folder, unet_from_folder, vae_from_folder
 from .source import TensorSource
 
-Shape = tuple[int, ...]
 UNET_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
 UNET_TOPS = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
 UNET_FOLDER_TOPS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in.", "conv_out.", "conv_norm_out.",

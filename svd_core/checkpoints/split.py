@@ -20,7 +20,8 @@ from .detect import (
     read_hints,
     unet_config,
 )
-from .parts import Part, Recipe, Shape, Sorted, sort_tensors
+from .names import Shape
+from .parts import Part, Recipe, Sorted, sort_tensors
 from .skeleton import skeleton
 from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
 

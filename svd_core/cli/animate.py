@@ -14,16 +14,17 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NoReturn
 
-from .. import AnimateSettings, __version__, animate
 from ..checkpoints import inspect_checkpoint
 from ..controls.camera.moves import MOVES
 from ..controls.signal import MODES
 from ..memory import is_shortage
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
+from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.guidance import GUIDANCE_SHAPES
 from ..sampling.schedules import SCHEDULES
 from ..sampling.solvers import SOLVERS
+from ..version import __version__
 from ..video import check_output, read_clip, write_clip
 from ..video.target import FILE_KINDS, frame_files
 from .batch import add_batch

@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from .. import __version__
 from ..checkpoints import inspect_checkpoint
 from ..lab.grid import Grid, parse_list
 from ..lab.scores import SCORES, Aim
@@ -14,6 +13,7 @@ from ..pictures import open_picture
 from ..pictures.sheets import to_picture
 from ..pipelines.animate import AnimateSettings, animate
 from ..sampling.solvers import Step
+from ..version import __version__
 from ..video import check_output, write_clip
 from ..video.target import replacing
 from . import options as console

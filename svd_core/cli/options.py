@@ -9,9 +9,10 @@ import torch
 
 from ..checkpoints import load_model
 from ..lora.apply import apply_loras
+from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..sampling.solvers import Step
-from .lora import add_lora_option, read_lora_options, split_lora_option
+from .lora import add_lora_option
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import __version__
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.load import NANO
+from ..lora.read import read_lora_options, split_lora_option
 from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
 from ..pipelines.animate import AnimateSettings
@@ -18,10 +18,11 @@ from ..sampling.solvers import Step
 from ..storyboard.clips import LONGER, ClipStore, shot_key
 from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame
 from ..storyboard.panels import Board, Panel, read_board
+from ..version import __version__
 from ..video import check_output, write_clip
 from ..video.target import check_writable, replacing
 from . import options as console
-from .lora import lora_metadata, read_lora_options, split_lora_option
+from .lora import lora_metadata
 from .outputs import PAGE_KINDS, check_outputs, save_page
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")

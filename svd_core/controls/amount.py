@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..model.conditioning import Condition
+from ..condition import Condition
 from ..networks.layers import sinusoidal_embedding
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.conditioning import Condition, Region
+from ..condition import Condition, Region
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
 from .amount import BUCKET, check_points, picture_latent, with_scalar

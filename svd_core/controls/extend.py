@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..model.conditioning import Condition
+from ..condition import Condition
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser, Guidance
@@ -21,7 +21,7 @@ from ..sampling.solvers import Step
 from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap, mean_look
 
 if TYPE_CHECKING:
-    from ..model.model import SVDModel
+    pass
 
 REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: noising again there lets new frames agree with the held ones
 
@@ -161,11 +161,6 @@ def extend_clip(
         )
         clip = join(clip, chunk, anchor, extension)[:wanted]
     return clip
-
-
-def frame_token(model: "SVDModel") -> Callable[[Tensor], Tensor]:
-    """Return what `extend_clip` takes as `token_of`: one frame decoded by itself, and encoded as a picture."""
-    return lambda latent: model.encode_image(model.decode(latent).clamp(-1, 1))
 
 
 def hand_over(

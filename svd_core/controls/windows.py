@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.conditioning import Condition
+from ..condition import Condition
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -269,3 +269,31 @@ def _no_lora(path: Path, source: TensorSource, skipped: Mapping[str, list[str]])
         return f"{path} is a whole model, not a LoRA; open it with Load SVD Model or --model"
     what = foreign_model(source) or f"{len(source)} tensors ({some(source)})"
     return f"{path} holds no LoRA but {what}; take a .safetensors file of a LoRA that was trained on SVD"
+
+
+def read_lora_options(texts: Sequence[str]) -> list[tuple[Lora, float, float]]:
+    """The LoRAs of the options, read from disk, with their strengths; ValueError where one cannot be."""
+    return [(load_lora(path), *strengths) for path, *strengths in map(split_lora_option, texts)]
+
+
+def split_lora_option(text: str) -> tuple[str, float, float]:
+    """File, spatial and temporal strength of FILE[:STRENGTH[:TEMPORAL]]; colons inside the file's name may stay."""
+    head, numbers = text, []
+    while len(numbers) < 2:
+        start, colon, end = head.rpartition(":")
+        number = _number(end)
+        if not colon or number is None:
+            break
+        head, numbers = start, [number, *numbers]
+    if not head:
+        raise ValueError(f"--lora {text} names no file; write FILE, FILE:0.8 or FILE:0:1")
+    spatial = numbers[0] if numbers else 1.0
+    return head, spatial, numbers[1] if len(numbers) > 1 else spatial
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None

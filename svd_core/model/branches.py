@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..condition import DeepFeatures
-from ..memory import available_bytes, unet_activation_bytes
+from ..condition import Condition, DeepFeatures
+from ..memory import available_bytes
+from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.attention import NUMBERS_PER_CALL
 from ..networks.config import UNetConfig
 from ..sampling.denoiser import denoise_with
-from .conditioning import Condition
 from .retry import Rung, retrying, smaller_pieces
 
 WAYS = ("in turn", "together")

@@ -6,19 +6,15 @@ Owns the official preprocessing and the noise augmentation. Knows models only as
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..condition import Condition
 from ..networks.layers import sinusoidal_embedding
 from ..sampling.noise import seeded_noise
-
-if TYPE_CHECKING:
-    from .model import SVDModel
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -27,83 +23,16 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SCALAR_CHANNELS = 256
 
 
-class Region(NamedTuple):
-    """Other motion numbers in a part of the picture: a vector [1|T, V], its share [1|T, 1, h, w] in 0..1 per cell."""
+class Encoders(Protocol):
+    """The methods of a loaded model that conditioning needs; see `SVDModel`."""
 
-    vector: Tensor
-    share: Tensor
+    def encode_image(self, image: Tensor) -> Tensor: ...
 
+    def encode_latent(self, image: Tensor) -> Tensor: ...
 
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """One clip's condition; each part has one row for all frames, or one row per frame.
+    def embed_motion(self, *, fps_id: float, motion_bucket_id: float, augmentation_level: float) -> Tensor: ...
 
-    token: [1|T, n, D], n context tokens (SVD: 1) of the image encoder.
-    latent: [1|T, 4, h, w], unscaled latent of the (noise-augmented) image, concatenated to the noisy channels.
-    vector: [1|T, V], embedded scalars such as fps and motion bucket.
-    region: another vector for a part of the picture, or None.
-    """
-
-    token: Tensor
-    latent: Tensor
-    vector: Tensor
-    region: Region | None = None
-
-    def __post_init__(self) -> None:
-        lengths = set() if self.region is None else {len(part) for part in self.region}
-        for name, axes in (("token", "[T, n, D]"), ("latent", "[T, 4, h, w]"), ("vector", "[T, V]")):
-            part = getattr(self, name)
-            if part.dim() != axes.count(",") + 1 or not len(part):
-                raise ValueError(
-                    f"the condition's {name} has shape {list(part.shape)}, but it must be {axes} with T = 1 or the "
-                    "frames"
-                )
-            lengths.add(len(part))
-        if len(lengths - {1}) > 1:
-            raise ValueError(
-                f"the parts of the condition have {', '.join(map(str, sorted(lengths)))} frames; give each one row, or "
-                "one "
-                "row per frame of the same clip"
-            )
-
-    @property
-    def frames(self) -> int:
-        """Return the number of frames this condition is for, or 1 where it fits any number."""
-        return max(len(part) for part in (self.token, self.latent, self.vector, *(self.region or ())))
-
-    def with_parts(self, change: Callable[[Tensor], Tensor]) -> "Condition":
-        """Return this condition with `change` made to every part, such as the rows of some frames taken."""
-        region = None if self.region is None else Region(*(change(part) for part in self.region))
-        return Condition(change(self.token), change(self.latent), change(self.vector), region)
-
-    def unconditional(self) -> "Condition":
-        """Return the other branch of guidance: token and latent zero, the motion kept (spec section 7).
-
-        The encoded latent itself is zero; a black image encodes to something else.
-        """
-        return self._unconditional
-
-    @cached_property
-    def _unconditional(self) -> "Condition":
-        # Made once, so that what networks keep of its parts can be used again at the next step.
-        return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector, self.region)
-
-    def turned(self) -> "Condition":
-        """Return this condition for the clip with its frames in reverse: rows per frame turn with it."""
-        return self.with_parts(lambda part: part.flip(0))
-
-    def to(self, device: torch.device | str) -> "Condition":
-        """Return this condition on `device`."""
-        return self.with_parts(lambda part: part.to(device))
-
-    def over_frames(self, frames: int) -> "Condition":
-        """Return this condition with one row per frame in every part; single rows are repeated, without a copy."""
-        if self.frames not in (1, frames):
-            raise ValueError(
-                f"the condition has {self.frames} frames, the clip {frames}; give one row, or one row per frame of the "
-                "clip"
-            )
-        return self.with_parts(lambda part: part.expand(frames, *part.shape[1:]))
+    def decode(self, latent: Tensor) -> Tensor: ...
 
 
 def motion_vector(
@@ -169,7 +98,7 @@ def augment(image: Tensor, level: float, seed: int) -> Tensor:
 
 
 def condition_on_image(
-    model: "SVDModel",
+    model: "Encoders",
     image: Tensor,
     *,
     fps_id: float | Tensor = 6,
@@ -216,3 +145,8 @@ def _gaussian(factor: float) -> Tensor:
     u = torch.arange(taps, dtype=torch.float32) - taps // 2
     weights = torch.exp(-(u**2) / (2 * sigma**2))
     return weights / weights.sum()
+
+
+def frame_token(model: "Encoders") -> Callable[[Tensor], Tensor]:
+    """Return what `extend_clip` takes as `token_of`: one frame decoded by itself, and encoded as a picture."""
+    return lambda latent: model.encode_image(model.decode(latent).clamp(-1, 1))

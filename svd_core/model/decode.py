@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..memory import decoder_activation_bytes
+from ..networks.activation_bytes import decoder_activation_bytes
 from ..networks.vae import LATENT_SCALE, VAE
 from .retry import Rung, retrying
 from .streamed_decode import STRATEGIES, NonFiniteError, decode_clip, steps_of

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..condition import DeepFeatures
+from ..condition import Condition, DeepFeatures
 from ..networks.config import SVDConfig
 from ..sampling.guidance import takes_branches
 from . import conditioning
 from .branches import denoise_in_passes
-from .conditioning import Condition
 from .decode import decode
 
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from . import kernels
 from .attention_kernels import fused_attention
+from .kernels.weights import is_plain
 from .layers import accumulate
-from .reused_work import Kept, is_plain, joined, rows_are_equal
+from .reused_work import Kept, joined, rows_are_equal
 
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""

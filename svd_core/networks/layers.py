@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import kernels
-from .reused_work import Kept, is_plain
+from .kernels.weights import is_plain
+from .reused_work import Kept
 
 GROUPS = 32
 """Groups of every GroupNorm in the model (spec section 3.3)."""

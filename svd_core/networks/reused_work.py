@@ -13,14 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .kernels.weights import is_plain
+
 ALIGNMENT = 256
 """Bytes to which groups of weights are aligned; what GPU kernels read fastest."""
-
-
-def is_plain(layer: nn.Module, kind: type[nn.Module] = nn.Linear) -> bool:
-    """Whether calling `layer` does what torch's own `kind` does with its weights, and nothing else."""
-    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
-    return type(layer) is kind and not hooked and "forward" not in vars(layer)
 
 
 def joined(parameters: Sequence[Tensor]) -> Tensor | None:

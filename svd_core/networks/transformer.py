@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import Attention, FeedForward
+from .kernels.weights import is_plain
 from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens, sinusoidal_embedding
-from .reused_work import Kept, is_plain
+from .reused_work import Kept
 
 
 class SpatialBlock(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..condition import DeepFeatures
 from .config import UNetConfig
+from .kernels.weights import is_plain
 from .layers import (
     GROUPS,
     Blend,
@@ -21,7 +22,7 @@ from .layers import (
     temporal_convolution,
 )
 from .regional import Embedding, RegionalEmbedding, convolve_and_embed
-from .reused_work import EqualRows, Kept, is_plain, rows_are_equal, wants_equal_rows
+from .reused_work import EqualRows, Kept, rows_are_equal, wants_equal_rows
 from .transformer import VideoTransformer
 
 

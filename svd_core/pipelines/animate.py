@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
+from ..condition import Condition
 from ..controls.camera.control import camera_control, camera_signal, fit_map, scene_depth
 from ..controls.camera.moves import parse_path
-from ..controls.extend import Extension, extend_clip, frame_token
+from ..controls.extend import Extension, extend_clip
 from ..memory import available_bytes
-from ..model.conditioning import Condition, condition_on_image
+from ..model.conditioning import condition_on_image, frame_token
 from ..model.decode import frames_to_image
 from ..networks.config import SVDConfig
 from ..pictures import as_batch, fit

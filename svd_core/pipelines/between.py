@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..condition import Condition
 from ..controls.between import inbetween_control
 from ..controls.kept_ends import keep_ends
 from ..controls.loop import EvenJoin, LatentRoll, decode_closed
 from ..memory import available_bytes
-from ..model.conditioning import Condition, condition_on_image
+from ..model.conditioning import condition_on_image
 from ..model.decode import frames_to_image
 from ..networks.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit

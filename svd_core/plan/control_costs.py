@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..condition import Condition
 from ..controls.amount import BucketGuidance, LowPassStart, MotionCurves
 from ..controls.between import Blend, TakeTurns
 from ..controls.brush import MotionBrush
@@ -14,8 +15,8 @@ from ..controls.loop import LatentRoll
 from ..controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from ..controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from ..controls.windows import Windows
-from ..memory import PeakMemory, unet_activation_bytes
-from ..model.conditioning import Condition
+from ..memory import PeakMemory
+from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.config import UNetConfig
 from ..sampling.controls import Control
 from ..sampling.noise import start_noise

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from torch import nn
 
-from ..memory import decoder_activation_bytes, unet_activation_bytes
+from ..networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
 from ..networks.attention import NUMBERS_PER_CALL
 from ..networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig
 from ..networks.image_encoder import ImageEncoder

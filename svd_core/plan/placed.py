@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..condition import DeepFeatures
+from ..condition import Condition, DeepFeatures
 from ..model.branches import set_branches
-from ..model.conditioning import Condition
 from ..model.model import SVDModel
 from ..model.retry import Rung, limit_pieces, retrying
 from ..model.weight_stream import WeightStream

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..condition import DeepFeatures
 
 if TYPE_CHECKING:
-    from ..model.conditioning import Condition
+    from ..condition import Condition
 
 
 def scalings(sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

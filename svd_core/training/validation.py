@@ -11,7 +11,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from ..model.conditioning import Condition, condition_on_image
+from ..condition import Condition
+from ..model.conditioning import condition_on_image
 from ..model.decode import frames_to_image
 from ..pictures import as_batch, fit
 from ..pictures.sheets import INK, PAPER, font, small_picture, spread

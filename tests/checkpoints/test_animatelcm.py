@@ -4,9 +4,6 @@ import math
 
 import pytest
 import torch
-from checkpoint_files import TINY, folder_tensors, tiny_tensors
-from motion_models import condition
-from nodes_pack import part
 from safetensors.torch import save_file
 
 import svd_core
@@ -16,6 +13,9 @@ from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.schedules import lcm_sigmas
+from tests.helpers.checkpoint_files import TINY, folder_tensors, tiny_tensors
+from tests.helpers.motion_models import condition
+from tests.helpers.nodes_pack import part
 
 SHAPE = (3, 6, 10)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import SMALL_METADATA, TINY, folder_tensors, same_weights, small_tensors, tiny_tensors
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -12,6 +11,14 @@ from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model
 from svd_core.checkpoints.convert import convert
 from svd_core.checkpoints.licence import licence_of
 from svd_core.cli.animate import main
+from tests.helpers.checkpoint_files import (
+    SMALL_METADATA,
+    TINY,
+    folder_tensors,
+    same_weights,
+    small_tensors,
+    tiny_tensors,
+)
 
 NETWORKS = ("unet", "vae", "image_encoder")
 ALL_BLENDED = 3e-4  # relative; a folded 1x1 map sums in another order, here in float32
@@ -150,7 +157,7 @@ def test_a_notice_lies_beside_every_file(tiny, folder):
 
 
 def test_licence_sentences_are_those_of_the_notice():
-    notice = " ".join((Path(__file__).parent.parent / "NOTICE").read_text(encoding="utf-8").split())
+    notice = " ".join((Path(__file__).parents[2] / "NOTICE").read_text(encoding="utf-8").split())
     for variant in ("svd", "svd_xt", "svd_xt_1_1"):
         assert licence_of(variant).sentence in notice
     distilled = licence_of("animatelcm").sentence

@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from checkpoint_files import SMALL, SMALL_METADATA, folder_tensors, only_unet, small_tensors, tiny_tensors, write_folder
 from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -12,6 +11,15 @@ from svd_core.checkpoints import inspect_checkpoint, split_state_dict
 from svd_core.checkpoints.detect import guess_variant
 from svd_core.checkpoints.skeleton import skeleton
 from svd_core.checkpoints.split import NETWORKS
+from tests.helpers.checkpoint_files import (
+    SMALL,
+    SMALL_METADATA,
+    folder_tensors,
+    only_unet,
+    small_tensors,
+    tiny_tensors,
+    write_folder,
+)
 
 VARIANTS = [
     ("svd.safetensors", "svd", 14),

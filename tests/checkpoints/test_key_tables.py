@@ -5,8 +5,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from checkpoint_files import header_bytes, write_hollow
-from golden_rule import key_table
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
 from svd_core.checkpoints.names import image_encoder_from_folder, unet_from_folder, vae_from_folder
@@ -14,6 +12,8 @@ from svd_core.networks.config import SVDConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
+from tests.helpers.checkpoint_files import header_bytes, write_hollow
+from tests.helpers.golden_rule import key_table
 
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
 UNET, TOWER, FIRST = (

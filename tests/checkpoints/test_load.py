@@ -8,7 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from checkpoint_files import (
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, read_state_dict, split_state_dict
+from tests.helpers.checkpoint_files import (
     SMALL,
     SMALL_METADATA,
     TINY,
@@ -20,11 +24,7 @@ from checkpoint_files import (
     write_folder,
     write_hollow,
 )
-from golden_rule import key_table
-from safetensors.torch import load_file, save_file
-from torch import nn
-
-from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, read_state_dict, split_state_dict
+from tests.helpers.golden_rule import key_table
 
 PARTS = ("unet", "vae", "image_encoder")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import SMALL_METADATA, UNET, only_unet, small_tensors, write_folder, write_hollow
 from safetensors.torch import save, save_file
 from torch import Tensor
 
 from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, split_state_dict
+from tests.helpers.checkpoint_files import SMALL_METADATA, UNET, only_unet, small_tensors, write_folder, write_hollow
 
 
 def raw(content: bytes, name: str = "model.safetensors") -> Callable[[Path], Path]:

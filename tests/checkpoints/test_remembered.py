@@ -8,18 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import (
-    SMALL_METADATA,
-    folder_tensors,
-    only_unet,
-    same_weights,
-    small_tensors,
-    tiny_tensors,
-    write_folder,
-)
 from safetensors.torch import save_file
 from torch import nn
-from training_runs import FULL, small_unet, train
 
 from svd_core import SVDModel, load_model
 from svd_core.checkpoints import CheckpointError, remembered
@@ -29,6 +19,16 @@ from svd_core.lora.delta import LoraLayer
 from svd_core.model.retry import limit_pieces
 from svd_core.model.switches import use_channels_last
 from svd_core.networks.reused_work import join_groups, joined
+from tests.helpers.checkpoint_files import (
+    SMALL_METADATA,
+    folder_tensors,
+    only_unet,
+    same_weights,
+    small_tensors,
+    tiny_tensors,
+    write_folder,
+)
+from tests.helpers.training_runs import FULL, small_unet, train
 
 PARTS = ("unet", "vae", "image_encoder")
 SIDE = 8

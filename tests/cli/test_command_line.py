@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -13,6 +12,7 @@ from svd_core import AnimateSettings, animate, load_model
 from svd_core.cli import animate as __main__
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
+from tests.helpers.checkpoint_files import TINY, tiny_tensors
 
 
 @pytest.fixture(scope="module")

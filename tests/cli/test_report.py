@@ -6,16 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
-from nodes_pack import part, run
 from PIL import Image
-from report_clips import moving
 from safetensors.torch import save_file
 
 from svd_core import load_model
 from svd_core.cli import animate as __main__
 from svd_core.report import measure, plot
 from svd_core.video import write_clip
+from tests.helpers.checkpoint_files import TINY, tiny_tensors
+from tests.helpers.nodes_pack import part, run
+from tests.helpers.report_clips import moving
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,8 @@ from functools import cache
 
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
 from safetensors import safe_open
 from safetensors.torch import save_file
-from training_films import film, save_pictures, texture
 
 import svd_core as svd
 from svd_core.cli import train as command
@@ -25,6 +23,8 @@ from svd_core.training.job import clip_plan, noise_mean, suited
 from svd_core.training.memory_estimate import training_memory
 from svd_core.training.validation import Validation
 from svd_core.video import read_clip
+from tests.helpers.checkpoint_files import TINY, tiny_tensors
+from tests.helpers.training_films import film, save_pictures, texture
 
 SMALL = ["--width", "32", "--height", "32", "--batch", "1", "--rank", "2", "--warmup", "1", "--validate-every", "0"]
 

@@ -4,16 +4,17 @@ import math
 
 import pytest
 import torch
-from motion_models import FRAMES, SPREAD, Counted, H, W, condition, obedient_model, run, still
 
+from svd_core.condition import Condition
 from svd_core.controls.amount import PRESETS, BucketGuidance, LowPassStart, MotionCurves, with_scalar
 from svd_core.flow.planes import blur
-from svd_core.model.conditioning import Condition, motion_vector
+from svd_core.model.conditioning import motion_vector
 from svd_core.sampling.controls import Control, Start
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
+from tests.helpers.motion_models import FRAMES, SPREAD, Counted, H, W, condition, obedient_model, run, still
 
 NEUTRAL = [LowPassStart(0.0), MotionCurves(), BucketGuidance(None)]
 

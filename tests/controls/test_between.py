@@ -6,13 +6,13 @@ import logging
 import pytest
 import torch
 
+from svd_core.condition import Condition
 from svd_core.controls.between import MODES, TakeTurns, inbetween_control
 from svd_core.controls.camera.control import camera_control
 from svd_core.controls.loop import LatentRoll
 from svd_core.controls.signal import MODES as SIGNAL_MODES
 from svd_core.controls.signal import Signal
 from svd_core.controls.windows import Windows
-from svd_core.model.conditioning import Condition
 from svd_core.pipelines.animate import AnimateSettings
 from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up, sample_between
 from svd_core.sampling.controls import Control

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from motion_models import Counted, H, W, condition, run, still
 from PIL import Image
 
 import svd_core as svd
@@ -14,6 +13,7 @@ from svd_core.controls.drag import drag_frames, parse_drag, parse_drags
 from svd_core.controls.mask import Kept, feathered, fit_masks
 from svd_core.pictures import fit
 from svd_core.report.measuring import measure
+from tests.helpers.motion_models import Counted, H, W, condition, run, still
 
 
 def left(value=1.0):

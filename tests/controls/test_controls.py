@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from svd_core.condition import Condition
 from svd_core.controls.camera.control import camera_control
 from svd_core.controls.signal import MODES, DualClock, PartialRenoise, ReplaceEstimate, Signal
-from svd_core.model.conditioning import Condition
 from svd_core.sampling.controls import Control, Run, Start, resolution_scale
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.noise import start_noise

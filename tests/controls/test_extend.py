@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from svd_core.condition import Condition
 from svd_core.controls.colour_lock import (
     DETAIL_LIMIT,
     LookLock,
@@ -15,7 +16,6 @@ from svd_core.controls.colour_lock import (
     mean_look,
 )
 from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
-from svd_core.model.conditioning import Condition
 from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from checkpoint_files import SMALL
-from test_motion_inbetween import FRAMES, perfect, picture, plain, steps_of, walk
 
 import svd_core as svd
 from svd_core.cli.animate import build_parser
@@ -31,6 +29,8 @@ from svd_core.pipelines.between import (
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.schedules import karras_sigmas
+from tests.controls.test_between import FRAMES, perfect, picture, plain, steps_of, walk
+from tests.helpers.checkpoint_files import SMALL
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from motion_models import FRAMES, H, W, condition, run, still
 
 from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
 from svd_core.controls.between import Blend, TakeTurns
@@ -15,6 +14,7 @@ from svd_core.controls.loop import LatentRoll
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
+from tests.helpers.motion_models import FRAMES, H, W, condition, run, still
 
 SIGNAL = Signal(still().roll(3, -1).expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
 ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))

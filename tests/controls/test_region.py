@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from motion_models import condition
 
+from svd_core.condition import Region
 from svd_core.controls.windows import slice_inputs
-from svd_core.model.conditioning import Region, motion_vector
+from svd_core.model.conditioning import motion_vector
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.layers import accumulate
 from svd_core.networks.regional import RegionalEmbedding, add_embedding
@@ -13,6 +13,7 @@ from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Inputs
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance
+from tests.helpers.motion_models import condition
 
 CONFIG = UNetConfig(model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(0,), head_channels=16)
 FRAMES, H, W = 3, 10, 12  # halves to 5 x 6

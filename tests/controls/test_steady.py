@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from motion_models import FRAMES, Counted, H, W, condition, obedient_model, run, still
 
 from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
 from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
@@ -14,6 +13,7 @@ from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.solvers import SOLVERS
+from tests.helpers.motion_models import FRAMES, Counted, H, W, condition, obedient_model, run, still
 
 NEUTRAL = [SteadyGuidance(), FirstFrame(0.0), ColourAnchor(0.0)]
 SCALE = 0.25  # of sigmas on this grid

@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
+from svd_core.condition import Condition
 from svd_core.controls.signal import PartialRenoise, Signal
 from svd_core.controls.windows import WEIGHTS, Windows, freenoise_order
 from svd_core.memory import PeakMemory
-from svd_core.model.conditioning import Condition
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Control, Inputs, Run

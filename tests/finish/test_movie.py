@@ -16,7 +16,7 @@ from svd_core.finish import CODECS, FilmOptions, Sound, check_film, write_film
 from svd_core.finish.codecs import available, encoder_formats
 from svd_core.video import read_clip
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = [("h264", 8), ("h264", 10), ("h265", 8), ("h265", 10), ("vp9", 8), ("prores", 10)]
 
 

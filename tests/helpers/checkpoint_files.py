@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from golden_rule import fill_by_rule, golden_shapes, key_table
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -16,6 +15,8 @@ from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig,
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
+
+from .golden_rule import fill_by_rule, golden_shapes, key_table
 
 TINY = {
     "svd.head_channels": "16",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CONDITIONER, FIRST_STAGE = "conditioner.embedders.3.encoder.", "first_stage_model."
 
 

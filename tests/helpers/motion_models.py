@@ -2,7 +2,8 @@
 
 import torch
 
-from svd_core.model.conditioning import Condition, motion_vector
+from svd_core.condition import Condition
+from svd_core.model.conditioning import motion_vector
 from svd_core.networks.vae import LATENT_SCALE
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sample import sample

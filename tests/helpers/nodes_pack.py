@@ -8,10 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
-from checkpoint_files import TINY, tiny_tensors
 from safetensors.torch import save_file
 
-ROOT = Path(__file__).resolve().parent.parent
+from .checkpoint_files import TINY, tiny_tensors
+
+ROOT = Path(__file__).resolve().parents[2]
 MODULE = "/somewhere/custom_nodes/ComfyUI-SVD-Reel"
 
 

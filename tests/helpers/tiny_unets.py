@@ -2,7 +2,7 @@
 
 import torch
 
-from svd_core.model.conditioning import Condition
+from svd_core.condition import Condition
 from svd_core.model.model import SVDModel
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.networks.unet import UNet

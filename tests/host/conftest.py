@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from comfy_server import Server
-from graphs import Builder
 from PIL import Image
 from safetensors.torch import load_file
 
-from nodes_pack import write_tiny  # isort: skip
+from tests.host.comfy_server import Server
+from tests.host.graphs import Builder
+
+from tests.helpers.nodes_pack import write_tiny  # isort: skip
 
 REASON = "set COMFYUI_DIR (and COMFYUI_PYTHON) to a ComfyUI checkout to run the tests on a real host"
 

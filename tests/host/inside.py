@@ -31,8 +31,8 @@ import utils.extra_config  # noqa: E402, F401  as main.py: later comfy/utils.py 
 
 # Behind the host's own modules, of which one is called nodes as well.
 sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
+from helpers.nodes_pack import pack, part, run, write_tiny  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
-from nodes_pack import pack, part, run, write_tiny  # noqa: E402
 
 NODES = pack().NODE_CLASS_MAPPINGS
 RESULTS: dict[str, object] = {}

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from checkpoint_files import TINY
-from lora_files import random_layers, write
-from nodes_pack import part, run, write_tiny
+from helpers.checkpoint_files import TINY
+from helpers.lora_files import random_layers, write
+from helpers.nodes_pack import part, run, write_tiny
 from safetensors.torch import load_file, save_file
 
 PREFIX = "diffusion_model."

@@ -3,8 +3,9 @@
 import av
 import pytest
 import torch
-from graphs import Builder
 from safetensors.torch import save_file
+
+from tests.host.graphs import Builder
 
 SIDE = 64  # of the tiny model's frames
 

@@ -1,15 +1,11 @@
 """LoRAs through the host's patches: our sampler, the exported model, and the weights that come back."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_inside import measured  # noqa: F401  a fixture
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from lora_files import random_layers, spellings  # noqa: E402
+from tests.helpers.lora_files import random_layers, spellings
+from tests.host.test_inside import measured  # noqa: F401  a fixture
 
 STEPS = 3
 TIME = "input_blocks.1.1.time_stack.0.attn1.to_v"

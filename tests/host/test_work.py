@@ -3,10 +3,10 @@
 import json
 
 import av
-from graphs import Builder
-from nodes_pack import ROOT
 from safetensors import safe_open
 
+from tests.helpers.nodes_pack import ROOT
+from tests.host.graphs import Builder
 from tools.workflows.library import library
 from tools.workflows.prompt import to_prompt
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from nodes_pack import part, run
 from PIL import Image
 
 from svd_core import AnimateSettings, SVDModel, __version__, animate
@@ -19,6 +18,7 @@ from svd_core.lab.scores import ranking
 from svd_core.lab.sweep import full_settings
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
+from tests.helpers.nodes_pack import part, run
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 SMALL = AnimateSettings(width=32, height=32, frames=3, steps=2)

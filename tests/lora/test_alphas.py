@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from lora_files import alpha_key, random_layers, spellings, write
 
 import svd_core as svd
 from svd_core.lora import LoraError, load_lora, match_lora
 from svd_core.lora.apply import layer_shapes
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
+from tests.helpers.lora_files import alpha_key, random_layers, spellings, write
 
 NETWORK = UNetConfig(model_channels=32, head_channels=16, context_channels=48)
 SHAPES = layer_shapes(UNet(NETWORK, device="meta"))

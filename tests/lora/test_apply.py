@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from checkpoint_files import same_weights
-from lora_files import ATTENTION, random_layers
 
 import svd_core as svd
 from svd_core.lora import Lora, save_lora
@@ -12,6 +10,8 @@ from svd_core.lora.delta import LoraLayer, merged, problem
 from svd_core.lora.names import is_temporal
 from svd_core.lora.read import StoredLayer
 from svd_core.networks.reused_work import join_groups, joined
+from tests.helpers.checkpoint_files import same_weights
+from tests.helpers.lora_files import ATTENTION, random_layers
 
 LINEAR, CONVOLUTION, TEMPORAL = (6, 5), (6, 5, 3, 3), (6, 5, 3, 1, 1)
 

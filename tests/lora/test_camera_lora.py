@@ -11,7 +11,7 @@ import svd_core as svd
 from svd_core.lora import apply_loras, load_lora
 from svd_core.report import measure
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "svd_core" / "assets"
 WAYS = {"Camera to the left": 1, "Camera to the right": -1}
 

@@ -6,17 +6,18 @@ import logging
 
 import pytest
 import torch
-from lora_files import random_layers, spellings, write
 from safetensors import safe_open
 
 import svd_core as svd
 from svd_core.checkpoints import CheckpointError
 from svd_core.cli import options as console
-from svd_core.cli.lora import lora_metadata, read_lora_options, split_lora_option
+from svd_core.cli.lora import lora_metadata
 from svd_core.lora import LoraError, load_lora, match_lora, save_lora
 from svd_core.lora.apply import layer_shapes
+from svd_core.lora.read import read_lora_options, split_lora_option
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
+from tests.helpers.lora_files import random_layers, spellings, write
 
 NETWORK = UNetConfig(model_channels=32, head_channels=16, context_channels=48)
 SHAPES = layer_shapes(UNet(NETWORK, device="meta"))

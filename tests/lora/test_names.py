@@ -4,8 +4,6 @@ import logging
 
 import pytest
 import torch
-from golden_rule import key_table
-from lora_files import ATTENTION, random_layers, spellings, write
 
 import svd_core as svd
 from svd_core.lora import LoraError, match_lora
@@ -13,6 +11,8 @@ from svd_core.lora.apply import layer_shapes
 from svd_core.lora.names import family, folder_path, is_temporal, layer_table, read_key, stem
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.networks.unet import UNet
+from tests.helpers.golden_rule import key_table
+from tests.helpers.lora_files import ATTENTION, random_layers, spellings, write
 
 REAL = UNetConfig()
 SHAPES = layer_shapes(UNet(REAL, device="meta"))

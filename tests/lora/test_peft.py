@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from lora_files import write
-from test_diffusers import TOKEN, WIDTHS, relative, shake
 
 import svd_core as svd
 from svd_core.lora.apply import layer_shapes
+from tests.helpers.lora_files import write
+from tests.networks.test_diffusers import TOKEN, WIDTHS, relative, shake
 
 diffusers = pytest.importorskip("diffusers")
 peft = pytest.importorskip("peft")

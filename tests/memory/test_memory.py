@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
+from svd_core.memory import PeakMemory
 from svd_core.model.streamed_decode import decode_clip
+from svd_core.networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
 from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE

@@ -6,14 +6,10 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from motion_models import Counted, obedient_model
-from motion_models import run as run_obedient
-from tiny_unets import FRAMES, SIDE, condition_for, random, tiny_model
 
 import svd_core as svd
-from svd_core.condition import DeepFeatures
+from svd_core.condition import Condition, DeepFeatures, Region
 from svd_core.model.branches import set_branches
-from svd_core.model.conditioning import Condition, Region
 from svd_core.model.model import SVDModel
 from svd_core.networks.reused_work import rows_are_equal
 from svd_core.networks.unet import UNet
@@ -21,6 +17,9 @@ from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance, takes_branches
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.reuse import ReuseFeatures
+from tests.helpers.motion_models import Counted, obedient_model
+from tests.helpers.motion_models import run as run_obedient
+from tests.helpers.tiny_unets import FRAMES, SIDE, condition_for, random, tiny_model
 
 
 @pytest.fixture

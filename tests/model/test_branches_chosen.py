@@ -4,22 +4,23 @@ import logging
 
 import pytest
 import torch
-from nodes_pack import part
-from nodes_pack import run as run_node
 from PIL import Image
-from tiny_unets import FRAMES, SIDE, TINY, condition_for, random, tiny_model
 
 import svd_core as svd
 from svd_core.cli.animate import main
-from svd_core.memory import PeakMemory, unet_activation_bytes
+from svd_core.memory import PeakMemory
 from svd_core.model.branches import LARGEST, best_way, gains, set_branches
 from svd_core.model.model import SVDModel
+from svd_core.networks.activation_bytes import unet_activation_bytes
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.networks.unet import UNet
 from svd_core.plan import make_plan
 from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
 from svd_core.plan.placed import place
+from tests.helpers.nodes_pack import part
+from tests.helpers.nodes_pack import run as run_node
+from tests.helpers.tiny_unets import FRAMES, SIDE, TINY, condition_for, random, tiny_model
 
 XT = SVDConfig(variant="svd_xt", frames=25)
 SVD = SVDConfig(variant="svd", frames=14)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from svd_core.memory import PeakMemory, decoder_activation_bytes, unet_activation_bytes
+from svd_core.memory import PeakMemory
 from svd_core.model.streamed_decode import decode_clip
+from svd_core.networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
 from svd_core.networks.attention import FeedForward
 from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
 from svd_core.networks.reused_work import Kept, join_groups, joined

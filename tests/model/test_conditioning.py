@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.model.conditioning import (
-    Condition,
-    augment,
-    augmentation_noise,
-    clip_pixels,
-    condition_on_image,
-    motion_vector,
-)
+from svd_core.condition import Condition
+from svd_core.model.conditioning import augment, augmentation_noise, clip_pixels, condition_on_image, motion_vector
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())
 
 
 @pytest.mark.parametrize("size", VECTORS["clip_preprocess"]["cases"])

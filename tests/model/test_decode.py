@@ -5,10 +5,11 @@ import logging
 import pytest
 import torch
 
-from svd_core.memory import PeakMemory, decoder_activation_bytes
+from svd_core.memory import PeakMemory
 from svd_core.model.decode import decode, frames_to_image, strategy_for
 from svd_core.model.streamed_decode import STRATEGIES, steps_of
 from svd_core.model.tiled_decode import decode_tiles
+from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.networks.config import CoderConfig, VAEConfig
 from svd_core.networks.vae import LATENT_SCALE, VAE
 

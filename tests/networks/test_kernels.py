@@ -12,7 +12,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kernels_child
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,8 +21,9 @@ from svd_core.networks import kernels, layers
 from svd_core.networks.attention import FeedForward
 from svd_core.networks.kernels import choice, norms
 from svd_core.networks.kernels import norms as gates
+from tests.helpers import kernels_child
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ON_GPU = torch.cuda.is_available()
 KINDS = {
     "GroupNorm": kernels_child.GROUP_NORMS,
@@ -60,7 +60,7 @@ def child(module: str, folder: Path, **variables: str) -> list[dict]:
 def answers(tmp_path_factory) -> dict[str, dict]:
     """Errors of the kernels, case by case."""
     variables = {} if ON_GPU else {"TRITON_INTERPRET": "1"}
-    found = child("tests.kernels_child", tmp_path_factory.mktemp("triton"), **variables)
+    found = child("tests.helpers.kernels_child", tmp_path_factory.mktemp("triton"), **variables)
     return {answer["case"]: answer for answer in found}
 
 
@@ -100,7 +100,7 @@ def test_scales_of_eight_bits_are_those_of_the_plain_path(answers):
 
 
 def test_every_kernel_compiles_for_cards_without_having_one(tmp_path):
-    found = child("tests.kernels_compiled", tmp_path)
+    found = child("tests.helpers.kernels_compiled", tmp_path)
     assert len(found) == 27
     assert all(answer["bytes"] > 1000 for answer in found)
     # Half precision read by single numbers would reach a fraction of the memory's rate.

@@ -15,7 +15,7 @@ from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE, Decoder, Encoder
 
-VECTORS = json.loads((Path(__file__).parent / "data" / "vectors.json").read_text())["tiny_models"]
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())["tiny_models"]
 TINY_CODER = CoderConfig(channels=32)
 
 # The vectors are given to six decimals and the rule's sin() differs in the last bits between machines (they say 2e-4

@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nodes_pack import pack, part
-from test_budgets import TINY, inputs_of, tiny_unet
 from torch import nn
 
 from svd_core.cli.animate import main
@@ -14,6 +12,8 @@ from svd_core.networks.attention import Attention, FeedForward, use_product
 from svd_core.networks.kernels import products
 from svd_core.networks.reused_work import join_groups
 from svd_core.networks.unet import UNet
+from tests.helpers.nodes_pack import pack, part
+from tests.model.test_budgets import TINY, inputs_of, tiny_unet
 
 CPU = torch.device("cpu")
 

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from nodes_pack import part, run
+
+from tests.helpers.nodes_pack import part, run
 
 FRAMES = 4
 

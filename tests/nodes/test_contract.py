@@ -4,7 +4,8 @@ import ast
 import inspect
 
 import pytest
-from nodes_pack import ROOT, defaults, pack, part, run
+
+from tests.helpers.nodes_pack import ROOT, defaults, pack, part, run
 
 NODES = pack().NODE_CLASS_MAPPINGS
 IDS = [

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from nodes_pack import part, run
+
+from tests.helpers.nodes_pack import part, run
 
 
 def blue(image: torch.Tensor) -> torch.Tensor:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nodes_pack import part, run, write_tiny
 
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.video import read_clip
+from tests.helpers.nodes_pack import part, run, write_tiny
 
 
 def clip(frames: int = 4, height: int = 32, width: int = 48) -> torch.Tensor:

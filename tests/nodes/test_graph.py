@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from nodes_pack import part, run, write_tiny
+
+from tests.helpers.nodes_pack import part, run, write_tiny
 
 FILE = "svd_xt_tiny.safetensors"
 FAST = {"steps": 3}
@@ -255,8 +256,9 @@ def test_mismatched_graphs_are_answered_with_a_sentence(loaded, picture):
 
 
 def test_a_unet_only_file_borrows_or_says_what_is_missing(tmp_path, checkpoint, picture, monkeypatch):
-    from checkpoint_files import TINY, only_unet, tiny_tensors
     from safetensors.torch import save_file
+
+    from tests.helpers.checkpoint_files import TINY, only_unet, tiny_tensors
 
     alone = tmp_path / "svd_xt_unet.safetensors"
     save_file(only_unet(tiny_tensors()), alone, metadata=TINY)
@@ -287,7 +289,7 @@ def test_a_replaced_file_is_noticed(checkpoint):
 
 
 def test_diffusers_folders_are_offered_and_loaded(tmp_path, loaded, picture, monkeypatch):
-    from checkpoint_files import folder_tensors, tiny_tensors, write_folder
+    from tests.helpers.checkpoint_files import folder_tensors, tiny_tensors, write_folder
 
     write_folder(tmp_path / "stable-video-diffusion-img2vid-xt", folder_tensors(tiny_tensors()))
     host = part("nodes.host.comfy")

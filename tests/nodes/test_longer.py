@@ -4,7 +4,8 @@ import logging
 
 import pytest
 import torch
-from nodes_pack import part, run, write_tiny
+
+from tests.helpers.nodes_pack import part, run, write_tiny
 
 FILE = "svd_xt_tiny.safetensors"  # 4 frames of 64x64 pixels
 SCALE = 0.18215

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from lora_files import random_layers, spellings, write
-from nodes_pack import part, run
+
+from tests.helpers.lora_files import random_layers, spellings, write
+from tests.helpers.nodes_pack import part, run
 
 PATHS = ("input_blocks.1.1.time_stack.0.attn1.to_v", "input_blocks.1.1.transformer_blocks.0.attn1.to_v")
 

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from nodes_pack import defaults, pack, part, run
+
+from tests.helpers.nodes_pack import defaults, pack, part, run
 
 
 @pytest.fixture(scope="module")

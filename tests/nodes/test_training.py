@@ -5,8 +5,9 @@ from functools import cache
 
 import pytest
 import torch
-from nodes_pack import part, run, write_tiny
-from training_films import film, texture
+
+from tests.helpers.nodes_pack import part, run, write_tiny
+from tests.helpers.training_films import film, texture
 
 SMALL = {"width": 32, "height": 32, "frames": 4}
 

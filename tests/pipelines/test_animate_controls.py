@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_files import TINY, tiny_tensors
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -18,6 +17,7 @@ from svd_core.controls.signal import MODES
 from svd_core.pictures import as_batch, fit
 from svd_core.sampling.controls import Control
 from svd_core.video import read_clip
+from tests.helpers.checkpoint_files import TINY, tiny_tensors
 
 FAST = AnimateSettings(steps=3, max_guidance=2.0, seed=5)
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from motion_models import FRAMES, Counted, H, W, condition, run, still
 
 from svd_core.controls.amount import LowPassStart, MotionCurves
 from svd_core.controls.between import Blend, TakeTurns
@@ -15,6 +14,7 @@ from svd_core.networks.config import UNetConfig
 from svd_core.plan.control_costs import HEAD, METHODS, control_cost, controls_text, cost_rows, cost_text, method_costs
 from svd_core.sampling.controls import Control
 from svd_core.sampling.schedules import karras_sigmas
+from tests.helpers.motion_models import FRAMES, Counted, H, W, condition, run, still
 
 STEPS = 8
 SIGNAL = Signal(still().expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import svd_core as svd
 from svd_core.cli.animate import main
-from svd_core.model.conditioning import Condition
+from svd_core.condition import Condition
 from svd_core.model.model import SVDModel
 from svd_core.model.switches import compile_blocks
 from svd_core.model.weight_stream import WeightStream

@@ -2,18 +2,19 @@
 
 import pytest
 import torch
-from motion_models import Counted, run
-from nodes_pack import part
-from nodes_pack import run as run_node
 from torch.utils.flop_counter import FlopCounterMode
 
 from svd_core.condition import DeepFeatures
 from svd_core.controls.windows import Windows
-from svd_core.memory import PeakMemory, unet_activation_bytes
+from svd_core.memory import PeakMemory
+from svd_core.networks.activation_bytes import unet_activation_bytes
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
 from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
 from svd_core.sampling.reuse import ReuseFeatures
+from tests.helpers.motion_models import Counted, run
+from tests.helpers.nodes_pack import part
+from tests.helpers.nodes_pack import run as run_node
 
 
 @pytest.fixture(scope="module")

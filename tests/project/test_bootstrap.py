@@ -123,7 +123,7 @@ def test_an_old_python_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, ca
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["dance"], 2), (["--help"], 0)])
 def test_unknown_commands_show_the_two_that_exist(arguments: list[str], code: int) -> None:
-    script = Path(__file__).resolve().parent.parent / "bootstrap.py"
+    script = Path(__file__).resolve().parents[2] / "bootstrap.py"
     done = subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert "bootstrap.py demo" in done.stdout + done.stderr and "bootstrap.py test" in done.stdout + done.stderr

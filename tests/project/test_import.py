@@ -5,15 +5,16 @@ import subprocess
 import sys
 
 import pytest
-from nodes_pack import MODULE, ROOT
+
+from tests.helpers.nodes_pack import MODULE, ROOT
 
 # What every host has imported before it comes to the packs.
 BEFORE = ("torch", "numpy", "PIL.Image")
 SCRIPT = f"""
 import json, sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
+sys.path.insert(0, {str(ROOT)!r})
 import {", ".join(BEFORE)}
-import nodes_pack
+from tests.helpers import nodes_pack
 before = set(sys.modules)
 nodes_pack.pack()
 print(json.dumps(sorted(set(sys.modules) - before)))

@@ -4,8 +4,8 @@ import json
 import re
 
 import pytest
-from nodes_pack import ROOT
 
+from tests.helpers.nodes_pack import ROOT
 from tools.help import translations
 
 LANGUAGE = "zh"

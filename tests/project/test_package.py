@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
-from test_project import PYPROJECT, ROOT, relative, shipped_modules
+
+from tests.project.test_project import PYPROJECT, ROOT, relative, shipped_modules
 
 NEEDED = ("__init__.py", "LICENSE", "NOTICE", "README.md", "pyproject.toml", "requirements.txt")
 NEEDED_FOLDERS = ("nodes", "svd_core", "workflows", "web", "locales", "subgraphs")

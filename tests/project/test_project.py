@@ -12,7 +12,7 @@ try:
 except ImportError:  # Python 3.10, where pytest brings the backport
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HOST_MODULES = {
     "comfy",
@@ -263,7 +263,7 @@ def test_notice_carries_both_attributions_to_the_letter() -> None:
 
 
 def test_local_links_of_the_papers_lead_somewhere() -> None:
-    # ComfyUI looks for the links of help pages elsewhere; tests/test_help.py follows them.
+    # ComfyUI looks for the links of help pages elsewhere; tests/project/test_help.py follows them.
     for path in [path for path in own_files(".md") if not relative(path).startswith("web/docs/")]:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"", path.read_text(encoding="utf-8")):
             link = target[0] or target[1]

@@ -4,12 +4,12 @@ import re
 from dataclasses import fields
 
 import pytest
-from nodes_pack import ROOT, pack
 
 from svd_core import AnimateSettings
 from svd_core.cli.animate import main
 from svd_core.cli.plan import config_by_name, plan_clip
 from svd_core.plan.memory_plan import GIB
+from tests.helpers.nodes_pack import ROOT, pack
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from report_clips import moving, with_noise
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from svd_core.report import ClipReport, measure, plot
+from tests.helpers.report_clips import moving, with_noise
 
 PAN = {"pan": (1.3, -0.6)}
 

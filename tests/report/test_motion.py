@@ -5,9 +5,9 @@ from statistics import fmean
 
 import pytest
 import torch
-from report_clips import moving, with_blob, with_noise
 
 from svd_core.report import ClipReport, measure
+from tests.helpers.report_clips import moving, with_blob, with_noise
 
 SIZES = [(64, 64), (128, 128), (144, 256)]  # height, width
 MOTIONS = [

@@ -2,7 +2,6 @@
 
 import json
 
-import golden_rule
 import pytest
 import torch
 from safetensors import safe_open
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 
 import svd_core as svd
 from svd_core.model.conditioning import clip_pixels
+from tests.helpers import golden_rule
 
 NAMES = ["svd_xt_tiny", "image_decoder_tiny"]
 

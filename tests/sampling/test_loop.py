@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from svd_core.model.conditioning import Condition
+from svd_core.condition import Condition
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, linear_guidance
 from svd_core.sampling.noise import NoiseStream, start_noise

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from motion_models import FRAMES, H, W, condition, obedient_model, run
 
 from svd_core.condition import DeepFeatures
 from svd_core.controls.between import Blend
@@ -15,6 +14,7 @@ from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
 from svd_core.sampling.solvers import SOLVERS
+from tests.helpers.motion_models import FRAMES, H, W, condition, obedient_model, run
 
 SMALL = UNetConfig(
     model_channels=32, channel_mult=(1, 1, 1, 1), head_channels=16, context_channels=24, vector_channels=48

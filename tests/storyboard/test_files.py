@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from storyboards import SMALL_OPTIONS, command, write_folder
 
 from svd_core import __version__
 from svd_core.checkpoints.load import NANO
 from svd_core.video import read_settings
+from tests.helpers.storyboards import SMALL_OPTIONS, command, write_folder
 
 PAN = NANO.parent / "loras" / "nano_pan_left.safetensors"
 

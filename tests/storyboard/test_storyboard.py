@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from nodes_pack import part, run
 from PIL import Image
-from storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
 from svd_core import AnimateSettings, SVDModel, animate
 from svd_core.cli import storyboard as storyboard_command
@@ -18,6 +16,8 @@ from svd_core.storyboard import Panel, film_frames, read_board
 from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip
 from svd_core.storyboard.film import fade_share, plan_film
 from svd_core.video import read_clip
+from tests.helpers.nodes_pack import part, run
+from tests.helpers.storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 SMALL = AnimateSettings(width=32, height=32, steps=1, fps=10)

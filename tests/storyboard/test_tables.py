@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nodes_pack import part, run
-from storyboards import SMALL_OPTIONS, command, write_folder
 
 from svd_core import AnimateSettings, SVDModel
 from svd_core.storyboard import Panel, draw_contact_sheet, plan_timing, read_board
 from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
+from tests.helpers.nodes_pack import part, run
+from tests.helpers.storyboards import SMALL_OPTIONS, command, write_folder
 
 
 @pytest.fixture

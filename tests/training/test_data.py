@@ -5,10 +5,9 @@ import math
 
 import pytest
 import torch
-import training_films as films
 from PIL import Image
-from training_films import FRAMES, PLAN, SIZE, TinyEncoders, as_planes, encode, film, save_pictures, texture
 
+import tests.helpers.training_films as films
 from svd_core.report import measure
 from svd_core.training.data import cache
 from svd_core.training.data.cache import encode_sources, encoder_digest, read_clip_tensors
@@ -17,6 +16,17 @@ from svd_core.training.data.labels import bucket_of, measured_speed, speed_of
 from svd_core.training.data.samples import ClipSource
 from svd_core.training.data.sources import FrameBatch, FrameFolder, VideoFile, find_sources, stills_of_batch
 from svd_core.video import write_clip
+from tests.helpers.training_films import (
+    FRAMES,
+    PLAN,
+    SIZE,
+    TinyEncoders,
+    as_planes,
+    encode,
+    film,
+    save_pictures,
+    texture,
+)
 
 # Cutting
 

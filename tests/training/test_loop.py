@@ -3,12 +3,12 @@
 import pytest
 import torch
 from PIL import Image
-from training_runs import CONFIG, FRAMES, FULL, SIDE, NoiseClips, settings, small_unet, train
 
 from svd_core.networks.config import UNetConfig
 from svd_core.training import TrainingSample, TrainSettings, adapted, read_log
 from svd_core.training.adapters import TEMPORAL, adapter_paths
 from svd_core.training.memory_estimate import training_memory
+from tests.helpers.training_runs import CONFIG, FRAMES, FULL, SIDE, NoiseClips, settings, small_unet, train
 
 
 def changed(before, after):

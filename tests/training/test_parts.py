@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 from torch import nn
-from training_runs import NoiseClips, settings
 
 from svd_core.training import TrainingSample, TrainSettings
 from svd_core.training.data.samples import stack_samples
 from svd_core.training.loss import draw_sigmas, drop_conditions, velocity_losses
 from svd_core.training.optimizers import LossScale, learning_rate, make_optimizers, orthogonalise, set_rate
+from tests.helpers.training_runs import NoiseClips, settings
 
 
 def generator(seed=0):

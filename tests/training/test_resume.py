@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import CONFIG, FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
 
 from svd_core.checkpoints.source import read_header
 from svd_core.networks.unet import UNet
 from svd_core.training import read_log
 from svd_core.training.state import STATE_FILE
+from tests.helpers.training_runs import CONFIG, FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
 
 KILLS = 10
 STEPS = 60
-TESTS = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parents[1]
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="the 8-bit optimizer needs bitsandbytes"
 )
@@ -68,7 +68,7 @@ def state_step(folder):
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs SIGKILL and fork")
 def test_ten_kills_at_random_leave_nothing_unreadable_and_the_weights_of_an_unbroken_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))  # of the server
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent)]))  # of the server
     unbroken, folder = tmp_path / "unbroken", tmp_path / "killed"
     assert Session(unbroken).finish() == 0
     dice = random.Random(7)

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from training_films import FRAMES, PLAN, encode, save_pictures, texture
 
 from svd_core.pictures import as_batch
 from svd_core.report import measure
@@ -14,6 +13,7 @@ from svd_core.training.data.labels import measured_speed, speed_of_camera
 from svd_core.training.data.samples import ClipSource
 from svd_core.training.data.sources import find_sources, stills_of_batch
 from svd_core.training.data.stills import check_move, move_still
+from tests.helpers.training_films import FRAMES, PLAN, encode, save_pictures, texture
 
 
 @pytest.mark.parametrize("move", ["pan left", "tilt up", "zoom in", "roll cw"])

@@ -15,7 +15,7 @@ from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_ve
 from tools.workflows.pieces import NANO, PICTURE
 from tools.workflows.prompt import NOTES, reached, to_prompt
 
-FOLDER = Path(__file__).resolve().parent.parent / "workflows"
+FOLDER = Path(__file__).resolve().parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
 VERSIONS = host_versions()
 # Nodes that came after the oldest host we support; the workflow's note says so.

@@ -7,7 +7,7 @@ from PIL import Image
 
 from svd_core.cli.plan import config_by_name
 from svd_core.controls.windows import Windows
-from svd_core.memory import decoder_activation_bytes
+from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.pictures import as_batch, fit
 from svd_core.pictures.sheets import FAINT, INK, LINE, font
 from svd_core.pipelines.animate import AnimateSettings

@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..reused_work import is_plain
-
 Affine = tuple[Tensor | None, Tensor | None]
 """Weight and bias, in the format and place of the input."""
 
@@ -33,3 +31,9 @@ def weights_of(layer: nn.Module, kind: type[nn.Module], x: Tensor) -> Affine | N
         if found is not None:
             return found
     return None
+
+
+def is_plain(layer: nn.Module, kind: type[nn.Module] = nn.Linear) -> bool:
+    """Whether calling `layer` does what torch's own `kind` does with its weights, and nothing else."""
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    return type(layer) is kind and not hooked and "forward" not in vars(layer)
