@@ -14,6 +14,7 @@ from .shared.model import LoadedModel
 class SVDReelAnimate:
     """The whole chain in one node."""
 
+    DISPLAY_NAME = "Animate Image (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Turns a picture into a clip in one node, with the settings that matter; the result is that of the single "
@@ -88,3 +89,6 @@ class SVDReelAnimate:
             model, positive, negative, empty, seed, settings.solver, sigmas=settings.sigmas(), control=control
         )
         return (decode_clips(model.vae, latent), latent, float(fps))
+
+
+NODES = [SVDReelAnimate]

@@ -31,6 +31,7 @@ BEHIND = inputs.text(
 class SVDReelMotionMask:
     """The motion brush."""
 
+    DISPLAY_NAME = "Paint Motion Mask (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "A motion brush: paint over what shall move, and all else stands still, with the usual weights and no extra "
@@ -162,6 +163,7 @@ class SVDReelMotionMask:
 class SVDReelCutAndDrag:
     """An object dragged along a path."""
 
+    DISPLAY_NAME = "Cut and Drag (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Cuts out what you paint over, drags it along a path over a filled background, and lets the model make it "
@@ -317,3 +319,6 @@ def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:
         f"there are {len(masks)} motion masks for {clips} clip{'s' * (clips > 1)} of {frames} frames; give 1, one per "
         "picture, or one per frame"
     )
+
+
+NODES = [SVDReelMotionMask, SVDReelCutAndDrag]

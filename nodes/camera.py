@@ -24,6 +24,7 @@ USUAL = ", ".join(f"{name} {kind.usual:g}" for name, kind in MOVES.items() if ki
 class SVDReelCameraPath:
     """A camera path."""
 
+    DISPLAY_NAME = "Camera Path (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Says how the camera moves over the clip, for Control Camera. Chain several of these, or write the whole path "
@@ -121,6 +122,7 @@ class SVDReelCameraPath:
 class SVDReelCameraControl:
     """The control that imposes a camera path."""
 
+    DISPLAY_NAME = "Control Camera (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Makes the camera of a clip follow a path, with the usual weights: the picture is warped along the path, and "
@@ -306,3 +308,6 @@ def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weigh
     if mode == "replace estimate":
         settings |= {"repeats": repeats, "keep": keep, "last": last_weight}
     return settings
+
+
+NODES = [SVDReelCameraPath, SVDReelCameraControl]

@@ -41,6 +41,7 @@ PRESETS = {
 class SVDReelMotion:
     """Motion settings of a clip."""
 
+    DISPLAY_NAME = "Set Motion (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "How much and how fast the picture shall move: motion bucket, frames per second and noise on the picture."
@@ -73,6 +74,7 @@ class SVDReelMotion:
 class SVDReelCondition:
     """From a picture to everything the sampler needs."""
 
+    DISPLAY_NAME = "Prepare Image for SVD"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Fits a picture to the clip and encodes it as Stable Video Diffusion was trained: conditioning and an empty "
@@ -198,3 +200,6 @@ def condition_clips(
     )
     note = ClipNote(count, placement if placement.padded else None)
     return positive, negative, {"samples": empty, CLIP_KEY: note}
+
+
+NODES = [SVDReelMotion, SVDReelCondition]

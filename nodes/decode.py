@@ -19,6 +19,7 @@ log = logging.getLogger("svd_reel")
 class SVDReelDecode:
     """The decoder."""
 
+    DISPLAY_NAME = "Decode SVD Clip"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Turns the clip's latents into pictures, exactly and in little memory, and cuts off the borders of a padded "
@@ -97,3 +98,6 @@ def finishing(note: ClipNote | None, clips: int) -> list[tuple[Control, ...]]:
         log.warning("the latent has %d clips, its kept stills are for %d; they are left out", clips, len(note.finish))
         return [()] * clips
     return [note.finish[clip % len(note.finish)] for clip in range(clips)]
+
+
+NODES = [SVDReelDecode]

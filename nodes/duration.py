@@ -12,6 +12,7 @@ LENGTHS = ("all frames that come of it", "exactly the seconds")
 class SVDReelDuration:
     """Seconds to frames."""
 
+    DISPLAY_NAME = "Plan Duration (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Plans a film of so many seconds: how many frames the model makes, how many are put between them, and the "
@@ -90,3 +91,6 @@ class SVDReelDuration:
         own = clip_frames or (25 if model is None else model.config.frames)
         plan = plan_duration(seconds, fps, clip_frames=own, factor=interpolate, keep_frames=length == LENGTHS[0])
         return (plan.frames, plan.factor, float(fps), plan.count, plan.motion_fps, plan.text(own))
+
+
+NODES = [SVDReelDuration]

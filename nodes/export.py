@@ -9,6 +9,7 @@ from .shared.model import LoadedModel
 class SVDReelExportModel:
     """From SVD_MODEL to MODEL."""
 
+    DISPLAY_NAME = "Export SVD to ComfyUI Model"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "The model as ComfyUI's own MODEL: for KSampler, VideoLinearCFGGuidance, LoRA loaders, Save Checkpoint and "
@@ -49,3 +50,6 @@ class SVDReelExportModel:
         if reuse_interval > 1:
             reuse_in_sampling(patcher, ReuseFeatures(reuse_interval, reuse_depth))
         return (patcher,)
+
+
+NODES = [SVDReelExportModel]

@@ -33,6 +33,7 @@ CANCELLED = ("nothing is left", "keep the frames so far")
 class SVDReelFinish:
     """The stream from frames to a file."""
 
+    DISPLAY_NAME = "Finish Film (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Makes a film file of a clip: decoded, upscaled, brought to size, with frames put in between, and encoded, a "
@@ -230,3 +231,6 @@ def _write(reel: "Reel", path: Path, film: "FilmOptions", node) -> None:
         host_film.tell(node, stand)
 
     write_film(watched(reel.frames(), reel.count, reel.factor, show), path, film)
+
+
+NODES = [SVDReelFinish]

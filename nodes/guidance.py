@@ -47,6 +47,7 @@ class GuidanceCurve:
 class SVDReelGuidance:
     """A guidance curve over the frames."""
 
+    DISPLAY_NAME = "Shape Guidance over Frames (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Guidance of each frame of the clip. Later frames are further from the picture and need more; too much burns "
@@ -134,3 +135,6 @@ class SVDReelGuidance:
         ends = (None if end == AUTOMATIC else end for end in (low, high))
         curve = GuidanceCurve(shape, *ends, values, sigma_low, upper)
         return (curve, draw_curve(curve.shape, curve.low, curve.high, curve.points))
+
+
+NODES = [SVDReelGuidance]

@@ -75,6 +75,7 @@ FIT = inputs.choice(
 class SVDReelInbetween:
     """From picture to picture."""
 
+    DISPLAY_NAME = "Sample between Images (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Samples a clip that starts at one picture and ends at another, or passes through several, with the usual "
@@ -190,6 +191,7 @@ class SVDReelInbetween:
 class SVDReelLoop:
     """A picture that moves and returns."""
 
+    DISPLAY_NAME = "Sample Seamless Loop (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Samples a clip of one picture that repeats without a visible join. Decode SVD Clip decodes it across the join "
@@ -334,3 +336,6 @@ def as_latent(
     """LATENT of clips of one length in scaled latents; those on sockets are not scaled, as the host's."""
     note = ClipNote(len(clips[0]), placement if placement.padded else None, closed, finish)
     return {"samples": torch.cat(clips) / LATENT_SCALE, CLIP_KEY: note}
+
+
+NODES = [SVDReelInbetween, SVDReelLoop]

@@ -19,6 +19,7 @@ from .shared.model import CoreModel, LoadedModel
 class SVDReelSweep:
     """The motion lab."""
 
+    DISPLAY_NAME = "Motion Lab (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Motion"
     DESCRIPTION = (
         "Tries motion buckets, seeds and noise levels on one picture: a quick clip for each combination, measured, all "
@@ -165,3 +166,6 @@ class SVDReelSweep:
 
 def _image(frames: Tensor) -> torch.Tensor:
     return frames.to(host.output_device(), host.output_dtype())
+
+
+NODES = [SVDReelSweep]

@@ -75,6 +75,7 @@ def open_parts(name: str, variant: str = AUTO) -> Parts:
 class SVDReelLoadModel:
     """The loader."""
 
+    DISPLAY_NAME = "Load SVD Model"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Loads a Stable Video Diffusion checkpoint with its image encoder and VAE. Put svd.safetensors, "
@@ -198,3 +199,6 @@ def _stamp(name: str) -> str:
         return NANO
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     return " ".join(f"{file.stat().st_mtime_ns}:{file.stat().st_size}" for file in files)
+
+
+NODES = [SVDReelLoadModel]

@@ -34,6 +34,7 @@ REPEATED, FRESH = "repeated and shuffled", "fresh everywhere"
 class SVDReelWindows:
     """The control that denoises a long clip in overlapping windows."""
 
+    DISPLAY_NAME = "Denoise in Windows (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Lets Sample SVD Clip make 50 and more frames in one go: the model sees overlapping windows of its own length, "
@@ -152,6 +153,7 @@ def plan_text(model: LoadedModel, windows: Windows, frames: int, size: tuple[int
 class SVDReelExtend:
     """Continuation of a clip from its end."""
 
+    DISPLAY_NAME = "Extend SVD Clip"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Makes a clip longer: samples more frames that go on from its last ones, and joins them without a repeated "
@@ -348,3 +350,6 @@ def _token(model: LoadedModel, latent: Tensor, frames: int) -> Tensor:
 def _gigabytes(model: LoadedModel, frames: int, size: tuple[int, int]) -> str:
     """Estimated activations of one pass."""
     return f"{unet_activation_bytes(model.config.unet, frames, *size, model.compute_dtype.itemsize) / 1e9:.2f} GB"
+
+
+NODES = [SVDReelWindows, SVDReelExtend]

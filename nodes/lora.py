@@ -37,6 +37,7 @@ def lora_location(name: str) -> str:
 class SVDReelLoadLora:
     """From SVD_MODEL to SVD_MODEL with a LoRA."""
 
+    DISPLAY_NAME = "Load SVD LoRA"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Adds a LoRA that was trained on SVD, its temporal layers included, in whatever naming it was saved. Several "
@@ -123,3 +124,6 @@ def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) ->
     if not terms:
         return model, report
     return replace(model, unet=with_lora(model.unet, terms)), report
+
+
+NODES = [SVDReelLoadLora]

@@ -25,6 +25,7 @@ FIXES: dict[str, tuple[str | None, str, str, str, str]] = {
 class SVDReelModelInfo:
     """What a file is."""
 
+    DISPLAY_NAME = "Inspect and Convert Model (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Says what a model file is: variant, parts, precision, size, problems, and what its licence asks for. On "
@@ -109,3 +110,6 @@ def _target(folder: str, name: str, layout: str) -> Path:
 
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+
+
+NODES = [SVDReelModelInfo]

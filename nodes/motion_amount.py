@@ -13,6 +13,7 @@ PICTURES = ("no picture", "the start picture")
 class SVDReelMotionAmount:
     """Controls of the amount of motion."""
 
+    DISPLAY_NAME = "Control Amount of Motion (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
         "More motion, less motion, or motion that changes during the clip, with the usual weights and no extra time: a "
@@ -138,3 +139,6 @@ def parse_points(text: str, what: str) -> Points:
     if bool(points) != bool(words) or 0 < text.count(":") < len(words):
         raise ValueError(f"{what} is {text!r}; write positions and values such as 0:60, 0.5:180, 1:127")
     return tuple(points)
+
+
+NODES = [SVDReelMotionAmount]

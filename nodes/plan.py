@@ -17,6 +17,7 @@ MEASURED = "measured"
 class SVDReelPlan:
     """The planner."""
 
+    DISPLAY_NAME = "Plan Memory and Time (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Says what memory and about what time a clip needs, stage by stage, before anything runs. Connected to Sample "
@@ -127,3 +128,6 @@ def memory_bytes(choice: str, device) -> int:
     if choice != MEASURED:
         return int(choice.split()[0]) * GIB
     return (host.free_bytes(device) or max(PRESETS) * GIB) + RESERVE
+
+
+NODES = [SVDReelPlan]

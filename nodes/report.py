@@ -23,6 +23,7 @@ class ImageTower:
 class SVDReelReport:
     """The report."""
 
+    DISPLAY_NAME = "Measure Clip (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Motion"
     DESCRIPTION = (
         "Measures a clip from any source: pan, zoom and roll of the picture, amount of motion, flicker, drift of "
@@ -101,3 +102,6 @@ class SVDReelReport:
             seams=inputs.parse_numbers(seams, "seams") if seams.strip() else (),
         )
         return (report.text(), report.to_json(), plot(report))
+
+
+NODES = [SVDReelReport]

@@ -11,6 +11,7 @@ from .shared.controls import ControlChain
 class SVDReelReuseFeatures:
     """The control that runs the inner network at some steps only."""
 
+    DISPLAY_NAME = "Reuse Features (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
         "Faster drafts: the inside of the network runs at some steps only, and the steps between take up what it found "
@@ -77,3 +78,6 @@ class SVDReelReuseFeatures:
         # The widget's highest start means no limit, so that schedules that begin above it are covered as well.
         upper = math.inf if sigma_high >= SIGMA_MAX else sigma_high
         return ((control or ControlChain()).then([ReuseFeatures(interval, depth, sigma_low, upper)]),)
+
+
+NODES = [SVDReelReuseFeatures]

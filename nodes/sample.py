@@ -26,6 +26,7 @@ log = logging.getLogger("svd_reel")
 class SVDReelSampler:
     """The sampler."""
 
+    DISPLAY_NAME = "Sample SVD Clip"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Makes the clip, in latents. Without guidance and sigmas it runs as the loaded model was released. "
@@ -159,3 +160,6 @@ def sample_clips(
     note = latent.get(CLIP_KEY) or ClipNote(frames)
     note = replace(note, closed=note.closed or chain.closed, finish=chain.finishing(len(starts)) or note.finish)
     return {**latent, "samples": torch.cat(clips), CLIP_KEY: note}
+
+
+NODES = [SVDReelSampler]

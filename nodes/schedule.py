@@ -12,6 +12,7 @@ CUSTOM = "custom"
 class SVDReelSchedule:
     """A list of noise levels."""
 
+    DISPLAY_NAME = "Make Noise Schedule (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = "The noise levels that sampling steps through. The defaults are SVD's own."
     SEARCH_ALIASES = ["sigmas", "scheduler", "karras", "EDM", "align your steps", "AYS", "lcm", "AnimateLCM", "denoise"]
@@ -90,3 +91,6 @@ class SVDReelSchedule:
         else:
             levels = make_sigmas(kind, steps, sigma_min=sigma_min, sigma_max=sigma_max, denoise=denoise)
         return (levels, draw_sigmas(levels))
+
+
+NODES = [SVDReelSchedule]

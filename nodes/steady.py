@@ -16,6 +16,7 @@ CATEGORY = f"{inputs.CATEGORY}/Control"
 class SVDReelSteady:
     """Controls that keep a clip steady."""
 
+    DISPLAY_NAME = "Keep Clip Steady (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Against burnt colours, a first frame that differs from the picture, and colours that drift, while the clip is "
@@ -157,6 +158,7 @@ class SVDReelSteady:
 class SVDReelColorMatch:
     """A colour match of finished frames."""
 
+    DISPLAY_NAME = "Match Clip Colours (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Gives all frames of a clip the colours of its first frame, or of another picture: brightness, contrast and "
@@ -232,3 +234,6 @@ class SVDReelColorMatch:
         wanted = None if reference is None else reference[..., :3]
         matched = match_colours(colours, wanted, strength=strength, method=method, ramp=ramp, smoothing=smoothing)
         return (torch.cat([matched, frames[..., 3:]], dim=-1),)
+
+
+NODES = [SVDReelSteady, SVDReelColorMatch]

@@ -25,6 +25,7 @@ CSV = "seconds,move,transition\n2,zoom in 1.1,cut\n2,pan right 0.1,cross-fade"
 class SVDReelStoryboard:
     """The storyboard."""
 
+    DISPLAY_NAME = "Film a Storyboard (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Makes a clip of every panel and joins them to one film by cuts and cross-fades: an animatic of a batch of "
@@ -212,3 +213,6 @@ def _make(core: CoreModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor
     for index, frame in enumerate(frames):
         whole[index] = frame
     return whole, shown
+
+
+NODES = [SVDReelStoryboard]

@@ -26,6 +26,7 @@ LONGEST_NAME = 200  # bytes; file systems take 255, and unfinished files and not
 class SVDReelTrainLora:
     """Trains a LoRA."""
 
+    DISPLAY_NAME = "Train SVD LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Trains a LoRA on clips, temporal layers included, and hands on the model with it. While it runs, the node "
@@ -137,6 +138,7 @@ class SVDReelTrainLora:
 class SVDReelSaveLora:
     """Saves a LoRA."""
 
+    DISPLAY_NAME = "Save SVD LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Saves a trained LoRA where Load SVD LoRA finds it, with a text beside it that says what it is made of and "
@@ -174,3 +176,6 @@ class SVDReelSaveLora:
         while path.exists():
             path, number = folder / f"{plain}_{number}.safetensors", number + 1
         return (str(save_lora(path, halved(lora.adapters), lora.notes)),)
+
+
+NODES = [SVDReelTrainLora, SVDReelSaveLora]

@@ -37,6 +37,7 @@ class TrainingSet:
 class SVDReelTrainingSet:
     """Clips to train on."""
 
+    DISPLAY_NAME = "Set up Training Clips (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Says what to train on: a folder of videos, folders of frames, the frames of a loaded video, or photographs "
@@ -173,3 +174,6 @@ class SVDReelTrainingSet:
         bucket = motion_bucket_id if motion_bucket_id >= 0 else None
         found = TrainingSet(sources, move, bucket, plan)
         return (found, found.text)
+
+
+NODES = [SVDReelTrainingSet]

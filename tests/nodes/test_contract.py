@@ -2,46 +2,25 @@
 
 import ast
 import inspect
+import json
+import re
+import shutil
+import subprocess
 
 import pytest
 
 from tests.helpers.nodes_pack import ROOT, defaults, pack, part, run
+from tools.nodes import NodeFileError, find_nodes, render
 
 NODES = pack().NODE_CLASS_MAPPINGS
-IDS = [
-    "SVDReelLoadModel",
-    "SVDReelMotion",
-    "SVDReelCondition",
-    "SVDReelGuidance",
-    "SVDReelSchedule",
-    "SVDReelSampler",
-    "SVDReelDecode",
-    "SVDReelAnimate",
-    "SVDReelExportModel",
-    "SVDReelReport",
-    "SVDReelReuseFeatures",
-    "SVDReelPlan",
-    "SVDReelSweep",
-    "SVDReelStoryboard",
-    "SVDReelCameraPath",
-    "SVDReelCameraControl",
-    "SVDReelInbetween",
-    "SVDReelLoop",
-    "SVDReelWindows",
-    "SVDReelExtend",
-    "SVDReelMotionAmount",
-    "SVDReelMotionMask",
-    "SVDReelCutAndDrag",
-    "SVDReelSteady",
-    "SVDReelColorMatch",
-    "SVDReelFinish",
-    "SVDReelDuration",
-    "SVDReelModelInfo",
-    "SVDReelLoadLora",
-    "SVDReelTrainingSet",
-    "SVDReelTrainLora",
-    "SVDReelSaveLora",
-]
+IDS = list(NODES)
+# Nodes of version 0.1.0. Stored workflows refer to them by id, to their widgets and outputs by position.
+RELEASED = json.loads((ROOT / "tests" / "data" / "released_nodes.json").read_text(encoding="utf-8"))
+# Written by tools; a new node is not added there by hand.
+GENERATED = re.compile(
+    r"nodes/__init__\.py|docs/nodes\.md|locales/\w+/nodeDefs\.json|tools/help/text/\w+/sources\.json"
+)
+GENERATED_FOLDERS = ("web/docs/", "workflows/", "subgraphs/")
 WIDGETS = ("INT", "FLOAT", "STRING")
 
 
@@ -51,22 +30,49 @@ def entries(node: type) -> dict:
     return {**groups.get("required", {}), **groups.get("optional", {})}
 
 
-def test_the_pack_has_the_promised_nodes_and_a_name_for_each():
-    assert sorted(NODES) == sorted(IDS)
-    assert set(pack().NODE_DISPLAY_NAME_MAPPINGS) == set(NODES)
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_nodes_keep_id_inputs_and_outputs_in_their_order(name):
+    inputs, outputs = RELEASED[name]["inputs"], RELEASED[name]["outputs"]
+    assert list(entries(NODES[name]))[: len(inputs)] == inputs, "append new inputs at the end"
+    assert list(NODES[name].RETURN_TYPES)[: len(outputs)] == outputs, "append new outputs at the end"
+
+
+def test_the_mappings_are_what_the_node_files_declare():
+    """Literal, for tools that read them without importing the pack."""
+    assert (ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8") == render(find_nodes()), "python -m tools.nodes"
+    assert {name: node.DISPLAY_NAME for name, node in NODES.items()} == pack().NODE_DISPLAY_NAME_MAPPINGS
     assert all(name.isascii() for name in pack().NODE_DISPLAY_NAME_MAPPINGS.values())
 
 
-def test_the_mapping_is_literal_for_tools_that_read_it_without_importing():
-    tree = ast.parse((ROOT / "nodes" / "__init__.py").read_text(encoding="utf-8"))
-    found = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    assert [key.value for key in found["NODE_CLASS_MAPPINGS"].keys] == list(NODES)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class SVDReelNew:\n    FUNCTION = 'execute'\n\nNODES = [SVDReelNew]\n", "SVDReelNew.*DISPLAY_NAME"),
+        ("class SVDReelNew:\n    DISPLAY_NAME = 'New'\n", "SVDReelNew.*NODES"),
+    ],
+)
+def test_a_node_without_a_name_or_outside_the_list_is_reported(tmp_path, text, message):
+    (tmp_path / "new.py").write_text(text, encoding="utf-8")
+    with pytest.raises(NodeFileError, match=message):
+        find_nodes(tmp_path)
+
+
+def test_a_new_node_needs_four_hand_written_files():
+    """Its module, its English page, its Chinese page, a workflow: no other hand-written file lists all nodes."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    naming: dict[str, set[str]] = {name: set() for name in IDS}
+    for path in filter(None, listed.split("\0")):
+        if path.startswith(GENERATED_FOLDERS) or GENERATED.fullmatch(path) or path.endswith("/released_nodes.json"):
+            continue
+        text = path + (ROOT / path).read_text(encoding="utf-8", errors="ignore") if (ROOT / path).is_file() else path
+        for name in set(re.findall(r"SVDReel[A-Z]\w*", text)) & set(IDS):
+            naming[name].add(path.replace(name, "NODE"))
+    everywhere = set.intersection(*naming.values())
+    assert everywhere == {"tools/help/text/en/NODE.md", "tools/help/text/zh/NODE.md"}
+    for name, paths in naming.items():
+        assert len({path for path in paths if re.fullmatch(r"nodes/\w+\.py", path)}) == 1, name
 
 
 @pytest.mark.parametrize("name", IDS)

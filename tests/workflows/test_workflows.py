@@ -63,12 +63,10 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def test_the_readme_lists_every_node_and_every_workflow() -> None:
+def test_the_readme_lists_every_workflow() -> None:
     readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE))
     assert listed == {path.stem for path in FILES}
-    nodes = dict(re.findall(r"^\| ([^|]+) \| `(SVDReel\w+)` \|", readme, re.MULTILINE))
-    assert nodes == {node.title: key for key, node in own_nodes().items()}
 
 
 def test_the_files_are_what_the_builder_makes_of_todays_nodes() -> None:

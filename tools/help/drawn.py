@@ -176,6 +176,23 @@ def export_model(studio: Studio) -> Image.Image:
     return sheet
 
 
+def node_card(node: type) -> Image.Image:
+    """A node as the editor shows it: its name, its inputs on the left, its outputs on the right."""
+    groups = node.INPUT_TYPES()
+    inputs = [*groups.get("required", {}), *groups.get("optional", {})]
+    rows = max(len(inputs), len(node.RETURN_NAMES))
+    sheet, pen = page(2 * MARGIN + 40 + 22 * rows)
+    left, right = WIDTH // 5, WIDTH - WIDTH // 5
+    pen.rounded_rectangle((left, MARGIN, right, MARGIN + 36 + 22 * rows), 8, fill=(222, 234, 250), outline=LINE)
+    pen.text((left + 12, MARGIN + 6), node.DISPLAY_NAME, fill=INK, font=font(17))
+    for place, name in enumerate(inputs):
+        pen.text((left + 12, MARGIN + 34 + 22 * place), name, fill=INK, font=font(14))
+    for place, name in enumerate(node.RETURN_NAMES):
+        x = right - 12 - pen.textlength(name, font=font(14))
+        pen.text((x, MARGIN + 34 + 22 * place), name, fill=FAINT, font=font(14))
+    return sheet
+
+
 def _wrapped(pen, text: str, x: float, y: float, wide: float) -> None:
     line = ""
     for word in text.split():

@@ -9,18 +9,16 @@ from pathlib import Path
 
 from tools.workflows.library import ROOT
 
-from .tables import LANGUAGES, PROSE, display_name, node_class, node_ids, parameters, texts_of
+from .prose import LANGUAGES, LOCALES, PageError, node_definitions, page_source, pages_of, read_page
+from .tables import cell, display_name, node_class, node_ids, parameters, texts_of
 
 DOCS = ROOT / "web" / "docs"
+NODE_TABLE = ROOT / "docs" / "nodes.md"
 PICTURES = "pictures"
 PICTURE = re.compile(r"^\{\{picture(?:: *(.+?))?\}\}$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 TABLES = "{{parameters}}"
 MADE = "<!-- made by python -m tools.help; the prose is in tools/help/text -->"
-
-
-class PageError(ValueError):
-    """A page that cannot be made as its prose says."""
 
 
 def page_path(node_id: str, language: str) -> Path:
@@ -29,43 +27,65 @@ def page_path(node_id: str, language: str) -> Path:
 
 
 def all_pages() -> dict[Path, str]:
-    """Every page for which there is prose, by its path; PageError for prose of no node."""
+    """Return every help page by its path; PageError for prose of an unknown node."""
     known, pages = node_ids(), {}
     for language in LANGUAGES:
-        for path in sorted((PROSE / language).glob("SVDReel*.md")):
-            if path.stem not in known:
-                raise PageError(f"{path.relative_to(ROOT)} is the page of no node; remove or rename it")
-            pages[page_path(path.stem, language)] = make_page(path.stem, language)
+        for node_id in pages_of(language):
+            if node_id not in known:
+                source = page_source(node_id, language).relative_to(ROOT)
+                raise PageError(f"{source} belongs to no node; remove or rename it")
+            pages[page_path(node_id, language)] = make_page(node_id, language)
     return pages
 
 
+def all_files() -> dict[Path, str]:
+    """Return everything that is written: the pages, translated node definitions, and the table of nodes."""
+    definitions = {LOCALES / name / "nodeDefs.json": node_definitions(name) for name in LANGUAGES if name != "en"}
+    return all_pages() | definitions | {NODE_TABLE: node_table()}
+
+
 def write_pages() -> list[Path]:
-    """Write what changed and remove pages without prose; returns both."""
-    pages, changed = all_pages(), []
-    for path, text in pages.items():
+    """Write the files that changed and remove pages without prose; return both."""
+    files, changed = all_files(), []
+    for path, text in files.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
             changed.append(path)
-    for path in set(DOCS.rglob("*.md")) - set(pages):
+    for path in set(DOCS.rglob("*.md")) - set(files):
         path.unlink()
         changed.append(path)
     return changed
 
 
 def stale_pages() -> list[str]:
-    """What `write_pages` would change, in words."""
-    pages, found = all_pages(), []
-    for path, text in pages.items():
+    """Return a sentence for every file that `write_pages` would change."""
+    files, found = all_files(), []
+    for path, text in files.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            found.append(f"{path.relative_to(ROOT)} is not what its prose and the node make; run python -m tools.help")
-    return found + [f"{path.relative_to(ROOT)} has no prose" for path in set(DOCS.rglob("*.md")) - set(pages)]
+            found.append(f"{path.relative_to(ROOT).as_posix()} is out of date; run python -m tools.help")
+    return found + [f"{path.relative_to(ROOT)} has no prose" for path in set(DOCS.rglob("*.md")) - set(files)]
+
+
+def node_table() -> str:
+    """Return the text of `docs/nodes.md`: every node with its id and what it does, by category."""
+    categories: dict[str, list[str]] = {}
+    for node_id in node_ids():
+        categories.setdefault(node_class(node_id).CATEGORY, []).append(node_id)
+    lines = [f"# Nodes\n\nAll {len(node_ids())} nodes by their category in the menu. A name links to the help page."]
+    for category in sorted(categories):
+        lines.append(f"\n## {category}\n\n| node | id | what it does |\n|---|---|---|")
+        for node_id in sorted(categories[category], key=lambda one: node_class(one).DISPLAY_NAME):
+            node = node_class(node_id)
+            link = f"[{node.DISPLAY_NAME}](../{page_path(node_id, 'en').relative_to(ROOT).as_posix()})"
+            lines.append(f"| {link} | `{node_id}` | {cell(node.DESCRIPTION)} |")
+    return "\n".join([*lines, "", "<!-- made by python -m tools.help from the nodes' classes -->"]) + "\n"
 
 
 def make_page(node_id: str, language: str) -> str:
     """The Markdown of a page; PageError where the prose lacks a part or links to nothing."""
-    source = PROSE / language / f"{node_id}.md"
-    prose = source.read_text(encoding="utf-8").strip()
+    source = page_source(node_id, language)
+    prose = read_page(node_id, language).prose.strip()
     where = source.relative_to(ROOT).as_posix()
     for mark, count in ((TABLES, prose.count(TABLES)), ("{{picture}}", len(PICTURE.findall(prose)))):
         if count != 1:
@@ -77,17 +97,6 @@ def make_page(node_id: str, language: str) -> str:
     body = body.replace(TABLES, parameters(texts))
     kind = f"`{node_id}`, {node_class(node_id).CATEGORY}"
     return f"# {title}\n\n{kind}\n\n{body}\n\n{MADE}\n"
-
-
-def missing_texts(language: str) -> list[str]:
-    """Paths in nodeDefs.json of what the tables and titles of a language lack."""
-    missing = []
-    for node_id in node_ids():
-        texts = texts_of(node_id, language)
-        display_name(texts)
-        parameters(texts)
-        missing += texts.missing
-    return missing
 
 
 def picture_of(node_id: str) -> str:

@@ -1,6 +1,7 @@
 """The pictures of the help pages, one a node, made anew by `python -m tools.help --pictures [NODE...]`."""
 
 import io
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -10,57 +11,33 @@ from PIL import Image
 from . import drawn, filmed
 from .pages import DOCS, PICTURES
 from .studio import Studio
+from .tables import node_class, node_ids
 
 LARGEST = 60 * 1024
 QUALITIES = (85, 80, 75, 70, 60, 50)
-MAKERS: dict[str, Callable[[Studio], Image.Image]] = {
-    "SVDReelLoadModel": drawn.load_model,
-    "SVDReelAnimate": filmed.animate,
-    "SVDReelMotion": filmed.motion,
-    "SVDReelCondition": drawn.condition,
-    "SVDReelGuidance": drawn.guidance,
-    "SVDReelSchedule": drawn.schedule,
-    "SVDReelSampler": filmed.sampler,
-    "SVDReelDecode": drawn.decode,
-    "SVDReelExportModel": drawn.export_model,
-    "SVDReelReport": filmed.report,
-    "SVDReelPlan": drawn.plan,
-    "SVDReelSweep": filmed.sweep,
-    "SVDReelStoryboard": filmed.storyboard,
-    "SVDReelCameraPath": drawn.camera_path,
-    "SVDReelCameraControl": filmed.camera_control,
-    "SVDReelInbetween": filmed.inbetween,
-    "SVDReelLoop": filmed.loop,
-    "SVDReelWindows": drawn.windows,
-    "SVDReelExtend": filmed.extend,
-    "SVDReelMotionAmount": drawn.motion_amount,
-    "SVDReelMotionMask": filmed.motion_mask,
-    "SVDReelCutAndDrag": filmed.cut_and_drag,
-    "SVDReelSteady": filmed.steady,
-    "SVDReelReuseFeatures": filmed.reuse_features,
-    "SVDReelColorMatch": filmed.color_match,
-    "SVDReelFinish": filmed.finish,
-    "SVDReelDuration": drawn.duration,
-    "SVDReelModelInfo": drawn.model_info,
-    "SVDReelLoadLora": filmed.load_lora,
-    "SVDReelTrainingSet": filmed.training_set,
-    "SVDReelTrainLora": filmed.train_lora,
-    "SVDReelSaveLora": filmed.save_lora,
-}
+
+
+def maker_of(node_id: str) -> Callable[[Studio], Image.Image]:
+    """Return the function of `drawn` or `filmed` that is named after a node, or one that draws the node's sockets."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", node_id.removeprefix("SVDReel")).lower()
+    for module in (drawn, filmed):
+        maker = vars(module).get(name)
+        if maker is not None and maker.__module__ == module.__name__:
+            return maker
+    return lambda studio: drawn.node_card(node_class(node_id))
 
 
 def write_pictures(wanted: Collection[str] = ()) -> list[Path]:
     """Make the pictures of the nodes named, or of all; returns the files."""
-    unknown = sorted(set(wanted) - set(MAKERS))
+    unknown = sorted(set(wanted) - set(node_ids()))
     if unknown:
-        raise ValueError(f"there is no picture of {', '.join(unknown)}; name nodes such as SVDReelMotion")
+        raise ValueError(f"there is no node {', '.join(unknown)}; use node ids such as SVDReelMotion")
     folder, studio, written = DOCS / PICTURES, Studio(), []
     folder.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
-        for node_id, maker in MAKERS.items():
-            if not wanted or node_id in wanted:
-                written.append(save(maker(studio), folder, node_id))
-                print(written[-1].name, written[-1].stat().st_size, flush=True)
+        for node_id in wanted or node_ids():
+            written.append(save(maker_of(node_id)(studio), folder, node_id))
+            print(written[-1].name, written[-1].stat().st_size, flush=True)
     return written
 
 

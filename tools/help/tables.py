@@ -2,25 +2,22 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from tools.workflows.library import ROOT, load_pack
+from tools.workflows.library import load_pack
 
-PROSE = Path(__file__).resolve().parent / "text"
-LANGUAGES = ("en", "zh")
-LOCALES = ROOT / "locales"
+from .prose import PROSE, page_source, read_page
+
 EMBEDDED = "(embedded)"  # choices that list files beside what the pack brings have such an entry
 
 
 @dataclass
 class Texts:
-    """The texts of one node in one language; `missing` collects what the language lacks and English stands in for."""
+    """The texts of one node in one language; English replaces what the language lacks."""
 
     node_id: str
     language: str
     entry: dict[str, Any] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
 
     def get(self, english: str, *path: str) -> str:
         """The text at a path of the node's definition, such as ("inputs", "seed", "tooltip")."""
@@ -29,15 +26,7 @@ class Texts:
         found: Any = self.entry
         for key in path:
             found = found.get(key, {}) if isinstance(found, dict) else {}
-        if isinstance(found, str) and found:
-            return found
-        self.missing.append(".".join((self.node_id, *path)))
-        return english
-
-    def option(self, name: str, value: str) -> str:
-        """A choice as the widget shows it; names of files and formats need no translation."""
-        options = self.entry.get("inputs", {}).get(name, {}).get("options", {})
-        return options.get(value, value) if isinstance(options, dict) else value
+        return found if isinstance(found, str) and found else english
 
 
 def node_ids() -> list[str]:
@@ -51,15 +40,14 @@ def node_class(node_id: str) -> type:
 
 
 def texts_of(node_id: str, language: str) -> Texts:
-    """The texts of a node, from locales/LANGUAGE/nodeDefs.json; English stands in the code."""
-    path = LOCALES / language / "nodeDefs.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if language != "en" and path.exists() else {}
-    return Texts(node_id, language, known.get(node_id, {}))
+    """Return the texts of a node in a language; the English ones are in the node's class."""
+    there = language != "en" and page_source(node_id, language).exists()
+    return Texts(node_id, language, read_page(node_id, language).texts if there else {})
 
 
 def display_name(texts: Texts) -> str:
     """What the node is called in the editor."""
-    return texts.get(load_pack().NODE_DISPLAY_NAME_MAPPINGS[texts.node_id], "display_name")
+    return texts.get(node_class(texts.node_id).DISPLAY_NAME, "display_name")
 
 
 def entries(node: type) -> list[tuple[str, tuple, bool]]:
@@ -83,7 +71,7 @@ def parameters(texts: Texts) -> str:
         shown = texts.get(name, "inputs", name, "name")
         label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
         meaning = texts.get(options.get("tooltip", ""), "inputs", name, "tooltip")
-        rows.append(f"| {label} | {_values(texts, words, name, spec[0], options, optional)} | {cell(meaning)} |")
+        rows.append(f"| {label} | {_values(words, spec[0], options, optional)} | {cell(meaning)} |")
     rows += ["", *_head(words, "output")]
     names = zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True)
     for number, (name, kind, tooltip) in enumerate(names):
@@ -97,19 +85,16 @@ def _head(words: dict[str, str], first: str) -> list[str]:
     return [f"| {words[first]} | {words['values']} | {words['meaning']} |", "|---|---|---|"]
 
 
-def _values(texts: Texts, words: dict[str, str], name: str, kind: Any, options: dict, optional: bool) -> str:
+def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> str:
     """Type, range and default of an input."""
     default = options.get("default")
     if isinstance(kind, (list, tuple)):
-        choices = [f"`{texts.option(name, str(value))}`" for value in kind]
+        choices = [f"`{value}`" for value in kind]
         if any(str(value).endswith(EMBEDDED) for value in kind):
             # What else is on this machine is no matter of the page.
             own = [str(value) for value in kind if str(value).endswith(EMBEDDED) or value == "none"]
-            choices = [*(f"`{texts.option(name, value)}`" for value in own), words["files"]]
-        parts = [
-            words["separator"].join(choices),
-            words["default"].format(value=f"`{texts.option(name, str(default))}`"),
-        ]
+            choices = [*(f"`{value}`" for value in own), words["files"]]
+        parts = [words["separator"].join(choices), words["default"].format(value=f"`{default}`")]
     elif kind in ("INT", "FLOAT"):
         parts = [f"{kind} {words['span'].format(low=_number(options['min']), high=_number(options['max']))}"]
         if kind == "INT" and options.get("step", 1) != 1:

@@ -13,9 +13,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tools.workflows.library import load_pack
-
-from .tables import LOCALES, PROSE, entries, node_class, node_ids
+from .prose import LOCALES, PROSE, node_definitions, pages_of, read_page
+from .tables import entries, node_class, node_ids
 
 SPECIAL = "@{}|"  # the frontend's message format gives these a meaning, and escapes them differently in old and new
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -35,7 +34,7 @@ def english() -> dict[str, str]:
     found = {}
     for node_id in node_ids():
         node = node_class(node_id)
-        found[f"{node_id}.display_name"] = load_pack().NODE_DISPLAY_NAME_MAPPINGS[node_id]
+        found[f"{node_id}.display_name"] = node.DISPLAY_NAME
         found[f"{node_id}.description"] = node.DESCRIPTION
         for name, spec, _ in entries(node):
             found[f"{node_id}.inputs.{name}.name"] = name
@@ -51,7 +50,7 @@ def english() -> dict[str, str]:
 def translated(language: str) -> dict[str, str]:
     """Every text of a language by the same paths, those of no node as well."""
     folder = LOCALES / language
-    strings = dict(_leaves(_read(folder / "nodeDefs.json"))) | dict(_leaves(_read(folder / "main.json")))
+    strings = dict(_leaves(json.loads(node_definitions(language)))) | dict(_leaves(_read(folder / "main.json")))
     return strings | _pages(language)
 
 
@@ -125,9 +124,7 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _pages(language: str) -> dict[str, str]:
-    return {
-        f"pages.{path.stem}": path.read_text(encoding="utf-8") for path in sorted((PROSE / language).glob("SVD*.md"))
-    }
+    return {f"pages.{node_id}": read_page(node_id, language).prose for node_id in pages_of(language)}
 
 
 def _record(language: str) -> Any:

@@ -87,9 +87,7 @@ def load_pack() -> ModuleType:
 
 def own_nodes() -> dict[str, NodeType]:
     """Read this pack's nodes."""
-    pack = load_pack()
-    names = pack.NODE_DISPLAY_NAME_MAPPINGS
-    return {key: _from_class(key, node, names[key]) for key, node in pack.NODE_CLASS_MAPPINGS.items()}
+    return {key: _from_class(key, node) for key, node in load_pack().NODE_CLASS_MAPPINGS.items()}
 
 
 def host_nodes(version: str) -> dict[str, NodeType]:
@@ -122,7 +120,7 @@ def library() -> dict[str, NodeType]:
     return merged
 
 
-def _from_class(key: str, node: type, title: str) -> NodeType:
+def _from_class(key: str, node: type) -> NodeType:
     declared = node.INPUT_TYPES()
     inputs = {}
     for part in ("required", "optional"):
@@ -133,7 +131,7 @@ def _from_class(key: str, node: type, title: str) -> NodeType:
             inputs[name] = _input(name, kind, part == "optional", extra, tuple(options))
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
     outputs, runs = tuple(zip(names, node.RETURN_TYPES, strict=True)), getattr(node, "OUTPUT_NODE", False)
-    return NodeType(key, inputs, outputs, title, True, PACK_VERSION, "svd-reel", runs)
+    return NodeType(key, inputs, outputs, node.DISPLAY_NAME, True, PACK_VERSION, "svd-reel", runs)
 
 
 def _from_list(key: str, entry: dict, since: str) -> NodeType:
