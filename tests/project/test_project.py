@@ -82,7 +82,7 @@ FORBIDDEN_DIRECTIONS = {
     "pictures": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "networks", "sampling", "video"},
     "video": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "networks", "sampling"},
 }
-LONGEST_FILE = 350
+LONGEST_FILE = 500
 LONGER_FILES: dict[str, int] = {}
 
 
