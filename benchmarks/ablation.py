@@ -5,7 +5,7 @@ import torch
 import svd_core as svd
 from svd_core.condition import Condition
 from svd_core.memory import PeakMemory
-from svd_core.model.branches import set_branches
+from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.streamed_decode import STRATEGIES, decode_clip
 
 from .options import Setting
@@ -89,13 +89,13 @@ def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
 
 
 def _guided_step(model: svd.SVDModel, chosen: Setting, way: str) -> Case:
-    """Both branches of guidance as the sampler asks for them, in a way of `plan.branches.WAYS`."""
+    """Both branches of guidance as the sampler asks for them, in a way of `plan.branches.GUIDANCE_MODES`."""
     x, _, token, _, vector = unet_inputs(model, chosen, 1)
     condition = Condition(token.float(), x[0, :1, 4:].float(), vector.float())
     both, state = (condition.unconditional(), condition), x[0, :, :4].float()
 
     def run() -> torch.Tensor:
-        set_branches(model.unet, way)
+        set_guidance_mode(model.unet, way)
         return model.denoise(state, 2.0, both)
 
     return run

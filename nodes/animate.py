@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.pipelines.clip import AnimateSettings
 from .condition import Motion, condition_clips
 from .decode import decode_clips
 from .sample import sample_clips

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..svd_core.model.conditioning import augment
 from ..svd_core.pictures import as_batch, fit
-from ..svd_core.pipelines.animate import AnimateSettings, off_distribution
+from ..svd_core.pipelines.clip import AnimateSettings, off_distribution
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, make_conditioning

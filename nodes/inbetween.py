@@ -8,7 +8,6 @@ from torch import Tensor
 from ..svd_core.controls.between import MODES
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import Placement
-from ..svd_core.pipelines.animate import AnimateSettings
 from ..svd_core.pipelines.between import (
     LOOP_MODES,
     Keyframe,
@@ -21,6 +20,7 @@ from ..svd_core.pipelines.between import (
     sample_between,
     sample_loop,
 )
+from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from .condition import Motion, clip_settings

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..svd_core.pipelines.animate import AnimateSettings, animate
+from ..svd_core.pipelines.clip import AnimateSettings, animate
 from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host

@@ -11,7 +11,7 @@ from ..svd_core.controls.extend import Extension, extend_clip
 from ..svd_core.controls.windows import WEIGHTS, Windows
 from ..svd_core.networks.activation_bytes import unet_activation_bytes
 from ..svd_core.networks.vae import LATENT_SCALE
-from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from .decode import decode_clips

@@ -1,7 +1,7 @@
 """The node that says before the run what memory and time a clip needs, and plans it."""
 
-from ..svd_core.model.branches import settled_way
-from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.model.guidance_passes import fixed_mode
+from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.plan.control_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
@@ -113,7 +113,7 @@ class SVDReelPlan:
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
             reuse=(reuse_interval, reuse_depth),
-            guidance=settled_way(device),
+            guidance=fixed_mode(device),
         )
         text = plan.text()
         if control is not None:

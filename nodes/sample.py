@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ..svd_core.networks.config import SVDConfig
 from ..svd_core.networks.vae import LATENT_SCALE
-from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.noise import start_noise
-from ..svd_core.sampling.sample import sample
+from ..svd_core.sampling.sampler import sample
 from ..svd_core.sampling.solvers import SOLVERS, Step
 from .guidance import GuidanceCurve
 from .host import comfy as host

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.pictures import open_picture
-from ..svd_core.pipelines.animate import AnimateSettings
+from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.sampling.solvers import Step
 from .host import comfy as host
 from .shared import inputs

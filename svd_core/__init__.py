@@ -12,9 +12,9 @@ from .checkpoints import load_model
 from .condition import Condition
 from .lora import apply_loras, load_lora
 from .model.model import SVDModel
-from .pipelines.animate import AnimateSettings, animate
+from .pipelines.clip import AnimateSettings, animate
 from .sampling.guidance import linear_guidance, triangle_guidance
-from .sampling.sample import sample
+from .sampling.sampler import sample
 from .sampling.schedules import karras_sigmas
 from .version import __version__
 

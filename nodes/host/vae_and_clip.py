@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...svd_core.model.conditioning import CLIP_MEAN, CLIP_STD, clip_pixels
-from ...svd_core.model.decode import decode, frames_to_image
+from ...svd_core.model.decoding import decode, frames_to_image
 from ...svd_core.networks.activation_bytes import decoder_activation_bytes
 from ...svd_core.networks.config import CoderConfig
 from ...svd_core.networks.image_encoder import ImageEncoder

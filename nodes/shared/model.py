@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from ...svd_core.condition import Condition, DeepFeatures
-from ...svd_core.model.branches import best_way, denoise_in_passes, set_branches, settled_way
 from ...svd_core.model.conditioning import clip_pixels, motion_vector
-from ...svd_core.model.retry import limit_pieces
+from ...svd_core.model.guidance_passes import best_mode, denoise_in_passes, fixed_mode, set_guidance_mode
+from ...svd_core.model.retry import limit_chunks
 from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.attention import NUMBERS_PER_CALL
 from ...svd_core.networks.config import SVDConfig
 from ...svd_core.networks.vae import LATENT_SCALE
 from ...svd_core.plan.memory_plan import MemoryPlan
 from ...svd_core.plan.reuse_costs import kept_bytes
-from ...svd_core.sampling.guidance import takes_branches
+from ...svd_core.sampling.guidance import batches_conditions
 from ..host import comfy as host
 from ..host.build import borrowed_vae
 from ..host.vae_and_clip import MissingPart, ReelClipVision, ReelVAE
@@ -77,12 +77,12 @@ class LoadedModel:
         way = self.plan.guidance if self.plan else "in turn"
         unet, size = self.unet.model.diffusion_model, (self.config.unet, frames, height, width)
         size = (*size, self.compute_dtype.itemsize)
-        limit_pieces(unet, pieces)
+        limit_chunks(unet, pieces)
         videos = 2 if way == "together" else 1
         device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, numbers_per_call=pieces) + kept)
         if self.plan is None:
-            way = settled_way(device) or best_way(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
-        set_branches(unet, way)
+            way = fixed_mode(device) or best_mode(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
+        set_guidance_mode(unet, way)
         return device
 
     def kept_bytes(self, chain: ControlChain, frames: int, height: int, width: int) -> int:
@@ -91,7 +91,7 @@ class LoadedModel:
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
         return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)
 
-    @takes_branches
+    @batches_conditions
     def denoise(
         self,
         x: Tensor,
@@ -148,7 +148,7 @@ class CoreModel:
         """See SVDModel."""
         return self.loaded.embed_motion(**numbers)
 
-    @takes_branches
+    @batches_conditions
     def denoise(
         self,
         x: Tensor,

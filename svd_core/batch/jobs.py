@@ -16,7 +16,7 @@ from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..version import __version__
 from ..video import check_output, write_clip

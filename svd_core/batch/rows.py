@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from ..pipelines.animate import AnimateSettings
+from ..pipelines.clip import AnimateSettings
 from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")

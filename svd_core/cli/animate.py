@@ -20,7 +20,7 @@ from ..controls.signal import MODES
 from ..memory import is_shortage
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.guidance import GUIDANCE_SHAPES
 from ..sampling.schedules import SCHEDULES
 from ..sampling.solvers import SOLVERS

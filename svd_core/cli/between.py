@@ -13,7 +13,7 @@ from ..pipelines.between import LOOP_MODES, inbetween, loop
 
 if TYPE_CHECKING:
     from ..model.model import SVDModel
-    from ..pipelines.animate import AnimateSettings
+    from ..pipelines.clip import AnimateSettings
 
 
 def add_between(group: argparse._ArgumentGroup) -> None:

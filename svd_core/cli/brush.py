@@ -16,7 +16,7 @@ from ..controls.drag import BACKGROUND, DragPath, drag_signal, parse_drags
 from ..controls.mask import FEATHER, fit_masks
 from ..controls.signal import DualClock
 from ..pictures import as_batch, fit, open_picture
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.controls import Control
 
 if TYPE_CHECKING:

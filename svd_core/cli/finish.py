@@ -17,7 +17,7 @@ from ..finish.duration import fit_duration
 from ..finish.movie import FilmOptions, Sound, check_film, write_film
 from ..finish.stream import ENDINGS, FITS, Reel, Stand, film_size, to_size, watched
 from ..memory import available_bytes
-from ..model.decode import decode, frames_to_image
+from ..model.decoding import decode, frames_to_image
 from ..video import read_clip
 from .options import Progress, model_files
 from .outputs import check_outputs

@@ -11,7 +11,7 @@ from ..lab.sheet import SHOWN, draw_sheet
 from ..lab.sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
 from ..pictures import open_picture
 from ..pictures.sheets import to_picture
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..version import __version__
 from ..video import check_output, write_clip

@@ -8,7 +8,7 @@ import torch
 
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.detect import NATIVE
-from ..model.branches import WAYS, set_branches, settled_way
+from ..model.guidance_passes import GUIDANCE_MODES, fixed_mode, set_guidance_mode
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
 from ..networks import kernels
@@ -16,7 +16,7 @@ from ..networks.attention_kernels import BACKENDS, force_backend
 from ..networks.config import SVDConfig
 from ..networks.reused_work import join_groups
 from ..pictures.sheets import to_picture
-from ..pipelines.animate import AnimateSettings
+from ..pipelines.clip import AnimateSettings
 from ..plan.control_costs import cost_text, method_costs
 from ..plan.memory_plan import GIB, PRESETS, MemoryPlan, make_plan, measure_rate
 from ..plan.page import draw_plan
@@ -159,7 +159,7 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--guidance-branches",
-        choices=("auto", *(way.replace(" ", "-") for way in WAYS)),
+        choices=("auto", *(way.replace(" ", "-") for way in GUIDANCE_MODES)),
         default="auto",
         help="both branches of guidance in one UNet pass, or in turn; auto: together for small clips on a GPU, where "
         "that should be faster, if the memory is there. Equal up to rounding (default: auto)",
@@ -243,7 +243,7 @@ def planned_model(
     way = None if options.guidance_branches == "auto" else options.guidance_branches.replace("-", " ")
     if options.memory is None:
         model = model_of(options, progress)
-        set_branches(model.unet, way)
+        set_guidance_mode(model.unet, way)
         if model.device.type != "cpu":
             join_groups(model.unet)
     else:
@@ -251,7 +251,7 @@ def planned_model(
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
-        guidance = way or settled_way(target)
+        guidance = way or fixed_mode(target)
         plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate, guidance=guidance)
         progress.say(plan.text())
         if options.compile and plan.placement == "streamed":

@@ -16,7 +16,7 @@ from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
-from ..sampling.sample import sample
+from ..sampling.sampler import sample
 from ..sampling.solvers import Step
 from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap, mean_look
 

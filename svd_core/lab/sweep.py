@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..pictures import as_batch
 from ..pictures.sheets import spread
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..report import ClipReport, measure
 from ..sampling.solvers import Step
 from .grid import Grid

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ..condition import Condition, DeepFeatures
 from ..networks.config import SVDConfig
-from ..sampling.guidance import takes_branches
+from ..sampling.guidance import batches_conditions
 from . import conditioning
-from .branches import denoise_in_passes
-from .decode import decode
+from .decoding import decode
+from .guidance_passes import denoise_in_passes
 
 
 class MissingPartError(ValueError):
@@ -84,7 +84,7 @@ class SVDModel:
         """
         return conditioning.motion_vector(fps_id, motion_bucket_id, augmentation_level).to(self.device)
 
-    @takes_branches
+    @batches_conditions
     @torch.no_grad()
     def denoise(
         self,

@@ -16,13 +16,13 @@ from ..networks.attention import FeedForward, most_numbers
 log = logging.getLogger("svd_reel")
 
 T = TypeVar("T")
-Rung = tuple[str, Callable[[], None]]
+FallbackStep = tuple[str, Callable[[], None]]
 """What is changed, in words, and the change."""
 
-LEAST_PIECES = 2**18
+SMALLEST_CHUNK = 2**18
 
 
-def retrying(work: Callable[[], T], rungs: Iterable[Rung]) -> T:
+def retrying(work: Callable[[], T], rungs: Iterable[FallbackStep]) -> T:
     """`work()`, again after each change of `rungs` while memory runs out; then the error is raised as it is."""
     rungs = iter(rungs)
     while True:
@@ -40,17 +40,17 @@ def retrying(work: Callable[[], T], rungs: Iterable[Rung]) -> T:
         log.warning("memory ran out; going on with %s", words)
 
 
-def limit_pieces(unet: nn.Module, numbers: int | None) -> None:
+def limit_chunks(unet: nn.Module, numbers: int | None) -> None:
     """Let every feed-forward layer take at most so many numbers at a time (None: NUMBERS_PER_CALL)."""
     for module in unet.modules():
         if isinstance(module, FeedForward):
             module.numbers_per_call = numbers
 
 
-def smaller_pieces(unet: nn.Module, device: torch.device) -> Iterable[Rung]:
+def smaller_chunks(unet: nn.Module, device: torch.device) -> Iterable[FallbackStep]:
     """Rungs that quarter the feed-forward pieces of a network several times; none where they are small, as on a CPU."""
     current = next((m.numbers_per_call for m in unet.modules() if isinstance(m, FeedForward)), None)
     numbers = most_numbers(device, current) // 4
-    while numbers >= LEAST_PIECES:
-        yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_pieces(unet, numbers)
+    while numbers >= SMALLEST_CHUNK:
+        yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
         numbers //= 4

@@ -14,16 +14,16 @@ from ..controls.kept_ends import keep_ends
 from ..controls.loop import EvenJoin, LatentRoll, decode_closed
 from ..memory import available_bytes
 from ..model.conditioning import condition_on_image
-from ..model.decode import frames_to_image
+from ..model.decoding import frames_to_image
 from ..networks.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit
 from ..pictures.fitting import resize
 from ..sampling.controls import Control, finish_frames
 from ..sampling.guidance import Guidance
 from ..sampling.noise import start_noise
-from ..sampling.sample import sample
+from ..sampling.sampler import sample
 from ..sampling.solvers import Step
-from .animate import AnimateSettings, warn_off_distribution
+from .clip import AnimateSettings, warn_off_distribution
 
 if TYPE_CHECKING:
     from ..model.model import SVDModel

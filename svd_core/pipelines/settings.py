@@ -9,7 +9,7 @@ from ..controls.camera.moves import parse_path
 from ..controls.extend import Extension
 from ..controls.signal import MODES
 from ..controls.windows import Windows
-from ..model.decode import parse_plan
+from ..model.decoding import parse_plan
 from ..networks.config import SVDConfig
 from ..pictures import check_size
 from ..sampling.controls import Control

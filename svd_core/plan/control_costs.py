@@ -20,7 +20,7 @@ from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.config import UNetConfig
 from ..sampling.controls import Control
 from ..sampling.noise import start_noise
-from ..sampling.sample import sample
+from ..sampling.sampler import sample
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..model.branches import WAYS, gains
+from ..model.guidance_passes import GUIDANCE_MODES, gains
 from ..networks.attention import NUMBERS_PER_CALL
 from ..networks.config import SVDConfig
 from .costs import Stage, stages_of
@@ -46,7 +46,7 @@ EFFICIENCY = 0.6
 @dataclass(frozen=True)
 class MemoryPlan:
     """A way to make one clip within `memory` bytes. `stages` are its costs; `needs` the largest sum on the device;
-    `guidance` how its branches run (`branches.WAYS`).
+    `guidance` how its branches run (`branches.GUIDANCE_MODES`).
     """
 
     memory: int
@@ -59,7 +59,7 @@ class MemoryPlan:
     width: int
     height: int
     rate: float | None = None
-    guidance: str = WAYS[0]
+    guidance: str = GUIDANCE_MODES[0]
 
     @property
     def fits(self) -> bool:
@@ -152,7 +152,7 @@ def make_plan(
             itemsize=itemsize,
             strategy=strategy,
             numbers_per_call=pieces,
-            videos=1 + WAYS.index(way),
+            videos=1 + GUIDANCE_MODES.index(way),
         )
         if reuse[0] > 1:
             stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ..condition import Condition, DeepFeatures
-from ..model.branches import set_branches
+from ..model.guidance_passes import set_guidance_mode
 from ..model.model import SVDModel
-from ..model.retry import Rung, limit_pieces, retrying
+from ..model.retry import FallbackStep, limit_chunks, retrying
 from ..model.weight_stream import WeightStream
 from ..networks.reused_work import join_groups
-from ..sampling.guidance import takes_branches
+from ..sampling.guidance import batches_conditions
 from .memory_plan import PLACEMENTS, MemoryPlan
 
 
@@ -78,11 +78,11 @@ class PlacedModel(SVDModel):
             self._send_home(name)
         self._where.placement = placement
 
-    def _smaller_placements(self) -> Iterator[Rung]:
+    def _smaller_placements(self) -> Iterator[FallbackStep]:
         for placement in PLACEMENTS[PLACEMENTS.index(self.placement) + 1 :]:
             yield f"weights {placement}", lambda placement=placement: self.move(placement)
 
-    @takes_branches
+    @batches_conditions
     def denoise(
         self,
         x: Tensor,
@@ -119,6 +119,6 @@ def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> Plac
         _Whereabouts(plan.placement),
     )
     if placed.unet is not None:
-        limit_pieces(placed.unet, plan.numbers_per_call)
-        set_branches(placed.unet, plan.guidance)
+        limit_chunks(placed.unet, plan.numbers_per_call)
+        set_guidance_mode(placed.unet, plan.guidance)
     return placed

@@ -23,13 +23,13 @@ D = TypeVar("D", bound=Callable)
 Denoiser = Callable[[Tensor, float], Tensor]
 
 
-def takes_branches(denoise: D) -> D:
+def batches_conditions(denoise: D) -> D:
     """Mark a `denoise(x, sigma, condition)` that also takes a sequence of conditions, and answers [B, T, ...].
 
     Guidance then asks for both branches at once, and the model decides whether they share a pass. What wraps it need
     not offer that: unmarked, it is asked for one branch after the other.
     """
-    denoise.takes_branches = True
+    denoise.batches_conditions = True
     return denoise
 
 
@@ -174,7 +174,7 @@ def guided_denoiser(
 
     The unconditional pass (of `unconditional`, or else of `condition.unconditional()`) is skipped where it cannot
     matter: when every scale is 1, and outside the guidance interval; likewise the conditional pass when every scale is
-    0. A `denoise` marked by `takes_branches` is asked for both at once where both matter.
+    0. A `denoise` marked by `batches_conditions` is asked for both at once where both matter.
     """
     guidance = as_guidance(guidance)
 
@@ -189,7 +189,7 @@ def guided_denoiser(
         other = unconditional if unconditional is not None else _unconditional(condition)
         if bool((scale == 0).all()):
             return estimate(x, sigma, other)
-        if getattr(denoise, "takes_branches", False):
+        if getattr(denoise, "batches_conditions", False):
             without, given = estimate(x, sigma, (other, condition))
         else:
             without, given = estimate(x, sigma, other), estimate(x, sigma, condition)

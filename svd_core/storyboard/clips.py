@@ -16,7 +16,7 @@ from torch import Tensor
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
 from ..pictures import as_batch
-from ..pipelines.animate import AnimateSettings, animate
+from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..video.target import replacing
 from .timing import Shot

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
-from ..pipelines.animate import AnimateSettings
+from ..pipelines.clip import AnimateSettings
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
 from .clips import ClipStore, MemoryStore, make_clip, shot_key, shot_settings

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from ..condition import Condition
 from ..model.conditioning import condition_on_image
-from ..model.decode import frames_to_image
+from ..model.decoding import frames_to_image
 from ..pictures import as_batch, fit
 from ..pictures.sheets import INK, PAPER, font, small_picture, spread
-from ..pipelines.animate import AnimateSettings
+from ..pipelines.clip import AnimateSettings
 from ..report import measure
 from ..sampling.denoiser import denoise_with
 from ..sampling.noise import start_noise
-from ..sampling.sample import sample
+from ..sampling.sampler import sample
 from ..video import write_clip
 from ..video.target import replacing, write_error
 from .state import make_folder, remove_leftovers

@@ -16,7 +16,7 @@ from svd_core.checkpoints import CheckpointError, remembered
 from svd_core.checkpoints.source import TensorSource
 from svd_core.lora.apply import with_terms
 from svd_core.lora.delta import LoraLayer
-from svd_core.model.retry import limit_pieces
+from svd_core.model.retry import limit_chunks
 from svd_core.model.switches import use_channels_last
 from svd_core.networks.reused_work import join_groups, joined
 from tests.helpers.checkpoint_files import (
@@ -84,7 +84,7 @@ def test_a_second_load_reads_no_tensor_and_shares_the_memory(file, fetched, dtyp
 def test_modules_and_parameters_of_the_second_are_its_own(file):
     first = load_model(file)
     first.unet.register_forward_pre_hook(lambda *given: None)
-    limit_pieces(first.unet, 1000)
+    limit_chunks(first.unet, 1000)
     second = load_model(file)
     assert not any(module._forward_pre_hooks for module in second.unet.modules())
     fresh = load_model(file, dtype=torch.float64)  # read from disk

@@ -11,7 +11,7 @@ from svd_core.flow.planes import blur
 from svd_core.model.conditioning import motion_vector
 from svd_core.sampling.controls import Control, Start
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
 from tests.helpers.motion_models import FRAMES, SPREAD, Counted, H, W, condition, obedient_model, run, still

@@ -13,12 +13,12 @@ from svd_core.controls.loop import LatentRoll
 from svd_core.controls.signal import MODES as SIGNAL_MODES
 from svd_core.controls.signal import Signal
 from svd_core.controls.windows import Windows
-from svd_core.pipelines.animate import AnimateSettings
 from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up, sample_between
+from svd_core.pipelines.clip import AnimateSettings
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance, linear_guidance
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
 

@@ -13,7 +13,7 @@ from svd_core.controls.signal import MODES, DualClock, PartialRenoise, ReplaceEs
 from svd_core.sampling.controls import Control, Run, Start, resolution_scale
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
 

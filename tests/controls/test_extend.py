@@ -18,7 +18,7 @@ from svd_core.controls.colour_lock import (
 from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
 from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
 

@@ -13,7 +13,7 @@ from svd_core.cli.animate import build_parser
 from svd_core.cli.between import between_metadata, clip_between
 from svd_core.controls.between import MODES
 from svd_core.controls.loop import LatentRoll, decode_closed, roll_stride
-from svd_core.model.decode import frames_to_image
+from svd_core.model.decoding import frames_to_image
 from svd_core.pictures import open_picture
 from svd_core.pipelines.between import (
     LOOP_MODES,

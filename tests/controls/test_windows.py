@@ -15,7 +15,7 @@ from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
 

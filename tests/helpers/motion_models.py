@@ -6,7 +6,7 @@ from svd_core.condition import Condition
 from svd_core.model.conditioning import motion_vector
 from svd_core.networks.vae import LATENT_SCALE
 from svd_core.sampling.noise import start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 
 FRAMES, H, W = 5, 18, 32  # a quarter of the reference grid's sides

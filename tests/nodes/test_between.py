@@ -34,7 +34,7 @@ def decode(loaded, latent):
 
 
 def core(checkpoint, name, *pictures, **options):
-    module, animate = part("svd_core.pipelines.between"), part("svd_core.pipelines.animate")
+    module, animate = part("svd_core.pipelines.between"), part("svd_core.pipelines.clip")
     model = part("svd_core.checkpoints").load_model(checkpoint)
     fit = options.pop("fit", "crop")
     settings = animate.AnimateSettings(motion_bucket=90, fps=9, steps=2, seed=5, fit=fit)

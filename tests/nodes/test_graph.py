@@ -53,7 +53,7 @@ def chain(loaded, picture, seed=5, fit="crop", frames_per_chunk=0, **condition):
 
 
 def core_clip(checkpoint, picture, **settings):
-    core_animate, checkpoints = part("svd_core.pipelines.animate"), part("svd_core.checkpoints")
+    core_animate, checkpoints = part("svd_core.pipelines.clip"), part("svd_core.checkpoints")
     model = checkpoints.load_model(checkpoint)
     given = {"motion_bucket": 90, "fps": 9, "augmentation": 0.1, "seed": 5, **FAST, **settings}
     return core_animate.animate(model, picture, core_animate.AnimateSettings(**given))

@@ -34,7 +34,7 @@ def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
     line = run("SVDReelPlan", **given, control=control)[0].splitlines()[-1]
     config, steps = (
         loaded[0].config,
-        part("svd_core.pipelines.animate").AnimateSettings().resolve(loaded[0].config).steps,
+        part("svd_core.pipelines.clip").AnimateSettings().resolve(loaded[0].config).steps,
     )
     assert f"with first frame, colour anchor: {steps} UNet passes of {config.frames} frames" in line
     assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
@@ -46,7 +46,7 @@ def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
         run("SVDReelPlan", **given, reuse_interval=interval, reuse_depth=depth)[2]
         for interval, depth in ((1, 2), (2, 2), (2, 4))
     )
-    settings = part("svd_core.pipelines.animate").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
+    settings = part("svd_core.pipelines.clip").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
     settings, config = settings.resolve(loaded[0].config), loaded[0].config
     dtype = loaded[0].compute_dtype
     assert deeper.stages == part("svd_core.cli.plan").plan_clip(config, settings, 8, dtype=dtype).stages
@@ -61,7 +61,7 @@ def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded,
     plan = run("SVDReelPlan", model=model, width=64, height=64, frames=3, memory="6 GB", measure_time=False)[2]
     small = part("svd_core.plan.memory_plan").replace(plan, numbers_per_call=4096, strategy="recompute")
     used = []
-    streamed = part("svd_core.model.decode")
+    streamed = part("svd_core.model.decoding")
     original = streamed.decode_clip
     monkeypatch.setattr(streamed, "decode_clip", lambda *args: used.append(args[2]) or original(*args))
 

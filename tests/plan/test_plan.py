@@ -187,7 +187,9 @@ def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
     if pieces == "of a card":
         monkeypatch.setattr(attention, "NUMBERS_PER_CALL_ON_CPU", attention.NUMBERS_PER_CALL)
     placed = place(model, plan_for(24, model.config), "cpu")
-    monkeypatch.setattr("svd_core.model.branches.denoise_with", run_out(times)(svd.model.branches.denoise_with))
+    monkeypatch.setattr(
+        "svd_core.model.guidance_passes.denoise_with", run_out(times)(svd.model.guidance_passes.denoise_with)
+    )
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         result = one_step(placed)
     torch.testing.assert_close(result, whole, rtol=0, atol=1e-5)
@@ -201,7 +203,7 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
 ):
     whole = model.decode(torch.ones(3, 4, 8, 8))
     calls = []
-    monkeypatch.setattr("svd_core.model.decode.decode_clip", run_out(times)(svd.model.decode.decode_clip))
+    monkeypatch.setattr("svd_core.model.decoding.decode_clip", run_out(times)(svd.model.decoding.decode_clip))
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         again = model.decode(torch.ones(3, 4, 8, 8), on_progress=lambda done, total: calls.append((done, total)))
     assert torch.equal(again, whole)
@@ -210,7 +212,9 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
 
 
 def test_memory_that_runs_out_for_good_is_an_error(model, monkeypatch):
-    monkeypatch.setattr("svd_core.model.branches.denoise_with", run_out(100)(svd.model.branches.denoise_with))
+    monkeypatch.setattr(
+        "svd_core.model.guidance_passes.denoise_with", run_out(100)(svd.model.guidance_passes.denoise_with)
+    )
     with pytest.raises(torch.cuda.OutOfMemoryError):
         one_step(place(model, plan_for(24, model.config), "cpu"))
 

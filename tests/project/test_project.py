@@ -65,22 +65,22 @@ FORBIDDEN_TEXT = re.compile(
 # Which parts of svd_core a part must not import: a change below must not ripple up.
 FORBIDDEN_DIRECTIONS = {
     "networks": {
-        "pipelines.animate",
+        "pipelines.clip",
         "checkpoints",
         "model.conditioning",
-        "model.decode",
+        "model.decoding",
         "memory",
         "model.model",
         "pictures",
         "sampling",
         "video",
     },
-    "sampling": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "networks", "pictures", "video"},
-    "checkpoints": {"pipelines.animate", "pictures", "sampling", "video"},
-    "model.decode": {"pipelines.animate", "checkpoints", "pictures", "sampling", "video"},
-    "model.conditioning": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "video"},
-    "pictures": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "networks", "sampling", "video"},
-    "video": {"pipelines.animate", "checkpoints", "model.decode", "model.model", "networks", "sampling"},
+    "sampling": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "pictures", "video"},
+    "checkpoints": {"pipelines.clip", "pictures", "sampling", "video"},
+    "model.decoding": {"pipelines.clip", "checkpoints", "pictures", "sampling", "video"},
+    "model.conditioning": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "video"},
+    "pictures": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "sampling", "video"},
+    "video": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "sampling"},
 }
 LONGEST_FILE = 500
 LONGER_FILES: dict[str, int] = {}

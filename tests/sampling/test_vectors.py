@@ -10,7 +10,7 @@ import torch
 from svd_core.condition import Condition
 from svd_core.sampling.denoiser import scalings
 from svd_core.sampling.guidance import linear_guidance, trapezoid_guidance, triangle_guidance
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import ALIGN_YOUR_STEPS, align_your_steps_sigmas, karras_sigmas, lcm_sigmas
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())

@@ -37,9 +37,9 @@ def sample(
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
-    `denoise(x, sigma, condition)` is the model, such as `SVDModel.denoise`; marked by `guidance.takes_branches` it is
-    asked for both branches of guidance at once. `noise` [T, 4, h, w] is standard normal; the state has its device and
-    is float32, or float64 if the noise is. `guidance` is a scale, [T] scales, or a Guidance. `latent` (scaled,
+    `denoise(x, sigma, condition)` is the model, such as `SVDModel.denoise`; marked by `guidance.batches_conditions` it
+    is asked for both branches of guidance at once. `noise` [T, 4, h, w] is standard normal; the state has its device
+    and is float32, or float64 if the noise is. `guidance` is a scale, [T] scales, or a Guidance. `latent` (scaled,
     [T, 4, h, w] or one frame) starts from an existing clip instead of nothing: the state is then latent + noise *
     sigma, not noise * sqrt(1 + sigma^2). `seed` feeds stochastic solvers only (churn, "lcm"). `unconditional` replaces
     `condition.unconditional()`. `on_step` gets a Step after each step; raising there stops. `controls` steer the

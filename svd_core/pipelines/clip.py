@@ -14,12 +14,12 @@ from ..controls.camera.moves import parse_path
 from ..controls.extend import Extension, extend_clip
 from ..memory import available_bytes
 from ..model.conditioning import condition_on_image, frame_token
-from ..model.decode import frames_to_image
+from ..model.decoding import frames_to_image
 from ..networks.config import SVDConfig
 from ..pictures import as_batch, fit
 from ..sampling.controls import Control, finish_frames
 from ..sampling.noise import start_noise
-from ..sampling.sample import sample
+from ..sampling.sampler import sample
 from ..sampling.solvers import Step
 from .settings import AnimateSettings, off_distribution
 

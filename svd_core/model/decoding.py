@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..networks.activation_bytes import decoder_activation_bytes
 from ..networks.vae import LATENT_SCALE, VAE
-from .retry import Rung, retrying
+from .retry import FallbackStep, retrying
 from .streamed_decode import STRATEGIES, NonFiniteError, decode_clip, steps_of
 from .tiled_decode import decode_tiles
 
@@ -146,7 +146,7 @@ def _decode_retrying(vae: VAE, piece: Tensor, first: str, count: "_Counter") -> 
         nonlocal current
         current, count.done = strategy, begun
 
-    def rung(strategy: str) -> Rung:
+    def rung(strategy: str) -> FallbackStep:
         return f'decode strategy "{strategy}"', lambda: use(strategy)
 
     smaller = STRATEGIES[STRATEGIES.index(first) + 1 :]

@@ -9,7 +9,7 @@ from svd_core.condition import Condition
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, linear_guidance
 from svd_core.sampling.noise import NoiseStream, start_noise
-from svd_core.sampling.sample import sample
+from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import exponential_sigmas, karras_sigmas, lcm_sigmas
 from svd_core.sampling.solvers import SOLVERS, Churn
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from svd_core.memory import PeakMemory
-from svd_core.model.decode import decode, frames_to_image, strategy_for
+from svd_core.model.decoding import decode, frames_to_image, strategy_for
 from svd_core.model.streamed_decode import STRATEGIES, steps_of
 from svd_core.model.tiled_decode import decode_tiles
 from svd_core.networks.activation_bytes import decoder_activation_bytes

@@ -9,12 +9,12 @@ import torch
 
 import svd_core as svd
 from svd_core.condition import Condition, DeepFeatures, Region
-from svd_core.model.branches import set_branches
+from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.model import SVDModel
 from svd_core.networks.reused_work import rows_are_equal
 from svd_core.networks.unet import UNet
 from svd_core.sampling.denoiser import denoise_with
-from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance, takes_branches
+from svd_core.sampling.guidance import Guidance, batches_conditions, guided_denoiser, linear_guidance
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.reuse import ReuseFeatures
 from tests.helpers.motion_models import Counted, obedient_model
@@ -72,11 +72,11 @@ GUIDANCE = {
 def test_a_clip_is_the_same_in_half_the_passes(tiny, name):
     guidance, passes = GUIDANCE[name]
     given = (start_noise(FRAMES, SIDE, SIDE, 1), [50.0, 5.0, 0.05, 0.0], guidance, condition_for(tiny))
-    set_branches(tiny.unet, "in turn")
+    set_guidance_mode(tiny.unet, "in turn")
     with Passes(tiny.unet) as seen:
         expected = svd.sample(tiny.denoise, *given)
     assert seen == [1] * sum(passes)
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     with Passes(tiny.unet) as seen:
         assert_close(svd.sample(tiny.denoise, *given), expected)
     assert seen == passes
@@ -89,7 +89,7 @@ def test_the_embedded_model_makes_the_same_clip(nano):
     scales = linear_guidance(1.0, 2.5, frames)
     given = (start_noise(frames, *size, 1), [700.0, 5.0, 0.0], scales, condition_for(model))
     in_turn = svd.sample(model.denoise, *given)
-    set_branches(unet, "together")
+    set_guidance_mode(unet, "together")
     assert_close(svd.sample(model.denoise, *given), in_turn)
 
 
@@ -127,7 +127,7 @@ def test_whatever_conditions_tell_one_pass_gives_what_each_gives_alone(tiny, pai
     alone = [tiny.denoise(x, sigma, one) for one in conditions]
     in_turn = tiny.denoise(x, sigma, conditions)
     assert all(map(torch.equal, in_turn, alone))  # on the CPU nothing shares a pass by itself
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     with Passes(tiny.unet) as seen:
         together = tiny.denoise(x, sigma, list(conditions))
     assert seen == [len(conditions)]
@@ -137,7 +137,7 @@ def test_whatever_conditions_tell_one_pass_gives_what_each_gives_alone(tiny, pai
 
 
 def test_what_does_not_depend_on_the_step_is_computed_once_for_both_branches(tiny):
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     condition, x = condition_for(tiny), random(FRAMES, 4, SIDE, SIDE)
     kept = [module.attn2._kept._entries for module in tiny.unet.modules() if hasattr(module, "attn2")]
 
@@ -171,7 +171,7 @@ def test_one_motion_for_both_branches_stays_known_as_one_row(tiny, name, alike):
 def test_features_are_reused_branch_by_branch(tiny):
     given = (start_noise(FRAMES, SIDE, SIDE, 1), [50.0, 20.0, 5.0, 0.0], 2.5, condition_for(tiny))
     expected = svd.sample(tiny.denoise, *given, controls=[ReuseFeatures(2, 1)])
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     with Passes(tiny.unet) as seen:
         assert torch.equal(svd.sample(tiny.denoise, *given, controls=[ReuseFeatures(2, 1)]), expected)
     assert seen == [1] * 6
@@ -182,7 +182,7 @@ def test_features_are_reused_branch_by_branch(tiny):
 def test_a_model_is_asked_for_both_only_where_it_says_that_it_takes_both():
     asked = []
 
-    @takes_branches
+    @batches_conditions
     def both(x, sigma, given):
         asked.append(given)
         several = isinstance(given, tuple)
@@ -200,7 +200,7 @@ def test_a_model_is_asked_for_both_only_where_it_says_that_it_takes_both():
 
 
 def test_the_state_keeps_its_precision(tiny):
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     half = replace(tiny, unet=copy.deepcopy(tiny.unet).bfloat16())
     x = random(FRAMES, 4, SIDE, SIDE).double()
     assert guided_denoiser(half.denoise, condition_for(tiny), 2.0)(x, 3.0).dtype == torch.float64

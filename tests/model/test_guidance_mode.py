@@ -9,7 +9,7 @@ from PIL import Image
 import svd_core as svd
 from svd_core.cli.animate import main
 from svd_core.memory import PeakMemory
-from svd_core.model.branches import LARGEST, best_way, gains, set_branches
+from svd_core.model.guidance_passes import LARGEST, best_mode, gains, set_guidance_mode
 from svd_core.model.model import SVDModel
 from svd_core.networks.activation_bytes import unet_activation_bytes
 from svd_core.networks.config import SVDConfig, UNetConfig
@@ -72,10 +72,10 @@ def test_sharing_a_pass_never_costs_another_choice_of_the_plan():
 def test_the_choice_takes_exactly_the_memory_that_the_estimate_says():
     size = (UNetConfig(), 14, 40, 72, 2)
     needed = unet_activation_bytes(*size, videos=2)
-    assert [best_way(*size, free) for free in (needed, needed - 1, None)] == ["together", "in turn", "in turn"]
+    assert [best_mode(*size, free) for free in (needed, needed - 1, None)] == ["together", "in turn", "in turn"]
     assert gains(1, 256, LARGEST // 256) and not gains(1, 256, LARGEST // 256 + 1)
     with pytest.raises(ValueError, match="in turn, together"):
-        set_branches(torch.nn.Module(), "both")
+        set_guidance_mode(torch.nn.Module(), "both")
 
 
 @torch.no_grad()
@@ -101,13 +101,13 @@ def test_the_estimate_of_two_clips_is_within_a_tenth_of_the_count():
 def test_free_memory_decides_where_nothing_else_does(tiny, monkeypatch):
     size = (FRAMES, SIDE, SIDE)
     needed = unet_activation_bytes(TINY, *size, 4, videos=2)
-    branches = svd.model.branches
+    branches = svd.model.guidance_passes
     x = torch.empty(FRAMES, 4, SIDE, SIDE, device="meta")  # any device but the CPU
     for free, shared in ((needed, True), (needed - 1, False), (None, False)):
         monkeypatch.setattr(branches, "available_bytes", lambda device, free=free: free)
         assert branches._share_a_pass(tiny.unet, x, torch.float32) is shared
     monkeypatch.setattr(branches, "available_bytes", lambda device: needed)
-    set_branches(tiny.unet, "in turn")
+    set_guidance_mode(tiny.unet, "in turn")
     assert not branches._share_a_pass(tiny.unet, x, torch.float32)
 
 
@@ -116,13 +116,13 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
     condition, x = condition_for(tiny), random(FRAMES, 4, SIDE, SIDE)
     both = (condition.unconditional(), condition)
     expected = tiny.denoise(x, 1.5, both)
-    set_branches(tiny.unet, "together")
+    set_guidance_mode(tiny.unet, "together")
     model = tiny
     if placed:
         plan = make_plan(tiny.config, FRAMES, 64, 64, 24 * GIB)
         assert plan.guidance == "together"
         model = place(tiny, plan, "cpu")
-    original, sizes = svd.model.branches.denoise_with, []
+    original, sizes = svd.model.guidance_passes.denoise_with, []
 
     def too_large_for_two(network, x, sigma, condition, **options):
         sizes.append(len(condition) if isinstance(condition, tuple) else 1)
@@ -130,7 +130,7 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
             raise torch.cuda.OutOfMemoryError("injected")
         return original(network, x, sigma, condition, **options)
 
-    monkeypatch.setattr("svd_core.model.branches.denoise_with", too_large_for_two)
+    monkeypatch.setattr("svd_core.model.guidance_passes.denoise_with", too_large_for_two)
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         assert torch.equal(model.denoise(x, 1.5, both), expected)
         assert torch.equal(model.denoise(x, 1.5, both), expected)

@@ -17,7 +17,7 @@ from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig,
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
-from svd_core.pipelines.animate import AnimateSettings, animate, off_distribution
+from svd_core.pipelines.clip import AnimateSettings, animate, off_distribution
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.noise import start_noise
 
@@ -257,7 +257,7 @@ def test_other_motion_than_it_was_tuned_with_is_named_for_1_1():
 
 
 def test_warnings_come_once_per_cause(caplog, monkeypatch):
-    monkeypatch.setattr(sys.modules["svd_core.pipelines.animate"], "_warned", set())
+    monkeypatch.setattr(sys.modules["svd_core.pipelines.clip"], "_warned", set())
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         for bucket in (300, 400):
             animate(FakeModel(), picture(), replace(FAST, motion_bucket=bucket))

@@ -11,9 +11,9 @@ from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.attention import NUMBERS_PER_CALL
 from ..networks.config import UNetConfig
 from ..sampling.denoiser import denoise_with
-from .retry import Rung, retrying, smaller_pieces
+from .retry import FallbackStep, retrying, smaller_chunks
 
-WAYS = ("in turn", "together")
+GUIDANCE_MODES = ("in turn", "together")
 """How the branches run: one pass after the other, or one pass over two clips."""
 
 LARGEST = 2**16
@@ -30,12 +30,12 @@ def gains(frames: int, height: int, width: int) -> bool:
     return frames * height * width <= LARGEST
 
 
-def settled_way(device: torch.device) -> str | None:
+def fixed_mode(device: torch.device) -> str | None:
     """In turn on the CPU, so that a clip is the same there to the last bit, planned or not; None: memory tells."""
     return "in turn" if device.type == "cpu" else None
 
 
-def best_way(
+def best_mode(
     config: UNetConfig,
     frames: int,
     height: int,
@@ -45,18 +45,18 @@ def best_way(
     *,
     numbers_per_call: int = NUMBERS_PER_CALL,
 ) -> str:
-    """The way of WAYS for latents [frames, 4, height, width] with `free` bytes for activations; None: nobody knows."""
+    """Return the mode for latents [frames, 4, height, width] with `free` bytes for activations (None: unknown)."""
     if free is None or not gains(frames, height, width):
         return "in turn"
     size = (config, frames, height, width, itemsize)
-    return WAYS[unet_activation_bytes(*size, videos=2, numbers_per_call=numbers_per_call) <= free]
+    return GUIDANCE_MODES[unet_activation_bytes(*size, videos=2, numbers_per_call=numbers_per_call) <= free]
 
 
-def set_branches(unet: nn.Module, way: str | None) -> None:
-    """Let the branches of guidance of a UNet run in a way of WAYS; None for what free memory allows at every pass."""
-    if way not in (None, *WAYS):
-        raise ValueError(f"branches of guidance {way!r} are unknown; use one of {', '.join(WAYS)}")
-    unet.clips_per_pass = None if way is None else 1 + WAYS.index(way)
+def set_guidance_mode(unet: nn.Module, way: str | None) -> None:
+    """Set how a UNet runs guidance, a mode of GUIDANCE_MODES; None decides by free memory at every pass."""
+    if way not in (None, *GUIDANCE_MODES):
+        raise ValueError(f"branches of guidance {way!r} are unknown; use one of {', '.join(GUIDANCE_MODES)}")
+    unet.clips_per_pass = None if way is None else 1 + GUIDANCE_MODES.index(way)
 
 
 def denoise_in_passes(
@@ -70,8 +70,8 @@ def denoise_in_passes(
 ) -> Tensor:
     """`denoise_with` of a UNet that computes in `dtype`; several conditions in one pass or in turn.
 
-    On the CPU several never share a pass unless `set_branches` says so, so that a clip is the same there to the last
-    bit whatever memory is free. Where memory runs out it goes on in turn, then in smaller pieces.
+    On the CPU several never share a pass unless `set_guidance_mode` says so, so that a clip is the same there to the
+    last bit whatever memory is free. Where memory runs out it goes on in turn, then in smaller pieces.
     """
     several = isinstance(condition, (tuple, list))
     if several and features is not None:
@@ -94,10 +94,10 @@ def _share_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
         return unet.clips_per_pass == 2
     size = (len(x), *x.shape[-2:])
     # What is free is asked for only where it matters.
-    return gains(*size) and best_way(unet.config, *size, dtype.itemsize, available_bytes(x.device)) == "together"
+    return gains(*size) and best_mode(unet.config, *size, dtype.itemsize, available_bytes(x.device)) == "together"
 
 
-def _smaller_passes(unet: nn.Module, device: torch.device, together: bool) -> Iterator[Rung]:
+def _smaller_passes(unet: nn.Module, device: torch.device, together: bool) -> Iterator[FallbackStep]:
     if together:
-        yield "guidance in turn", lambda: set_branches(unet, "in turn")
-    yield from smaller_pieces(unet, device)
+        yield "guidance in turn", lambda: set_guidance_mode(unet, "in turn")
+    yield from smaller_chunks(unet, device)
