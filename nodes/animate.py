@@ -1,4 +1,4 @@
-"""The node that does everything at once."""
+"""The node that animates an image in one step."""
 
 from torch import Tensor
 
@@ -12,13 +12,13 @@ from .shared.model import LoadedModel
 
 
 class SVDReelAnimate:
-    """The whole chain in one node."""
+    """Condition, sample and decode in one node."""
 
     DISPLAY_NAME = "Animate Image (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Turns a picture into a clip in one node, with the settings that matter; the result is that of the single "
-        "nodes with the same seed."
+        "Animates an image in one node, with the settings that matter most. With the same seed, the result equals "
+        "that of the single nodes."
     )
     SEARCH_ALIASES = [
         "image to video",
@@ -34,7 +34,7 @@ class SVDReelAnimate:
     OUTPUT_TOOLTIPS = (
         "The frames of the clip, for Create Video, Save Animated WEBP, upscalers and frame interpolators.",
         "The clip as latents, to decode or sample again.",
-        "Frames per second at which the motion was made, for Create Video.",
+        "The frame rate for which the motion was made, for Create Video.",
     )
     FUNCTION = "execute"
 
@@ -54,15 +54,15 @@ class SVDReelAnimate:
                     0,
                     0,
                     1000,
-                    "Sampling steps. 0 takes the model's own number (25 for SVD, 30 for SVD-XT). Fewer is faster and "
-                    "rougher; below 15 details suffer.",
+                    "Sampling steps. 0 uses the model's own number (25 for SVD, 30 for SVD-XT). Fewer steps are "
+                    "faster and rougher; below 15 details suffer.",
                 ),
                 "fit": inputs.FIT,
                 "seed": inputs.SEED,
             },
             "optional": {
                 "control": inputs.socket(
-                    "SVD_CONTROL", "From Reuse Features or another control node, to steer or speed up the clip."
+                    "SVD_CONTROL", "Steers or speeds up sampling. Connect Reuse Features or any control node."
                 ),
             },
         }

@@ -1,4 +1,4 @@
-"""Nodes that take a painted mask: where the picture moves, and what is dragged where."""
+"""Nodes that take a painted mask: the motion brush, and cut and drag."""
 
 import torch
 from torch import Tensor
@@ -19,23 +19,28 @@ from .shared.previews import draw_drags
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
 OFF = -1
-START_IMAGE = inputs.socket("IMAGE", "The start picture, the same that Prepare Image for SVD gets.")
-CLIP = inputs.socket("LATENT", "From Prepare Image for SVD: it tells size and length of the clip.")
-ANOTHER = inputs.socket("SVD_CONTROL", "Another control, which comes before this one.")
-VAE = inputs.socket("VAE", "Another VAE than the model's own for encoding.", advanced=True)
+START_IMAGE = inputs.socket("IMAGE", "The start image, the same that Prepare Image for SVD receives.")
+CLIP = inputs.socket("LATENT", "The latent from Prepare Image for SVD, which sets size and length of the clip.")
+ANOTHER = inputs.socket("SVD_CONTROL", "Another control, which is applied before this one.")
+FIT = inputs.choice(
+    inputs.FIT_MODES,
+    "How the image fills the clip. Use the same value as in Prepare Image for SVD.",
+    advanced=True,
+)
+VAE = inputs.socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True)
 BEHIND = inputs.text(
-    "white", "Colour under transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
+    "white", "Colour behind transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
 )
 
 
 class SVDReelMotionMask:
-    """The motion brush."""
+    """Restrict motion to a painted area."""
 
     DISPLAY_NAME = "Paint Motion Mask (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "A motion brush: paint over what shall move, and all else stands still, with the usual weights and no extra "
-        "time. Shades of grey move a little. Still pixels of the finished frames are those of your picture."
+        "A motion brush: paint what should move, and everything else stands still, with the usual weights and no "
+        "extra time. Shades of grey move a little. Still pixels of the finished frames are those of your image."
     )
     SEARCH_ALIASES = [
         "motion brush",
@@ -48,7 +53,7 @@ class SVDReelMotionMask:
     RETURN_TYPES = ("SVD_CONTROL", "MASK")
     RETURN_NAMES = ("control", "motion")
     OUTPUT_TOOLTIPS = (
-        "For Sample SVD Clip, or for another control to go on.",
+        "The control, for Sample SVD Clip or the next control node.",
         "The mask as it is used, at the size of the clip and with its feather: white moves.",
     )
     FUNCTION = "execute"
@@ -61,15 +66,15 @@ class SVDReelMotionMask:
                 "image": START_IMAGE,
                 "mask": inputs.socket(
                     "MASK",
-                    "White (1) moves, black (0) stands still. One for all, one per picture, or one per frame of the "
-                    "clip. Another size than the picture's is resized.",
+                    "What moves: white (1) moves, black (0) stands still. Connect one mask for all, one per image, "
+                    "or one per frame of the clip. A mask of another size is resized.",
                 ),
                 "latent": CLIP,
                 "strength": inputs.decimal(
                     1.0,
                     0.0,
                     1.0,
-                    "How long still parts are held while the clip forms. 0 is off, 1 is usual; lower it where still "
+                    "How long still parts are held while the clip forms. 0 is off, 1 is usual. Lower it if still "
                     "parts look cut out.",
                     step=0.05,
                 ),
@@ -77,35 +82,30 @@ class SVDReelMotionMask:
                     OFF,
                     OFF,
                     1023,
-                    "Motion bucket that the model is told for still parts; -1 is the clip's own. 1 to 60 also calms "
-                    "what moves, because the model sees the picture as a whole.",
+                    "Motion bucket of still parts. -1 uses the clip's own. 1 to 60 also calms what moves, because "
+                    "the model processes the image as a whole.",
+                    advanced=True,
                 ),
                 "moving_bucket": inputs.whole(
                     OFF,
                     OFF,
                     1023,
-                    "Motion bucket for the parts that move; -1 is the clip's own. 150 to 255 quickens them.",
+                    "Motion bucket of moving parts. -1 uses the clip's own. Use 150 to 255 for more motion.",
                 ),
-                "keep_still": (
-                    "BOOLEAN",
-                    {
-                        "default": True,
-                        "tooltip": "Decode SVD Clip lays your picture over the still parts, so that they are exactly "
-                        "it. Off shows what the model made of them, a little softer and not quite still.",
-                    },
+                "keep_still": inputs.switch(
+                    True,
+                    "Decode SVD Clip pastes your image over the still parts, so they match it exactly. "
+                    "Switch it off to see what the model made of them: slightly softer and not quite still.",
                 ),
             },
             "optional": {
-                "invert": (
-                    "BOOLEAN",
-                    {"default": False, "tooltip": "Take the mask as what stands still instead: white freezes."},
-                ),
+                "invert": inputs.switch(False, "Inverts the mask: white stands still, black moves."),
                 "feather": inputs.decimal(
                     FEATHER,
                     0.0,
                     25.0,
-                    "Width of the soft edge inside what moves, in per cent of the picture's side. 2 to 5; more hides "
-                    "edges and lets less move.",
+                    "Width of the soft edge inside moving parts, in per cent of the image's side, usually 2 to 5. "
+                    "More hides edges and lets less move.",
                     step=0.5,
                     advanced=True,
                 ),
@@ -113,12 +113,12 @@ class SVDReelMotionMask:
                     HOLD,
                     0.01,
                     700.0,
-                    "Noise level, for 1024x576, down to which still parts are held. 0.01 is to the end; raising it to "
-                    "3 or 10 lets light and texture live in them.",
+                    "Noise level at 1024x576 down to which still parts are held. 0.01 holds them to the end. Raise "
+                    "it to 3 or 10 to let light and texture change in them.",
                     advanced=True,
                 ),
                 "control": ANOTHER,
-                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "fit": FIT,
                 "vae": VAE,
                 "background": BEHIND,
             },
@@ -161,22 +161,22 @@ class SVDReelMotionMask:
 
 
 class SVDReelCutAndDrag:
-    """An object dragged along a path."""
+    """Drag an object along a path."""
 
     DISPLAY_NAME = "Cut and Drag (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Cuts out what you paint over, drags it along a path over a filled background, and lets the model make it "
-        "real, with the usual weights and in less time. Low motion buckets (10 to 40) follow best."
+        "Cuts out what you paint, drags it along a path over a filled background, and lets the model turn it into "
+        "real motion, with the usual weights and in less time. Low motion buckets (10 to 40) follow best."
     )
     SEARCH_ALIASES = ["cut and drag", "drag", "trajectory", "Time-to-Move", "TTM", "DragNUWA", "DragAnything", "MOFA"]
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "IMAGE", "MASK")
     RETURN_NAMES = ("control", "preview", "pasted", "holes")
     OUTPUT_TOOLTIPS = (
-        "For Sample SVD Clip, or for another control to go on.",
-        "The picture with the objects and their paths drawn in.",
+        "The control, for Sample SVD Clip or the next control node.",
+        "The image with the objects and their paths drawn in.",
         "The pasted frames that are imposed, with filled holes.",
-        "What the objects left behind: there the model is free.",
+        "The areas that the objects uncover; there the model is free.",
     )
     FUNCTION = "execute"
 
@@ -188,30 +188,33 @@ class SVDReelCutAndDrag:
                 "image": START_IMAGE,
                 "mask": inputs.socket(
                     "MASK",
-                    "White covers the object that is dragged. Several masks in a batch are several objects, the later "
-                    "ones in front.",
+                    "White covers the object to drag. A batch of masks drags several objects, later ones in front.",
                 ),
                 "latent": CLIP,
                 "path": inputs.text(
                     "0.5,0.5; 0.7,0.5",
-                    "Points x,y in parts of the picture's width and height, 0,0 at the top left: where the object is; "
-                    "where it goes; and so on. A | begins the path of the next object.",
+                    "The path as points x,y in shares of the image's width and height, 0,0 at the top left: where "
+                    "the object is; where it goes; and so on. A | starts the path of the next object.",
                 ),
                 "easing": inputs.choice(
                     EASINGS,
-                    "Course over time. linear: even. ease: slow at both ends. ease-in: slow at the start. ease-out: "
-                    "slow at the end.",
+                    "Speed over time. linear is even, ease is slow at both ends, ease-in is slow at the start, "
+                    "ease-out is slow at the end.",
                 ),
-                "scale": inputs.text("", "Sizes that the object reaches in turn, from 1: 1.3 grows, 1.2, 1 and back."),
+                "scale": inputs.text(
+                    "", "Sizes that the object reaches in turn, starting at 1: 1.3 grows; 1.2, 1 grows and returns."
+                ),
                 "rotation": inputs.text(
-                    "", "Degrees clockwise that the object reaches in turn, from 0: 15, or 10, -10 to sway."
+                    "",
+                    "Angles that the object reaches in turn, in degrees clockwise, starting at 0: 15 turns it; "
+                    "10, -10 makes it sway.",
                 ),
                 "strength": inputs.decimal(
                     1.0,
                     0.0,
                     3.0,
-                    "How closely the path is followed. 0 is off, 1 is usual, 2 is nearly a cut-out. Raise it where the "
-                    "object stays behind.",
+                    "How closely the object follows the path. 0 is off, 1 is usual, 2 is almost a cut-out. Raise it "
+                    "if the object stays behind.",
                     step=0.05,
                 ),
             },
@@ -220,18 +223,18 @@ class SVDReelCutAndDrag:
                     BACKGROUND,
                     0.0,
                     1.0,
-                    "How firmly the rest of the picture is held, 0 to 1. 0 lets it live, and sometimes doubles the "
-                    "object; 1 holds it as long as the object.",
+                    "How firmly the rest of the image is held, 0 to 1. 0 lets it move, but may double the object; 1 "
+                    "holds it as long as the object.",
                     step=0.05,
                 ),
                 "control": ANOTHER,
-                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "fit": FIT,
                 "sigma": inputs.decimal(
                     0.0,
                     0.0,
                     700.0,
-                    "Noise level, for 1024x576, at which the object is let go at strength 1. 0 takes 31. Lower is "
-                    "stricter.",
+                    "Noise level at 1024x576 at which the object is released at strength 1. 0 uses 31. Lower values "
+                    "are stricter.",
                     advanced=True,
                 ),
                 "vae": VAE,

@@ -1,4 +1,4 @@
-"""Nodes that move the camera: a path, and the control that imposes it on a clip."""
+"""Nodes that move the camera: a camera path, and the control that imposes it on a clip."""
 
 import torch
 from torch import Tensor
@@ -22,13 +22,13 @@ USUAL = ", ".join(f"{name} {kind.usual:g}" for name, kind in MOVES.items() if ki
 
 
 class SVDReelCameraPath:
-    """A camera path."""
+    """Describe a camera path."""
 
     DISPLAY_NAME = "Camera Path (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Says how the camera moves over the clip, for Control Camera. Chain several of these, or write the whole path "
-        "in words. What the camera does, the content does the other way: pan right moves the content left."
+        "Describes how the camera moves over the clip, for Control Camera. Chain several of these nodes, or write "
+        "the whole path in words. The content moves opposite to the camera: pan right moves the content left."
     )
     SEARCH_ALIASES = [
         "camera motion",
@@ -47,8 +47,8 @@ class SVDReelCameraPath:
     RETURN_TYPES = ("SVD_CAMERA", "IMAGE")
     RETURN_NAMES = ("camera", "preview")
     OUTPUT_TOOLTIPS = (
-        "The path, for Control Camera or another camera path.",
-        "The path as a drawing: what each frame shows of the picture, and four of the frames.",
+        "The path, for Control Camera or another Camera Path.",
+        "The path as a drawing: what each frame shows of the image, and four of the frames.",
     )
     FUNCTION = "execute"
 
@@ -58,40 +58,45 @@ class SVDReelCameraPath:
             "required": {
                 "move": inputs.choice(
                     move_names(),
-                    "What the camera does. pan, tilt, roll, zoom: on the spot, exact for any picture. dolly, truck, "
-                    "pedestal, orbit, arc: it travels, which needs a depth map to look right.",
+                    "The camera move. pan, tilt, roll and zoom turn the camera on the spot and are exact for any "
+                    "image. dolly, truck, pedestal, orbit and arc travel, and need a depth map to look right.",
                     default="pan right",
                 ),
                 "amount": inputs.decimal(
                     0.0,
                     0.0,
                     180.0,
-                    f"How far it moves over its time; 0 takes the usual amount: {USUAL}. pan and tilt are in picture "
-                    "widths, zoom is a factor, roll, orbit and arc are degrees, the others parts of the depth of the "
-                    "centre. Larger amounts show more that the model must invent.",
+                    f"How far the camera moves. 0 uses the usual amount: {USUAL}. pan and tilt are in image widths, "
+                    "zoom is a factor, roll, orbit and arc are in degrees, the others in shares of the depth at "
+                    "the centre. Larger amounts show more that the model must invent.",
                     step=0.05,
                 ),
                 "easing": inputs.choice(
                     EASINGS,
-                    "Course over time. linear: even. ease: slow at both ends. ease-in: slow at the start. ease-out: "
-                    "slow at the end.",
+                    "Speed over time. linear is even, ease is slow at both ends, ease-in is slow at the start, "
+                    "ease-out is slow at the end.",
                 ),
-                "hold_start": inputs.whole(0, 0, 1000, "Frames to stand still before the move."),
-                "hold_end": inputs.whole(0, 0, 1000, "Frames to stand still after the move."),
+                "hold_start": inputs.whole(
+                    0, 0, 1000, "Number of frames in which the camera stands still before the move."
+                ),
+                "hold_end": inputs.whole(
+                    0, 0, 1000, "Number of frames in which the camera stands still after the move."
+                ),
                 "path": inputs.text(
                     "",
-                    'A whole path in words, in place of all above: "pan right 0.15, zoom in 1.2 ease then hold 4 then '
-                    'tilt up 10deg for 2". A comma means at once. "through 0 0; 0.1 0; 0.2 0.1" looks at points.',
+                    'A whole path in words, which replaces the widgets above: "pan right 0.15, zoom in 1.2 ease '
+                    'then hold 4 then tilt up 10deg for 2". A comma joins moves at the same time. "through 0 0; '
+                    '0.1 0; 0.2 0.1" looks at points in turn.',
                 ),
             },
             "optional": {
-                "camera": inputs.socket("SVD_CAMERA", "Another path, to which this one is joined."),
+                "camera": inputs.socket("SVD_CAMERA", "Another camera path to which this one is added."),
                 "join": inputs.choice(
                     JOINS,
-                    "How this path joins the other one. then: after it, in its share of the clip. and: at the same "
-                    "time, over the whole clip.",
+                    "How this path is added to the connected one. then runs it afterwards, in its share of the clip; "
+                    "and runs both at the same time over the whole clip.",
                 ),
-                "image": inputs.socket("IMAGE", "A picture for the preview; without it a pattern is drawn."),
+                "image": inputs.socket("IMAGE", "An image for the preview. Without it, the preview shows a pattern."),
             },
         }
 
@@ -120,21 +125,22 @@ class SVDReelCameraPath:
 
 
 class SVDReelCameraControl:
-    """The control that imposes a camera path."""
+    """Impose a camera path on a clip."""
 
     DISPLAY_NAME = "Control Camera (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Makes the camera of a clip follow a path, with the usual weights: the picture is warped along the path, and "
-        "the sampler starts from it or is pulled to it. Low motion buckets (10 to 40) follow best."
+        "Makes the camera of a clip follow a path, with the usual weights. The image is warped along the path, and "
+        "the sampler starts from the warped frames or is guided towards them. Low motion buckets (10 to 40) follow "
+        "best."
     )
     SEARCH_ALIASES = ["camera control", "CamTrol", "Time-to-Move", "TTM", "NVS-Solver", "ViewExtrapolator", "2.5D"]
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "MASK")
     RETURN_NAMES = ("control", "warped", "holes")
     OUTPUT_TOOLTIPS = (
-        "For Sample SVD Clip, or for another control to go on.",
+        "The control, for Sample SVD Clip or the next control node.",
         "The warped frames that are imposed, with filled holes.",
-        "Where the warped frames show what the picture does not: there the model is free.",
+        "The parts of the warped frames that the image does not show; there the model is free.",
     )
     FUNCTION = "execute"
 
@@ -143,67 +149,74 @@ class SVDReelCameraControl:
         return {
             "required": {
                 "model": inputs.MODEL,
-                "image": inputs.socket("IMAGE", "The start picture, the same that Prepare Image for SVD gets."),
-                "camera": inputs.socket("SVD_CAMERA", "From Camera Path: how the camera moves."),
-                "latent": inputs.socket("LATENT", "From Prepare Image for SVD: it tells size and length of the clip."),
+                "image": inputs.socket("IMAGE", "The start image, the same that Prepare Image for SVD receives."),
+                "camera": inputs.socket("SVD_CAMERA", "How the camera moves, from Camera Path."),
+                "latent": inputs.socket(
+                    "LATENT", "The latent from Prepare Image for SVD, which sets size and length of the clip."
+                ),
                 "mode": inputs.choice(
                     MODES,
-                    "partial re-noise: start from the warped frames; fastest, for pan, tilt, zoom and roll. dual "
-                    "clock: also write them back for a while, so that filled holes are free. replace estimate: from "
-                    "full noise, the strictest geometry, for orbit and dolly with a depth map.",
+                    "How the path is imposed. partial re-noise starts from the warped frames: fastest, for pan, "
+                    "tilt, zoom and roll. dual clock also writes them back for some steps and leaves filled holes "
+                    "free. replace estimate works from full noise with the strictest geometry, for orbit and dolly "
+                    "with a depth map.",
                 ),
                 "strength": inputs.decimal(
                     1.0,
                     0.0,
                     3.0,
-                    "How closely the path is followed. 0 is off, 1 is usual, 2 is nearly a slide show of the warped "
-                    "picture. Raise it where the clip stands still, lower it where things look cut out.",
+                    "How closely the clip follows the path. 0 is off, 1 is usual, 2 is almost a slide show of the "
+                    "warped image. Raise it if the camera stands still, lower it if things look cut out.",
                     step=0.05,
                 ),
             },
             "optional": {
                 "depth": inputs.socket(
                     "IMAGE",
-                    "Depth of the picture from any depth node, near is bright. Only cameras that travel use it.",
+                    "Depth map of the image from any depth node, near is bright. Only moves that travel use it.",
                 ),
-                "depth_mask": inputs.socket("MASK", "The same as a mask, in place of depth."),
+                "depth_mask": inputs.socket("MASK", "The depth map as a mask, instead of depth."),
                 "foreground": inputs.socket(
                     "MASK",
-                    "The main object, which then moves in one piece. Without a depth map it stands on a plain before a "
-                    "far background.",
+                    "Mask of the main object, which then moves as one piece. Without a depth map, it stands on a "
+                    "plain in front of a far background.",
                 ),
-                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
-                "fit": inputs.choice(inputs.FIT_MODES, "As in Prepare Image for SVD: how the picture fills the clip."),
+                "control": inputs.socket("SVD_CONTROL", "Another control, which is applied before this one."),
+                "fit": inputs.choice(
+                    inputs.FIT_MODES,
+                    "How the image fills the clip. Use the same value as in Prepare Image for SVD.",
+                    advanced=True,
+                ),
                 "far_to_near": inputs.decimal(
                     FAR_TO_NEAR,
                     1.1,
                     100.0,
-                    "How many times as far away the farthest thing is as the nearest, 2 to 10. Raising it lets near "
-                    "things move more against far ones.",
+                    "How many times farther away the farthest point is than the nearest, 2 to 10. Raise it to move "
+                    "near things more against far ones.",
                     advanced=True,
                 ),
                 "sigma": inputs.decimal(
                     0.0,
                     0.0,
                     700.0,
-                    "Noise level, for 1024x576, down to which the path is imposed at strength 1. 0 takes the mode's "
-                    "own (30, 31, 8). Lower is stricter.",
+                    "Noise level at 1024x576 down to which the path is imposed at strength 1. 0 uses the mode's own "
+                    "(30, 31, 8). Lower values are stricter.",
                     advanced=True,
                 ),
                 "repeats": inputs.whole(
                     1,
                     1,
                     10,
-                    "Only replace estimate: evaluations of each guided step. 3 hides seams between picture and "
-                    "invention; the guided steps take three times as long.",
+                    "Evaluations of each guided step, for replace estimate only. 3 hides seams between the image and "
+                    "what the model invents; the guided steps then take three times as long.",
                     advanced=True,
                 ),
                 "keep": inputs.decimal(
                     1.0,
                     0.05,
                     1.0,
-                    "Only replace estimate: share of the picture that is imposed, what fits best first. 0.8 leaves out "
-                    "places where the depth map is wrong.",
+                    "Share of the image that is imposed, best-fitting parts first, for replace estimate only. Lower "
+                    "it to 0.8 to leave out places where the depth map is wrong.",
                     step=0.05,
                     advanced=True,
                 ),
@@ -211,15 +224,15 @@ class SVDReelCameraControl:
                     1.0,
                     0.05,
                     1.0,
-                    "Only replace estimate: weight of the path in the last frame, reached evenly. 0.6 frees late "
-                    "frames, where the warp is worst.",
+                    "Weight of the path in the last frame, for replace estimate only; it falls evenly over the clip. "
+                    "Lower it to 0.6 to free late frames, where the warp is worst.",
                     step=0.05,
                     advanced=True,
                 ),
-                "vae": inputs.socket("VAE", "Another VAE than the model's own for encoding.", advanced=True),
+                "vae": inputs.socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True),
                 "background": inputs.text(
                     "white",
-                    "Colour under transparent pixels: a name such as white or black, or #rrggbb.",
+                    "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
                     advanced=True,
                 ),
             },

@@ -1,4 +1,4 @@
-"""Nodes that say what to animate and how much it moves."""
+"""Nodes for the start image and its motion settings."""
 
 import logging
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ log = logging.getLogger("svd_reel")
 
 @dataclass(frozen=True)
 class Motion:
-    """What travels on the SVD_MOTION socket; `fps` is frames per second, the network is told one less."""
+    """The value of the SVD_MOTION socket; `fps` is in frames per second, and the network receives one less."""
 
     motion_bucket_id: float = 127
     fps: float = 7
     augmentation_level: float = 0.02
 
 
-# What published recipes use; None takes the widgets.
+# Values of published recipes; None uses the widgets.
 PRESETS = {
     "from the widgets": None,
     "official (SVD, SVD-XT and 1.1)": Motion(),
@@ -39,17 +39,15 @@ PRESETS = {
 
 
 class SVDReelMotion:
-    """Motion settings of a clip."""
+    """Set the motion of a clip."""
 
     DISPLAY_NAME = "Set Motion (SVD)"
     CATEGORY = inputs.CATEGORY
-    DESCRIPTION = (
-        "How much and how fast the picture shall move: motion bucket, frames per second and noise on the picture."
-    )
+    DESCRIPTION = "Sets how much and how fast the image moves: motion bucket, frame rate, and noise on the start image."
     SEARCH_ALIASES = ["svd motion", "motion_bucket_id", "motion bucket", "fps_id", "cond_aug", "noise_aug_strength"]
     RETURN_TYPES = ("SVD_MOTION",)
     RETURN_NAMES = ("motion",)
-    OUTPUT_TOOLTIPS = ("For Prepare Image for SVD.",)
+    OUTPUT_TOOLTIPS = ("The motion settings, for Prepare Image for SVD.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -58,8 +56,8 @@ class SVDReelMotion:
             "required": {
                 "preset": inputs.choice(
                     PRESETS,
-                    "Known good combinations, which replace the three numbers below. SVD-XT 1.1 was tuned for the "
-                    "official one alone.",
+                    "A combination that is known to work; it replaces the three numbers below. SVD-XT 1.1 was tuned "
+                    "for the official one only.",
                 ),
                 "motion_bucket_id": inputs.MOTION_BUCKET,
                 "fps": inputs.FPS,
@@ -72,21 +70,21 @@ class SVDReelMotion:
 
 
 class SVDReelCondition:
-    """From a picture to everything the sampler needs."""
+    """Encode an image into the conditioning and the empty latent of a clip."""
 
     DISPLAY_NAME = "Prepare Image for SVD"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Fits a picture to the clip and encodes it as Stable Video Diffusion was trained: conditioning and an empty "
-        "latent for Sample SVD Clip or, with Export SVD to ComfyUI Model, for KSampler."
+        "Fits an image to the clip and encodes it for Stable Video Diffusion: the conditioning and an empty latent "
+        "for Sample SVD Clip, or for KSampler with Export SVD to ComfyUI Model."
     )
     SEARCH_ALIASES = ["SVD_img2vid_Conditioning", "image to video", "img2vid", "svd conditioning", "init_image"]
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING", "LATENT")
     RETURN_NAMES = ("positive", "negative", "latent")
     OUTPUT_TOOLTIPS = (
-        "The picture and its motion, for the sampler.",
-        "The same without the picture, which guidance compares with.",
-        "An empty clip of the chosen size and length.",
+        "The image and its motion, for the sampler.",
+        "The unconditional input of guidance: the same without the image.",
+        "An empty latent with the chosen size and length.",
     )
     FUNCTION = "execute"
 
@@ -103,18 +101,18 @@ class SVDReelCondition:
                 "seed": inputs.SEED,
             },
             "optional": {
-                "motion": inputs.socket("SVD_MOTION", "From Set Motion. Without it: bucket 127, 7 fps, noise 0.02."),
+                "motion": inputs.socket(
+                    "SVD_MOTION", "Motion settings from Set Motion. Without them: bucket 127, 7 fps, noise 0.02."
+                ),
                 "clip_vision": inputs.socket(
                     "CLIP_VISION",
-                    "Another image encoder than the model's own, such as a CLIP ViT-H loaded alone.",
+                    "An image encoder instead of the model's own, such as a CLIP ViT-H loaded separately.",
                     advanced=True,
                 ),
-                "vae": inputs.socket(
-                    "VAE", "Another VAE than the model's own for encoding the picture.", advanced=True
-                ),
+                "vae": inputs.socket("VAE", "A VAE for encoding the image, instead of the model's own.", advanced=True),
                 "background": inputs.text(
                     "white",
-                    "Colour under transparent pixels: a name such as white or black, or #rrggbb.",
+                    "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
                     advanced=True,
                 ),
             },

@@ -1,4 +1,4 @@
-"""The node that turns latents into pictures."""
+"""The node that decodes latents into frames."""
 
 import logging
 
@@ -17,13 +17,13 @@ log = logging.getLogger("svd_reel")
 
 
 class SVDReelDecode:
-    """The decoder."""
+    """Decode a clip."""
 
     DISPLAY_NAME = "Decode SVD Clip"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Turns the clip's latents into pictures, exactly and in little memory, and cuts off the borders of a padded "
-        "picture. Takes any VAE; with a VAE of single pictures each frame is decoded by itself."
+        "Decodes the latents of a clip into frames, exactly and in little memory, and cuts off the border of a "
+        "padded image. Any VAE works; a VAE for still images decodes each frame separately."
     )
     SEARCH_ALIASES = ["VAEDecode", "svd decoder", "decoding_t", "decode_chunk_size", "latent to video"]
     RETURN_TYPES = ("IMAGE",)
@@ -43,9 +43,10 @@ class SVDReelDecode:
                     0,
                     0,
                     1024,
-                    "0 decodes exactly, every frame seeing the whole clip, in little memory; the result never "
-                    "depends on the graphics card. A number decodes that many frames at a time as the official "
-                    "script does (14), with seams between them.",
+                    "Number of frames decoded at a time. 0 decodes exactly, with the whole clip visible to every "
+                    "frame, in little memory and independent of the graphics card. 14 decodes like the official "
+                    "script, with seams between chunks.",
+                    advanced=True,
                 ),
             },
             "optional": {
@@ -53,8 +54,8 @@ class SVDReelDecode:
                     0,
                     0,
                     8192,
-                    "Side in pixels of overlapping tiles, for pictures too large for the memory. 0 is off and exact; "
-                    "512 changes the picture slightly.",
+                    "Side of overlapping tiles in pixels. 0 is off and exact. Use 512 for images too large for the "
+                    "memory; it changes the result slightly.",
                     step=8,
                     advanced=True,
                 ),

@@ -1,6 +1,6 @@
-"""The node that plans how long a film becomes.
+"""The node that plans the duration of a video.
 
-What makes films is imported when it is asked for: the host imports every pack when it starts.
+`svd_core.finish` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
 from .shared import inputs
@@ -10,13 +10,13 @@ LENGTHS = ("all frames that come of it", "exactly the seconds")
 
 
 class SVDReelDuration:
-    """Seconds to frames."""
+    """Convert seconds and frame rate to frames."""
 
     DISPLAY_NAME = "Plan Duration (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Plans a film of so many seconds: how many frames the model makes, how many are put between them, and the "
-        "exact number of frames. 5 seconds at 24 frames a second are 25 frames with 4 between each two: 121."
+        "Plans a video of a given duration: how many frames the model makes, how many are added between them, and "
+        "the exact total. 5 seconds at 24 fps are 25 frames with 4 between each pair: 121."
     )
     SEARCH_ALIASES = [
         "duration",
@@ -30,11 +30,11 @@ class SVDReelDuration:
     RETURN_TYPES = ("INT", "INT", "FLOAT", "INT", "FLOAT", "STRING")
     RETURN_NAMES = ("frames", "interpolate", "fps", "film_frames", "motion_fps", "text")
     OUTPUT_TOOLTIPS = (
-        "Frames of the model, for Prepare Image for SVD or Animate Image.",
-        "Steps from each frame to the next, for Finish Film and for the multiplier of Run Frame Interpolation Model.",
-        "Frames per second of the film, for Finish Film or Create Video.",
-        "Frames of the finished film, for most_frames of Finish Film.",
-        "The model's own frames a second in the film: fps in Set Motion should be near it, but not below 5.",
+        "Frames for the model, for Prepare Image for SVD or Animate Image.",
+        "Frame rate multiplier, for Finish Film and for the multiplier of Run Frame Interpolation Model.",
+        "Frame rate of the video, for Finish Film or Create Video.",
+        "Number of frames in the finished video, for most_frames of Finish Film.",
+        "How many of the model's own frames play per second. Set fps in Set Motion near this value, but not below 5.",
         "The plan in words, for Preview Any.",
     )
     FUNCTION = "execute"
@@ -46,34 +46,34 @@ class SVDReelDuration:
         return {
             "required": {
                 "seconds": inputs.decimal(
-                    5.0, 0.1, 3600.0, "Duration of the film in seconds. One clip of SVD-XT gives 3 to 6.", step=0.5
+                    5.0, 0.1, 3600.0, "Duration of the video in seconds. One clip of SVD-XT fills 3 to 6.", step=0.5
                 ),
                 "fps": inputs.decimal(
-                    24.0, 1.0, 120.0, "Frames per second of the film: 24 is cinema, 25 and 30 are video.", step=1.0
+                    24.0, 1.0, 120.0, "Frame rate of the video: 24 is cinema, 25 and 30 are video.", step=1.0
                 ),
                 "clip_frames": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames that the model makes at once: 14 for SVD, 25 for SVD-XT. 0 takes the model's own number, "
-                    "or 25 where no model is connected.",
+                    "Frames that the model makes at once: 14 for SVD, 25 for SVD-XT. 0 uses the connected model's "
+                    "own number, or 25 without a model.",
                 ),
                 "interpolate": inputs.whole(
                     0,
                     0,
                     MOST_FACTOR,
-                    "Steps from each frame of the model to the next; 0 chooses the fewest with which one clip fills "
-                    "the film.",
+                    "Frame rate multiplier between the model's frames and the video. 0 chooses the smallest with "
+                    "which one clip fills the video.",
                 ),
                 "length": inputs.choice(
                     LENGTHS,
-                    "Whether the film shows every frame, which may be a little longer than asked (121 frames), or ends "
-                    "exactly at the seconds (120).",
+                    "Whether the video keeps every frame, which can be slightly longer (121 frames), or ends exactly "
+                    "at the given duration (120).",
                     advanced=True,
                 ),
             },
             "optional": {
-                "model": inputs.socket("SVD_MODEL", "The model, which knows how many frames it makes at once.")
+                "model": inputs.socket("SVD_MODEL", "The model, from which the number of frames per clip is taken.")
             },
         }
 

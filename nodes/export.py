@@ -1,4 +1,4 @@
-"""The node that hands our model to the rest of ComfyUI."""
+"""The node that converts the loaded model to ComfyUI's MODEL."""
 
 from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
 from .host.reuse import reuse_in_sampling
@@ -7,18 +7,18 @@ from .shared.model import LoadedModel
 
 
 class SVDReelExportModel:
-    """From SVD_MODEL to MODEL."""
+    """Convert SVD_MODEL to MODEL."""
 
     DISPLAY_NAME = "Export SVD to ComfyUI Model"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "The model as ComfyUI's own MODEL: for KSampler, VideoLinearCFGGuidance, LoRA loaders, Save Checkpoint and "
-        "other packs. Weights are shared, not copied."
+        "Converts the loaded model to ComfyUI's own MODEL, for KSampler, VideoLinearCFGGuidance, LoRA loaders, Save "
+        "Checkpoint and other packs. Weights are shared, not copied."
     )
     SEARCH_ALIASES = ["svd to model", "ImageOnlyCheckpointLoader", "convert model", "KSampler"]
     RETURN_TYPES = ("MODEL",)
     RETURN_NAMES = ("model",)
-    OUTPUT_TOOLTIPS = ("For KSampler and whatever else takes a MODEL.",)
+    OUTPUT_TOOLTIPS = ("The model, for KSampler and other nodes that take MODEL.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -30,16 +30,17 @@ class SVDReelExportModel:
                     1,
                     1,
                     20,
-                    "Faster drafts in KSampler: the whole network runs at every so many steps, as in Reuse Features. 1 "
-                    "is off and exact; 2 takes 0.62 of the time of a step, 3 half of it, and details drift.",
+                    "Speeds up drafts in KSampler: the whole network runs only once in this many steps, as in Reuse "
+                    "Features. 1 is off and exact. 2 takes 0.62 of the time of a step and 3 half of it, but details "
+                    "drift.",
                     advanced=True,
                 ),
                 "reuse_depth": inputs.whole(
                     DEPTH,
                     1,
                     11,
-                    "Outermost pairs of blocks that run in every step of KSampler while features are reused. More is "
-                    "closer to the exact clip and slower.",
+                    "Number of outer block pairs that still run in every step of KSampler while features are reused. "
+                    "More is slower and closer to the exact clip.",
                     advanced=True,
                 ),
             },

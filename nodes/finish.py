@@ -1,6 +1,6 @@
-"""The node that makes a film of a clip.
+"""The node that makes a video file from a clip.
 
-What makes films is imported when it is asked for: the host imports every pack when it starts.
+`svd_core.finish` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
 from contextlib import ExitStack
@@ -31,13 +31,13 @@ CANCELLED = ("nothing is left", "keep the frames so far")
 
 
 class SVDReelFinish:
-    """The stream from frames to a file."""
+    """Stream frames into a video file."""
 
     DISPLAY_NAME = "Finish Film (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Makes a film file of a clip: decoded, upscaled, brought to size, with frames put in between, and encoded, a "
-        "few frames in memory at a time. 5 seconds of 4K take no more memory than a few frames of it."
+        "Makes a video file from a clip: decodes, upscales, resizes, adds frames in between and encodes, a few "
+        "frames at a time. 5 seconds of 4K need no more memory than a few frames."
     )
     SEARCH_ALIASES = [
         "4k",
@@ -53,7 +53,7 @@ class SVDReelFinish:
     RETURN_TYPES = ("VIDEO", "STRING")
     RETURN_NAMES = ("video", "path")
     OUTPUT_TOOLTIPS = (
-        "The film, for nodes that take a VIDEO. It is saved already.",
+        "The video, already saved, for nodes that take VIDEO.",
         "The full path of the file.",
     )
     FUNCTION = "execute"
@@ -70,79 +70,85 @@ class SVDReelFinish:
                     24.0,
                     1.0,
                     120.0,
-                    "Frames per second of the film. With interpolate frames in between it plays fps / interpolate of "
-                    "the clip's own frames a second; 24 / 4 = 6 suits a clip made with fps 7.",
+                    "Frame rate of the file. With added frames, fps / interpolate of the clip's own frames play per "
+                    "second; 24 / 4 = 6 suits a clip made with fps 7.",
                     step=1.0,
                 ),
                 "interpolate": inputs.whole(
                     4,
                     1,
                     MOST_FACTOR,
-                    "Steps from each frame to the next: 1 adds none, 5 makes 121 frames of 25. The frames in between "
-                    "follow the motion, without any model; connect interp_model for the host's RIFE or FILM.",
+                    "Frame rate multiplier: 1 adds no frames, 5 turns 25 frames into 121. The added frames follow "
+                    "the motion without a model; connect interp_model for ComfyUI's RIFE or FILM.",
                 ),
                 "size": inputs.choice(
                     [*SIZES, CUSTOM],
-                    "Size of the film; upright clips take its sides the other way round. Frames are upscaled by "
-                    "upscale_model if there is one, then brought to this size.",
+                    "Size of the video. Upright clips swap its sides. Frames are first enlarged by upscale_model, if "
+                    "connected, then resized to this size.",
                 ),
                 "fit": inputs.choice(
                     FITS,
-                    "How a clip of another aspect meets the size. inside: its aspect kept, no side longer than asked. "
-                    "crop: filled, the rest cut off. pad: black bars. stretch: distorted.",
+                    "How a clip of another aspect ratio fits the size. inside keeps the aspect within the size. crop "
+                    "fills it and cuts off the rest. pad adds black bars. stretch distorts.",
                 ),
                 "codec": inputs.choice(
                     CODECS,
-                    "h264 plays everywhere. h265 makes smaller files, slowly. vp9 is a webm for browsers. prores is a "
-                    "large mov for editing, 10 bits.",
+                    "Video codec. h264 plays everywhere. h265 makes smaller files but is slow. vp9 writes a webm for "
+                    "browsers. prores writes a large mov with 10 bits for editing.",
                 ),
                 "quality": inputs.whole(
-                    90, 0, 100, "0 to 100: 90 shows no loss, 70 is good for the web at a third of the size."
+                    90,
+                    0,
+                    100,
+                    "Quality from 0 to 100. 90 shows no loss; 70 is good for the web at a third of the size.",
                 ),
                 "bit_depth": inputs.choice(
                     [str(bits) for bits in BIT_DEPTHS],
-                    "8 plays everywhere. 10 keeps skies and shadows free of bands; some old players and browsers "
-                    "cannot show it. prores always has 10.",
+                    "Bits per colour. 8 plays everywhere. 10 avoids bands in skies and shadows, but some old players "
+                    "and browsers cannot show it. prores always has 10.",
                     advanced=True,
                 ),
                 "ending": inputs.choice(
                     ENDINGS,
-                    "open: once from first to last. loop: also from the last frame on to the first, for clips that are "
-                    "loops. ping-pong: forth and back, which repeats without a jump.",
+                    "open plays once from first to last. loop also adds frames from the last to the first, for clips "
+                    "that loop. ping-pong plays back and forth, which repeats without a jump.",
                 ),
                 "filename_prefix": inputs.text(
-                    "video/film", "Folder and beginning of the file's name, in the output folder."
+                    "video/film", "Folder and start of the file name, inside the output folder."
                 ),
             },
             "optional": {
-                "images": inputs.socket("IMAGE", "The frames of the clip. Leave it open where latent is connected."),
-                "latent": inputs.socket("LATENT", "The clip as latents instead, from a sampler; needs vae."),
-                "vae": inputs.socket("VAE", "Decodes latent: the VAE from Load SVD Model, or any other."),
+                "images": inputs.socket("IMAGE", "The frames of the clip. Leave it open if latent is connected."),
+                "latent": inputs.socket("LATENT", "The clip as latents from a sampler, instead of images. Needs vae."),
+                "vae": inputs.socket("VAE", "The VAE that decodes latent, from Load SVD Model or any other loader."),
                 "upscale_model": inputs.socket(
-                    "UPSCALE_MODEL", "From Load Upscale Model, such as RealESRGAN x4. Without it frames are scaled."
+                    "UPSCALE_MODEL",
+                    "An upscale model from Load Upscale Model, such as RealESRGAN x4. Without it, frames are "
+                    "only resized.",
                 ),
                 "interp_model": inputs.socket(
                     "INTERP_MODEL",
-                    "From Load Frame Interpolation Model (ComfyUI 0.20 and newer): puts frames in between in place of "
-                    "the built-in way, which needs no model and does well where motion is small.",
+                    "A model from Load Frame Interpolation Model (ComfyUI 0.20 and newer) that makes the added "
+                    "frames. Without it, the built-in method is used; it needs no model and works well for small "
+                    "motion.",
                 ),
-                "audio": inputs.socket("AUDIO", "Sound of the film; it ends with the shorter of the two."),
+                "audio": inputs.socket("AUDIO", "Sound of the video. The file ends with the shorter of the two."),
                 "width": inputs.whole(
-                    0, 0, 16384, f"Width where size is '{CUSTOM}', in pixels; 0 follows the height.", advanced=True
+                    0, 0, 16384, f"Width in pixels if size is '{CUSTOM}'. 0 follows the height.", advanced=True
                 ),
                 "height": inputs.whole(
-                    0, 0, 16384, f"Height where size is '{CUSTOM}', in pixels; 0 follows the width.", advanced=True
+                    0, 0, 16384, f"Height in pixels if size is '{CUSTOM}'. 0 follows the width.", advanced=True
                 ),
                 "most_frames": inputs.whole(
                     0,
                     0,
                     100000,
-                    "Frames after which the film ends, such as film_frames of Plan Duration; 0 for all.",
+                    "Maximum number of frames in the file, such as film_frames of Plan Duration. 0 keeps all.",
                     advanced=True,
                 ),
                 "when_cancelled": inputs.choice(
                     CANCELLED,
-                    "What a cancelled run leaves: no file, or a shorter film of the frames so far.",
+                    "What a cancelled run leaves: no file, or a shorter video with the frames so far.",
                     advanced=True,
                 ),
             },

@@ -1,4 +1,4 @@
-"""The node that shapes guidance over the frames of a clip."""
+"""The node that sets the guidance scale of each frame."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ CUSTOM = "custom"
 
 @dataclass(frozen=True)
 class GuidanceCurve:
-    """What travels on the SVD_GUIDANCE socket: a curve over the frames of whatever clip it meets.
+    """The value of the SVD_GUIDANCE socket: a guidance curve for a clip of any length.
 
-    `low` and `high` of None are those that the loaded model was released with. `points` are scales spread evenly over
-    the clip, for the shape "custom". Guidance is off outside sigma_low..sigma_high.
+    `low` and `high` are the ends of the curve; None uses the values the loaded model was released with. `points` are
+    scales spread evenly over the clip, for the shape "custom". Guidance is off outside sigma_low..sigma_high.
     """
 
     shape: str = "linear"
@@ -45,13 +45,14 @@ class GuidanceCurve:
 
 
 class SVDReelGuidance:
-    """A guidance curve over the frames."""
+    """Set guidance over the frames."""
 
     DISPLAY_NAME = "Shape Guidance over Frames (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Guidance of each frame of the clip. Later frames are further from the picture and need more; too much burns "
-        "colours and freezes motion. Leave it out to use what the loaded model was released with."
+        "Sets the guidance scale (CFG) of each frame. Later frames are further from the image and need more; too "
+        "much burns colours and freezes motion. Without this node, the sampler uses the values the model was "
+        "released with."
     )
     SEARCH_ALIASES = [
         "VideoLinearCFGGuidance",
@@ -63,7 +64,7 @@ class SVDReelGuidance:
     ]
     RETURN_TYPES = ("SVD_GUIDANCE", "IMAGE")
     RETURN_NAMES = ("guidance", "curve")
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip.", "The curve as a drawing, for Preview Image.")
+    OUTPUT_TOOLTIPS = ("The guidance curve, for Sample SVD Clip.", "The curve as a drawing, for Preview Image.")
     FUNCTION = "execute"
 
     @classmethod
@@ -72,23 +73,23 @@ class SVDReelGuidance:
             "required": {
                 "shape": inputs.choice(
                     [*GUIDANCE_SHAPES, CUSTOM],
-                    "Course over the clip. linear: low to high, as SVD was released. constant: high everywhere. "
-                    "triangle: up to the middle and back. trapezoid: high except at both ends. cosine: low to high, "
-                    "eased. custom: the points below.",
+                    "How guidance changes over the clip. linear rises from low to high, as SVD was released. "
+                    "constant is high everywhere. triangle rises to the middle and falls back. trapezoid is high "
+                    "except at both ends. cosine rises smoothly. custom uses the points below.",
                 ),
                 "low": inputs.decimal(
                     AUTOMATIC,
                     AUTOMATIC,
                     100.0,
-                    "Lowest guidance. -1 takes the loaded model's own (1 for SVD, 1.5 for SVD-XT); 1 means no "
+                    "Lowest guidance scale. -1 uses the loaded model's own (1 for SVD, 1.5 for SVD-XT). 1 means no "
                     "guidance, which is also faster.",
                 ),
                 "high": inputs.decimal(
                     AUTOMATIC,
                     AUTOMATIC,
                     100.0,
-                    "Highest guidance. -1 takes the loaded model's own (2.5 for SVD, 3 for SVD-XT). Raising it "
-                    "follows the picture more closely; above 4 colours burn.",
+                    "Highest guidance scale. -1 uses the loaded model's own (2.5 for SVD, 3 for SVD-XT). Raise it to "
+                    "follow the image more closely; above 4 colours burn.",
                 ),
             },
             "optional": {
@@ -96,22 +97,22 @@ class SVDReelGuidance:
                     SIGMA_MAX,
                     0.0,
                     10000.0,
-                    "Guidance starts once the noise level has fallen to this. 700 starts at once; 100 leaves the first "
-                    "steps free, for more motion. Steps without guidance take half the time: 7 of 25 at 100.",
+                    "Noise level below which guidance starts. 700 starts at once; 100 leaves the first steps "
+                    "unguided for more motion. A step without guidance takes half the time: 7 of 25 at 100.",
                     advanced=True,
                 ),
                 "sigma_low": inputs.decimal(
                     0.0,
                     0.0,
                     10000.0,
-                    "Guidance ends once the noise level has fallen below this. 0 keeps it to the end; 1 halves the "
-                    "time of the last 7 of 25 steps, where it matters for fine details alone.",
+                    "Noise level below which guidance stops. 0 keeps it to the end; 1 halves the time of the last 7 "
+                    "of 25 steps, where it only affects fine details.",
                     advanced=True,
                 ),
                 "points": inputs.text(
                     "1, 2.5, 1",
-                    "For the custom shape: guidance scales spread evenly from the first to the last frame, separated "
-                    "by commas.",
+                    "Guidance scales for the custom shape, separated by commas and spread evenly from the first to "
+                    "the last frame.",
                     advanced=True,
                 ),
             },

@@ -1,4 +1,4 @@
-"""Nodes for clips between given pictures: first and last frame, chains of pictures, seamless loops."""
+"""Nodes for clips between given images: first and last frame, chains of images, seamless loops."""
 
 from collections.abc import Callable
 
@@ -37,49 +37,52 @@ STRENGTH = inputs.decimal(
     1.0,
     0.0,
     1.0,
-    "How closely the pictures at the ends are met. 1 holds them exactly; lower lets go of them earlier, so that 0.5 "
-    "meets them roughly, and 0 is off.",
+    "How closely the clip meets the images at its ends. 1 holds them exactly, 0 is off. Lower values release them "
+    "earlier; 0.5 meets them roughly.",
     step=0.05,
     advanced=True,
 )
 OPTIONAL = {
     "motion": inputs.socket(
         "SVD_MOTION",
-        "From Set Motion. Without it: bucket 127, 7 fps, noise 0.02. If little changes between the pictures use 15 to "
-        "24 fps, if much changes 7.",
+        "Motion settings from Set Motion. Without them: bucket 127, 7 fps, noise 0.02. Use 15 to 24 fps if little "
+        "changes between the images, 7 if much changes.",
     ),
     "guidance": inputs.socket(
         "SVD_GUIDANCE",
-        "From Shape Guidance over Frames; it counts from the picture that is looked from. Without it: what the model "
-        "was released with.",
+        "The guidance curve from Shape Guidance over Frames, counted from the image at each end. Without it, the "
+        "values the model was released with.",
     ),
-    "sigmas": inputs.socket("SIGMAS", "From Make Noise Schedule. Without it: the model's own schedule and steps."),
-    "control": inputs.socket(
-        "SVD_CONTROL", "From another control node; it takes part in every clip between two pictures."
+    "sigmas": inputs.socket(
+        "SIGMAS", "Noise levels from Make Noise Schedule. Without them, the model's own schedule and steps."
     ),
-    "solver": inputs.choice(SOLVERS, "As in Sample SVD Clip: how a step is made. euler is SVD's own.", advanced=True),
+    "control": inputs.socket("SVD_CONTROL", "A control from another node, applied to every part between two images."),
+    "solver": inputs.choice(
+        SOLVERS, "The method of each step, as in Sample SVD Clip. euler is SVD's own.", advanced=True
+    ),
     "strength": STRENGTH,
-    "clip_vision": inputs.socket("CLIP_VISION", "Another image encoder than the model's own.", advanced=True),
-    "vae": inputs.socket("VAE", "Another VAE than the model's own for encoding the pictures.", advanced=True),
+    "clip_vision": inputs.socket("CLIP_VISION", "An image encoder instead of the model's own.", advanced=True),
+    "vae": inputs.socket("VAE", "A VAE for encoding the images, instead of the model's own.", advanced=True),
     "background": inputs.text(
-        "white", "Colour under transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
+        "white", "Colour behind transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
     ),
 }
 FIT = inputs.choice(
     inputs.FIT_MODES,
-    "How the first picture fills the clip; the others lie in it as that one does, cut to its aspect. crop: sides are "
-    "cut off. pad: all of it on a blurred continuation, which Decode SVD Clip cuts off again. stretch: distorted.",
+    "How the first image fills the clip; the others are cut to its aspect ratio and placed alike. crop cuts off the "
+    "sides. pad keeps the whole image on a blurred border, which Decode SVD Clip cuts off again. stretch distorts "
+    "it.",
 )
 
 
 class SVDReelInbetween:
-    """From picture to picture."""
+    """Sample a clip from one image to the next."""
 
     DISPLAY_NAME = "Sample between Images (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Samples a clip that starts at one picture and ends at another, or passes through several, with the usual "
-        "weights: the model sees the clip from both of its ends. Two model passes a step, so twice the time."
+        "Samples a clip that starts at one image and ends at another, or passes through several, with the usual "
+        "weights. The model processes the clip from both ends: two passes per step, so twice the time."
     )
     SEARCH_ALIASES = [
         "first and last frame",
@@ -101,29 +104,27 @@ class SVDReelInbetween:
         return {
             "required": {
                 "model": inputs.MODEL,
-                "image": inputs.socket(
-                    "IMAGE", "The first picture; a batch of several is passed through one after the other."
-                ),
+                "image": inputs.socket("IMAGE", "The first image. A batch of several is passed through in order."),
                 "width": inputs.WIDTH,
                 "height": inputs.HEIGHT,
                 "frames": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames from one picture to the next, both counted. 0 takes what the model was trained on: 14 for "
-                    "SVD, 25 for SVD-XT. Three pictures at 25 give 49 frames, because the one at the joint is there "
-                    "once.",
+                    "Frames from one image to the next, including both. 0 uses the length the model was trained on: "
+                    "14 for SVD, 25 for SVD-XT. Three images at 25 give 49 frames, because they share the frame in "
+                    "the middle.",
                 ),
                 "mode": inputs.choice(
                     MODES,
-                    "How the ends are brought together. take turns: each step forward from the start, then again from "
-                    "the end; sharp. blend: both at once, mixed over the frames; even, but the middle may show both. "
-                    "Two model passes a step either way.",
+                    "How both ends are combined. take turns runs each step forward from the start, then again from "
+                    "the end: sharp. blend mixes both over the frames: even, but the middle may show both images. "
+                    "Both take two model passes per step.",
                 ),
                 "ending": inputs.choice(
                     (OPEN, CLOSED),
-                    "return to the first picture makes a seamless loop through all of them, with one more clip in "
-                    "between.",
+                    "Where the clip ends. return to the first picture makes a seamless loop through all images and "
+                    "adds one more part.",
                 ),
                 "fit": FIT,
                 "seed": inputs.SEED,
@@ -131,18 +132,15 @@ class SVDReelInbetween:
             "optional": {
                 "end_image": inputs.socket(
                     "IMAGE",
-                    "The last picture, or a batch: each one a place that the clip passes through. Any size and aspect. "
-                    "May be left out if image is a batch or the clip returns.",
+                    "The last image, or a batch of images to pass through, of any size and aspect ratio. Leave it "
+                    "open if image is a batch or the clip returns to the start.",
                 ),
                 **OPTIONAL,
-                "exact_ends": (
-                    "BOOLEAN",
-                    {
-                        "default": True,
-                        "tooltip": "Decode SVD Clip shows your pictures themselves where the clip meets them, as far "
-                        "as that makes no jump. Off shows what the VAE makes of them, a little softer.",
-                        "advanced": True,
-                    },
+                "exact_ends": inputs.switch(
+                    True,
+                    "Decode SVD Clip shows your own images where the clip meets them, as far as that causes "
+                    "no jump. Switch it off to see what the VAE makes of them, which is slightly softer.",
+                    advanced=True,
                 ),
             },
         }
@@ -189,18 +187,18 @@ class SVDReelInbetween:
 
 
 class SVDReelLoop:
-    """A picture that moves and returns."""
+    """Sample a clip that loops without a visible join."""
 
     DISPLAY_NAME = "Sample Seamless Loop (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Samples a clip of one picture that repeats without a visible join. Decode SVD Clip decodes it across the join "
-        "too; save it as an endless animation."
+        "Samples a clip of one image that repeats without a visible join. Decode SVD Clip decodes across the join, "
+        "too. Save the frames as an endless animation."
     )
     SEARCH_ALIASES = ["seamless loop", "cinemagraph", "perfect loop", "endless gif", "Mobius", "loop video"]
     RETURN_TYPES = ("LATENT",)
     RETURN_NAMES = ("latent",)
-    OUTPUT_TOOLTIPS = ("The loop, for Decode SVD Clip.",)
+    OUTPUT_TOOLTIPS = ("The loop as latents, for Decode SVD Clip.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -215,15 +213,15 @@ class SVDReelLoop:
                     0,
                     0,
                     1024,
-                    "Frames that are sampled. 0 takes what the model was trained on: 14 for SVD, 25 for SVD-XT. Except "
-                    "with roll the loop is one frame shorter, because its end is its start.",
+                    "Frames to sample. 0 uses the length the model was trained on: 14 for SVD, 25 for SVD-XT. Except "
+                    "with roll, the loop is one frame shorter, because its end is its start.",
                 ),
                 "mode": inputs.choice(
                     LOOP_MODES,
-                    "blend: the clip is led back to the picture, looked at from both ends at once; the most even. take "
-                    "turns: from each end in turn; sharper. Both let things go and return, with two model passes a "
-                    "step. roll: the clip has no end for the model; one pass a step, for flicker, water and smoke, no "
-                    "travel; needs 25 steps or more to close.",
+                    "How the loop closes. blend processes the clip from both ends at once: most even. take turns "
+                    "does so alternately: sharper. Both move away and return, with two model passes per step. roll "
+                    "shifts the frames between steps, one pass each, for flicker, water and smoke without travel; it "
+                    "needs 25 steps or more to close.",
                 ),
                 "fit": inputs.FIT,
                 "seed": inputs.SEED,

@@ -1,6 +1,6 @@
-"""The node that tries a grid of settings and takes the best.
+"""The node that tries a grid of settings and picks the best.
 
-The lab is imported when it is asked for: the host imports every pack when it starts.
+`svd_core.lab` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
 from dataclasses import replace
@@ -17,26 +17,27 @@ from .shared.model import CoreModel, LoadedModel
 
 
 class SVDReelSweep:
-    """The motion lab."""
+    """Sweep motion settings over one image."""
 
     DISPLAY_NAME = "Motion Lab (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Motion"
     DESCRIPTION = (
-        "Tries motion buckets, seeds and noise levels on one picture: a quick clip for each combination, measured, all "
-        "on one sheet. Takes the best by a score and makes it with all steps; its settings wire into the other nodes."
+        "Tries motion buckets, seeds and noise levels on one image: a quick clip for each combination, measured, all "
+        "on one sheet. Picks the best by a score, samples it with all steps, and outputs its settings for the other "
+        "nodes."
     )
     SEARCH_ALIASES = ["motion lab", "sweep", "xy plot", "grid", "compare seeds", "motion bucket", "best settings"]
     RETURN_TYPES = ("IMAGE", "IMAGE", "SVD_MOTION", "INT", "FLOAT", "STRING", "STRING", "STRING")
     RETURN_NAMES = ("sheet", "frames", "motion", "seed", "sigma_max", "text", "json", "csv")
     OUTPUT_TOOLTIPS = (
         "All clips on one page with their measured motion, the best in a green frame; for Preview Image.",
-        "The best clip, made with all steps.",
-        "Bucket, fps and noise of the best, for Prepare Image for SVD and the other nodes that take motion.",
-        "Seed of the best, for every node that draws noise.",
-        "Highest noise level of the best, for Make Noise Schedule.",
-        "The table, a line for each clip, for Preview Any.",
-        "Every number, for programs.",
-        "The table for spreadsheets.",
+        "The frames of the best clip, sampled with all steps.",
+        "Motion bucket, fps and noise of the best clip, for Prepare Image for SVD and other nodes that take motion.",
+        "Seed of the best clip, for every node that uses a seed.",
+        "Highest noise level of the best clip, for Make Noise Schedule.",
+        "The table as text, one line for each clip, for Preview Any.",
+        "All numbers as JSON, for programs.",
+        "The table as CSV, for spreadsheets.",
     )
     FUNCTION = "execute"
 
@@ -48,35 +49,34 @@ class SVDReelSweep:
         return {
             "required": {
                 "model": inputs.MODEL,
-                "image": inputs.socket("IMAGE", "The picture to animate, one alone. Any size."),
+                "image": inputs.socket("IMAGE", "The image to animate, a single one of any size."),
                 "buckets": inputs.text(
                     "60, 127, 200",
-                    "Motion buckets to try, separated by commas, 0 to 255. Each value of each list is tried with each "
-                    "of the others, so the time is that of all combinations.",
+                    "Motion buckets to try, 0 to 255, separated by commas. Every value of every list is combined "
+                    "with all others, so time grows with the product of the list lengths.",
                 ),
-                "seeds": inputs.text("23, 24", "Seeds to try, whole numbers separated by commas."),
+                "seeds": inputs.text("23, 24", "Seeds to try: whole numbers separated by commas."),
                 "sigma_max": inputs.text(
                     "700",
-                    "Highest noise levels to try, separated by commas. 700 is SVD's own; 50 to 200 keeps closer to "
-                    "what the model takes for granted and moves otherwise.",
+                    "Highest noise levels to try, separated by commas. 700 is SVD's own; 50 to 200 start "
+                    "from less noise and move differently.",
                 ),
                 "steps": inputs.whole(
                     FEW_STEPS,
                     1,
                     1000,
-                    "Sampling steps of the quick clips. 6 to 10 shows how a clip will move; details come with all "
-                    "steps.",
+                    "Sampling steps of the quick clips. 6 to 10 show how a clip will move; details need all steps.",
                 ),
                 "score": inputs.choice(
                     SCORES,
-                    "What is best. closest: motion nearest to wanted_motion. most motion: the most within drift_limit. "
-                    "steadiest: the least flicker and drift of those that move.",
+                    "How the best clip is chosen. closest: motion nearest to wanted_motion. most motion: the most "
+                    "motion within drift_limit. steadiest: the least flicker and drift among clips that move.",
                 ),
                 "wanted_motion": inputs.decimal(
                     1.0,
                     0.0,
                     20.0,
-                    "For closest: mean motion in per cent of the width a frame. 0.3 is calm, 1 usual, 2 lively.",
+                    "Target motion for closest, in per cent of the width per frame: 0.3 is calm, 1 usual, 2 lively.",
                 ),
                 "width": inputs.WIDTH,
                 "height": inputs.HEIGHT,
@@ -86,8 +86,8 @@ class SVDReelSweep:
             "optional": {
                 "fps": inputs.text(
                     "7",
-                    "Frames per second that the motion is meant for, 6 to 30; several values are tried like the other "
-                    "lists.",
+                    "Frame rates for which the motion is made, 6 to 30. Several values, separated by commas, are "
+                    "combined like the other lists.",
                     advanced=True,
                 ),
                 "augmentation_level": inputs.decimal(
@@ -97,14 +97,18 @@ class SVDReelSweep:
                     5.0,
                     0.0,
                     100.0,
-                    "For most motion: per cent of drift in colour, contrast and sharpness that still count as none.",
+                    "Drift in colour, contrast and sharpness, in per cent, that most motion still accepts.",
                     step=0.5,
                     advanced=True,
                 ),
                 "full_steps": inputs.whole(
-                    0, 0, 1000, "Steps of the best clip. 0 takes the model's own number, 25 or 30.", advanced=True
+                    0,
+                    0,
+                    1000,
+                    "Sampling steps of the best clip. 0 uses the model's own number, 25 or 30.",
+                    advanced=True,
                 ),
-                "shows": inputs.choice(SHOWN, "Which frames of each clip are on the sheet.", advanced=True),
+                "shows": inputs.choice(SHOWN, "Which frames of each clip appear on the sheet.", advanced=True),
             },
         }
 

@@ -1,4 +1,4 @@
-"""The node that loads a model: which files are offered, how they become networks in the host's care."""
+"""The node that loads a model: it lists the files and places their networks under ComfyUI's memory management."""
 
 from pathlib import Path
 
@@ -73,14 +73,14 @@ def open_parts(name: str, variant: str = AUTO) -> Parts:
 
 
 class SVDReelLoadModel:
-    """The loader."""
+    """Load a checkpoint."""
 
     DISPLAY_NAME = "Load SVD Model"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Loads a Stable Video Diffusion checkpoint with its image encoder and VAE. Put svd.safetensors, "
-        "svd_xt.safetensors or svd_xt_1_1.safetensors into models/svd or models/checkpoints, or a diffusers folder "
-        "into models/diffusers. The embedded nano model needs no download."
+        "Loads a Stable Video Diffusion checkpoint: the video model, its image encoder and its VAE. Put "
+        "svd.safetensors, svd_xt.safetensors or svd_xt_1_1.safetensors into models/svd or models/checkpoints, or a "
+        "diffusers folder into models/diffusers. The embedded nano model needs no download."
     )
     SEARCH_ALIASES = [
         "ImageOnlyCheckpointLoader",
@@ -94,8 +94,8 @@ class SVDReelLoadModel:
     RETURN_NAMES = ("model", "clip_vision", "vae")
     OUTPUT_TOOLTIPS = (
         "The video model, for the other SVD Reel nodes.",
-        "Its image encoder, for these and ComfyUI's own nodes.",
-        "Its VAE, for these and ComfyUI's own nodes.",
+        "The image encoder, for SVD Reel's and ComfyUI's own nodes.",
+        "The VAE, for SVD Reel's and ComfyUI's own nodes.",
     )
     FUNCTION = "execute"
 
@@ -106,44 +106,45 @@ class SVDReelLoadModel:
             "required": {
                 "model_name": inputs.choice(
                     names,
-                    "Safetensors file in models/svd or models/checkpoints, or folder in models/diffusers. nano is a "
-                    "tiny model inside this pack, to try everything at once.",
+                    "The checkpoint to load: a .safetensors file in models/svd or models/checkpoints, or a folder in "
+                    "models/diffusers. Start with nano, a tiny model inside this pack, to try everything without a "
+                    "download.",
                 ),
                 "variant": inputs.choice(
                     [AUTO, *NATIVE],
-                    "Which release this is, for the defaults of size, length, steps and guidance. auto goes by file "
-                    "name and contents; choose it yourself if the file was renamed.",
+                    "The release of the checkpoint, which sets the default size, length, steps and guidance. auto "
+                    "detects it from file name and contents; choose it yourself if the file was renamed.",
+                    advanced=True,
                 ),
                 "precision": inputs.choice(
                     PRECISIONS,
-                    "Format of the weights. auto is what ComfyUI would choose. fp16 and bf16 halve the memory; fp32 is "
-                    "exact, and twice as large and slow. fp8 halves the UNet's memory once more, at about the speed of "
-                    "fp16, with coarser details; not calibrated on real weights.",
+                    "Number format of the weights. auto follows ComfyUI; fp16 and bf16 take half the memory of fp32, "
+                    "which is exact but twice as large and slow. fp8 halves the UNet's memory once more at about the "
+                    "speed of fp16, with coarser details; it is not calibrated on real weights.",
                 ),
             },
             "optional": {
                 "complete_from": inputs.choice(
                     [NONE, *names],
-                    "Full checkpoint that lends image encoder and VAE to a file that has only the UNet, such as "
-                    "AnimateLCM or a fine-tuned model.",
+                    "A full checkpoint from which the missing image encoder and VAE are loaded. Needed for files "
+                    "that contain only the UNet, such as AnimateLCM or a fine-tuned model.",
                     advanced=True,
                 ),
                 "products": inputs.choice(
                     PRODUCTS,
-                    "How the transformers multiply by their matrices. exact: as precision says. fp8: in 8 bits, on RTX "
-                    "40, L4, H100 or newer; about a tenth faster by estimate, not yet measured on a GPU, with coarser "
-                    "details. fp16 sums: faster on GeForce cards in fp16, may overflow to a black clip.",
+                    "How the transformers multiply matrices. exact uses the precision above. fp8 computes in 8 bits "
+                    "on RTX 40, L4, H100 or newer: about a tenth faster by estimate, not yet measured on a GPU, with "
+                    "coarser details. fp16 sums is faster on GeForce cards in fp16, but can overflow to a black "
+                    "clip.",
                     advanced=True,
                 ),
-                "compile_blocks": (
-                    "BOOLEAN",
-                    {
-                        "default": False,
-                        "tooltip": "Compile the UNet's blocks with torch.compile: minutes once, then each step about a "
-                        "fifth faster by others' measurements, not yet measured here on a GPU. Leave it off where the "
-                        "model does not fit the memory or LoRAs change often. Needs a C++ compiler or Triton.",
-                        "advanced": True,
-                    },
+                "compile_blocks": inputs.switch(
+                    False,
+                    "Compile the UNet's blocks with torch.compile. It takes minutes once, then each step is "
+                    "about a fifth faster by others' measurements; not yet measured here on a GPU. Leave it "
+                    "off if the model does not fit into memory or you change LoRAs often. Needs a C++ "
+                    "compiler or Triton.",
+                    advanced=True,
                 ),
             },
         }

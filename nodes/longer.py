@@ -1,4 +1,4 @@
-"""Nodes for clips longer than the model's own: windows while sampling, and continuation from the end."""
+"""Nodes for clips longer than the model's own: overlapping windows, and extension from the end."""
 
 import logging
 from dataclasses import replace
@@ -32,14 +32,14 @@ REPEATED, FRESH = "repeated and shuffled", "fresh everywhere"
 
 
 class SVDReelWindows:
-    """The control that denoises a long clip in overlapping windows."""
+    """Denoise a long clip in overlapping windows."""
 
     DISPLAY_NAME = "Denoise in Windows (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Lets Sample SVD Clip make 50 and more frames in one go: the model sees overlapping windows of its own length, "
-        "whose results are mixed. Takes the memory of one window; each step takes as many passes as there are windows, "
-        "which the log tells. Best for water, clouds, hair and slow cameras; for a story use Extend SVD Clip."
+        "Lets Sample SVD Clip make 50 and more frames in one run. The model processes overlapping windows of its own "
+        "length, and their results are blended in every step. It needs the memory of one window; the log shows the "
+        "number of passes per step. Best for water, clouds, hair and slow cameras; for a story use Extend SVD Clip."
     )
     SEARCH_ALIASES = [
         "context window",
@@ -52,7 +52,7 @@ class SVDReelWindows:
     ]
     RETURN_TYPES = ("SVD_CONTROL",)
     RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or for another control to go on.",)
+    OUTPUT_TOOLTIPS = ("The control, for Sample SVD Clip or the next control node.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -60,52 +60,57 @@ class SVDReelWindows:
         return {
             "required": {
                 "model": inputs.MODEL,
-                "latent": inputs.socket("LATENT", "From Prepare Image for SVD, with the long number of frames."),
+                "latent": inputs.socket(
+                    "LATENT", "The latent from Prepare Image for SVD, with the full number of frames."
+                ),
                 "window_frames": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames that the model sees at once. 0 takes what it was trained on (14 for SVD, 25 for SVD-XT), "
-                    "which is best. Memory grows with it.",
+                    "Frames that the model processes at once. 0 uses the length it was trained on (14 for SVD, 25 "
+                    "for SVD-XT), which is best. Memory grows with it.",
                 ),
                 "overlap": inputs.whole(
                     0,
                     0,
                     1023,
-                    "Frames that neighbouring windows share. 0 takes a third of the window. More joins better and "
-                    "takes longer: each step takes about frames / (window - overlap) passes.",
+                    "Frames that neighbouring windows share. 0 uses a third of the window. More overlap joins better "
+                    "and takes longer: about frames / (window - overlap) passes per step.",
                 ),
                 "rolling": inputs.decimal(
                     0.0,
                     0.0,
                     1000.0,
-                    "0: every window keeps to the start picture, steadiest. 5 to 20: below this noise level (for "
-                    "1024x576) a window goes on from the frame it starts with, so the clip gets further and loses "
-                    "detail and colour on the way.",
+                    "Noise level (at 1024x576) below which a window continues from the frame it starts with. 0 keeps "
+                    "every window at the start image, which is steadiest. 5 to 20 gets further from the image, but "
+                    "loses detail and colour on the way.",
                     step=1.0,
                 ),
                 "noise": inputs.choice(
                     (REPEATED, FRESH),
-                    "Noise of the frames behind the first window. repeated and shuffled: FreeNoise, windows agree "
-                    "better on what there is. fresh everywhere: more varied motion.",
+                    "Noise of the frames after the first window. repeated and shuffled (FreeNoise) makes windows "
+                    "agree better on the content. fresh everywhere gives more varied motion.",
+                    advanced=True,
                 ),
             },
             "optional": {
-                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
+                "control": inputs.socket("SVD_CONTROL", "Another control, which is applied before this one."),
                 "ends": inputs.choice(
                     (OPEN, CLOSED),
-                    "closed loop: the last frame is followed by the first. Then use constant or triangle guidance.",
+                    "Whether the clip closes. closed loop continues from the last frame to the first; use it with "
+                    "constant or triangle guidance.",
                     advanced=True,
                 ),
                 "weights": inputs.choice(
                     WEIGHTS,
-                    "How windows are mixed. pyramid: their middles count most, smoothest. linear: they fade over the "
-                    "overlap only, sharper.",
+                    "How windows are blended. pyramid weights their middles most, which is smoothest. linear fades "
+                    "over the overlap only, which is sharper.",
                     advanced=True,
                 ),
                 "borders": inputs.choice(
                     (MOVING, RESTING),
-                    "Moving borders leave no seam in one place, and take up to one pass more a step.",
+                    "Whether window borders move with every step. Moving borders leave no seam in one place and take "
+                    "up to one more pass per step.",
                     advanced=True,
                 ),
             },
@@ -151,14 +156,14 @@ def plan_text(model: LoadedModel, windows: Windows, frames: int, size: tuple[int
 
 
 class SVDReelExtend:
-    """Continuation of a clip from its end."""
+    """Extend a clip from its end."""
 
     DISPLAY_NAME = "Extend SVD Clip"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Makes a clip longer: samples more frames that go on from its last ones, and joins them without a repeated "
-        "frame. Hands over latents, so nothing is lost between chunks, and keeps colour and contrast where the first "
-        "clip had them. Takes the memory of one clip. With the published weights details fade after 3 or 4 chunks."
+        "Makes a clip longer: samples frames that continue from its last ones and joins them without a repeated "
+        "frame. It works on latents, so nothing is lost between chunks, and keeps colour and contrast of the first "
+        "clip. It needs the memory of one clip. With the published weights, details fade after 3 or 4 chunks."
     )
     SEARCH_ALIASES = ["extend video", "longer clip", "continue", "StreamingSVD", "last frame", "video extension"]
     RETURN_TYPES = ("LATENT",)
@@ -172,69 +177,80 @@ class SVDReelExtend:
             "required": {
                 "model": inputs.MODEL,
                 "latent": inputs.socket("LATENT", "The clip so far, from Sample SVD Clip."),
-                "positive": inputs.socket("CONDITIONING", "What the clip was made with: its picture and motion."),
-                "negative": inputs.socket("CONDITIONING", "What guidance compares with, from the same node."),
+                "positive": inputs.socket(
+                    "CONDITIONING", "The conditioning with which the clip was made: its image and motion."
+                ),
+                "negative": inputs.socket("CONDITIONING", "The unconditional input of guidance, from the same node."),
                 "new_frames": inputs.whole(
                     0,
                     0,
                     10000,
-                    "Frames to add. 0 adds one chunk: the model's frames less the overlap. Time grows with the number "
-                    "of chunks, new frames / (model's frames - overlap), each as long as sampling one clip.",
+                    "Frames to add. 0 adds one chunk: the model's frames minus the overlap. Time grows with the "
+                    "number of chunks, new frames / (model's frames - overlap); each takes as long as sampling one "
+                    "clip.",
                 ),
                 "overlap": inputs.whole(
                     4,
                     1,
                     1023,
-                    "Frames at the end of the clip that a chunk is held to. 4 to 8 of 25, 3 to 5 of 14. More carry the "
-                    "motion on better and leave fewer new frames in each chunk.",
+                    "Frames at the end of the clip that each chunk repeats as its start: 4 to 8 of 25, 3 to 5 of 14. "
+                    "More frames continue the motion better and leave fewer new frames per chunk.",
                 ),
                 "anchor": inputs.decimal(
                     0.5,
                     0.0,
                     1.0,
-                    "Share of the first picture in what the model is told the chunk shows; the rest is the frame it "
-                    "starts from. Higher keeps the subject, lower follows where the clip has gone.",
+                    "Share of the first image in the image conditioning of each chunk; the rest comes from the frame "
+                    "it starts from. Raise it to keep the subject, lower it to follow where the clip has gone.",
                     step=0.05,
                 ),
                 "colour_lock": inputs.decimal(
                     0.9,
                     0.0,
                     1.0,
-                    "How far colour and contrast of new frames are brought back to the first clip. 0 is off; 1 stops "
-                    "all drift, and also hides real changes of light.",
+                    "How far colour and contrast of new frames are returned to the first clip. 0 is off. 1 stops all "
+                    "drift, but also hides real changes of light.",
                     step=0.05,
                 ),
                 "seed": inputs.SEED,
-                "solver": inputs.choice(SOLVERS, "As in Sample SVD Clip: how a step is made. euler is SVD's own."),
+                "solver": inputs.choice(
+                    SOLVERS, "The method of each step, as in Sample SVD Clip. euler is SVD's own.", advanced=True
+                ),
             },
             "optional": {
                 "guidance": inputs.socket(
-                    "SVD_GUIDANCE", "From Shape Guidance over Frames, over each chunk. Without it: the model's own."
+                    "SVD_GUIDANCE",
+                    "The guidance curve from Shape Guidance over Frames, applied to each chunk. Without it, the "
+                    "model's own.",
                 ),
-                "sigmas": inputs.socket("SIGMAS", "From Make Noise Schedule. Without it: the model's own."),
+                "sigmas": inputs.socket(
+                    "SIGMAS", "Noise levels from Make Noise Schedule. Without them, the model's own."
+                ),
                 "chunk_frames": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames sampled at a time. 0 takes what the model was trained on, which is best.",
+                    "Frames sampled at a time. 0 uses the length the model was trained on, which is best.",
                     advanced=True,
                 ),
                 "repeats": inputs.whole(
                     1,
                     1,
                     10,
-                    "Evaluations of each step at medium noise. 2 or 3 join motion better; those steps take so many "
-                    "times longer.",
+                    "Evaluations of each step at medium noise. 2 or 3 continue motion better; those steps take as "
+                    "many times longer.",
                     advanced=True,
                 ),
-                "clip_vision": inputs.socket("CLIP_VISION", "Another image encoder than the model's.", advanced=True),
-                "vae": inputs.socket("VAE", "Another VAE than the model's own.", advanced=True),
+                "clip_vision": inputs.socket(
+                    "CLIP_VISION", "An image encoder instead of the model's own.", advanced=True
+                ),
+                "vae": inputs.socket("VAE", "A VAE instead of the model's own.", advanced=True),
                 "detail": inputs.decimal(
                     0.0,
                     0.0,
                     1.0,
-                    "How far fine structure of new frames is raised back to that of the first clip. 0 is off; try 0.5 "
-                    "where chunks get softer. It sharpens artefacts too.",
+                    "How far fine structure of new frames is restored to that of the first clip. 0 is off. Try 0.5 "
+                    "if chunks get softer; it also sharpens artefacts.",
                     step=0.05,
                     advanced=True,
                 ),

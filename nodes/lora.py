@@ -35,20 +35,20 @@ def lora_location(name: str) -> str:
 
 
 class SVDReelLoadLora:
-    """From SVD_MODEL to SVD_MODEL with a LoRA."""
+    """Add a LoRA to a model."""
 
     DISPLAY_NAME = "Load SVD LoRA"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Adds a LoRA that was trained on SVD, its temporal layers included, in whatever naming it was saved. Several "
-        "of these nodes in a row add up. Also holds behind Export SVD to ComfyUI Model. The report says which layers "
-        "were found."
+        "Adds a LoRA that was trained on SVD, including its temporal layers, in any common naming. Chain several of "
+        "these nodes to add several LoRAs. It also applies after Export SVD to ComfyUI Model. The report lists the "
+        "matched layers."
     )
     SEARCH_ALIASES = ["LoraLoader", "lora", "camera lora", "motion lora", "peft", "dora", "locon"]
     RETURN_TYPES = ("SVD_MODEL", "STRING")
     RETURN_NAMES = ("model", "report")
     OUTPUT_TOOLTIPS = (
-        "The model with the LoRA; the one that came in stays as it was.",
+        "The model with the LoRA. The input model is unchanged.",
         "Which tensors of the file matched, by kind of layer, and which did not.",
     )
     FUNCTION = "execute"
@@ -60,31 +60,29 @@ class SVDReelLoadLora:
                 "model": inputs.MODEL,
                 "lora_name": inputs.choice(
                     lora_names(),
-                    "Safetensors file in models/loras. Embedded ones are for the nano model. none hands the model on "
-                    "unchanged.",
+                    "A .safetensors file in models/loras. Embedded LoRAs are for the nano model. none passes the "
+                    "model on unchanged.",
                 ),
                 "strength": inputs.decimal(
                     1.0,
                     -20.0,
                     20.0,
-                    "Strength of the layers that see single frames: look, subject and style. 0 leaves them alone, 1 is "
-                    "as trained, 0.5 to 1.2 is usual, negative does the opposite.",
+                    "Strength of the spatial layers, which set look, subject and style. 0 is off, 1 is as trained, "
+                    "0.5 to 1.2 is usual; negative values do the opposite.",
                     step=0.05,
                 ),
                 "temporal_strength": inputs.decimal(
                     1.0,
                     -20.0,
                     20.0,
-                    "Strength of the layers that see several frames: motion and camera. 0 leaves them alone, 1 is as "
-                    "trained, -1 turns most camera moves round. Look without motion, or motion without look, is one of "
-                    "the two at 0.",
+                    "Strength of the temporal layers, which set motion and camera. 0 is off, 1 is as trained, -1 "
+                    "reverses most camera moves. Set one of the two strengths to 0 for look without motion, or "
+                    "motion without look.",
                     step=0.05,
                 ),
             },
             "optional": {
-                "lora": inputs.socket(
-                    "SVD_LORA", "A LoRA that Train SVD LoRA has just made, in place of a file.", advanced=True
-                ),
+                "lora": inputs.socket("SVD_LORA", "A LoRA from Train SVD LoRA, instead of a file.", advanced=True),
             },
         }
 

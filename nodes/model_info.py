@@ -1,4 +1,4 @@
-"""The node that says what a model file is, and saves it anew."""
+"""The node that describes a model file and saves converted copies."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from .load import model_location, model_names
 from .shared import inputs
 
 LOOK = "only look"
-# what is done: precision, layout, part, the host's folder it goes to, and what is added to the name
+# choice: precision, layout, part, target folder in models/, suffix of the name
 FIXES: dict[str, tuple[str | None, str, str, str, str]] = {
     "save as fp16": ("fp16", "single", "all", "svd", "_fp16"),
     "save as bf16": ("bf16", "single", "all", "svd", "_bf16"),
@@ -23,13 +23,13 @@ FIXES: dict[str, tuple[str | None, str, str, str, str]] = {
 
 
 class SVDReelModelInfo:
-    """What a file is."""
+    """Describe or convert a model file."""
 
     DISPLAY_NAME = "Inspect and Convert Model (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Says what a model file is: variant, parts, precision, size, problems, and what its licence asks for. On "
-        "request it is saved anew: in half precision or 8 bits, as one file or a diffusers folder, or a part of it."
+        "Describes a model file: variant, parts, precision, size, problems, and the terms of its licence. It can "
+        "also save a converted copy: in half precision or 8 bits, as one file or a diffusers folder, or only a part."
     )
     SEARCH_ALIASES = [
         "checkpoint info",
@@ -43,8 +43,8 @@ class SVDReelModelInfo:
     RETURN_TYPES = ("STRING", "STRING")
     RETURN_NAMES = ("text", "path")
     OUTPUT_TOOLTIPS = (
-        "The description in lines, for Preview Any.",
-        "Where the file is, or the one that was saved.",
+        "The description as text, for Preview Any.",
+        "The path of the file, or of the saved copy.",
     )
     FUNCTION = "execute"
     OUTPUT_NODE = True
@@ -55,17 +55,17 @@ class SVDReelModelInfo:
             "required": {
                 "model_name": inputs.choice(
                     model_names(),
-                    "A file or folder that Load SVD Model offers. Nothing of it is loaded to describe it.",
+                    "A file or folder that Load SVD Model offers. Only its header is read.",
                 ),
                 "fix": inputs.choice(
                     (LOOK, *FIXES),
-                    "Saves the model anew, in the host's folder for its kind, with a notice of its licence beside it; "
-                    "the old file stays. fp16 halves a float32 file without visible loss; fp8 halves that again, with "
-                    "a little. The VAE and the image encoder are saved as the host's own loaders read them.",
+                    "Saves a converted copy with a notice of its licence, in ComfyUI's folder for its kind; the "
+                    "original stays. fp16 halves a float32 file without visible loss; fp8 halves that again with a "
+                    "small loss. The VAE and the image encoder are saved in the format of ComfyUI's own loaders.",
                 ),
                 "new_name": inputs.text(
                     "",
-                    "Name of what is saved, without ending. Empty adds what was done to the old name.",
+                    "Name of the saved copy, without extension. Empty adds a suffix to the original name.",
                     advanced=True,
                 ),
             },

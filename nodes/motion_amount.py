@@ -1,4 +1,4 @@
-"""The node that says how much moves, and when."""
+"""The node that changes the amount of motion, also over the clip."""
 
 from ..svd_core.controls.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
 from .shared import inputs
@@ -11,14 +11,14 @@ PICTURES = ("no picture", "the start picture")
 
 
 class SVDReelMotionAmount:
-    """Controls of the amount of motion."""
+    """Control the amount of motion."""
 
     DISPLAY_NAME = "Control Amount of Motion (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
-        "More motion, less motion, or motion that changes during the clip, with the usual weights and no extra time: a "
-        "lower start, a motion bucket and fps for every frame, guidance that compares with another motion bucket. As "
-        "it comes from the menu it changes nothing."
+        "More motion, less motion, or motion that changes during the clip, with the usual weights and no extra time: "
+        "a lower start, a motion bucket and fps for every frame, and guidance against another motion bucket. With "
+        "its defaults it changes nothing."
     )
     SEARCH_ALIASES = [
         "more motion",
@@ -33,7 +33,7 @@ class SVDReelMotionAmount:
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE")
     RETURN_NAMES = ("control", "curve")
     OUTPUT_TOOLTIPS = (
-        "For Sample SVD Clip, or for another control to go on.",
+        "The control, for Sample SVD Clip or the next control node.",
         "What changes over the clip as a drawing, for Preview Image.",
     )
     FUNCTION = "execute"
@@ -44,55 +44,56 @@ class SVDReelMotionAmount:
             "required": {
                 "preset": inputs.choice(
                     [FROM_WIDGETS, *PRESETS],
-                    "Replaces all that is set below. calm: bucket 30, guidance away from bucket 127. lively: start at "
-                    "sigma 100, buckets 127 to 200 that start gently, guidance away from bucket 0. Both want guidance "
-                    "above 1.",
+                    "Replaces all widgets below. calm: bucket 30, guidance away from bucket 127. lively: start at "
+                    "sigma 100, buckets 127 to 200 with a gentle start, guidance away from bucket 0. Both need "
+                    "guidance above 1.",
                 ),
                 "start_sigma": inputs.decimal(
                     0.0,
                     0.0,
                     700.0,
-                    "Noise level, for 1024x576 and scaled to other sizes, at which sampling starts, from noise about a "
-                    "blur of the picture. 0 is off. 100 is usual: SVD copies the picture from 700 and moves more from "
-                    "50 to 300; below 50 it comes apart. Steps above are skipped, which saves time.",
+                    "Noise level (at 1024x576, scaled to other sizes) at which sampling starts, from noise over a "
+                    "blurred image. 0 is off, 100 is usual. SVD copies the image from 700 and moves more from 50 to "
+                    "300; below 50 the clip falls apart. Skipped steps save time.",
                     step=5.0,
                 ),
                 "bucket_curve": inputs.text(
                     "",
-                    "Motion bucket over the clip, as position:bucket, such as 0:60, 0.5:180, 1:127: position 0 is the "
-                    "first frame, 1 the last. Numbers alone are spread evenly. Empty is off: one bucket for all. "
-                    "Change it gently, by a third from frame to frame at most.",
+                    "Motion bucket over the clip as position:bucket, such as 0:60, 0.5:180, 1:127; position 0 is the "
+                    "first frame, 1 the last. Numbers without positions are spread evenly; empty is off. Change it "
+                    "gently, by at most a third from frame to frame.",
                 ),
                 "fps_curve": inputs.text(
                     "",
-                    "Frames per second over the clip, written as the bucket curve, such as 0:12, 1:6. A lower number "
-                    "makes larger steps between frames. Empty is off.",
+                    "Frame rate over the clip, written like the bucket curve, such as 0:12, 1:6. A lower number "
+                    "makes larger motion between frames. Empty is off.",
                 ),
                 "compare_bucket": inputs.whole(
                     OFF,
                     OFF,
                     1023,
-                    "Motion bucket that guidance compares with, and pushes away from: 0 to 20 for more motion, 127 to "
-                    "255 for less. -1 is off: the clip's own. It costs nothing, and needs guidance above 1, 1.5 to 3.",
+                    "Motion bucket that guidance pushes away from: 0 to 20 for more motion, 127 to 255 for less. -1 "
+                    "is off. It takes no time, but needs guidance above 1, best 1.5 to 3.",
                 ),
             },
             "optional": {
                 "compare_with": inputs.choice(
                     PICTURES,
-                    "What else that comparison leaves out. no picture: as usual, guidance also strengthens the "
-                    "picture. the start picture: guidance is about motion alone; details are then held less.",
+                    "What the unconditional pass of that comparison shows. no picture is the usual one: guidance "
+                    "also strengthens the image. the start picture limits guidance to motion; details are then held "
+                    "less.",
                     advanced=True,
                 ),
                 "blur": inputs.decimal(
                     BLUR,
                     0.0,
                     64.0,
-                    "Blur of the picture at a lower start, in latent cells (8 pixels) at 1024x576. 8 keeps light and "
-                    "colour; less holds the layout as well.",
+                    "Blur of the image at a lower start, in latent cells (8 pixels) at 1024x576. 8 keeps light and "
+                    "colour; lower values keep the layout as well.",
                     step=1.0,
                     advanced=True,
                 ),
-                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
+                "control": inputs.socket("SVD_CONTROL", "Another control, which is applied before this one."),
             },
         }
 

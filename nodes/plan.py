@@ -1,4 +1,4 @@
-"""The node that says before the run what memory and time a clip needs, and plans it."""
+"""The node that estimates memory and time of a clip and plans its run."""
 
 from ..svd_core.model.guidance_passes import fixed_mode
 from ..svd_core.pipelines.clip import AnimateSettings
@@ -15,21 +15,21 @@ MEASURED = "measured"
 
 
 class SVDReelPlan:
-    """The planner."""
+    """Plan memory and time of a clip."""
 
     DISPLAY_NAME = "Plan Memory and Time (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Says what memory and about what time a clip needs, stage by stage, before anything runs. Connected to Sample "
-        "and Decode, its plan keeps them within that memory; the clip stays the same."
+        "Estimates memory and time of a clip, stage by stage, before anything runs. Connect its plan to Sample SVD "
+        "Clip and Decode SVD Clip to keep them within that memory; the clip stays the same."
     )
     SEARCH_ALIASES = ["vram", "low vram", "memory estimate", "out of memory", "how long", "6 GB", "8 GB"]
     RETURN_TYPES = ("STRING", "IMAGE", "SVD_PLAN")
     RETURN_NAMES = ("report", "page", "plan")
     OUTPUT_TOOLTIPS = (
-        "Memory, operations and time of every stage, as text.",
-        "The same as bars, with the line that the memory draws.",
-        "For Sample SVD Clip and Decode SVD Clip.",
+        "Memory, operations and time of every stage as text.",
+        "The same as bars, with a line at the memory limit.",
+        "The plan, for Sample SVD Clip and Decode SVD Clip.",
     )
     FUNCTION = "execute"
 
@@ -41,44 +41,40 @@ class SVDReelPlan:
                 "width": inputs.WIDTH,
                 "height": inputs.HEIGHT,
                 "frames": inputs.FRAMES,
-                "steps": inputs.whole(
-                    0, 0, 1000, "Sampling steps. 0 takes the model's own number. Time grows with it."
-                ),
+                "steps": inputs.whole(0, 0, 1000, "Sampling steps. 0 uses the model's own number. Time grows with it."),
                 "memory": inputs.choice(
                     [MEASURED, *(f"{preset} GB" for preset in PRESETS)],
-                    "Memory to stay within. measured: what is free on this machine now. A number: that of a card, to "
-                    "see how a clip would fit there, or to leave room for other programs.",
+                    "Memory limit. measured uses what is free on this machine now. Choose a number to plan for a "
+                    "card of that size, or to leave room for other programs.",
                 ),
             },
             "optional": {
-                "measure_time": (
-                    "BOOLEAN",
-                    {
-                        "default": True,
-                        "tooltip": "Measure the speed of this machine for a fraction of a second to estimate the time.",
-                        "advanced": True,
-                    },
+                "measure_time": inputs.switch(
+                    True,
+                    "Measures the speed of this machine for a fraction of a second to estimate the time. "
+                    "Switch it off to plan for another machine.",
+                    advanced=True,
                 ),
                 "control": inputs.socket(
                     "SVD_CONTROL",
-                    "From control nodes of this clip: the report names them, and what they cost together in UNet "
+                    "The control nodes of this clip. The report lists them with what they cost together in UNet "
                     "passes, time and memory.",
                 ),
                 "reuse_interval": inputs.whole(
                     1,
                     1,
                     20,
-                    "Plan with features that serve for so many steps, as Reuse Features or Export SVD to ComfyUI Model "
-                    "is set for the clip. 1 is without. 2 or 3 take less time and keep features on the device, 0.3 GB "
-                    "for SVD-XT; the plan counts both.",
+                    "Interval of Reuse Features or Export SVD to ComfyUI Model to plan with. 1 is without reuse. 2 "
+                    "or 3 takes less time and keeps features on the device, 0.3 GB for SVD-XT; the plan includes "
+                    "both.",
                     advanced=True,
                 ),
                 "reuse_depth": inputs.whole(
                     DEPTH,
                     1,
                     11,
-                    "Outermost pairs of blocks that run in every step while features are reused: the depth set there. "
-                    "More takes longer and, from 3, keeps 0.6 GB for SVD-XT.",
+                    "Depth of Reuse Features or Export SVD to ComfyUI Model to plan with. More takes longer and, "
+                    "from 3, keeps 0.6 GB for SVD-XT.",
                     advanced=True,
                 ),
             },

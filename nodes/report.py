@@ -21,14 +21,14 @@ class ImageTower:
 
 
 class SVDReelReport:
-    """The report."""
+    """Measure a clip."""
 
     DISPLAY_NAME = "Measure Clip (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Motion"
     DESCRIPTION = (
-        "Measures a clip from any source: pan, zoom and roll of the picture, amount of motion, flicker, drift of "
-        "colour, contrast and sharpness, the first frame against the start image, how well the clip loops, and how "
-        "alike the frames stay. Gives the numbers as text and JSON, and a page of curves."
+        "Measures a clip from any source: pan, zoom and roll, amount of motion, flicker, drift of colour, contrast "
+        "and sharpness, the first frame against the start image, how well the clip loops, and how similar the frames "
+        "stay. Outputs the numbers as text and JSON, and a page of curves."
     )
     SEARCH_ALIASES = [
         "clip report",
@@ -44,9 +44,9 @@ class SVDReelReport:
     RETURN_TYPES = ("STRING", "STRING", "IMAGE")
     RETURN_NAMES = ("text", "json", "page")
     OUTPUT_TOOLTIPS = (
-        "A line for each measure, for Preview Any or Save Text.",
-        "Every number of every frame, for programs.",
-        "Curves over the frames as a picture, for Preview Image.",
+        "One line for each measure, for Preview Any or Save Text.",
+        "All numbers of all frames as JSON, for programs.",
+        "Curves over the frames as an image, for Preview Image.",
     )
     FUNCTION = "execute"
 
@@ -55,28 +55,30 @@ class SVDReelReport:
         return {
             "required": {
                 "frames": inputs.socket(
-                    "IMAGE", "The frames of one clip, in order, such as those of Decode SVD Clip or of a loaded video."
+                    "IMAGE", "The frames of one clip in order, such as those of Decode SVD Clip or of a loaded video."
                 ),
             },
             "optional": {
                 "image": inputs.socket(
                     "IMAGE",
-                    "The start image: the first frame is compared with it (PSNR and SSIM). A picture of another size "
-                    "is scaled and its sides cut off, as crop does elsewhere.",
+                    "The start image, to measure how close the first frame is to it (PSNR and SSIM). An image of "
+                    "another size is scaled and cropped.",
                 ),
                 "mask": inputs.socket(
-                    "MASK", "Where motion is told apart: inside and outside of it. Any size, or one mask per frame."
+                    "MASK", "Divides motion into inside and outside the mask. Any size; one mask, or one per frame."
                 ),
                 "model": inputs.socket(
                     "SVD_MODEL",
-                    "A model whose image encoder tells how alike the frames stay to the start image, or to the first "
-                    "frame without one.",
+                    "A model whose image encoder measures how similar the frames stay to the start image, or to the "
+                    "first frame if no image is connected.",
                 ),
-                "clip_vision": inputs.socket("CLIP_VISION", "Another image encoder, in place of the model's own."),
+                "clip_vision": inputs.socket(
+                    "CLIP_VISION", "An image encoder instead of the model's own.", advanced=True
+                ),
                 "seams": inputs.text(
                     "",
-                    "Frames that begin a new part, counted from 0, such as 14, 28: each join is compared with the "
-                    "other steps of the clip. Empty for none.",
+                    "Frames at which a new part begins, counted from 0, such as 14, 28. Each join is compared with "
+                    "the other steps of the clip. Leave it empty for a clip without joins.",
                     advanced=True,
                 ),
             },

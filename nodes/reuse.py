@@ -1,4 +1,4 @@
-"""The node that lets features of the network serve for several steps."""
+"""The node that reuses cached UNet features over several steps."""
 
 import math
 
@@ -9,19 +9,19 @@ from .shared.controls import ControlChain
 
 
 class SVDReelReuseFeatures:
-    """The control that runs the inner network at some steps only."""
+    """Run the inner network only in some steps."""
 
     DISPLAY_NAME = "Reuse Features (SVD)"
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
-        "Faster drafts: the inside of the network runs at some steps only, and the steps between take up what it found "
-        "(DeepCache). The clip changes a little; set interval to 1 for the exact one. For Sample SVD Clip and the "
-        "other nodes that take a control; KSampler has it in Export SVD to ComfyUI Model."
+        "Speeds up drafts: the inner network runs only in some steps, and the steps between reuse its cached "
+        "features (DeepCache). The clip changes slightly; set interval to 1 for the exact one. Connect it to Sample "
+        "SVD Clip or another node that takes a control. For KSampler, use Export SVD to ComfyUI Model."
     )
     SEARCH_ALIASES = ["DeepCache", "TeaCache", "first block cache", "faster", "speed up", "skip steps", "cache"]
     RETURN_TYPES = ("SVD_CONTROL",)
     RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or for another control to go on.",)
+    OUTPUT_TOOLTIPS = ("The control, for Sample SVD Clip or the next control node.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -32,27 +32,29 @@ class SVDReelReuseFeatures:
                     2,
                     1,
                     20,
-                    "The whole network runs at every so many steps. 1 is off and exact. At depth 2 the steps of SVD "
-                    "take 0.62 of the time with 2 and 0.5 with 3, and details drift more the higher it is; above 5 "
-                    "motion breaks. Not calibrated on the real weights.",
+                    "The whole network runs once in this many steps. 1 is off and exact. At depth 2, the steps of "
+                    "SVD take 0.62 of the time with 2 and 0.5 with 3. Details drift more with higher values, and "
+                    "above 5 motion breaks. Not calibrated on the real weights.",
                 ),
                 "depth": inputs.whole(
                     DEPTH,
                     1,
                     11,
-                    "Outermost pairs of blocks that run in every step. 1: fastest, a step between costs 0.09 of a "
-                    "whole one, and drifts. 2: 0.25 of one, close. 3: 0.42, closer. Features of both branches of "
-                    "guidance stay on the device meanwhile: 0.3 GB for SVD-XT at depth 1 and 2, 0.6 GB at depth 3.",
+                    "Number of outer block pairs that run in every step. 1 is fastest and drifts: a reused step "
+                    "costs 0.09 of a whole one. 2 costs 0.25 and is close, 3 costs 0.42 and is closer. The cache "
+                    "takes 0.3 GB for SVD-XT at depth 1 and 2, 0.6 GB at depth 3.",
                 ),
             },
             "optional": {
-                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before the reuse of features."),
+                "control": inputs.socket(
+                    "SVD_CONTROL", "Another control, which is applied before features are reused."
+                ),
                 "sigma_high": inputs.decimal(
                     SIGMA_MAX,
                     0.0,
                     10000.0,
-                    "Features are reused once the noise level has fallen to this. 700 begins at once; 50 keeps the "
-                    "first steps, which lay out the motion, exact, and saves less.",
+                    "Noise level below which features are reused. 700 starts at once. 50 keeps the first steps "
+                    "exact, which form the motion, and saves less.",
                     step=1.0,
                     advanced=True,
                 ),
@@ -60,8 +62,8 @@ class SVDReelReuseFeatures:
                     0.0,
                     0.0,
                     10000.0,
-                    "Features are reused down to this noise level. 0 goes on to the end; 0.3 keeps the last steps, "
-                    "which draw fine details, exact, and saves less.",
+                    "Noise level down to which features are reused. 0 continues to the end. 0.3 keeps the last steps "
+                    "exact, which form fine details, and saves less.",
                     advanced=True,
                 ),
             },

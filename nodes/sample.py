@@ -1,4 +1,4 @@
-"""The node that samples: noise becomes a clip."""
+"""The node that samples a clip from noise."""
 
 import logging
 from dataclasses import replace
@@ -24,13 +24,13 @@ log = logging.getLogger("svd_reel")
 
 
 class SVDReelSampler:
-    """The sampler."""
+    """Sample a clip."""
 
     DISPLAY_NAME = "Sample SVD Clip"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Makes the clip, in latents. Without guidance and sigmas it runs as the loaded model was released. "
-        "Shows all frames while it works if previews are on in the settings."
+        "Samples the clip as latents. Without guidance and sigmas it uses the settings the loaded model was released "
+        "with. It shows all frames while it works if previews are enabled in the settings."
     )
     SEARCH_ALIASES = ["KSampler", "svd sampler", "sample video", "euler", "heun", "image to video"]
     RETURN_TYPES = ("LATENT",)
@@ -44,39 +44,44 @@ class SVDReelSampler:
             "required": {
                 "model": inputs.MODEL,
                 "positive": inputs.socket(
-                    "CONDITIONING", "From Prepare Image for SVD, or from ComfyUI's own SVD node."
+                    "CONDITIONING", "The conditioning from Prepare Image for SVD, or from ComfyUI's own SVD node."
                 ),
-                "negative": inputs.socket("CONDITIONING", "What guidance compares with, from the same node."),
+                "negative": inputs.socket("CONDITIONING", "The unconditional input of guidance, from the same node."),
                 "latent": inputs.socket(
                     "LATENT",
-                    "Empty: sets size and length. A clip: sampling starts from it, with a denoise below 1 in the "
-                    "schedule.",
+                    "An empty latent sets size and length. A latent with a clip is the start of sampling; use a "
+                    "denoise below 1 in Make Noise Schedule.",
                 ),
                 "seed": inputs.SEED,
                 "solver": inputs.choice(
                     SOLVERS,
-                    "How a step is made. euler: SVD's own. heun: more exact, twice as slow. dpmpp_2m: a step costs "
-                    "what one of euler does, and 12 to 15 do for 25; a little sharper, and restless below 8. lcm: only "
-                    "for AnimateLCM models.",
+                    "The method of each step. euler is SVD's own. heun is more exact and twice as slow. dpmpp_2m "
+                    "costs the same per step as euler; 12 to 15 steps match 25 of euler, slightly sharper, but it "
+                    "flickers below 8 steps. lcm is only for AnimateLCM models.",
                 ),
             },
             "optional": {
                 "guidance": inputs.socket(
-                    "SVD_GUIDANCE", "From Shape Guidance over Frames. Without it: what the model was released with."
+                    "SVD_GUIDANCE",
+                    "The guidance curve from Shape Guidance over Frames. Without it, the values the model was "
+                    "released with.",
                 ),
                 "sigmas": inputs.socket(
                     "SIGMAS",
-                    "From Make Noise Schedule or any scheduler. Without it: the model's own schedule and steps.",
+                    "Noise levels from Make Noise Schedule or any scheduler. Without it, the model's own schedule "
+                    "and steps.",
                 ),
                 "churn": inputs.decimal(
                     0.0,
                     0.0,
                     100.0,
-                    "Fresh noise at every step of euler and heun. 0 is official; up to 10 varies details.",
+                    "Fresh noise in every step of euler and heun. 0 is the official value; values up to 10 vary the "
+                    "details.",
                     advanced=True,
                 ),
                 "control": inputs.socket(
-                    "SVD_CONTROL", "From Control Camera or another control node. Controls are applied in their order."
+                    "SVD_CONTROL",
+                    "Control Camera or another control node. Chained controls are applied in their order.",
                 ),
                 "plan": inputs.PLAN,
             },

@@ -1,4 +1,4 @@
-"""Nodes that keep clips steady: controls of the sampling, and a colour match of finished frames."""
+"""Nodes that keep clips steady: sampling controls, and a colour match for finished frames."""
 
 import torch
 from torch import Tensor
@@ -14,14 +14,14 @@ CATEGORY = f"{inputs.CATEGORY}/Control"
 
 
 class SVDReelSteady:
-    """Controls that keep a clip steady."""
+    """Keep a clip steady while it is sampled."""
 
     DISPLAY_NAME = "Keep Clip Steady (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Against burnt colours, a first frame that differs from the picture, and colours that drift, while the clip is "
-        "sampled. Each part is off until it is set, and none takes more time. See also the interval in Shape Guidance "
-        "over Frames, which leaves guidance out of the first or last steps."
+        "Prevents burnt colours, a first frame that differs from the image, and drifting colours while the clip is "
+        "sampled. Each part is off until you set it, and none takes extra time. The interval in Shape Guidance over "
+        "Frames also helps: it leaves guidance out of the first or last steps."
     )
     SEARCH_ALIASES = [
         "RescaleCFG",
@@ -35,7 +35,7 @@ class SVDReelSteady:
     ]
     RETURN_TYPES = ("SVD_CONTROL",)
     RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("For Sample SVD Clip, or for another control to go on.",)
+    OUTPUT_TOOLTIPS = ("The control, for Sample SVD Clip or the next control node.",)
     FUNCTION = "execute"
 
     @classmethod
@@ -46,33 +46,33 @@ class SVDReelSteady:
                     0.0,
                     0.0,
                     1.0,
-                    "Brings the contrast that guidance adds back to that without it, by this share, frame by frame. 0 "
-                    "is off, 0.3 to 0.7 is usual; 1 can look flat. Does nothing where guidance is 1.",
+                    "Returns the contrast added by guidance to its unguided value, by this share, frame by frame. 0 "
+                    "is off, 0.3 to 0.7 is usual, 1 can look flat. It does nothing where guidance is 1.",
                     step=0.05,
                 ),
                 "keep_parallel": inputs.decimal(
                     1.0,
                     0.0,
                     1.0,
-                    "How much is kept of the part of guidance that only makes the picture stronger (APG). 1 is off; 0 "
-                    "to 0.3 stops colours from burning at guidance 3 and above. Does nothing where guidance is 1.",
+                    "How much is kept of the part of guidance that only strengthens the image (APG). 1 is off. Use 0 "
+                    "to 0.3 if colours burn at guidance 3 and above. It does nothing where guidance is 1.",
                     step=0.05,
                 ),
                 "first_frame": inputs.decimal(
                     0.0,
                     0.0,
                     1.0,
-                    "Holds the first frame at the start picture by this share: wholly while its layout forms, by half "
-                    "at the end. 0 is off, 1 gives the closest first frame; lower it if the second frame jumps.",
+                    "Holds the first frame at the start image by this share: fully while the layout forms, half at "
+                    "the end. 0 is off, 1 gives the closest first frame. Lower it if the second frame jumps.",
                     step=0.05,
                 ),
                 "colour_anchor": inputs.decimal(
                     0.0,
                     0.0,
                     1.0,
-                    "Draws the mean colours of later frames towards those of the first at every late step, the last "
-                    "frame by this share. 0 is off, 0.1 to 0.3 takes out about half of a drift; more holds back light "
-                    "that is meant to change.",
+                    "Pulls the mean colours of later frames towards the first frame in every late step, the last "
+                    "frame by this share. 0 is off; 0.1 to 0.3 removes about half of a drift. More also holds back "
+                    "light that should change.",
                     step=0.05,
                 ),
             },
@@ -81,8 +81,8 @@ class SVDReelSteady:
                     0.0,
                     0.0,
                     10.0,
-                    "Limit of what guidance adds at scale 2, as a root mean square per latent value (APG). 0 is none, "
-                    "0.06 is usual; lower is milder.",
+                    "Limits what guidance adds at scale 2, as a root mean square per latent value (APG). 0 is off, "
+                    "0.06 is usual; lower values are milder.",
                     step=0.01,
                     advanced=True,
                 ),
@@ -90,8 +90,8 @@ class SVDReelSteady:
                     0.0,
                     -0.95,
                     0.95,
-                    "Share of earlier guidance that is added at every step (APG). 0 is off; -0.5 damps what repeats, "
-                    "and so what burns.",
+                    "Share of earlier guidance that is added in every step (APG). 0 is off. -0.5 damps what repeats "
+                    "and therefore burns.",
                     step=0.05,
                     advanced=True,
                 ),
@@ -99,15 +99,15 @@ class SVDReelSteady:
                     1.0,
                     0.01,
                     700.0,
-                    "Noise level, for 1024x576, above which the first frame is held by its full share. Lower holds "
-                    "finer detail.",
+                    "Noise level at 1024x576 above which the first frame is held by its full share. Lower values "
+                    "hold finer detail.",
                     advanced=True,
                 ),
                 "anchor_sigma": inputs.decimal(
                     2.0,
                     0.01,
                     700.0,
-                    "Noise level, for 1024x576, below which colours are anchored. Higher starts earlier and holds "
+                    "Noise level at 1024x576 below which colours are anchored. Higher values start earlier and hold "
                     "more strongly.",
                     advanced=True,
                 ),
@@ -115,17 +115,17 @@ class SVDReelSteady:
                     1,
                     1,
                     64,
-                    "1 anchors the colours of the whole picture. 2 to 8 anchors so many by so many regions, against "
-                    "local tints, and holds back large things that move.",
+                    "Number of regions per side whose colours are anchored. 1 anchors the whole image. 2 to 8 also "
+                    "corrects local tints, but holds back large things that move.",
                     advanced=True,
                 ),
                 "picture": inputs.socket(
                     "LATENT",
-                    "The start picture at the size of the clip from VAE Encode, for the first frame. Without it that "
-                    "of the conditioning is used, which has the noise of augmentation_level in it.",
+                    "The start image at the size of the clip, from VAE Encode, for first_frame. Without it, the "
+                    "image of the conditioning is used, which contains the noise of augmentation_level.",
                     advanced=True,
                 ),
-                "control": inputs.socket("SVD_CONTROL", "Another control, which comes before this one."),
+                "control": inputs.socket("SVD_CONTROL", "Another control, which is applied before this one."),
             },
         }
 
@@ -156,13 +156,13 @@ class SVDReelSteady:
 
 
 class SVDReelColorMatch:
-    """A colour match of finished frames."""
+    """Match the colours of finished frames."""
 
     DISPLAY_NAME = "Match Clip Colours (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Gives all frames of a clip the colours of its first frame, or of another picture: brightness, contrast and "
-        "tint, not content. For clips from any source."
+        "Gives all frames of a clip the colours of its first frame, or of another image: brightness, contrast and "
+        "tint, not content. Works on clips from any source."
     )
     SEARCH_ALIASES = [
         "color match",
@@ -175,45 +175,45 @@ class SVDReelColorMatch:
     ]
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("frames",)
-    OUTPUT_TOOLTIPS = ("The matched frames.",)
+    OUTPUT_TOOLTIPS = ("The corrected frames.",)
     FUNCTION = "execute"
 
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "frames": inputs.socket("IMAGE", "The frames of one clip, in order, such as those of Decode SVD Clip."),
+                "frames": inputs.socket("IMAGE", "The frames of one clip in order, such as those of Decode SVD Clip."),
                 "strength": inputs.decimal(
                     0.5,
                     0.0,
                     1.0,
-                    "How far the colours are brought to those of the first frame. 0 changes nothing, 0.5 halves the "
-                    "drift, 1 removes it; where light is meant to change, stay below 0.5.",
+                    "How far colours are moved to those of the first frame. 0 changes nothing, 0.5 halves the drift, "
+                    "1 removes it. Stay below 0.5 if light should change during the clip.",
                     step=0.05,
                 ),
                 "method": inputs.choice(
                     METHODS,
-                    "mean and contrast: each of red, green and blue by itself. linear: the three together, which also "
-                    "undoes a cast that mixes them (Monge-Kantorovich).",
+                    "mean and contrast corrects red, green and blue separately. linear corrects them together, which "
+                    "also removes a cast that mixes them (Monge-Kantorovich).",
                 ),
             },
             "optional": {
                 "reference": inputs.socket(
-                    "IMAGE", "Take the colours from this picture, of any size, instead of the first frame."
+                    "IMAGE", "An image of any size from which the colours are taken, instead of the first frame."
                 ),
                 "ramp": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames over which the strength grows from nothing at the first frame. 0 is at once; 3 or 4 hides "
-                    "a jump where the reference differs from the first frame.",
+                    "Frames over which the strength grows from 0 at the first frame. 0 applies it at once. Use 3 or "
+                    "4 if the reference differs from the first frame, to hide the jump.",
                 ),
                 "smoothing": inputs.decimal(
                     0.0,
                     0.0,
                     0.99,
-                    "How much the correction is averaged over neighbouring frames. 0 is each frame by itself, against "
-                    "flicker of the light; 0.8 corrects slow drift and leaves short changes alone.",
+                    "How much the correction is averaged over neighbouring frames. 0 corrects each frame separately, "
+                    "against flickering light. 0.8 corrects slow drift and keeps short changes.",
                     step=0.05,
                 ),
             },

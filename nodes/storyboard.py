@@ -1,6 +1,6 @@
-"""The node that makes one film of several pictures.
+"""The node that makes one film from several images.
 
-What films panels is imported when it is asked for: the host imports every pack when it starts.
+`svd_core.storyboard` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
 from typing import TYPE_CHECKING
@@ -23,24 +23,25 @@ CSV = "seconds,move,transition\n2,zoom in 1.1,cut\n2,pan right 0.1,cross-fade"
 
 
 class SVDReelStoryboard:
-    """The storyboard."""
+    """Make a film from panels."""
 
     DISPLAY_NAME = "Film a Storyboard (SVD)"
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
-        "Makes a clip of every panel and joins them to one film by cuts and cross-fades: an animatic of a batch of "
-        "pictures, or of a table with seconds, camera move, seed and transition for each. The film lasts exactly the "
-        "sum of the seconds. For long films python -m svd_core storyboard writes to the file without holding frames."
+        "Makes a clip of every panel and joins them into one film with cuts and cross-fades: an animatic from a "
+        "batch of images, or from a table with seconds, camera move, seed and transition for each panel. The film "
+        "lasts exactly the sum of the seconds. For long films, python -m svd_core storyboard writes frame by frame "
+        "to the file."
     )
     SEARCH_ALIASES = ["animatic", "panels", "film", "slideshow", "cross-fade", "shot list", "contact sheet"]
     RETURN_TYPES = ("IMAGE", "IMAGE", "STRING", "FLOAT", "STRING")
     RETURN_NAMES = ("film", "sheet", "timing", "fps", "csv")
     OUTPUT_TOOLTIPS = (
         "All frames of the film, for Create Video.",
-        "A frame of every panel with its time and move, for Preview Image.",
+        "The contact sheet: one frame of every panel with its time and move, for Preview Image.",
         "The timing table as text, for Preview Any.",
-        "Frames per second of the film, for Create Video.",
-        "The timing table for spreadsheets.",
+        "Frame rate of the film, for Create Video.",
+        "The timing table as CSV, for spreadsheets.",
     )
     FUNCTION = "execute"
 
@@ -56,62 +57,65 @@ class SVDReelStoryboard:
                     {
                         "default": "",
                         "multiline": True,
-                        "tooltip": "A table as CSV or JSON with any of the columns image, seconds, move, bucket, seed, "
-                        f"transition, fade, title; a row for each panel, such as {CSV!r}. image is the number of a "
-                        "picture in the batch or the name of a file in ComfyUI's input folder; without it rows follow "
-                        "the batch. Empty: a panel for each picture.",
+                        "tooltip": "The panels as CSV or JSON, one row each, with any of the columns image, seconds, "
+                        f"move, bucket, seed, transition, fade and title, such as {CSV!r}. image is the "
+                        "number of an image in the batch or a file name in ComfyUI's input folder; without it, rows "
+                        "follow the batch. Leave it empty for one panel per image.",
                     },
                 ),
                 "seconds": inputs.decimal(
                     0.0,
                     0.0,
                     3600.0,
-                    "Time of a panel whose row says none. 0 takes the model's own clip, such as 2 s of 14 frames at 7 "
-                    "fps.",
+                    "Duration of panels whose row does not set one. 0 uses the model's own clip length, such as 2 s "
+                    "for 14 frames at 7 fps.",
                 ),
                 "move": inputs.text(
                     "",
-                    'Camera move of a panel whose row says none, in words: "zoom in 1.1 ease", "pan right 0.1". Empty '
-                    "leaves the camera free.",
+                    'Camera move of panels whose row does not set one, in words: "zoom in 1.1 ease", "pan right '
+                    '0.1". Leave it empty for a free camera.',
                 ),
                 "transition": inputs.choice(
-                    ("cut", "cross-fade"), "How a panel begins whose row does not say so; the first just begins."
+                    ("cut", "cross-fade"),
+                    "Transition at the start of panels whose row does not set one. The first panel has none.",
                 ),
-                "fade": inputs.decimal(0.5, 0.0, 60.0, "Seconds of a cross-fade; it takes no time of its own."),
+                "fade": inputs.decimal(
+                    0.5, 0.0, 60.0, "Length of a cross-fade in seconds. It overlaps the panels and adds no time."
+                ),
                 "motion_bucket_id": inputs.MOTION_BUCKET,
                 "fps": inputs.FPS,
                 "width": inputs.WIDTH,
                 "height": inputs.HEIGHT,
                 "steps": inputs.whole(
-                    0, 0, 1000, "Sampling steps. 0 takes the model's own number; 8 to 10 do for a first draft."
+                    0, 0, 1000, "Sampling steps. 0 uses the model's own number; 8 to 10 are enough for a first draft."
                 ),
                 "fit": inputs.choice(
                     inputs.FIT_MODES,
-                    "How pictures of another aspect fill the film. crop: cut their sides off. pad: keep all of them "
-                    "between black borders. stretch: distort them.",
+                    "How images of another aspect ratio fill the film. crop cuts off their sides. pad keeps all of "
+                    "them between black borders. stretch distorts them.",
                 ),
                 "seed": inputs.whole(
                     23,
                     0,
                     inputs.MAX_SEED,
-                    "Number that the noise of every panel is drawn from whose row says none, so that a panel put in "
-                    "changes no other.",
+                    "Seed of the noise for panels whose row does not set one. All of them use the same seed, so "
+                    "inserting a panel changes no other.",
                     control_after_generate=True,
                 ),
             },
             "optional": {
-                "images": inputs.socket("IMAGE", "The pictures, one after the other in a batch."),
+                "images": inputs.socket("IMAGE", "The images of the panels, as a batch in order."),
                 "longer": inputs.choice(
                     LONGER,
-                    "Panels longer than the model's own clip. windows: all frames in overlapping windows. extend: goes "
-                    "on from the end of the clip. slower: the model's own frames, each shown several times.",
+                    "How to fill panels longer than the model's own clip. windows samples all frames in overlapping "
+                    "windows. extend continues from the end of the clip. slower repeats the model's own frames.",
                     advanced=True,
                 ),
                 "film_fps": inputs.decimal(
                     0.0,
                     0.0,
                     120.0,
-                    "Frames per second of the film. 0 is as fps, which is the number that the motion is made for.",
+                    "Frame rate of the film. 0 uses fps, the rate for which the motion is made.",
                     step=1.0,
                     advanced=True,
                 ),

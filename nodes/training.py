@@ -1,6 +1,6 @@
 """The nodes that train a LoRA and save it.
 
-What they do is imported when they run: the host imports every pack when it starts, and few starts train.
+`svd_core.training` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
 from pathlib import Path
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16", "fp16")
-LONGEST_NAME = 200  # bytes; file systems take 255, and unfinished files and notices have longer names
+LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files and licence notices have longer names
 
 
 class SVDReelTrainLora:
-    """Trains a LoRA."""
+    """Train a LoRA."""
 
     DISPLAY_NAME = "Train SVD LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Trains a LoRA on clips, temporal layers included, and hands on the model with it. While it runs, the node "
-        "shows a picture animated from time to time. Cancel saves: run it again with the same widgets and it goes on. "
-        "State, encoded clips, loss curve and validation clips stay in output/svd_reel_training."
+        "Trains a LoRA on clips, including temporal layers, and outputs the model with it. During training, the node "
+        "shows an image animated at intervals. Cancelling saves the state: run again with the same widgets to "
+        "continue. State, encoded clips, loss curve and validation clips stay in output/svd_reel_training."
     )
     SEARCH_ALIASES = ["train lora", "finetune", "camera lora", "character lora", "motion lora", "TrainLoraNode"]
     RETURN_TYPES = ("SVD_LORA", "SVD_MODEL", "IMAGE", "IMAGE", "STRING")
     RETURN_NAMES = ("lora", "model", "loss", "validation", "report")
     OUTPUT_TOOLTIPS = (
-        "For Save SVD LoRA, or for Load SVD LoRA with another strength.",
+        "The LoRA, for Save SVD LoRA, or for Load SVD LoRA with another strength.",
         "The model with the LoRA at strength 1.",
-        "The loss over the steps.",
-        "A picture animated before, during and after training, a row for each time.",
-        "What was trained on, with which settings, where it is kept.",
+        "The loss over the steps as a chart.",
+        "The validation image animated before, during and after training, one row each.",
+        "Training data, settings and folder in words.",
     )
     FUNCTION = "execute"
 
@@ -49,60 +49,69 @@ class SVDReelTrainLora:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "model": inputs.socket("SVD_MODEL", "The model to train on, straight from Load SVD Model."),
-                "training_set": inputs.socket("SVD_TRAINING_SET", "From Set up Training Clips."),
+                "model": inputs.socket("SVD_MODEL", "The model to train on, directly from Load SVD Model."),
+                "training_set": inputs.socket("SVD_TRAINING_SET", "The training data from Set up Training Clips."),
                 "steps": inputs.whole(
                     0,
                     0,
                     100000,
-                    "Training steps. 0 takes 800 (nano: 300). 300 to 800 teach a camera, 1000 to 3000 a character; "
-                    "more copies the clips.",
+                    "Training steps. 0 uses 800 (nano: 300). A camera move takes 300 to 800, a character 1000 to "
+                    "3000; more steps copy the clips.",
                 ),
                 "targets": inputs.choice(
                     (AUTO, "temporal", "spatial", "both", "all"),
-                    "Layers to train. temporal: motion and camera. spatial: look. both: characters. all: feed-forward "
-                    "layers too. auto: temporal for a camera move, else both.",
+                    "Layers to train. temporal learns motion and camera, spatial learns look, both suits characters, "
+                    "all adds the feed-forward layers. auto uses temporal for a camera move, otherwise both.",
                 ),
                 "rank": inputs.whole(
                     0,
                     0,
                     256,
-                    "Size of the LoRA. 0 takes 8 for a camera move, else 16 (nano: 8). Larger learns more and copies "
-                    "sooner.",
+                    "Rank (size) of the LoRA. 0 uses 8 for a camera move, otherwise 16 (nano: 8). A higher rank "
+                    "learns more and copies the clips sooner.",
                 ),
                 "seed": inputs.SEED,
             },
             "optional": {
                 "picture": inputs.socket(
-                    "IMAGE", "A picture to animate meanwhile, not one to train on. Without it: a photograph of a cup."
+                    "IMAGE",
+                    "An image to animate for validation, not one of the training set. Without it, a photograph "
+                    "of a cup is used.",
                 ),
                 "learning_rate": inputs.decimal(
                     0.0,
                     0.0,
                     1.0,
-                    "Highest learning rate. 0 takes 0.0001 (nano: 0.002). Lower it where the loss jumps.",
+                    "Peak learning rate. 0 uses 0.0001 (nano: 0.002). Lower it if the loss jumps.",
                     step=0.0001,
                     advanced=True,
                 ),
-                "batch": inputs.whole(0, 0, 64, "Clips at once. 0 takes 1 (nano: 2). Costs memory.", advanced=True),
+                "batch": inputs.whole(
+                    0, 0, 64, "Clips per batch. 0 uses 1 (nano: 2). More needs more memory.", advanced=True
+                ),
                 "accumulation": inputs.whole(
-                    0, 0, 64, "Batches of one step. 0 takes 4 (nano: 1). Costs time instead of memory.", advanced=True
+                    0,
+                    0,
+                    64,
+                    "Batches accumulated per step. 0 uses 4 (nano: 1). More takes time instead of memory.",
+                    advanced=True,
                 ),
                 "precision": inputs.choice(
                     PRECISIONS,
-                    "Format in which the network computes; what is trained is kept in float32. auto: bf16 on an "
-                    "accelerator, float32 on a CPU.",
+                    "Number format in which the network computes; trained weights stay in float32. auto uses bf16 on "
+                    "an accelerator and float32 on a CPU.",
                     advanced=True,
                 ),
                 "save_memory": inputs.choice(
                     (AUTO, "on", "off"),
-                    "Gradient checkpointing: far less memory for a third more time. auto: on, but for nano.",
+                    "Gradient checkpointing: much less memory for a third more time. auto switches it on, except for "
+                    "nano.",
                     advanced=True,
                 ),
                 "validate_every": inputs.whole(
-                    0, 0, 100000, "Steps between validation clips. 0: four times in all.", advanced=True
+                    0, 0, 100000, "Steps between validation clips. 0 makes four in total.", advanced=True
                 ),
-                "trigger": inputs.text("", "Note on how to use the LoRA, kept in its file.", advanced=True),
+                "trigger": inputs.text("", "A note on how to use the LoRA, saved in its file.", advanced=True),
             },
         }
 
@@ -136,18 +145,18 @@ class SVDReelTrainLora:
 
 
 class SVDReelSaveLora:
-    """Saves a LoRA."""
+    """Save a LoRA."""
 
     DISPLAY_NAME = "Save SVD LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Saves a trained LoRA where Load SVD LoRA finds it, with a text beside it that says what it is made of and "
-        "under which licence. Never overwrites: the next free number is added to the name."
+        "Saves a trained LoRA into models/loras, where Load SVD LoRA finds it, with a text file that describes what "
+        "it is made of and its licence. It never overwrites a file; it adds the next free number to the name."
     )
     SEARCH_ALIASES = ["save lora", "export lora", "SaveLora"]
     RETURN_TYPES = ("STRING",)
     RETURN_NAMES = ("path",)
-    OUTPUT_TOOLTIPS = ("Where the file is.",)
+    OUTPUT_TOOLTIPS = ("The path of the saved file.",)
     FUNCTION = "execute"
     OUTPUT_NODE = True
 
@@ -156,7 +165,7 @@ class SVDReelSaveLora:
         return {
             "required": {
                 "lora": inputs.socket("SVD_LORA", "The LoRA from Train SVD LoRA."),
-                "name": inputs.text("my_svd_lora", "Name of the file in models/loras, without its ending."),
+                "name": inputs.text("my_svd_lora", "Name of the file in models/loras, without extension."),
             }
         }
 

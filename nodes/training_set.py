@@ -1,4 +1,4 @@
-"""The node that says what to train on."""
+"""The node that selects the training data."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ CATEGORY = f"{inputs.CATEGORY}/Training"
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """What travels on the SVD_TRAINING_SET socket: where clips come from and how they are cut and told.
+    """The value of the SVD_TRAINING_SET socket: the sources of clips, and how they are cut and labelled.
 
-    plan: what of ClipPlan the widgets say. bucket: of all clips, None for measured ones.
+    plan: the fields of ClipPlan that the widgets set. bucket: motion bucket of all clips; None measures each.
     """
 
     sources: "list[Source]"
@@ -29,25 +29,25 @@ class TrainingSet:
 
     @property
     def text(self) -> str:
-        """One line."""
+        """Return a summary in one line."""
         camera = f", camera {self.move}" if self.move else ""
         return f"{len(self.sources)} source{'s' * (len(self.sources) != 1)}{camera}"
 
 
 class SVDReelTrainingSet:
-    """Clips to train on."""
+    """Select clips to train on."""
 
     DISPLAY_NAME = "Set up Training Clips (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Says what to train on: a folder of videos, folders of frames, the frames of a loaded video, or photographs "
-        "over which a camera moves. Clips are cut at scene changes, scaled to the size of training and told by their "
-        "measured motion; Train SVD LoRA does that once and keeps it."
+        "Chooses the training data: a folder of videos, folders of frames, the frames of a loaded video, or "
+        "photographs over which a camera moves. Clips are cut at scene changes, scaled to the training size and "
+        "labelled with their measured motion. Train SVD LoRA does this once and caches the result."
     )
     SEARCH_ALIASES = ["dataset", "training data", "video dataset", "finetune", "camera lora", "lora dataset"]
     RETURN_TYPES = ("SVD_TRAINING_SET", "STRING")
     RETURN_NAMES = ("training_set", "text")
-    OUTPUT_TOOLTIPS = ("For Train SVD LoRA.", "What was found, in words.")
+    OUTPUT_TOOLTIPS = ("The training data, for Train SVD LoRA.", "What was found, in words.")
     FUNCTION = "execute"
 
     @classmethod
@@ -56,47 +56,48 @@ class SVDReelTrainingSet:
             "required": {
                 "folder": inputs.text(
                     "",
-                    "Folder on ComfyUI's machine with videos, with folders of frames, or with photographs (then write "
-                    "a camera move). A single video works too. A path without a slash at the start is inside "
-                    "ComfyUI's input folder. Empty where frames are connected.",
+                    "A folder on ComfyUI's machine with videos, folders of frames, or photographs (then set a camera "
+                    "move). A single video works, too. A relative path is inside ComfyUI's input folder. Leave it "
+                    "empty if frames are connected.",
                 ),
                 "camera_move": inputs.text(
                     "",
-                    "Makes clips of photographs: what the camera does, such as pan left, tilt up, zoom in or roll cw, "
-                    "or several with commas. Speeds are drawn at random. Empty for films, which move by themselves.",
+                    "Turns photographs into clips with this camera move, such as pan left, tilt up, zoom in or roll "
+                    "cw; separate several with commas. Speeds are random. Leave it empty for videos, which move by "
+                    "themselves.",
                 ),
                 "motion_bucket_id": inputs.decimal(
                     -1.0,
                     -1.0,
                     255.0,
-                    "Motion bucket that all clips are told by. -1 measures each by optical flow, or by the speed of "
-                    "the camera, which keeps the bucket a dial for speed.",
+                    "Motion bucket label of all clips. -1 measures each clip by optical flow, or by the speed of the "
+                    "camera move, so that the bucket still controls speed.",
                     step=1.0,
                 ),
             },
             "optional": {
                 "images": inputs.socket(
                     "IMAGE",
-                    "The frames of one film in order, such as those of a loaded video; or photographs, if there is a "
-                    "camera move. May come beside a folder.",
+                    "The frames of one video in order; or photographs, if a camera move is set. Can be combined with "
+                    "a folder.",
                 ),
                 "images_fps": inputs.decimal(
-                    0.0, 0.0, 240.0, "Frames per second of the connected frames. 0: they are taken to be at fps."
+                    0.0, 0.0, 240.0, "Frame rate of the connected frames. 0 means they already have the rate of fps."
                 ),
                 "fps": inputs.decimal(
                     0.0,
                     0.0,
                     60.0,
-                    "Frames per second of the clips, at most those of the film. 0 takes every second, third ... frame, "
-                    "so that it comes near 7, what SVD was made for.",
+                    "Frame rate of the clips, at most that of the video. 0 takes every second, third ... frame to "
+                    "come near 7, for which SVD was made.",
                     advanced=True,
                 ),
                 "width": inputs.whole(
                     0,
                     0,
                     2048,
-                    "Width of the clips in pixels, a multiple of 8. 0 takes 576 (nano: its own): what is learned there "
-                    "holds at larger sizes, at a fraction of the memory.",
+                    "Width of the clips in pixels, a multiple of 8. 0 uses 576 (nano: its own). What is learned "
+                    "there also works at larger sizes, at a fraction of the memory.",
                     step=8,
                     advanced=True,
                 ),
@@ -104,31 +105,35 @@ class SVDReelTrainingSet:
                     0,
                     0,
                     2048,
-                    "Height of the clips in pixels, a multiple of 8. 0 takes 320 (nano: its own).",
+                    "Height of the clips in pixels, a multiple of 8. 0 uses 320 (nano: its own).",
                     step=8,
                     advanced=True,
                 ),
                 "frames": inputs.whole(
-                    0, 0, 128, "Frames of a clip. 0 takes the model's own, at most 14.", advanced=True
+                    0, 0, 128, "Frames per clip. 0 uses the model's own number, at most 14.", advanced=True
                 ),
                 "stride": inputs.whole(
                     0,
                     0,
                     1024,
-                    "Frames from the start of a clip to that of the next. 0: clips do not overlap. Smaller makes more "
-                    "clips of little footage.",
+                    "Frames from the start of one clip to the start of the next. 0 means no overlap. Lower values "
+                    "make more clips from little footage.",
                     advanced=True,
                 ),
                 "least_motion": inputs.decimal(
                     0.3,
                     0.0,
                     20.0,
-                    "Clips slower than this are left out, in per cent of the picture's diagonal per second. 0 keeps "
-                    "all, to train stillness.",
+                    "Slowest motion that is kept, in per cent of the image diagonal per second. 0 keeps all clips, "
+                    "to train stillness.",
                     advanced=True,
                 ),
                 "clips_per_picture": inputs.whole(
-                    0, 0, 1000, "Clips of each photograph. 0: about 64 in all, at least 4 of each.", advanced=True
+                    0,
+                    0,
+                    1000,
+                    "Clips made from each photograph. 0 makes about 64 in total, at least 4 from each.",
+                    advanced=True,
                 ),
             },
         }

@@ -1,4 +1,4 @@
-"""Short forms for the entries of INPUT_TYPES, and the inputs that several nodes share."""
+"""Helpers for the entries of INPUT_TYPES, and the inputs that several nodes share."""
 
 CATEGORY = "SVD Reel"
 FIT_MODES = ("crop", "pad", "stretch")
@@ -6,36 +6,41 @@ MAX_SEED = 2**64 - 1
 
 
 def socket(kind: str, tooltip: str, *, advanced: bool = False) -> tuple:
-    """An input that takes a link."""
+    """Return an input that takes a link."""
     return (kind, _options(tooltip, advanced))
 
 
 def whole(default: int, low: int, high: int, tooltip: str, *, step: int = 1, advanced: bool = False, **more) -> tuple:
-    """A widget for a whole number in low..high."""
+    """Return a widget for a whole number in low..high."""
     return ("INT", {"default": default, "min": low, "max": high, "step": step, **more, **_options(tooltip, advanced)})
 
 
 def decimal(
     default: float, low: float, high: float, tooltip: str, *, step: float = 0.1, advanced: bool = False
 ) -> tuple:
-    """A widget for a number in low..high, not rounded to its step."""
+    """Return a widget for a number in low..high, not rounded to its step."""
     bounds = {"default": default, "min": low, "max": high, "step": step, "round": False}
     return ("FLOAT", bounds | _options(tooltip, advanced))
 
 
 def choice(options, tooltip: str, *, default: str | None = None, advanced: bool = False) -> tuple:
-    """A widget with a list of texts; the first is the default unless told otherwise."""
+    """Return a widget with a list of choices; `default` is the first one unless given."""
     options = list(options)
     return (options, {"default": default or options[0]} | _options(tooltip, advanced))
 
 
+def switch(default: bool, tooltip: str, *, advanced: bool = False) -> tuple:
+    """Return a widget that is on or off."""
+    return ("BOOLEAN", {"default": default} | _options(tooltip, advanced))
+
+
 def text(default: str, tooltip: str, *, advanced: bool = False) -> tuple:
-    """A widget for one line of text."""
+    """Return a widget for one line of text."""
     return ("STRING", {"default": default} | _options(tooltip, advanced))
 
 
 def parse_numbers(text: str, what: str) -> tuple[float, ...]:
-    """Numbers separated by commas or spaces; ValueError naming `what` for anything else."""
+    """Return numbers separated by commas or spaces; raise ValueError, naming `what`, for anything else."""
     words = text.replace(",", " ").split()
     try:
         numbers = tuple(float(word) for word in words)
@@ -53,65 +58,69 @@ def _options(tooltip: str, advanced: bool) -> dict:
 MODEL = socket("SVD_MODEL", "The model from Load SVD Model.")
 IMAGE = socket(
     "IMAGE",
-    "The picture to animate. Any size; transparency is laid over a plain colour. "
-    "Several pictures in a batch become several clips, one after the other.",
+    "The image to animate, of any size. Transparent pixels are filled with a plain colour. A batch of several images "
+    "gives several clips, one after the other.",
 )
 WIDTH = whole(
     0,
     0,
     16384,
-    "Width of the clip in pixels, a multiple of 8. 0 takes the size the model was trained on (1024 for SVD, 128 for "
-    "nano), which moves best; larger needs more memory and time and moves less.",
+    "Width of the clip in pixels, a multiple of 8. 0 uses the size the model was trained on (1024 for SVD, 128 for "
+    "nano), which moves best. Larger sizes need more memory and time, and move less.",
     step=8,
 )
 HEIGHT = whole(
     0,
     0,
     16384,
-    "Height of the clip in pixels, a multiple of 8. 0 takes the size the model was trained on (576 for SVD, 128 for "
-    "nano). Portrait works with width and height swapped, a little less well.",
+    "Height of the clip in pixels, a multiple of 8. 0 uses the size the model was trained on (576 for SVD, 128 for "
+    "nano). For portrait, swap width and height; this works slightly less well.",
     step=8,
 )
 FRAMES = whole(
     0,
     0,
     1024,
-    "Number of frames. 0 takes what the model was trained on: 14 for SVD, 25 for SVD-XT. "
-    "More frames than that cost memory in proportion and drift.",
+    "Number of frames. 0 uses the length the model was trained on: 14 for SVD, 25 for SVD-XT. More frames need "
+    "proportionally more memory, and the clip drifts.",
 )
 FIT = choice(
     FIT_MODES,
-    "How a picture of another aspect fills the clip. crop: cut its sides off. pad: keep all of it on a blurred "
-    "continuation, which Decode SVD Clip cuts off again. stretch: distort it.",
+    "How an image of another aspect ratio fills the clip. crop cuts off its sides. pad keeps the whole image on a "
+    "blurred border, which Decode SVD Clip cuts off again. stretch distorts it.",
 )
 SEED = whole(
     23,
     0,
     MAX_SEED,
-    "Number that the noise is drawn from. The same seed gives the same clip on every device; picture 2 of a batch uses "
-    "seed + 1 and so on.",
+    "Seed of the noise. The same seed gives the same clip on every device; image 2 of a batch uses seed + 1, and so "
+    "on.",
     control_after_generate=True,
 )
 MOTION_BUCKET = whole(
     127,
     0,
     1023,
-    "Motion bucket: how much moves. 127 is official; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 "
-    "to 255 is lively. Above 255 was never trained and tends to break the picture.",
+    "Amount of motion. 127 is the official value; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 to "
+    "255 is lively. Values above 255 were never trained and tend to break the image.",
 )
 FPS = whole(
     7,
     1,
     120,
-    "Frames per second that the motion is meant for, 6 to 30. Higher makes the steps between frames smaller. The "
-    "network is told one less, so 7 is the official 6. Playback speed is set where the video is saved.",
+    "Frame rate for which the motion is made, 6 to 30. A higher value makes the motion between frames smaller. The "
+    "network receives one less, so 7 here is the official 6. It does not set the playback speed; the node that saves "
+    "the video does.",
 )
 AUGMENTATION = decimal(
     0.02,
     0.0,
     10.0,
-    "Noise on the start picture, as a standard deviation in -1..1. 0.02 is official; raising it to 0.1 or 0.3 frees "
-    "the motion and lets details drift, 0 holds the picture most closely.",
+    "Noise added to the start image, as a standard deviation in -1..1. 0.02 is the official value. Raise it to 0.1 "
+    "or 0.3 for freer motion at the cost of drifting details; 0 stays closest to the image.",
     step=0.01,
 )
-PLAN = socket("SVD_PLAN", "From Plan Memory and Time: keep within that memory. The clip stays the same.")
+PLAN = socket(
+    "SVD_PLAN",
+    "A plan from Plan Memory and Time; sampling and decoding stay within its memory. The clip stays the same.",
+)
