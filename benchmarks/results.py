@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from svd_core.charts import PALETTE, Bar, draw_bars
 
 HERE = Path(__file__).resolve().parent
 ORDER = (
     "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
     "batch_losses",
 )  # fmt: skip
-BAR, GAP, LEFT, WIDTH = 22, 10, 260, 900
-COLOURS = ((38, 84, 124), (239, 131, 84), (79, 109, 74), (120, 120, 120))
+WIDTH = 900
 
 
 @dataclass
@@ -56,18 +57,9 @@ def _cell(value: Any) -> str:
 
 
 def plot(bars: Sequence[tuple[str, float]], title: str) -> Image.Image:
-    """Horizontal bars with their numbers."""
-    picture = Image.new("RGB", (WIDTH, 40 + len(bars) * (BAR + GAP)), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
-    draw.text((10, 8), title, fill="black", font=font)
-    longest = max(value for _, value in bars) or 1.0
-    for index, (label, value) in enumerate(bars):
-        top = 36 + index * (BAR + GAP)
-        end = LEFT + int((WIDTH - LEFT - 90) * value / longest)
-        draw.text((10, top + 2), label[:34], fill="black", font=font)
-        draw.rectangle((LEFT, top, max(end, LEFT + 1), top + BAR), fill=COLOURS[0 if "ours" in label else 1])
-        draw.text((end + 8, top + 2), _cell(value), fill="black", font=font)
-    return picture
+    """Draw horizontal bars with their numbers, those of this project in another colour."""
+    shown = [Bar(name[:34], (value,), _cell(value), PALETTE[0 if "ours" in name else 1 :]) for name, value in bars]
+    return draw_bars(title, shown, width=WIDTH)
 
 
 def collect(folder: Path, target: Path = HERE / "RESULTS.md") -> None:

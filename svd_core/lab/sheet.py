@@ -3,7 +3,8 @@
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..pictures.sheets import BEST, FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
+from ..charts import BEST, FAINT, INK, LINE, PAPER, font, shorten
+from ..pictures.sheets import as_image, small_picture
 from .sweep import Cell, Sweep
 
 SHOWN = {"first, middle, last": 3, "strip of 6": 6, "last": 1}
@@ -48,9 +49,9 @@ def _head(pen: ImageDraw.ImageDraw, sweep: Sweep, title: str, wide: int) -> None
     steps = sweep.cells[0].settings.steps
     room = wide - 2 * MARGIN
     first = f"{title}: {len(sweep.cells)} clips of {sweep.cells[0].report.frames} frames, {steps} steps"
-    pen.text((MARGIN, MARGIN - 4), fitting(pen, first, room, TITLE), fill=INK, font=font(TITLE))
+    pen.text((MARGIN, MARGIN - 4), shorten(pen, first, room, TITLE), fill=INK, font=font(TITLE))
     second = f"Best ({sweep.aim.text}): {sweep.best_text}"
-    pen.text((MARGIN, MARGIN + TITLE + 6), fitting(pen, second, room, TEXT + 1), fill=BEST, font=font(TEXT + 1))
+    pen.text((MARGIN, MARGIN + TITLE + 6), shorten(pen, second, room, TEXT + 1), fill=BEST, font=font(TEXT + 1))
 
 
 def _draw_cell(

@@ -1,20 +1,9 @@
-"""What drawn sheets of frames share: fonts, frames as small pictures, and the way back to an IMAGE."""
+"""Frames as small pictures on a drawn sheet, and drawn sheets as IMAGE tensors."""
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
-
-PAPER, INK, FAINT, LINE = (255, 255, 255), (40, 42, 48), (110, 112, 120), (205, 206, 212)
-BEST = (28, 140, 70)
-
-
-def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """The font that Pillow brings, `size` pixels high."""
-    try:
-        return ImageFont.load_default(size)
-    except TypeError:  # Pillow before 10.1 has one size only
-        return ImageFont.load_default()
 
 
 def small_picture(frame: Tensor, width: int, height: int) -> Image.Image:
@@ -39,12 +28,3 @@ def spread(count: int, wanted: int) -> list[int]:
         return [count - 1]
     wanted = min(wanted, count)
     return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
-
-
-def fitting(pen: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
-    """`text`, cut with dots where it is wider than `width` pixels at that font size."""
-    if pen.textlength(text, font=font(size)) <= width:
-        return text
-    while text and pen.textlength(f"{text}...", font=font(size)) > width:
-        text = text[:-1]
-    return f"{text.rstrip()}..."

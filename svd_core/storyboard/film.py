@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Union
 import torch
 from torch import Tensor
 
+from ..charts import FAINT, INK, LINE, PAPER, font, shorten
 from ..pipelines.clip import AnimateSettings
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 from PIL import Image, ImageDraw
 
-from ..pictures.sheets import FAINT, INK, LINE, PAPER, as_image, fitting, font, small_picture
+from ..pictures.sheets import as_image, small_picture
 
 log = logging.getLogger("svd_reel")
 FADE = 0.5  # seconds of a cross-fade that says no length
@@ -153,7 +154,7 @@ def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyb
     sheet = Image.new("RGB", (wide, top + rows * (cell_height + GAP) - GAP + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     length = f"{timing.seconds(timing.frames):g} s, {timing.frames} frames at {float(timing.fps):g} fps"
-    head = fitting(pen, f"{title}: {len(shown)} panels, {length}", wide - 2 * MARGIN, TITLE)
+    head = shorten(pen, f"{title}: {len(shown)} panels, {length}", wide - 2 * MARGIN, TITLE)
     pen.text((MARGIN, MARGIN - 4), head, fill=INK, font=font(TITLE))
     for number, (row, frame) in enumerate(zip(timing.rows(), shown, strict=True)):
         x = MARGIN + number % columns * (cell_width + GAP)
@@ -168,5 +169,5 @@ def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyb
         )
         for line, (text, colour) in enumerate(lines):
             place = (x, y + small[1] + 4 + line * (TEXT + 4))
-            pen.text(place, fitting(pen, text, cell_width, TEXT), fill=colour, font=font(TEXT))
+            pen.text(place, shorten(pen, text, cell_width, TEXT), fill=colour, font=font(TEXT))
     return as_image(sheet)

@@ -11,11 +11,12 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
+from ..charts import INK, PAPER, font
 from ..condition import Condition
 from ..model.conditioning import condition_on_image
 from ..model.decoding import frames_to_image
 from ..pictures import as_batch, fit
-from ..pictures.sheets import INK, PAPER, font, small_picture, spread
+from ..pictures.sheets import small_picture, spread
 from ..pipelines.clip import AnimateSettings
 from ..report import measure
 from ..sampling.denoiser import denoise_with

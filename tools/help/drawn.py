@@ -5,17 +5,17 @@ from dataclasses import replace
 
 from PIL import Image
 
+from svd_core.charts import FAINT, INK, LINE, PALETTE, Bar, Chart, Curve, draw_bars, draw_charts, font
 from svd_core.cli.plan import config_by_name
 from svd_core.controls.windows import Windows
 from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.pictures import as_batch, fit
-from svd_core.pictures.sheets import FAINT, INK, LINE, font
 from svd_core.pipelines.clip import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
 from tools.workflows.library import ROOT, load_pack
 
-from .sheets import COLOURS, MARGIN, WIDTH, bars, page, rows_of_frames, scaled, table, text_lines, tiles
+from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, table, text_lines, tiles
 from .studio import Studio
 
 RELEASES = {
@@ -93,7 +93,8 @@ def decode(studio: Studio) -> Image.Image:
         words: decoder_activation_bytes(coder, 25, 72, 128, strategy=strategy) / GIB
         for strategy, words in names.items()
     }
-    return bars("Decoding 25 frames of 1024x576 in half precision", values, "GiB")
+    bars = [Bar(words, (value,), f"{value:.1f} GiB") for words, value in values.items()]
+    return draw_bars("Decoding 25 frames of 1024x576 in half precision", bars, width=WIDTH)
 
 
 def plan(studio: Studio) -> Image.Image:
@@ -112,7 +113,7 @@ def duration(studio: Studio) -> Image.Image:
         x = left + (right - left) * number / (count - 1)
         own = number % factor == 0
         radius = 5 if own else 1.5
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=COLOURS[0] if own else FAINT)
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=PALETTE[0] if own else FAINT)
     for second in range(int(count / fps) + 1):
         x = left + (right - left) * second * fps / (count - 1)
         pen.text((min(x, right - 14) - 4, y + 12), f"{second} s", fill=FAINT, font=font(13))
@@ -122,26 +123,17 @@ def duration(studio: Studio) -> Image.Image:
 
 
 def windows(studio: Studio) -> Image.Image:
-    """What each window counts in each frame."""
+    """The weight of each window in each frame."""
     frames, control = 59, Windows(25, 8)
-    sheet, pen = page(250)
-    left, right, top, bottom = 56, WIDTH - 20, 44, 200
-    pen.text((left, 12), f"{frames} frames in windows of 25 that share 8", fill=INK, font=font(17))
-    for share, y in ((1.0, top), (0.5, (top + bottom) / 2), (0.0, bottom)):
-        pen.line((left, y, right, y), fill=LINE)
-        pen.text((left - 38, y - 8), f"{share:.0%}", fill=FAINT, font=font(13))
-    for number, (rows, shares) in enumerate(control.shares(frames)):
-        points = [
-            (left + (right - left) * int(row) / (frames - 1), bottom - (bottom - top) * float(share))
-            for row, share in zip(rows, shares, strict=True)
-        ]
-        pen.line(points, fill=COLOURS[number % len(COLOURS)], width=3, joint="curve")
-        first, last = int(rows[0]) + 1, int(rows[-1]) + 1
-        words = f"window {number + 1}: frames {first} to {last}"
-        pen.text((left + 190 * number, bottom + 20), words, fill=COLOURS[number % len(COLOURS)], font=font(14))
-    pen.text((left, bottom + 4), "frame 1", fill=FAINT, font=font(13))
-    pen.text((right - 50, bottom + 4), f"frame {frames}", fill=FAINT, font=font(13))
-    return sheet
+    curves = [
+        Curve(
+            shares.tolist(), f"window {number}: frames {int(rows[0]) + 1} to {int(rows[-1]) + 1}", (rows + 1).tolist()
+        )
+        for number, (rows, shares) in enumerate(control.shares(frames), 1)
+    ]
+    marks = {0.0: "0%", 0.5: "50%", 1.0: "100%"}
+    title = f"{frames} frames in windows of 25 that share 8: weight of each window"
+    return draw_charts("", [Chart(title, curves, {1: "frame 1", frames: f"frame {frames}"}, marks)], width=WIDTH)
 
 
 def model_info(studio: Studio) -> Image.Image:
@@ -167,7 +159,7 @@ def export_model(studio: Studio) -> Image.Image:
     for _, start, slot, end, entry, kind in workflow["links"]:
         if start in areas and end in areas:
             ends = (areas[start][2], areas[start][1] + 8 + 7 * slot, areas[end][0], areas[end][1] + 8 + 7 * entry)
-            pen.line(ends, fill=COLOURS[len(kind) % len(COLOURS)], width=2)
+            pen.line(ends, fill=PALETTE[len(kind) % len(PALETTE)], width=2)
     for key, area in areas.items():
         ours = boxes[key]["type"].startswith("SVDReel")
         pen.rounded_rectangle(area, 5, fill=(222, 234, 250) if ours else (240, 240, 240), outline=LINE)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from svd_core.pictures.sheets import FAINT, INK, LINE, PAPER, fitting, font, small_picture, to_picture
+from svd_core.charts import FAINT, INK, LINE, PAPER, font, shorten
+from svd_core.pictures.sheets import small_picture, to_picture
 
 WIDTH, MARGIN, GAP, TEXT = 640, 12, 4, 15
 LABEL = 22  # pixels of a row of words
-COLOURS = ((28, 104, 190), (214, 96, 30), (40, 140, 80), (150, 70, 160), (190, 150, 40))
 
 
 def page(height: int, width: int = WIDTH) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -34,7 +34,7 @@ def rows_of_frames(
     sheet, pen = page(MARGIN + head + sum(tall) + sum(words) + MARGIN - GAP)
     for place, text in enumerate(heads):
         pen.text(
-            (MARGIN + place * (cell + GAP), MARGIN - 4), fitting(pen, text, cell, TEXT), fill=FAINT, font=font(TEXT)
+            (MARGIN + place * (cell + GAP), MARGIN - 4), shorten(pen, text, cell, TEXT), fill=FAINT, font=font(TEXT)
         )
     y = MARGIN - 4 + head
     for number, (text, frames) in enumerate(rows):
@@ -60,7 +60,7 @@ def table(rows: Sequence[Sequence[str]], shares: Sequence[float], title: str = "
         y = top + number * 28
         for text, start, share in zip(row, starts, shares, strict=True):
             x, wide = MARGIN + start / whole * (WIDTH - 2 * MARGIN), share / whole * (WIDTH - 2 * MARGIN) - 8
-            pen.text((x, y), fitting(pen, text, wide, TEXT), fill=FAINT if number == 0 else INK, font=font(TEXT))
+            pen.text((x, y), shorten(pen, text, wide, TEXT), fill=FAINT if number == 0 else INK, font=font(TEXT))
         pen.line((MARGIN, y + 23, WIDTH - MARGIN, y + 23), fill=LINE)
     return sheet
 
@@ -78,19 +78,6 @@ def text_lines(text: str, title: str = "", *, columns: int = 88) -> Image.Image:
     for number, line in enumerate(lines):
         indent = 7 * (len(line) - len(line.lstrip()))
         pen.text((MARGIN + indent, top + number * 20), line.strip(), fill=INK, font=font(14))
-    return sheet
-
-
-def bars(title: str, values: dict[str, float], unit: str, *, left: int = 190) -> Image.Image:
-    """A bar for each value, with its number."""
-    sheet, pen = page(48 + 38 * len(values) + MARGIN)
-    pen.text((MARGIN, MARGIN), title, fill=INK, font=font(17))
-    for number, (name, value) in enumerate(values.items()):
-        y = 50 + 38 * number
-        long = (WIDTH - left - 110) * value / max(values.values())
-        pen.text((MARGIN, y + 4), name, fill=INK, font=font(TEXT))
-        pen.rectangle((left, y, left + long, y + 24), fill=COLOURS[0])
-        pen.text((left + long + 10, y + 4), f"{value:.1f} {unit}", fill=FAINT, font=font(TEXT))
     return sheet
 
 
