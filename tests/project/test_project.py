@@ -1,4 +1,4 @@
-"""Rules of the whole repository: what may be shipped, which part may know which, papers that agree with the code."""
+"""Rules of the whole repository: what may be shipped, and documents that agree with the code."""
 
 import ast
 import re
@@ -62,28 +62,7 @@ FORBIDDEN_ATTRIBUTES = {
 FORBIDDEN_TEXT = re.compile(
     r"\.cuda\(|\.to\(\s*[\"']cuda|torch\.autocast\(|\bnn\.(Linear|Conv\d?d|GroupNorm|LayerNorm|Embedding)\(|\.eval\(\)"
 )
-# Which parts of svd_core a part must not import: a change below must not ripple up.
-FORBIDDEN_DIRECTIONS = {
-    "networks": {
-        "pipelines.clip",
-        "checkpoints",
-        "model.conditioning",
-        "model.decoding",
-        "memory",
-        "model.model",
-        "pictures",
-        "sampling",
-        "video",
-    },
-    "sampling": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "pictures", "video"},
-    "checkpoints": {"pipelines.clip", "pictures", "sampling", "video"},
-    "model.decoding": {"pipelines.clip", "checkpoints", "pictures", "sampling", "video"},
-    "model.conditioning": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "video"},
-    "pictures": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "sampling", "video"},
-    "video": {"pipelines.clip", "checkpoints", "model.decoding", "model.model", "networks", "sampling"},
-}
 LONGEST_FILE = 500
-LONGER_FILES: dict[str, int] = {}
 
 
 def shipped_modules() -> list[Path]:
@@ -148,11 +127,6 @@ def absolute_targets(path: Path) -> Iterator[str]:
             yield ".".join([*package[: len(package) - (level - 1)], name])
 
 
-def within(place: str, room: str) -> bool:
-    """Whether a dotted place below svd_core is this room or lies in it."""
-    return f"{place}.".startswith(f"{room}.")
-
-
 def test_requirements_are_what_pyproject_says_and_never_pin_or_name_torch() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n")
     packages = [line for line in lines if line and not line.startswith("#")]
@@ -211,25 +185,18 @@ def test_only_one_file_imports_the_host(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", shipped_modules(), ids=relative)
-def test_shipped_code_reaches_itself_by_relative_imports_that_go_down(path: Path) -> None:
-    own = relative(path).split("/")
+def test_shipped_code_reaches_itself_by_relative_imports(path: Path) -> None:
+    # ComfyUI loads the pack from a folder of any name; tests/project/test_floors.py holds the directions.
     for level, name in imports(parse(path)):
         assert level > 0 or name.split(".")[0] != "svd_core", f"absolute import of {name}"
-    part = ".".join(path.relative_to(ROOT).with_suffix("").parts[1:]) if own[0] == "svd_core" else ""
-    forbidden = [n for room, names in FORBIDDEN_DIRECTIONS.items() if within(part, room) for n in names]
     for target in absolute_targets(path):
         assert not target.startswith("^"), f"{target} lies outside the pack"
-        if own[0] == "svd_core":
-            assert target.split(".")[0] != "nodes", f"svd_core imports {target}"
-        if target.startswith("svd_core."):
-            place = target.removeprefix("svd_core.")
-            assert not any(within(place, name) for name in forbidden), f"{part} imports {target}"
 
 
 @pytest.mark.parametrize("path", own_files(".py"), ids=relative)
 def test_python_files_are_short_and_plain(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LONGER_FILES.get(relative(path), LONGEST_FILE)
+    assert len(text.splitlines()) <= LONGEST_FILE
     text.encode("cp1252")  # some Windows tools read sources in their own code page
 
 
