@@ -16,16 +16,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The lowest floor first. A room may import from rooms on lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("svd_core/condition.py", "svd_core/memory.py", "svd_core/files.py", "svd_core/charts.py", "svd_core/pictures")
-    + ("svd_core/video", "svd_core/flow"),
+    ("svd_core/condition.py", "svd_core/memory.py", "svd_core/files.py", "svd_core/charts.py"),
+    ("svd_core/pictures", "svd_core/video", "svd_core/flow"),
     ("svd_core/networks", "svd_core/sampling", "svd_core/report", "svd_core/finish"),
     ("svd_core/model", "svd_core/controls"),
     ("svd_core/plan", "svd_core/checkpoints", "svd_core/pipelines"),
     ("svd_core/lora", "svd_core/lab", "svd_core/storyboard"),
-    ("svd_core/training",),
-    ("nodes", "svd_core/batch"),
-    ("svd_core/cli", "benchmarks"),
-    ("tools", "recipes"),
+    ("svd_core/training", "svd_core/batch"),
+    ("nodes", "svd_core/cli"),
+    ("tools", "recipes", "benchmarks"),
 )
 # These hold no code of their own: they name what the package offers, or start it.
 FRONT_DOORS = ("__init__.py", "svd_core/__init__.py", "svd_core/__main__.py", "svd_core/version.py")

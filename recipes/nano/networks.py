@@ -1,12 +1,12 @@
 """The sizes of nano's networks, and small helpers that both trainers share."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from svd_core.files import replacing
 from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from svd_core.networks.vae import VAE
 
@@ -74,9 +74,8 @@ def scale_latents(vae: VAE, factor: Tensor | float) -> None:
 def save_checkpoint(path: Path, **content) -> None:
     """Write a training checkpoint whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:

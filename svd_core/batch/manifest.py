@@ -1,15 +1,12 @@
 """What is done, kept in one JSON file beside the clips, replaced as a whole after every change."""
 
 import json
-import os
 from collections.abc import Iterable
-from glob import escape
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
+from ..files import remove_leftovers, write_json
 from ..video import read_clip, read_settings
-from ..video.target import replacing, write_error
 from .jobs import KEY, ClipJob
 
 NAME = "manifest.json"
@@ -66,7 +63,7 @@ class Manifest:
             elif not self._knows(job):
                 self._set(job, "done", 0, 0.0)
         for job in rest:
-            _remove_leftovers(Path(job.output))
+            remove_leftovers(Path(job.output).parent, Path(job.output).name)
         self.save()
         return rest
 
@@ -94,15 +91,8 @@ class Manifest:
             self.clips[job.name]["size"] = _size(Path(job.output))
 
     def save(self) -> None:
-        """Write the file under a temporary name and rename it."""
-        text = json.dumps({"format": FORMAT, "clips": self.clips}, indent=1)
-        try:
-            with replacing(self.path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.write(text + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise write_error(self.path, error) from error
+        """Replace the file."""
+        write_json(self.path, {"format": FORMAT, "clips": self.clips})
 
 
 def _size(output: Path) -> int:
@@ -117,12 +107,3 @@ def _is_whole(job: ClipJob) -> bool:
     except (ValueError, OSError):
         return False
     return len(frames) >= job.settings.frames + job.settings.extend
-
-
-def _remove_leftovers(output: Path) -> None:
-    """Remove what a killed worker had half written of this clip."""
-    for part in output.parent.glob(f".{escape(output.name)}.*.part"):
-        if part.is_dir():
-            rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..video.target import replacing
+from ..files import replacing
 from .dispatch import BatchError, Event, attempt
 from .jobs import ClipJob, ModelSpec, make_clip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files import replacing, write_error, write_text
 from .diffusers_folder import folder_json, vae_json
 from .licence import licence_of, notice_text
 from .load import read_state_dict
@@ -15,7 +16,7 @@ from .names import Piece, folder_pieces
 from .parts import Part
 from .source import FLOAT_TYPES, PICKLE_SUFFIXES, CheckpointError, TensorSource
 from .split import NETWORKS, SPOKEN, Parts, split_state_dict
-from .writing import Planned, taking_the_place_of, write_tensors
+from .writing import Planned, write_tensors
 
 LAYOUTS = ("single", "diffusers")
 PARTS = ("all", *NETWORKS)
@@ -65,20 +66,22 @@ def convert(
     changes = _changes(tensors, dtype, layout, part)
     metadata = _metadata(tensors, parts, changes)
     counter = _Counter(on_progress)
-    with taking_the_place_of(target) as temporary:
+    notice = notice_text(target.name, parts.config.variant, changes)
+    try:
+        with replacing(target) as temporary:
+            if layout == "single":
+                planned: dict[str, Planned] = {}
+                for name, network in present.items():
+                    planned |= _single(name, network, types[name], parts, alone=part != "all")
+                counter.total = len(planned)
+                write_tensors(temporary, planned, metadata, counter.tick)
+            else:
+                _write_folder(temporary, present, types, parts, metadata, counter)
+                (temporary / "NOTICE.txt").write_text(notice, encoding="utf-8")
         if layout == "single":
-            planned: dict[str, Planned] = {}
-            for name, network in present.items():
-                planned |= _single(name, network, types[name], parts, alone=part != "all")
-            counter.total = len(planned)
-            write_tensors(temporary, planned, metadata, counter.tick)
-        else:
-            _write_folder(temporary, present, types, parts, metadata, counter)
-            notice = notice_text(target.name, parts.config.variant, changes)
-            (temporary / "NOTICE.txt").write_text(notice, encoding="utf-8")
-    if layout == "single":
-        with taking_the_place_of(target.with_name(f"{target.stem}.NOTICE.txt")) as beside:
-            beside.write_text(notice_text(target.name, parts.config.variant, changes), encoding="utf-8")
+            write_text(target.with_name(f"{target.stem}.NOTICE.txt"), notice)
+    except OSError as error:
+        raise CheckpointError(str(write_error(target, error))) from error
     return target
 
 

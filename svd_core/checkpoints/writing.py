@@ -1,13 +1,9 @@
-"""Safetensors files written tensor by tensor, under a temporary name until they are whole."""
+"""Write safetensors files tensor by tensor."""
 
 import json
 import math
-import os
-import secrets
-import shutil
 import struct
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,22 +61,3 @@ def write_tensors(
             file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
             del tensor
             on_tensor()
-
-
-@contextmanager
-def taking_the_place_of(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` for a file or folder, which takes its place at the end or is removed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise CheckpointError(
-                f"cannot write {path} ({error.strerror or error}); free space or choose another folder"
-            ) from error
-        raise

@@ -17,8 +17,9 @@ from ..batch.jobs import ModelSpec, make_clip, plan_jobs
 from ..batch.local import LocalProcesses
 from ..batch.manifest import Manifest
 from ..batch.rows import read_rows
+from ..files import write_error
 from ..storyboard.tables import first_repeated
-from ..video.target import FILE_KINDS, write_error
+from ..video.target import FILE_KINDS
 from .lora import add_lora_option
 
 log = logging.getLogger("svd_reel")

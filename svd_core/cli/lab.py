@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
+from ..files import write_text
 from ..lab.grid import Grid, parse_list
 from ..lab.scores import SCORES, Aim
 from ..lab.sheet import SHOWN, draw_sheet
@@ -15,7 +16,6 @@ from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..version import __version__
 from ..video import check_output, write_clip
-from ..video.target import replacing
 from . import options as console
 from .lora import lora_metadata
 from .outputs import PAGE_KINDS, check_outputs, save_page
@@ -150,5 +150,4 @@ def _write(options: argparse.Namespace, sweep: Sweep) -> None:
     save_page(to_picture(draw_sheet(sweep, title)), options.output)
     for path, text in ((options.json, sweep.to_json() + "\n"), (options.csv, sweep.to_csv())):
         if path:
-            with replacing(Path(path)) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(path, text)

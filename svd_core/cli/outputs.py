@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..video.target import check_writable, replacing
+from ..files import check_writable, replacing
 
 PAGE_KINDS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 Paths = Mapping[str, str | PathLike | None]
@@ -31,8 +31,7 @@ def check_outputs(outputs: Paths, inputs: Paths) -> None:
             raise ValueError(f"{name} {path} is a folder; choose another name")
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} of {name} does not exist; create it first")
-        if path.is_file() or not path.exists():  # what is neither is a device, such as /dev/stdout
-            check_writable(path)
+        check_writable(path)
         written[place] = name
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..checkpoints import load_model
+from ..files import write_text
 from ..flow.planes import luminance
 from ..model.model import SVDModel
 from ..pictures import composite, open_picture
@@ -54,7 +55,7 @@ def run_report(options: argparse.Namespace) -> None:
     report = measure(clip, image=image, mask=mask, model=model, seams=options.seams)
     print(report.text(), flush=True)
     if options.json:
-        Path(options.json).write_text(report.to_json() + "\n", encoding="utf-8")
+        write_text(options.json, report.to_json() + "\n")
     if options.page:
         save_page(to_picture(plot(report)), options.page)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.load import NANO
+from ..files import check_writable, write_text
 from ..lora.read import read_lora_options, split_lora_option
 from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
@@ -20,7 +21,6 @@ from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_
 from ..storyboard.panels import Board, Panel, read_board
 from ..version import __version__
 from ..video import check_output, write_clip
-from ..video.target import check_writable, replacing
 from . import options as console
 from .lora import lora_metadata
 from .outputs import PAGE_KINDS, check_outputs, save_page
@@ -130,8 +130,7 @@ def run_storyboard(options: argparse.Namespace) -> None:
         page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
         save_page(to_picture(page), options.sheet)
     if options.timing:
-        with replacing(Path(options.timing)) as temporary:
-            temporary.write_text(timing.to_csv(), encoding="utf-8")
+        write_text(options.timing, timing.to_csv())
     print(timing.text())
     print(path, flush=True)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoints import inspect_checkpoint, load_model
+from ..files import check_writable, remove_leftovers
 from ..lora import save_lora
 from ..lora.save import notice_path
 from ..model.model import SVDModel
@@ -36,11 +37,10 @@ from ..training.job import (
 )
 from ..training.optimizers import check_optimizer
 from ..training.settings import CHOICES, TrainSettings
-from ..training.state import make_folder, read_state, remove_leftovers
+from ..training.state import make_folder, read_state
 from ..training.trainer import Progress as TrainProgress
 from ..training.trainer import Trainer, TrainResult
 from ..training.validation import Validation
-from ..video.target import check_writable
 from .options import Progress, pick_device, since
 
 METHODS = ("lora", "temporal", "full")

@@ -13,8 +13,9 @@ import av
 import torch
 from torch import Tensor
 
+from ..files import check_writable, replacing, write_error
 from ..video.clip import parse_fps, settings_text
-from ..video.target import check_quality, check_writable, replacing, write_error
+from ..video.target import check_quality
 from ..video.yuv import BT709, LIMITED, to_yuv
 from .codecs import TAGS, Codec, encoder_options, find_codec
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoints.licence import BY_VARIANT
+from ..files import replacing, write_error
 from .delta import LoraError, LoraLayer, problem
 
 PREFIX = "svd.lora."
@@ -42,9 +44,6 @@ def save_lora(
     their places only when they are whole. Raises LoraError for what cannot be a LoRA and OSError where the disk does
     not take it.
     """
-    # Imported when used: the host imports every pack when it starts, and few starts save a LoRA.
-    from ..video.target import replacing
-
     path = Path(path).expanduser()
     if path.suffix != ".safetensors":
         raise LoraError(f"a LoRA cannot be called {path.name}; end its name in .safetensors")
@@ -71,20 +70,9 @@ def save_lora(
             notice.write_text(notice_text(path.name, told), encoding="utf-8")
             with replacing(path) as file:
                 save_file(tensors, file, metadata={"format": "pt", **stored})
-                # The library makes files that only their owner may read; others share folders of models.
-                file.chmod(notice.stat().st_mode)
-    except OSError as error:
-        raise _unwritten(path, error) from error
-    except Exception as error:  # the library's own type, which a full disk also raises
-        if type(error).__module__.split(".")[0] not in ("safetensors", "safetensors_rust"):
-            raise
-        raise _unwritten(path, error) from error
+    except (OSError, SafetensorError) as error:  # the library raises its own type for a full disk
+        raise write_error(path, error) from error
     return path
-
-
-def _unwritten(path: Path, error: Exception) -> OSError:
-    reason = getattr(error, "strerror", None) or error
-    return OSError(f"cannot write {path} ({reason}); free space or choose another folder")
 
 
 def _check(module: str, down: Tensor, up: Tensor) -> None:

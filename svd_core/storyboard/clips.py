@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
+from ..files import replacing, write_json
 from ..pictures import as_batch
 from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
-from ..video.target import replacing
 from .timing import Shot
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class ClipStore:
         except (OSError, ValueError, KeyError, TypeError):
             before = set()
         self.folder.mkdir(exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"panels": rows}, indent=1) + "\n", encoding="utf-8")
+        write_json(path, {"panels": rows})
         for key in before - used:
             if str(key).isalnum():
                 self.path(key).unlink(missing_ok=True)

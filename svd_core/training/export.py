@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files import replacing, write_error
 from ..lora import Lora
 from ..lora.delta import LoraLayer
 from ..lora.names import stem
 from ..lora.read import StoredLayer
 from ..lora.save import licence_of, notice_path, notice_text
 from ..model.model import SVDModel
-from ..video.target import replacing, write_error
 from .adapters import AdapterWeights
 from .state import write_tensors
 

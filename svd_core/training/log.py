@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..charts import PALETTE, Chart, Curve, draw_charts
-from ..video.target import replacing, write_error
+from ..files import replacing, write_error, write_text
 
 LOG_FILE = "log.csv"
 BAND_EDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # noise levels; the loss is told apart between them
@@ -122,12 +122,7 @@ def start_log(folder: Path, step: int) -> list[LogRow]:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(row.cells() for row in rows)
-    path = folder / LOG_FILE
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text.getvalue(), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise write_error(path, error) from error
+    write_text(folder / LOG_FILE, text.getvalue())
     return rows
 
 

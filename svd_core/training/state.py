@@ -1,6 +1,5 @@
 """The state of a run on disk: one safetensors file with tensors and a JSON record, replaced whole or not at all."""
 
-import glob
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.source import TYPES, CheckpointError, TensorSource, read_header
-from ..video.target import replacing, write_error
+from ..files import replacing, write_error
 from .optimizers import make_optimizers, optimizer_state, restore_optimizers, set_rate
 from .settings import TrainSettings
 
@@ -73,12 +72,6 @@ def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | No
     except (CheckpointError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no state of a training run ({error}); delete it to begin anew") from error
     return TensorSource(path, [header], header.metadata, path.name), record
-
-
-def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove what a run that was killed while it wrote left in a folder: unfinished files, of `name` or of any name."""
-    for path in folder.glob(f".{glob.escape(name)}*.part"):
-        path.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

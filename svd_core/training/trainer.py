@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..files import remove_leftovers
 from .adapters import Adapters, AdapterWeights, adapter_paths, new_adapters, pair_up, set_strength, weight_names
 from .data.samples import SampleSource, draw_batch, seeded
 from .log import LogRow, Pending, Totals, append_row, start_log, write_plot
@@ -19,7 +20,7 @@ from .loss import draw_sigmas, drop_conditions, velocity_losses
 from .network import computing, leaving_inference, master_weights, recomputed_blocks
 from .optimizers import LossScale, learning_rate
 from .settings import TrainSettings
-from .state import Memories, fingerprint, make_folder, read_state, remove_leftovers, write_state
+from .state import Memories, fingerprint, make_folder, read_state, write_state
 
 PLOT_EVERY = 10.0  # seconds
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..charts import INK, PAPER, font
 from ..condition import Condition
+from ..files import remove_leftovers, replacing, write_error, write_text
 from ..model.conditioning import condition_on_image
 from ..model.decoding import frames_to_image
 from ..pictures import as_batch, fit
@@ -23,8 +24,7 @@ from ..sampling.denoiser import denoise_with
 from ..sampling.noise import start_noise
 from ..sampling.sampler import sample
 from ..video import write_clip
-from ..video.target import replacing, write_error
-from .state import make_folder, remove_leftovers
+from .state import make_folder
 
 SHOWN, SIDE, LABEL, GAP = 6, 112, 92, 4
 ROWS, NUMBERS = "rows", "numbers.csv"
@@ -116,8 +116,7 @@ class Validation:
         means = [sum(values) / len(values) for values in (report.pan_x, report.pan_y, report.zoom, report.motion)]
         row = ",".join([str(step), *(f"{value:.4f}" for value in (*means, report.psnr))])
         kept = [line for line in self._known_numbers() if int(line.split(",")[0]) < step]
-        with replacing(self.folder / NUMBERS) as temporary:
-            temporary.write_text("\n".join([",".join(COLUMNS), *kept, row, ""]), encoding="utf-8")
+        write_text(self.folder / NUMBERS, "\n".join([",".join(COLUMNS), *kept, row, ""]))
 
     def _known_numbers(self) -> list[str]:
         path = self.folder / NUMBERS

@@ -1,16 +1,13 @@
-"""Where a clip goes: the kind of file its name asks for, and the temporary name it is written under first."""
+"""Where a clip goes: the kind of file its name asks for, and whether it can be written there."""
 
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
 from PIL import Image
 
+from ..files import check_writable
 from .clip import MARK, parse_fps
 
 FILE_KINDS = ("mp4", "webm", "webp", "gif")
@@ -59,68 +56,6 @@ def check_quality(quality: int) -> None:
     """Raise ValueError for a quality outside 0 to 100."""
     if not 0 <= quality <= 100:
         raise ValueError(f"quality {quality} is outside 0 to 100; 90 is a good start")
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError, in one sentence, where no file can be made beside `path`."""
-    probe = temporary_name(path)
-    try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
-def write_error(path: Path, error: BaseException) -> OSError:
-    """The one sentence for a clip that could not be written, as an OSError with the same errno."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    sentence = f"cannot write {path} ({reason}); free space or choose another folder"
-    wrapped = OSError(sentence)
-    wrapped.errno = getattr(error, "errno", None)
-    return wrapped
-
-
-def temporary_name(path: Path) -> Path:
-    """A hidden name beside `path`: same file system, so that the final rename is atomic."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name; on success it takes the place of `path`, on any failure or interruption it is removed."""
-    temporary = temporary_name(path)
-    try:
-        yield temporary
-        if temporary.is_dir():
-            _replace_folder(temporary, path)
-        else:
-            os.replace(temporary, path)
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _replace_folder(temporary: Path, path: Path) -> None:
-    """Folders cannot be replaced in one step: the old one steps aside, and comes back if the new one cannot move in."""
-    if not path.exists():
-        temporary.rename(path)
-        return
-    aside = temporary_name(path)
-    path.rename(aside)
-    try:
-        temporary.rename(path)
-    except BaseException:
-        aside.rename(path)
-        raise
-    _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
 
 
 def frame_files(folder: Path) -> list[Path]:

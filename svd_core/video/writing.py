@@ -12,10 +12,11 @@ import torch
 from PIL import PngImagePlugin
 from torch import Tensor
 
+from ..files import replacing, write_error
 from .animated import write_gif, write_webp
 from .clip import MARK, ClipOptions, parse_fps, to_pil
 from .encoded import write_encoded
-from .target import FOLDER_KIND, FRAME_NAME, check_output, replacing, write_error
+from .target import FOLDER_KIND, FRAME_NAME, check_output
 
 
 def write_clip(

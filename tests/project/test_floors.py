@@ -63,7 +63,7 @@ def test_contributing_prints_the_same_table() -> None:
 def test_an_import_upwards_is_found_wherever_it_stands(tmp_path: Path, statement: str) -> None:
     found = tree(tmp_path, {"svd_core/networks/unet.py": statement, "svd_core/pipelines/animate.py": ""})
     assert house.upward_imports(found) == [
-        "svd_core/networks/unet.py (floor 2) -> svd_core/pipelines/animate.py (floor 4)"
+        "svd_core/networks/unet.py (floor 3) -> svd_core/pipelines/animate.py (floor 5)"
     ]
 
 

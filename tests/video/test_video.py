@@ -259,7 +259,7 @@ def test_a_refused_probe_reads_as_one_sentence(tmp_path: Path, monkeypatch: pyte
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(OSError, match=r"cannot write .*clip.mp4 \(Permission denied\); free space or choose another"):
+    with pytest.raises(OSError, match=r"cannot write .*clip.mp4 \(Permission denied\); choose another folder"):
         check_output(tmp_path / "clip.mp4")
 
 

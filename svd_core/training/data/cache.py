@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...files import remove_leftovers, write_bytes
 from ...networks.vae import LATENT_SCALE
-from ...video.target import replacing
-from ..state import make_folder, remove_leftovers
+from ..state import make_folder
 from .cutting import ClipPlan, CutReport
 from .sources import Source, TrainingClip
 
@@ -196,18 +195,11 @@ def _encoded(clip: TrainingClip, model: Encodes, seed: int) -> dict[str, Tensor]
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file; the error says that the clips encoded so far are kept."""
     try:
-        with replacing(path) as temporary, open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_bytes(path, content)
     except OSError as error:
-        sentence = (
-            f"cannot write {path} ({error.strerror or error}); free space or choose another folder, what is encoded so "
-            "far stays and is used when you start again"
-        )
-        wrapped = OSError(sentence)
+        wrapped = OSError(f"{error}; clips that are already encoded are kept and reused by the next run")
         wrapped.errno = error.errno
         raise wrapped from error
 

@@ -1,0 +1,222 @@
+"""Write files whole or not at all.
+
+Everything the project writes goes through `replacing`: the content is written under a temporary name in the same
+folder, flushed to the disk, and then renamed over the old file. A crash, a full disk or a kill at any moment leaves
+either the old content or the new one.
+"""
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+PART_SUFFIX, OLD_SUFFIX = ".part", ".old"
+NAME_BYTES = 200  # of a file's own name in a temporary one: file systems allow 255 bytes
+HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}(?P<suffix>\.part|\.old)", re.DOTALL)
+STREAMS = ("/dev/stdout", "/dev/stderr")
+STREAM_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
+REMEDIES = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EACCES: "choose another folder",
+    errno.EPERM: "choose another folder",
+    errno.EROFS: "choose another folder",
+}
+
+
+@contextmanager
+def replacing(path: str | PathLike) -> Iterator[Path]:
+    """Yield a temporary name for a file or folder that takes the place of `path` at the end.
+
+    The caller makes the file or folder under that name. On success it is flushed to the disk and renamed over `path`;
+    on any exception it is removed, and `path` stays as it was. A file keeps the permissions of the one it replaces.
+    A symbolic link stays, and the file it points to is replaced. Devices, pipes and /dev/stdout are written to, never
+    replaced. Raises OSError where nothing can be written.
+    """
+    if is_stream(path):
+        with _copied_into(Path(path)) as temporary:
+            yield temporary
+        return
+    target = _followed(path)
+    temporary = _hidden_name(target, PART_SUFFIX)
+    mode = _mode_for(target, temporary)
+    try:
+        yield temporary
+        if temporary.is_dir():
+            _sync_folder_content(temporary)
+            _replace_folder(temporary, target)
+        else:
+            _sync_file(temporary)
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
+                temporary.chmod(mode)
+            os.replace(temporary, target)
+    except BaseException:
+        _remove(temporary)
+        raise
+    _sync_folder(target.parent)
+
+
+def write_bytes(path: str | PathLike, content: bytes) -> None:
+    """Replace the content of `path`. Raises OSError with one sentence where that fails."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_text(path: str | PathLike, text: str) -> None:
+    """Replace the content of `path` by UTF-8 text; line ends are written as they are in `text`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | PathLike, value: Any, *, indent: int | None = 1) -> None:
+    """Replace the content of `path` by JSON with a line end. Raises ValueError for NaN and infinity."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def check_writable(path: str | PathLike) -> None:
+    """Raise OSError with one sentence where `path` cannot be written or replaced."""
+    if is_stream(path):
+        return
+    target = _followed(path)
+    try:
+        _mode_for(target, _hidden_name(target, PART_SUFFIX))
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+class WriteError(OSError):
+    """A file that could not be written; the message says which, why, and what to do."""
+
+
+def write_error(path: str | PathLike, error: BaseException) -> OSError:
+    """Return the one sentence for a file that could not be written, as an OSError with the same errno."""
+    if isinstance(error, WriteError):
+        return error
+    code = getattr(error, "errno", None)
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    remedy = REMEDIES.get(code, "free space or choose another folder")
+    wrapped = WriteError(f"cannot write {os.fspath(path)} ({reason}); {remedy}")
+    wrapped.errno = code
+    return wrapped
+
+
+def remove_leftovers(folder: str | PathLike, name: str = "") -> None:
+    """Remove the temporary files and folders that a killed process left in `folder`, of the file `name` or of any.
+
+    A folder that was moved aside when the process died is put back. Call it where no other process writes those files.
+    """
+    folder = Path(folder)
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        found = HIDDEN.fullmatch(entry.name)
+        if found is None or (name and found["name"] != _short(name)):
+            continue
+        target = folder / (name or found["name"])
+        if found["suffix"] == OLD_SUFFIX and not target.exists():
+            entry.rename(target)
+        else:
+            _remove(entry)
+
+
+def is_stream(path: str | PathLike) -> bool:
+    """Whether `path` is a device, a pipe or a standard stream, which must be written to and not replaced."""
+    text = os.path.abspath(path)
+    if text in STREAMS or text.startswith(STREAM_FOLDERS):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+@contextmanager
+def _copied_into(stream: Path) -> Iterator[Path]:
+    """Yield a name in the system's temporary folder; its content is appended to `stream` at the end."""
+    with tempfile.TemporaryDirectory(prefix="svd_reel") as folder:
+        temporary = Path(folder) / stream.name
+        yield temporary
+        with temporary.open("rb") as source, stream.open("ab") as file:
+            shutil.copyfileobj(source, file)
+
+
+def _followed(path: str | PathLike) -> Path:
+    """Return what `path` points to where it is a symbolic link, and `path` itself otherwise."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+
+
+def _hidden_name(target: Path, suffix: str) -> Path:
+    """Return a new hidden name beside `target`: on the same file system, so that the rename is atomic."""
+    return target.with_name(f".{_short(target.name)}.{secrets.token_hex(4)}{suffix}")
+
+
+def _short(name: str) -> str:
+    return os.fsencode(name)[:NAME_BYTES].decode(errors="ignore")
+
+
+def _mode_for(target: Path, probe: Path) -> int:
+    """Return the permissions for a new file at `target`, and raise OSError where none can be made there.
+
+    Those of the file it replaces, or what the system gives a new file. The second is read from a file made for it,
+    because libraries may create files that only their owner can read.
+    """
+    probe.touch(exist_ok=False)
+    mode = probe.stat().st_mode
+    probe.unlink()
+    with suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+    return stat.S_IMODE(mode)
+
+
+def _replace_folder(temporary: Path, target: Path) -> None:
+    """Move a folder to `target`. Python cannot exchange two folders in one step, so the old one moves aside first."""
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = _hidden_name(target, OLD_SUFFIX)
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    _remove(old)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+        os.fsync(file.fileno())
+
+
+def _sync_folder_content(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            _sync_file(Path(place, name))
+        _sync_folder(Path(place))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in a folder, where the system can: Windows opens no folder."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
