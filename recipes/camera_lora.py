@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 import svd_core as svd
-from svd_core.cli.animate import main as command
+from svd_core.cli.main import main as svd_reel
 from svd_core.lora import apply_loras, load_lora
 from svd_core.pictures import fit
 from svd_core.report import measure
@@ -43,7 +43,7 @@ def train(output: Path, move: str) -> None:
     write_photographs(photographs)
     words = ["train", str(photographs), "--stills", move, "--output", str(output), "--clips-per-still", str(CLIPS)]
     words += ["--steps", str(STEPS), "--rate", str(RATE), "--validate-every", "0", *WIDER]
-    code = command([*words, *["--resume"] * (read_state(run_folder(output)) is not None)])
+    code = svd_reel([*words, *["--resume"] * (read_state(run_folder(output)) is not None)])
     if code:
         raise SystemExit(code)
 

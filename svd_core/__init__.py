@@ -8,15 +8,24 @@ In three lines:
     clip = svd.animate(model, PIL.Image.open("photo.jpg"), svd.AnimateSettings(motion_bucket=80))  # [T, H, W, 3]
 """
 
-from .checkpoints import load_model
-from .condition import Condition
-from .lora import apply_loras, load_lora
-from .model.model import SVDModel
-from .pipelines.clip import AnimateSettings, animate
-from .sampling.guidance import linear_guidance, triangle_guidance
-from .sampling.sampler import sample
-from .sampling.schedules import karras_sigmas
+from typing import TYPE_CHECKING
+
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .api import (
+        AnimateSettings,
+        Condition,
+        SVDModel,
+        animate,
+        apply_loras,
+        karras_sigmas,
+        linear_guidance,
+        load_lora,
+        load_model,
+        sample,
+        triangle_guidance,
+    )
 
 __all__ = [
     "AnimateSettings",
@@ -32,3 +41,17 @@ __all__ = [
     "sample",
     "triangle_guidance",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the public names on first use: torch takes seconds that `svd-reel --help` need not wait for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """List the public names before they are imported, too."""
+    return sorted({*globals(), *__all__})

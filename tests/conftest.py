@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from svd_core import SVDModel, load_model
-from svd_core.cli import options as console
+from svd_core.cli import models
 from tests.helpers.checkpoint_files import TINY, tiny_tensors
 from tests.helpers.nodes_pack import part, run
 
@@ -71,5 +71,5 @@ def loaded(checkpoint: str) -> Iterator[tuple]:
 @pytest.fixture
 def loaded_once(model: SVDModel, checkpoint: str, monkeypatch) -> None:
     """The command line gets it too."""
-    load = console.load_model
-    monkeypatch.setattr(console, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))
+    load = models.load_model
+    monkeypatch.setattr(models, "load_model", lambda path, **rest: model if path == checkpoint else load(path, **rest))

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tools", "recipes", "benchmarks"),
 )
 # These hold no code of their own: they name what the package offers, or start it.
-FRONT_DOORS = ("__init__.py", "svd_core/__init__.py", "svd_core/__main__.py", "svd_core/version.py")
+FRONT_DOORS = ("__init__.py", "svd_core/__init__.py", "svd_core/api.py", "svd_core/__main__.py", "svd_core/version.py")
 CODE = ("svd_core", "nodes", "benchmarks", "tools", "recipes")
 
 

@@ -1,23 +1,13 @@
-"""The command line: `python -m svd_core animate photo.jpg --output clip.mp4`, `info FILE` and `report CLIP`.
-
-Thin: it turns arguments into the calls of the package, errors into one sentence and exit code 2. The path of every
-written clip goes to stdout, everything else to stderr.
-"""
+"""`python -m svd_core animate IMAGE --output CLIP`: a clip from every picture."""
 
 import argparse
-import json
-import os
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import NoReturn
 
 from ..checkpoints import inspect_checkpoint
 from ..controls.camera.moves import MOVES
 from ..controls.signal import MODES
-from ..memory import is_shortage
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.clip import AnimateSettings, animate
@@ -25,23 +15,13 @@ from ..sampling.guidance import GUIDANCE_SHAPES
 from ..sampling.schedules import SCHEDULES
 from ..sampling.solvers import SOLVERS
 from ..version import __version__
-from ..video import check_output, read_clip, write_clip
-from ..video.target import FILE_KINDS, frame_files
-from .batch import add_batch
-from .between import add_between, between_metadata, clip_between
-from .brush import add_brush, brush_metadata, clip_steered
-from .convert import add_convert
-from .finish import add_finish
-from .lab import add_lab
-from .lora import lora_metadata
-from .options import Progress, add_machine_options, add_model_options, since
-from .plan import add_plan, add_reuse_options, add_speed_options, planned_model
-from .report import add_report
-from .storyboard import add_storyboard
-from .train import add_train
+from ..video import check_output, write_clip
+from ..video.target import FILE_KINDS
+from .models import load_planned_model
+from .options import add_machine_options, add_model_options, add_speed_options, lora_metadata
+from .progress import Progress, since
+from .steering import add_between, add_brush, between_metadata, brush_metadata, clip_between, clip_steered
 
-CLIPS = (*(f".{kind}" for kind in FILE_KINDS), ".mov", ".mkv", ".avi", ".m4v")
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 COMPANY = (
     ("camera", "--camera PATH", ("camera_mode", "camera_strength", "depth", "foreground")),
     ("windows", "--windows N", ("window_overlap",)),
@@ -49,64 +29,31 @@ COMPANY = (
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
 )
 """An option of animate, how it is given, and those that only say more about it."""
-LESS_MEMORY = {
-    "width": "a smaller --width and --height",
-    "frames": "fewer --frames",
-    "checkpointing": "--checkpointing on",
-    "precision": "--precision bf16",
-    "dtype": "--dtype float16",
-}
-"""Options by which a command needs less memory, where it has them."""
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse whose errors are one sentence, without the usage that fills the screen."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with 2."""
-        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def build_parser() -> Parser:
-    """The commands and their options; option names are field names of AnimateSettings where they mean one."""
-    parser = Parser(
-        prog="python -m svd_core", description="Turn a picture into a short clip with Stable Video Diffusion."
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("animate", help="make a clip of a picture", description="Make a clip of a picture.")
-    command.set_defaults(run=run_animate)
-    command.add_argument(
+def add_animate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `animate`; they are named like the fields of AnimateSettings where they mean one."""
+    parser.description = "Make a clip of a picture."
+    parser.set_defaults(run=run_animate)
+    parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="picture to start from; several need {name} in --output"
     )
-    add_model_options(command)
-    command.add_argument(
+    add_model_options(parser)
+    parser.add_argument(
         "--output",
         required=True,
         metavar="CLIP",
         help=f"clip to write: .{', .'.join(FILE_KINDS)}, or a folder of PNG frames if without suffix; {{name}} stands "
         "for the picture's name",
     )
-    _add_clip_options(command.add_argument_group("clip"))
-    _add_motion_options(command.add_argument_group("motion and picture"))
-    _add_sampling_options(command.add_argument_group("sampling"))
-    _add_camera_options(command.add_argument_group("camera"))
-    add_brush(command.add_argument_group("motion mask, cut and drag"))
-    add_between(command.add_argument_group("end pictures and loops"))
-    _add_length_options(command.add_argument_group("longer clips"))
-    _add_output_options(command.add_argument_group("machine and output"))
-    command = commands.add_parser("info", help="say what a checkpoint is, or with which settings a clip was made")
-    command.set_defaults(run=run_info)
-    command.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
-    add_batch(commands)
-    add_report(commands)
-    add_plan(commands)
-    add_train(commands)
-    add_finish(commands)
-    add_convert(commands)
-    add_lab(commands)
-    add_storyboard(commands)
-    return parser
+    _add_clip_options(parser.add_argument_group("clip"))
+    _add_motion_options(parser.add_argument_group("motion and picture"))
+    _add_sampling_options(parser.add_argument_group("sampling"))
+    _add_camera_options(parser.add_argument_group("camera"))
+    add_brush(parser.add_argument_group("motion mask, cut and drag"))
+    add_between(parser.add_argument_group("end pictures and loops"))
+    _add_length_options(parser.add_argument_group("longer clips"))
+    _add_output_options(parser.add_argument_group("machine and output"))
 
 
 def _add_clip_options(group: argparse._ArgumentGroup) -> None:
@@ -155,7 +102,31 @@ def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
         "--solver", choices=tuple(SOLVERS), help="default: euler, or what schedule and model were made for"
     )
     group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
-    add_reuse_options(group)
+    _add_reuse_options(group)
+
+
+def _add_reuse_options(group: argparse._ArgumentGroup) -> None:
+    """Add the reuse of features across steps, which changes the clip."""
+    group.add_argument(
+        "--reuse",
+        type=int,
+        metavar="N",
+        help="run the whole UNet at every Nth step only: 2 takes about 0.6 of the time, 3 half of it; details drift "
+        "(default: 1, off)",
+    )
+    group.add_argument(
+        "--reuse-depth",
+        type=int,
+        metavar="N",
+        help="outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower "
+        "(default: 2)",
+    )
+    group.add_argument(
+        "--reuse-sigma-low", type=float, metavar="SIGMA", help="no reuse below this noise level (default: 0)"
+    )
+    group.add_argument(
+        "--reuse-sigma-high", type=float, metavar="SIGMA", help="no reuse above this noise level (default: 700, none)"
+    )
 
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
@@ -204,49 +175,6 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     add_speed_options(group)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 out of memory, 2 bad input or nowhere to write, 130 interrupted."""
-    options = build_parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if isinstance(error, BrokenPipeError) and _reader_left():
-            return 0
-        return _complain(error, BAD_INPUT)
-    except (RuntimeError, MemoryError) as error:
-        if not is_shortage(error):
-            raise
-        return _complain(f"memory ran out; {_remedy(options)}", FAILED)
-    except KeyboardInterrupt as stop:
-        return _complain(str(stop) or "stopped, no clip was written", INTERRUPTED)
-    return 0
-
-
-def _reader_left() -> bool:
-    """Whether the broken pipe is stdout's, whose reader has seen enough: pipes to workers break too."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
-
-
-def _remedy(options: argparse.Namespace) -> str:
-    """What the command that was given can do to need less memory."""
-    if not hasattr(options, "width"):
-        return "close other programs, or use a computer with more"
-    wanted = {name: words for name, words in LESS_MEMORY.items() if hasattr(options, name)}
-    *words, last = wanted.values()
-    return f"use {', '.join(words)} or {last}" if words else f"use {last}"
-
-
-def _complain(error: object, code: int) -> int:
-    print(f"svd_core: {error}", file=sys.stderr)
-    return code
-
-
 def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; whatever can be found wrong is found before the model is loaded."""
     progress = Progress(options.quiet)
@@ -265,7 +193,7 @@ def run_animate(options: argparse.Namespace) -> None:
     between, steered = clip_between(options), clip_steered(options)
     if between and steered:
         raise ValueError("end pictures and loops take no --motion-mask or --drag; leave one of them out")
-    model = planned_model(options, jobs[0][1], config, progress)
+    model = load_planned_model(options, jobs[0][1], config, progress)
     for image, settings, output in jobs:
         start = time.monotonic()
         progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
@@ -326,17 +254,3 @@ def _outputs(options: argparse.Namespace) -> list[str]:
 def _playback_fps(options: argparse.Namespace) -> float:
     rates = (options.playback_fps, options.fps, AnimateSettings.fps)
     return next(rate for rate in rates if rate is not None)
-
-
-def run_info(options: argparse.Namespace) -> None:
-    """Print what a checkpoint holds, or the size, timing and settings of a clip."""
-    path = Path(options.file)
-    ours = path.is_dir() and frame_files(path)
-    if not ours and path.suffix.lower() not in CLIPS:
-        print(inspect_checkpoint(options.file).text())
-        return
-    frames, fps, metadata = read_clip(path)
-    count, height, width = frames.shape[:3]
-    print(f"{path.name}: {count} frames of {width}x{height}, {fps:g} per second")
-    for name, value in metadata.items():
-        print(f"  {name:<16} {value if isinstance(value, str) else json.dumps(value)}")

@@ -20,46 +20,42 @@ from ..batch.rows import read_rows
 from ..files import write_error
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS
-from .lora import add_lora_option
+from .models import DTYPES
+from .options import add_lora_option
 
 log = logging.getLogger("svd_reel")
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 SOME_FAILED = 1
 
 
-def add_batch(commands: argparse._SubParsersAction) -> None:
-    """Add the command `batch` to those of a parser."""
-    command = commands.add_parser(
-        "batch",
-        help="make many clips, with resume",
-        description="Make a clip of every row of a folder of pictures, a .csv table or a .json list, all with the same "
+def add_batch(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `batch`."""
+    parser.description = (
+        "Make a clip of every row of a folder of pictures, a .csv table or a .json list, all with the same "
         "model and LoRAs. What is done is kept in manifest.json in the output folder: the same command again makes "
-        "only what is missing or changed, and all clips anew with another LoRA or strength.",
+        "only what is missing or changed, and all clips anew with another LoRA or strength."
     )
-    command.set_defaults(run=run_batch)
-    command.add_argument(
+    parser.set_defaults(run=run_batch)
+    parser.add_argument(
         "input",
         metavar="INPUT",
         help="folder of pictures; or .csv or .json with `image`, optional `name` and any setting of animate per row",
     )
-    command.add_argument("--output", required=True, metavar="DIR", help="folder of the clips and the manifest")
-    command.add_argument(
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the clips and the manifest")
+    parser.add_argument(
         "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
     )
-    command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
-    add_lora_option(command)
-    command.add_argument(
+    parser.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    add_lora_option(parser)
+    parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="setting of all rows that do not have it"
     )
-    command.add_argument(
+    parser.add_argument(
         "--kind", choices=(*FILE_KINDS, "frames"), default="mp4", help="files, or folders of PNG frames (default: mp4)"
     )
-    command.add_argument("--playback-fps", type=float, metavar="FPS", help="of the files (default: each row's fps)")
-    command.add_argument(
-        "--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)"
-    )
-    group = command.add_argument_group("workers")
+    parser.add_argument("--playback-fps", type=float, metavar="FPS", help="of the files (default: each row's fps)")
+    parser.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
+    group = parser.add_argument_group("workers")
     group.add_argument(
         "--workers", type=int, metavar="N", help="processes, each with its own model (default: one per GPU, else one)"
     )

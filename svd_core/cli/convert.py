@@ -8,20 +8,16 @@ from ..checkpoints.describe import inspect_checkpoint
 from ..checkpoints.licence import licence_text
 
 
-def add_convert(commands: argparse._SubParsersAction) -> None:
-    """Add the command `convert` to those of a parser."""
-    command = commands.add_parser(
-        "convert",
-        help="save a checkpoint in another precision or layout, or a part of it",
-        description="Save a checkpoint anew, tensor by tensor, with a notice of licence and changes beside it.",
-    )
-    command.set_defaults(run=run_convert)
-    command.add_argument("source", metavar="IN", help="checkpoint file or folder, or nano")
-    command.add_argument("target", metavar="OUT", help="a .safetensors file, or the name of a new diffusers folder")
-    command.add_argument("--dtype", choices=tuple(PRECISIONS), help="precision (default: as stored)")
-    command.add_argument("--layout", choices=LAYOUTS, help="default: by the name of OUT")
-    command.add_argument("--part", choices=PARTS, default="all", help="which network (default: all)")
-    command.add_argument("--quiet", action="store_true", help="no progress, no description")
+def add_convert(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `convert`."""
+    parser.description = "Save a checkpoint anew, tensor by tensor, with a notice of licence and changes beside it."
+    parser.set_defaults(run=run_convert)
+    parser.add_argument("source", metavar="IN", help="checkpoint file or folder, or nano")
+    parser.add_argument("target", metavar="OUT", help="a .safetensors file, or the name of a new diffusers folder")
+    parser.add_argument("--dtype", choices=tuple(PRECISIONS), help="precision (default: as stored)")
+    parser.add_argument("--layout", choices=LAYOUTS, help="default: by the name of OUT")
+    parser.add_argument("--part", choices=PARTS, default="all", help="which network (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no description")
 
 
 def run_convert(options: argparse.Namespace) -> None:

@@ -19,8 +19,9 @@ from ..finish.stream import ENDINGS, FITS, Reel, Stand, film_size, to_size, watc
 from ..memory import available_bytes
 from ..model.decoding import decode, frames_to_image
 from ..video import read_clip
-from .options import Progress, model_files
+from .options import model_files
 from .outputs import check_outputs
+from .progress import Progress
 
 LATENT_SUFFIXES = (".latent", ".safetensors")
 LATENT_NAMES = ("latent_tensor", "samples", "latent")
@@ -28,36 +29,28 @@ SILENT_SUFFIXES = (".webp", ".gif")
 CLIP_FPS, FILM_FPS = 7, 24  # where nobody says: what SVD was trained at, and cinema
 
 
-def add_finish(commands: argparse._SubParsersAction) -> None:
-    """Add the command `finish` to those of a parser."""
-    command = commands.add_parser(
-        "finish",
-        help="make a film of a clip: size, frames in between, codec, sound",
-        description="Make a film of a clip or of saved latents, a few frames in memory at a time.",
-    )
-    command.set_defaults(run=run_finish)
-    command.add_argument("clip", metavar="CLIP|LATENT", help="clip file, folder of PNG frames, or saved latents")
-    command.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm or .mov (ProRes)")
-    command.add_argument("--model", metavar="nano|FILE|FOLDER", help="whose VAE decodes latents (default: nano)")
-    command.add_argument("--width", type=int, default=0, metavar="PIXELS", help="of the film (default: as the height)")
-    command.add_argument(
-        "--height", type=int, default=0, metavar="PIXELS", help="3840x2160 is 4K (default: the clip's)"
-    )
-    command.add_argument("--fit", choices=FITS, help="how the clip meets the size (default: inside)")
-    command.add_argument("--interpolate", type=int, metavar="N", help="steps from each frame to the next (default: 1)")
-    command.add_argument("--seconds", type=float, metavar="S", help="exact duration, in place of --interpolate")
-    command.add_argument(
+def add_finish(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `finish`."""
+    parser.description = "Make a film of a clip or of saved latents, a few frames in memory at a time."
+    parser.set_defaults(run=run_finish)
+    parser.add_argument("clip", metavar="CLIP|LATENT", help="clip file, folder of PNG frames, or saved latents")
+    parser.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm or .mov (ProRes)")
+    parser.add_argument("--model", metavar="nano|FILE|FOLDER", help="whose VAE decodes latents (default: nano)")
+    parser.add_argument("--width", type=int, default=0, metavar="PIXELS", help="of the film (default: as the height)")
+    parser.add_argument("--height", type=int, default=0, metavar="PIXELS", help="3840x2160 is 4K (default: the clip's)")
+    parser.add_argument("--fit", choices=FITS, help="how the clip meets the size (default: inside)")
+    parser.add_argument("--interpolate", type=int, metavar="N", help="steps from each frame to the next (default: 1)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="exact duration, in place of --interpolate")
+    parser.add_argument(
         "--fps", type=float, metavar="FPS", help="of the film (default: the clip's x --interpolate; 24 with --seconds)"
     )
-    command.add_argument("--ending", choices=ENDINGS, default="open", help="how the film ends (default: open)")
-    command.add_argument(
-        "--codec", choices=tuple(CODECS), help="default: h264 for .mp4, vp9 for .webm, prores for .mov"
-    )
-    command.add_argument("--bit-depth", type=int, choices=BIT_DEPTHS, help="10 against banding (default: 8, prores 10)")
-    command.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: 90")
-    command.add_argument("--sound", metavar="FILE", help="audio or video file whose sound goes with the film")
-    command.add_argument("--keep-partial", action="store_true", help="Ctrl-C leaves the frames so far as a film")
-    command.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--ending", choices=ENDINGS, default="open", help="how the film ends (default: open)")
+    parser.add_argument("--codec", choices=tuple(CODECS), help="default: h264 for .mp4, vp9 for .webm, prores for .mov")
+    parser.add_argument("--bit-depth", type=int, choices=BIT_DEPTHS, help="10 against banding (default: 8, prores 10)")
+    parser.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: 90")
+    parser.add_argument("--sound", metavar="FILE", help="audio or video file whose sound goes with the film")
+    parser.add_argument("--keep-partial", action="store_true", help="Ctrl-C leaves the frames so far as a film")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def run_finish(options: argparse.Namespace) -> None:

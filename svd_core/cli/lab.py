@@ -16,27 +16,24 @@ from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from ..version import __version__
 from ..video import check_output, write_clip
-from . import options as console
-from .lora import lora_metadata
+from .models import load_named_model
+from .options import add_machine_options, add_model_options, lora_metadata, model_files
 from .outputs import PAGE_KINDS, check_outputs, save_page
+from .progress import Progress
 
 
-def add_lab(commands: argparse._SubParsersAction) -> None:
-    """Add the command `lab` to those of a parser."""
-    command = commands.add_parser(
-        "lab",
-        help="try motion buckets, seeds and noise levels on one picture",
-        description="Make a quick clip for every combination of the lists, measure them, and draw one sheet.",
-    )
-    command.set_defaults(run=run_lab)
-    command.add_argument("image", metavar="IMAGE", help="picture to start from")
-    console.add_model_options(command)
-    grid = command.add_argument_group("what to try, numbers separated by commas")
+def add_lab(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `lab`."""
+    parser.description = "Make a quick clip for every combination of the lists, measure them, and draw one sheet."
+    parser.set_defaults(run=run_lab)
+    parser.add_argument("image", metavar="IMAGE", help="picture to start from")
+    add_model_options(parser)
+    grid = parser.add_argument_group("what to try, numbers separated by commas")
     grid.add_argument("--buckets", default="60, 127, 200", metavar="LIST", help="motion buckets (default: %(default)s)")
     grid.add_argument("--seeds", default="23", metavar="LIST", help="seeds (default: %(default)s)")
     grid.add_argument("--sigma-max", metavar="LIST", help="first noise levels (default: 700 alone)")
     grid.add_argument("--fps", metavar="LIST", help="frames per second of the motion (default: 7 alone)")
-    best = command.add_argument_group("the best")
+    best = parser.add_argument_group("the best")
     best.add_argument("--score", choices=tuple(SCORES), default="closest", help="what is best (default: closest)")
     best.add_argument(
         "--motion", type=float, metavar="PERCENT", help="wanted motion of closest, of the width a frame (default: 1)"
@@ -44,19 +41,19 @@ def add_lab(commands: argparse._SubParsersAction) -> None:
     best.add_argument("--drift", type=float, metavar="PERCENT", help="drift that most motion may have (default: 5)")
     best.add_argument("--clip", metavar="CLIP", help="make the best with all steps and write it to this clip")
     best.add_argument("--full-steps", type=int, metavar="N", help="steps of that clip (default: the model's own)")
-    clip = command.add_argument_group("clips")
+    clip = parser.add_argument_group("clips")
     clip.add_argument("--steps", type=int, default=FEW_STEPS, help="steps of the quick clips (default: %(default)s)")
     for name in ("--width", "--height", "--frames"):
         clip.add_argument(name, type=int, help="default: the model's own")
     clip.add_argument("--augmentation", type=float, metavar="SIGMA", help="noise on the picture (default: 0.02)")
     clip.add_argument("--fit", choices=("crop", "pad", "stretch"), help="default: crop")
     clip.add_argument("--camera", metavar="PATH", help="camera path in words, the same for all")
-    output = command.add_argument_group("output and machine")
+    output = parser.add_argument_group("output and machine")
     output.add_argument("--output", metavar="SHEET.png", required=True, help="the sheet")
     output.add_argument("--shows", choices=tuple(SHOWN), default="first, middle, last", help="frames of each clip")
     output.add_argument("--json", metavar="FILE", help="write every number to this file")
     output.add_argument("--csv", metavar="FILE", help="write the table to this file")
-    console.add_machine_options(output)
+    add_machine_options(output)
 
 
 def run_lab(options: argparse.Namespace) -> None:
@@ -77,8 +74,8 @@ def run_lab(options: argparse.Namespace) -> None:
         cell.resolve(config)
     full = replace(settings, steps=options.full_steps).resolve(config).steps if options.clip else 0
     picture = open_picture(options.image)
-    progress = console.Progress(options.quiet)
-    model = console.model_of(options, progress)
+    progress = Progress(options.quiet)
+    model = load_named_model(options, progress)
     progress.say(f"{options.image}: {grid.count} clips")
 
     def on_step(step: Step) -> None:
@@ -130,7 +127,7 @@ def _check_files(options: argparse.Namespace, grid: Grid) -> None:
         raise ValueError(f"--output {options.output} is no picture; use {', '.join(PAGE_KINDS)}")
     if options.full_steps is not None and not options.clip:
         raise ValueError(f"--full-steps {options.full_steps} are those of --clip; give --clip, or leave them out")
-    inputs = {"IMAGE": options.image, **console.model_files(options)}
+    inputs = {"IMAGE": options.image, **model_files(options)}
     outputs = {"--output": options.output, "--json": options.json, "--csv": options.csv}
     folder = Path(options.clip) if options.clip and Path(options.clip).is_dir() else None
     # A folder of frames may be written again, so it is looked at by itself.

@@ -1,76 +1,14 @@
-"""What the commands share: the line that counts progress, devices and precisions by name, a model by its options."""
+"""Options that several commands share."""
 
 import argparse
-import logging
-import sys
-import time
+import math
 
-import torch
+from ..lora.read import split_lora_option
+from ..model.guidance_passes import GUIDANCE_MODES
+from ..networks import kernels
+from ..networks.attention_kernels import BACKENDS
 
-from ..checkpoints import load_model
-from ..lora.apply import apply_loras
-from ..lora.read import read_lora_options, split_lora_option
-from ..model.model import SVDModel
-from ..sampling.solvers import Step
-from .lora import add_lora_option
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
-
-
-class Progress:
-    """One line on stderr that counts; where stderr is no terminal, a line for every tenth."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.live = sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        """Print a line."""
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    def count(self, label: str, done: int, total: int) -> None:
-        """Show that `done` of `total` is done, 1 to `total`."""
-        if self.quiet:
-            return
-        if self.live:
-            # The end of the line is erased: a shorter text would leave the tail of a longer one.
-            print(f"\r{label} {done}/{total}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif done * 10 // total > (done - 1) * 10 // total:
-            self.say(f"{label} {done}/{total}")
-
-    def step(self, step: Step) -> None:
-        """`on_step` of `animate`."""
-        self.count("step", step.index + 1, step.steps)
-
-    def decoded(self, done: int, total: int) -> None:
-        """`on_decode` of `animate`, which counts layers: of no interest, so per cent."""
-        before, now = (done - 1) * 100 // total, done * 100 // total
-        if now > before:
-            self.count("decode %", now, 100)
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name, or for "auto" the fastest there is; ValueError where it is not there."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-        # "meta" computes nothing, and torch takes any number behind "cpu".
-        there = device.type != "meta" and not (device.type == "cpu" and device.index)
-    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
-        there = False
-    if not there:
-        raise ValueError(f"device {name or 'of no name'} is not there; use cpu, or leave --device out")
-    return device
-
-
-def since(start: float) -> str:
-    """Seconds since `time.monotonic()` was `start`, for people."""
-    return f"{time.monotonic() - start:.1f} s"
+DTYPES = ("float32", "float16", "bfloat16", "stored")
 
 
 def add_model_options(group: argparse._ActionsContainer) -> None:
@@ -92,21 +30,90 @@ def model_files(options: argparse.Namespace) -> dict[str, str | None]:
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
     """Add the options of the machine."""
     group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
-    group.add_argument("--dtype", choices=tuple(DTYPES), help="precision (default: float16 on CUDA, else float32)")
+    group.add_argument("--dtype", choices=DTYPES, help="precision (default: float16 on CUDA, else float32)")
     group.add_argument("--quiet", action="store_true", help="no progress and no warnings")
 
 
-def model_of(options: argparse.Namespace, progress: Progress) -> SVDModel:
-    """Load the model that the options of `add_model_options` and `add_machine_options` name, and say so."""
-    if options.quiet:
-        logging.getLogger("svd_reel").setLevel(logging.ERROR)
-    device = pick_device(options.device)
-    dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
-    start = time.monotonic()
-    loras = read_lora_options(options.lora)
-    model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
-    model = apply_loras(model, loras)
-    if device.type == "cpu" and model.dtype != torch.float32:
-        progress.say("a CPU computes in 16 bits many times slower than in 32; --dtype float32 is faster")
-    progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {since(start)}")
-    return model
+def add_lora_option(group: argparse._ActionsContainer) -> None:
+    """Add `--lora FILE[:STRENGTH[:TEMPORAL]]`, which may be given several times."""
+    group.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH[:TEMPORAL]]",
+        help="LoRA for SVD, strength of its spatial layers and of its temporal ones (default: 1, and the same); "
+        "repeat the option for several",
+    )
+
+
+def lora_metadata(options: argparse.Namespace) -> dict[str, list[str]]:
+    """What a clip keeps of the option."""
+    return {"lora": options.lora} if options.lora else {}
+
+
+def add_speed_options(group: argparse._ArgumentGroup) -> None:
+    """Add what makes a clip smaller or faster without changing it, but for the rounding of other kernels."""
+    group.add_argument(
+        "--memory",
+        type=memory_of,
+        metavar="GB",
+        help="stay within so much memory of the device: the plan for it is shown and followed; with 6 the UNet's "
+        "weights stay in main memory and are streamed",
+    )
+    group.add_argument(
+        "--guidance-branches",
+        choices=("auto", *(mode.replace(" ", "-") for mode in GUIDANCE_MODES)),
+        default="auto",
+        help="both branches of guidance in one UNet pass, or in turn; auto: together for small clips on a GPU, where "
+        "that should be faster, if the memory is there. Equal up to rounding (default: auto)",
+    )
+    group.add_argument(
+        "--attention",
+        choices=("auto", *BACKENDS),
+        default="auto",
+        help="attention kernel on CUDA (default: the fastest)",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the UNet's blocks: minutes once, then steps are about a fifth faster by others' measurements",
+    )
+    group.add_argument(
+        "--fp16-accumulation",
+        action="store_true",
+        help="sum matrix products in float16: steps up to a quarter faster on GeForce cards by others' measurements, "
+        "coarser; may overflow",
+    )
+    group.add_argument(
+        "--fp8-products",
+        action="store_true",
+        help="multiply by the transformers' matrices in 8 bits, on cards from compute capability 8.9: steps about a "
+        "tenth faster by estimate, not yet measured on a GPU; coarser, not calibrated on real weights",
+    )
+    group.add_argument(
+        "--kernels",
+        choices=kernels.MODES,
+        default="auto",
+        help="auto: norms and gates in one pass over memory each, by Triton where a CUDA device and Triton are there; "
+        "plain: by PyTorch. Equal up to rounding (default: auto)",
+    )
+
+
+def memory_of(text: str) -> float:
+    """Gigabytes, or argparse's error."""
+    return _number(text, 0.01, 4096.0, "gigabytes of memory", 8)
+
+
+def rate_of(text: str) -> float:
+    """TFLOP a second, or argparse's error."""
+    return _number(text, 1e-6, 1e6, "a rate in TFLOP a second", 80)
+
+
+def _number(text: str, least: float, most: float, what: str, usual: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {least:g} to {most:g}; use such as {usual:g}")
+    return number

@@ -17,25 +17,21 @@ from .options import model_files
 from .outputs import PAGE_KINDS, check_outputs, save_page
 
 
-def add_report(commands: argparse._SubParsersAction) -> None:
-    """Add the command `report` to those of a parser."""
-    command = commands.add_parser(
-        "report",
-        help="measure the motion and the quality of a clip",
-        description="Measure a clip: motion, flicker, drift, likeness to its start image, loop and seams.",
-    )
-    command.set_defaults(run=run_report)
-    command.add_argument("clip", metavar="CLIP", help="clip file, or folder of PNG frames")
-    command.add_argument("--image", metavar="IMAGE", help="start image, to compare the first frame with")
-    command.add_argument("--mask", metavar="IMAGE", help="picture that is white where motion is told apart")
-    command.add_argument(
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `report`."""
+    parser.description = "Measure a clip: motion, flicker, drift, likeness to its start image, loop and seams."
+    parser.set_defaults(run=run_report)
+    parser.add_argument("clip", metavar="CLIP", help="clip file, or folder of PNG frames")
+    parser.add_argument("--image", metavar="IMAGE", help="start image, to compare the first frame with")
+    parser.add_argument("--mask", metavar="IMAGE", help="picture that is white where motion is told apart")
+    parser.add_argument(
         "--model", metavar="nano|FILE|FOLDER", help="checkpoint whose image encoder tells how alike the frames stay"
     )
-    command.add_argument(
+    parser.add_argument(
         "--seams", type=int, nargs="+", default=[], metavar="N", help="frames that begin a new part, counted from 0"
     )
-    command.add_argument("--json", metavar="FILE", help="write every number to this file")
-    command.add_argument("--page", metavar="FILE.png", help="write a page of curves to this picture")
+    parser.add_argument("--json", metavar="FILE", help="write every number to this file")
+    parser.add_argument("--page", metavar="FILE.png", help="write a page of curves to this picture")
 
 
 def run_report(options: argparse.Namespace) -> None:

@@ -21,42 +21,39 @@ from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_
 from ..storyboard.panels import Board, Panel, read_board
 from ..version import __version__
 from ..video import check_output, write_clip
-from . import options as console
-from .lora import lora_metadata
+from .models import load_named_model
+from .options import add_machine_options, add_model_options, lora_metadata, model_files
 from .outputs import PAGE_KINDS, check_outputs, save_page
+from .progress import Progress
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
 
 
-def add_storyboard(commands: argparse._SubParsersAction) -> None:
-    """Add the command `storyboard` to those of a parser."""
-    command = commands.add_parser(
-        "storyboard",
-        help="make a film of several pictures",
-        description="Make a clip of every panel and join them to one film. A stopped run goes on where it was.",
-    )
-    command.set_defaults(run=run_storyboard)
-    command.add_argument(
+def add_storyboard(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `storyboard`."""
+    parser.description = "Make a clip of every panel and join them to one film. A stopped run goes on where it was."
+    parser.set_defaults(run=run_storyboard)
+    parser.add_argument(
         "board",
         metavar="FILE|FOLDER",
         help=".csv or .json with the columns image, seconds, move, bucket, seed, transition, fade, title; or a folder "
         "of pictures",
     )
-    console.add_model_options(command)
-    command.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
-    command.add_argument("--sheet", metavar="SHEET.png", help="write a contact sheet to this picture")
-    command.add_argument("--timing", metavar="FILE.csv", help="write the timing table to this file")
-    command.add_argument(
+    add_model_options(parser)
+    parser.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
+    parser.add_argument("--sheet", metavar="SHEET.png", help="write a contact sheet to this picture")
+    parser.add_argument("--timing", metavar="FILE.csv", help="write the timing table to this file")
+    parser.add_argument(
         "--panels", metavar="FOLDER", help="where finished clips are kept (default: FILM.panels beside the film)"
     )
-    panels = command.add_argument_group("what panels leave open")
+    panels = parser.add_argument_group("what panels leave open")
     panels.add_argument("--seconds", type=float, help="time of a panel (default: the model's own clip)")
     panels.add_argument("--move", metavar="PATH", help='camera move in words, such as "zoom in 1.1"')
     panels.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
     panels.add_argument("--seed", type=int, help="of the noise (default: 23)")
     panels.add_argument("--transition", choices=("cut", "cross-fade"), help="how panels begin (default: cut)")
     panels.add_argument("--fade", type=float, metavar="SECONDS", help=f"length of cross-fades (default: {FADE})")
-    film = command.add_argument_group("film")
+    film = parser.add_argument_group("film")
     film.add_argument("--fps", type=float, help="frames per second that the motion is meant for (default: 7)")
     film.add_argument("--film-fps", type=float, metavar="FPS", help="frames per second of the film (default: as --fps)")
     film.add_argument(
@@ -71,7 +68,7 @@ def add_storyboard(commands: argparse._SubParsersAction) -> None:
     film.add_argument("--fit", choices=("crop", "pad", "stretch"), help="pad leaves black borders (default: crop)")
     film.add_argument("--background", metavar="COLOUR", help="behind transparent pixels (default: white)")
     film.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: %(default)s")
-    console.add_machine_options(command.add_argument_group("machine"))
+    add_machine_options(parser.add_argument_group("machine"))
 
 
 def run_storyboard(options: argparse.Namespace) -> None:
@@ -105,9 +102,9 @@ def run_storyboard(options: argparse.Namespace) -> None:
     name = _model_name(options)
     shots = list(zip(timing.shots, film.settings, strict=True))
     keys = [shot_key(picture(number), *shot, name) for number, shot in enumerate(shots)]
-    progress = console.Progress(options.quiet)
+    progress = Progress(options.quiet)
     made = count - sum(store.finished(key) for key in keys)
-    model = console.model_of(options, progress) if made else None
+    model = load_named_model(options, progress) if made else None
     progress.say(f"{count} panels, {made} to make, {timing.frames} frames")
     rows = [{**row, "clip": key} for row, key in zip(timing.rows(), keys, strict=True)]
     store.write_manifest(rows)
@@ -153,7 +150,7 @@ def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> Non
         raise ValueError(f"--sheet {options.sheet} is no picture; use {', '.join(PAGE_KINDS)}")
     check_output(options.output, quality=options.quality)
     inputs = {panel.row: board.picture_path(panel) for panel in reversed(board.panels)}
-    inputs |= {"the storyboard": options.board, **console.model_files(options)}
+    inputs |= {"the storyboard": options.board, **model_files(options)}
     outputs = {"--output": options.output, "--panels": panels, "--sheet": options.sheet, "--timing": options.timing}
     if panels.exists() and not panels.is_dir():
         raise ValueError(f"--panels {panels} is a file; give a folder")

@@ -41,30 +41,29 @@ from ..training.state import make_folder, read_state
 from ..training.trainer import Progress as TrainProgress
 from ..training.trainer import Trainer, TrainResult
 from ..training.validation import Validation
-from .options import Progress, pick_device, since
+from .models import pick_device
+from .progress import Progress, since
 
 METHODS = ("lora", "temporal", "full")
 
 
-def add_train(commands: argparse._SubParsersAction) -> None:
-    """Add the command `train` to those of a parser."""
-    command = commands.add_parser(
-        "train",
-        help="train a LoRA, or the model itself, on clips or photographs",
-        description="Train on a video, a folder of videos or of frames, or on photographs over which a camera moves. "
+def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `train`."""
+    parser.description = (
+        "Train on a video, a folder of videos or of frames, or on photographs over which a camera moves. "
         "Everything is kept beside the output in NAME.run: encoded clips, state, log, loss curve, validation clips. "
-        "Ctrl-C saves; the same command with --resume goes on.",
+        "Ctrl-C saves; the same command with --resume goes on."
     )
-    command.set_defaults(run=run_train)
-    command.add_argument("data", metavar="DATA", help="video, folder of videos or frames, photograph or folder of them")
-    command.add_argument("--output", required=True, metavar="FILE.safetensors", help="LoRA or checkpoint to write")
-    command.add_argument(
+    parser.set_defaults(run=run_train)
+    parser.add_argument("data", metavar="DATA", help="video, folder of videos or frames, photograph or folder of them")
+    parser.add_argument("--output", required=True, metavar="FILE.safetensors", help="LoRA or checkpoint to write")
+    parser.add_argument(
         "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
     )
-    command.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
-    _add_data_options(command.add_argument_group("clips"))
-    _add_training_options(command.add_argument_group("training"))
-    _add_run_options(command.add_argument_group("run"))
+    parser.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    _add_data_options(parser.add_argument_group("clips"))
+    _add_training_options(parser.add_argument_group("training"))
+    _add_run_options(parser.add_argument_group("run"))
 
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:

@@ -17,7 +17,7 @@ import svd_core as svd
 from svd_core.batch import Manifest, ModelSpec, make_clip, plan_jobs, read_rows, run_jobs
 from svd_core.batch.dispatch import BatchError, Event, InProcess
 from svd_core.batch.local import LocalProcesses
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.video import read_clip
 
 SETTINGS = {"frames": 2, "steps": 2, "width": 64, "height": 64}

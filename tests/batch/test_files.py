@@ -11,7 +11,7 @@ from PIL import Image
 import svd_core as svd
 from svd_core.batch import Manifest, ModelSpec, make_clip, plan_jobs, read_rows
 from svd_core.checkpoints.load import NANO
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.video import read_settings, write_clip
 
 PAN = NANO.parent / "loras" / "nano_pan_left.safetensors"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from svd_core.checkpoints import CheckpointError, inspect_checkpoint, load_model, read_state_dict, split_state_dict
 from svd_core.checkpoints.convert import convert
 from svd_core.checkpoints.licence import licence_of
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from tests.helpers.checkpoint_files import (
     SMALL_METADATA,
     TINY,

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from svd_core import AnimateSettings, animate, load_model
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import main
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
 from tests.helpers.checkpoint_files import TINY, tiny_tensors
@@ -35,7 +35,7 @@ def picture(tmp_path: Path) -> str:
 def run(*arguments: object) -> int:
     """Exit code of the command line."""
     try:
-        return __main__.main([str(argument) for argument in arguments])
+        return main([str(argument) for argument in arguments])
     except SystemExit as stop:  # argparse
         return stop.code
 
@@ -200,8 +200,8 @@ def test_bad_input_is_one_sentence_before_any_sampling(
     def sampled(*_: object, **__: object) -> None:
         raise RuntimeError("the sampler was reached")
 
-    monkeypatch.setattr(__main__, "animate", sampled)
-    monkeypatch.setattr("svd_core.cli.brush.animate", sampled)
+    monkeypatch.setattr("svd_core.cli.animate.animate", sampled)
+    monkeypatch.setattr("svd_core.cli.steering.animate", sampled)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     if options[0] == "--image":
@@ -228,7 +228,7 @@ def test_what_goes_wrong_on_the_way_is_one_sentence_too(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(__main__, "animate", fail)
+    monkeypatch.setattr("svd_core.cli.animate.animate", fail)
     output = tmp_path / "clip.mp4"
     assert run("animate", picture, "--model", model, "--output", output, "--quiet") == code
     assert message in capsys.readouterr().err and not output.exists()

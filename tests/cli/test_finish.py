@@ -5,8 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import svd_core.cli.finish as command
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.finish import FilmOptions, Reel, Sound, write_film
 from svd_core.finish.duration import fit_duration
 from svd_core.video import read_clip, write_clip
@@ -109,7 +108,7 @@ def test_the_fewest_frames_in_between_fill_the_film(frames, ending):
 
 
 def test_latents_that_are_too_few_are_not_decoded_first(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "load_model", lambda name: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("svd_core.cli.finish.load_model", lambda name: pytest.fail("a model was loaded"))
     latents, film = saved_latents(tmp_path / "clip.latent"), tmp_path / "film.mp4"
     assert main(["finish", str(latents), "--output", str(film), "--seconds", "3"]) == 2
     assert "a clip of 3 gives at most 13, 0.54 s" in capsys.readouterr().err
@@ -130,7 +129,7 @@ def test_ctrl_c_says_where_the_kept_frames_are(tmp_path, monkeypatch, capsys):
         if stand.done == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(command._Counter, "show", stop)
+    monkeypatch.setattr("svd_core.cli.finish._Counter.show", stop)
     clip, film = write_clip(ramp(6), tmp_path / "clip.mp4", fps=7), tmp_path / "film.mp4"
     assert main(["finish", str(clip), "--output", str(film)]) == 130
     assert "no clip was written" in capsys.readouterr().err and not film.exists()

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from svd_core import load_model
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import main
 from svd_core.report import measure, plot
 from svd_core.video import write_clip
 from tests.helpers.checkpoint_files import TINY, tiny_tensors
@@ -41,7 +41,7 @@ def folder(clip: torch.Tensor, tmp_path: Path) -> str:
 def command(*arguments: object) -> int:
     """Exit code of the command line."""
     try:
-        return __main__.main([str(argument) for argument in ("report", *arguments)])
+        return main([str(argument) for argument in ("report", *arguments)])
     except SystemExit as stop:  # argparse
         return stop.code
 

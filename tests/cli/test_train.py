@@ -13,8 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import svd_core as svd
-from svd_core.cli import train as command
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.lora import apply_loras, load_lora
 from svd_core.training import Trainer, job
 from svd_core.training.data.cutting import ClipPlan
@@ -175,7 +174,7 @@ def test_what_cannot_be_is_said_before_the_model_is_loaded(model, data, tmp_path
     (tmp_path / "a folder.safetensors").mkdir()
     (tmp_path / "taken.run").write_text("something else")
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
-    monkeypatch.setattr(command, "load_model", None)
+    monkeypatch.setattr("svd_core.cli.train.load_model", None)
     assert train(model, data, tmp_path / "a.safetensors", *(word.format(tmp_path) for word in more)) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert words in said and said.startswith("svd_core: ")
@@ -194,7 +193,7 @@ def test_a_run_stopped_before_its_first_state_can_be_resumed(model, data, tmp_pa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "_validation", interrupted)  # after the clips were encoded
+        patch.setattr("svd_core.cli.train._validation", interrupted)  # after the clips were encoded
         assert train(model, data, tmp_path / "a.safetensors") == 130
     said = capsys.readouterr().err
     assert "the clips encoded so far and the last state are kept; go on with\n  python -m svd_core" in said

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 import svd_core as svd
-from svd_core.cli.animate import build_parser
-from svd_core.cli.brush import brush_metadata, clip_steered
+from svd_core.cli.main import build_parser
+from svd_core.cli.steering import brush_metadata, clip_steered
 from svd_core.controls.amount import BUCKET, with_scalar
 from svd_core.controls.brush import MotionBrush, motion_brush
 from svd_core.controls.drag import drag_frames, parse_drag, parse_drags

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import svd_core as svd
-from svd_core.cli.animate import build_parser
-from svd_core.cli.between import between_metadata, clip_between
+from svd_core.cli.main import build_parser
+from svd_core.cli.steering import between_metadata, clip_between
 from svd_core.controls.between import MODES
 from svd_core.controls.loop import LatentRoll, decode_closed, roll_stride
 from svd_core.model.decoding import frames_to_image

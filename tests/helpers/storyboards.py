@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import main
 
 TABLE = """image;seconds;move;bucket;seed;transition;fade;title
 b.png;0.4;zoom in 1.1;40;5;;;Opening
@@ -26,6 +26,6 @@ def write_folder(folder: Path) -> Path:
 def command(*arguments: object) -> int:
     """Exit code of the command line."""
     try:
-        return __main__.main([str(argument) for argument in ("storyboard", *arguments)])
+        return main([str(argument) for argument in ("storyboard", *arguments)])
     except SystemExit as stop:  # argparse
         return stop.code

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from svd_core import AnimateSettings, SVDModel, __version__, animate
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import main
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
 from svd_core.lab.scores import ranking
@@ -46,7 +46,7 @@ def numbers(motion: float, drift: float = 1.0, unsteadiness: float = 1.0) -> dic
 def command(*arguments: object) -> int:
     """Exit code of the command line."""
     try:
-        return __main__.main([str(argument) for argument in ("lab", *arguments)])
+        return main([str(argument) for argument in ("lab", *arguments)])
     except SystemExit as stop:  # argparse
         return stop.code
 

@@ -10,8 +10,9 @@ from safetensors import safe_open
 
 import svd_core as svd
 from svd_core.checkpoints import CheckpointError
-from svd_core.cli import options as console
-from svd_core.cli.lora import lora_metadata
+from svd_core.cli.models import load_named_model
+from svd_core.cli.options import add_machine_options, add_model_options, lora_metadata
+from svd_core.cli.progress import Progress
 from svd_core.lora import LoraError, load_lora, match_lora, save_lora
 from svd_core.lora.apply import layer_shapes
 from svd_core.lora.read import read_lora_options, split_lora_option
@@ -232,10 +233,10 @@ def test_commands_that_run_a_model_run_it_with_the_loras_of_the_option(tmp_path)
     layers = random_layers({TIME: tuple(plain.shape)})
     file = write(tmp_path / "own.safetensors", spellings(layers)["single file"])
     parser = argparse.ArgumentParser()
-    console.add_model_options(parser)
-    console.add_machine_options(parser.add_argument_group("machine"))
+    add_model_options(parser)
+    add_machine_options(parser.add_argument_group("machine"))
     options = parser.parse_args(["--lora", f"{file}:0:2", "--lora", f"{file}", "--device", "cpu", "--quiet"])
     down, up = layers[TIME]
-    changed = console.model_of(options, console.Progress(quiet=True)).unet.get_submodule(TIME).weight
+    changed = load_named_model(options, Progress(quiet=True)).unet.get_submodule(TIME).weight
     torch.testing.assert_close(changed.data, plain + 3 * up @ down, rtol=1e-5, atol=1e-5)
     assert lora_metadata(options) == {"lora": [f"{file}:0:2", f"{file}"]}

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import svd_core as svd
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.memory import PeakMemory
 from svd_core.model.guidance_passes import LARGEST, best_mode, gains, set_guidance_mode
 from svd_core.model.model import SVDModel

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import build_parser, run_command
 from svd_core.memory import is_shortage
 from svd_core.model.retry import retrying
 
@@ -61,22 +61,9 @@ def test_work_goes_on_smaller_after_a_real_shortage_and_other_errors_are_not_ret
         ("report clip.mp4", "close other programs"),
     ],
 )
-def test_every_command_names_what_it_can_do_about_it(monkeypatch, capsys, command: str, remedy: str):
-    build = __main__.build_parser
-
-    def with_a_shortage():
-        parser = build()
-        parse = parser.parse_args
-
-        def parsed(arguments):
-            options = parse(arguments)
-            options.run = lambda _: too_much()
-            return options
-
-        parser.parse_args = parsed
-        return parser
-
-    monkeypatch.setattr(__main__, "build_parser", with_a_shortage)
-    assert __main__.main(command.split()) == 1
+def test_every_command_names_what_it_can_do_about_it(capsys, command: str, remedy: str):
+    options = build_parser().parse_args(command.split())
+    options.run = lambda _: too_much()
+    assert run_command(options) == 1
     printed = capsys.readouterr().err
     assert remedy in printed and printed.startswith("svd_core: memory ran out; ") and printed.count("\n") == 1

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by, use_channels_last
 from svd_core.networks import kernels
 from svd_core.networks.attention import Attention, FeedForward, use_product

@@ -49,7 +49,7 @@ def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
     settings = part("svd_core.pipelines.clip").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
     settings, config = settings.resolve(loaded[0].config), loaded[0].config
     dtype = loaded[0].compute_dtype
-    assert deeper.stages == part("svd_core.cli.plan").plan_clip(config, settings, 8, dtype=dtype).stages
+    assert deeper.stages == part("svd_core.cli.models").plan_clip(config, settings, 8, dtype=dtype).stages
     flops = [next(stage.flops for stage in plan.stages if stage.network == "unet") for plan in (whole, drafts, deeper)]
     assert flops[0] > flops[2] > flops[1]
 

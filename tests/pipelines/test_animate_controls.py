@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from svd_core import AnimateSettings, animate, load_model
-from svd_core.cli import animate as __main__
+from svd_core.cli.main import main
 from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.camera.warp import warp
 from svd_core.controls.signal import MODES
@@ -116,7 +116,7 @@ def files(tmp_path: Path, picture) -> dict[str, str]:
 def run(*arguments: object) -> int:
     """Exit code of the command line."""
     try:
-        return __main__.main([str(argument) for argument in arguments])
+        return main([str(argument) for argument in arguments])
     except SystemExit as stop:  # argparse
         return stop.code
 

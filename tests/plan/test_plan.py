@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import svd_core as svd
-from svd_core.cli.animate import main
+from svd_core.cli.main import main
 from svd_core.condition import Condition
 from svd_core.model.model import SVDModel
 from svd_core.model.switches import compile_blocks

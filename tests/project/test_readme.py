@@ -6,8 +6,9 @@ from dataclasses import fields
 import pytest
 
 from svd_core import AnimateSettings
-from svd_core.cli.animate import main
-from svd_core.cli.plan import config_by_name, plan_clip
+from svd_core.cli.main import main
+from svd_core.cli.models import plan_clip
+from svd_core.cli.plan import config_by_name
 from svd_core.plan.memory_plan import GIB
 from tests.helpers.nodes_pack import ROOT, pack
 

@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from PIL import Image
 
 from svd_core import AnimateSettings, SVDModel, animate
-from svd_core.cli import storyboard as storyboard_command
 from svd_core.networks.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.storyboard import Panel, film_frames, read_board
-from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip
+from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip, make_clip
 from svd_core.storyboard.film import fade_share, plan_film
-from svd_core.video import read_clip
+from svd_core.video import read_clip, write_clip
 from tests.helpers.nodes_pack import part, run
 from tests.helpers.storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
@@ -89,7 +88,7 @@ def test_padded_pictures_lie_between_black_borders(model: SVDModel, config: SVDC
 
 
 def test_node_and_command_line_make_the_same_film_bit_for_bit(folder: Path, checkpoint: str, monkeypatch, capsys):
-    streamed, write = [], storyboard_command.write_clip
+    streamed, write = [], write_clip
 
     def spy(frames, *rest, **options):
         def each():
@@ -99,7 +98,7 @@ def test_node_and_command_line_make_the_same_film_bit_for_bit(folder: Path, chec
 
         return write(each(), *rest, **options)
 
-    monkeypatch.setattr(storyboard_command, "write_clip", spy)
+    monkeypatch.setattr("svd_core.cli.storyboard.write_clip", spy)
     outputs = ("--output", folder / "film", "--sheet", folder / "sheet.png", "--timing", folder / "timing.csv")
     assert command(folder / "board.csv", *given(checkpoint), *outputs, "--quiet") == 0
     printed = capsys.readouterr()
@@ -150,7 +149,7 @@ def test_finished_panels_are_made_again_only_where_something_changed(folder: Pat
 
 
 def test_a_stopped_film_leaves_nothing_but_finished_clips(folder: Path, checkpoint: str, monkeypatch, capsys):
-    make, calls = storyboard_command.film_frames.__globals__["make_clip"], []
+    make, calls = make_clip, []
 
     def stopping(*arguments):
         calls.append(arguments)
@@ -158,7 +157,7 @@ def test_a_stopped_film_leaves_nothing_but_finished_clips(folder: Path, checkpoi
             raise KeyboardInterrupt
         return make(*arguments)
 
-    monkeypatch.setitem(storyboard_command.film_frames.__globals__, "make_clip", stopping)
+    monkeypatch.setattr("svd_core.storyboard.film.make_clip", stopping)
     output = ("--output", folder / "film.mp4", "--sheet", folder / "sheet.png")
     assert command(folder / "board.csv", *given(checkpoint), *output) == 130
     left = {path.name for path in folder.iterdir()} - {"a.png", "b.png", "board.csv"}

@@ -1,26 +1,77 @@
-"""`animate --motion-mask` and `animate --drag` on the command line."""
+"""Options of `animate` that steer a clip: end pictures and loops, motion masks, drags."""
 
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..controls.between import MODES
 from ..controls.brush import motion_brush
 from ..controls.camera.control import fit_map
 from ..controls.camera.path import EASINGS
 from ..controls.drag import BACKGROUND, DragPath, drag_signal, parse_drags
 from ..controls.mask import FEATHER, fit_masks
 from ..controls.signal import DualClock
+from ..model.model import SVDModel
 from ..pictures import as_batch, fit, open_picture
+from ..pipelines.between import LOOP_MODES, inbetween, loop
 from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.controls import Control
 
-if TYPE_CHECKING:
-    from ..model.model import SVDModel
+
+def add_between(group: argparse._ArgumentGroup) -> None:
+    """Add the options for clips between given pictures."""
+    group.add_argument(
+        "--end-image",
+        nargs="+",
+        metavar="IMAGE",
+        help="picture that the clip ends at; several are passed through in turn; --frames count from one to the next",
+    )
+    group.add_argument("--loop", action="store_true", help="return to the first picture, so that the clip can repeat")
+    group.add_argument(
+        "--between-mode",
+        choices=LOOP_MODES,
+        help="how ends are met: from both in turn, both blended, or for a loop of one picture rolled frames (default: "
+        "take turns, of a loop blend)",
+    )
+
+
+def clip_between(options: argparse.Namespace) -> Callable[..., Tensor] | None:
+    """Return what makes such a clip of (model, picture, settings, on_step=, on_decode=), or None if none is asked for.
+
+    The end pictures are opened here. ValueError for options that exclude each other.
+    """
+    if not (options.end_image or options.loop):
+        if options.between_mode:
+            raise ValueError("--between-mode is given without end; add --end-image IMAGE or --loop, or leave it out")
+        return None
+    for name, asked in (("--camera", options.camera), ("--extend", options.extend)):
+        if asked:
+            raise ValueError(f"{name} and the pictures at the ends both say where the clip goes; leave one of them out")
+    if options.end_image and options.between_mode not in (None, *MODES):
+        raise ValueError(f"--between-mode {options.between_mode} is for --loop alone; use one of {', '.join(MODES)}")
+    ends = [open_picture(path) for path in options.end_image or ()]
+    mode = {"mode": options.between_mode} if options.between_mode else {}
+
+    def make(model: SVDModel, picture: Tensor, settings: AnimateSettings, **report: Callable | None) -> Tensor:
+        if ends:
+            return inbetween(model, [picture, *ends], settings, closed=options.loop, **mode, **report)
+        return loop(model, picture, settings, **mode, **report)
+
+    return make
+
+
+def between_metadata(options: argparse.Namespace) -> dict[str, object]:
+    """What to note in the clip of these options; nothing where they are not used."""
+    notes = {
+        "end_images": [Path(path).name for path in options.end_image or ()],
+        "loop": options.loop,
+        "between_mode": options.between_mode,
+    }
+    return {name: value for name, value in notes.items() if value}
 
 
 def add_brush(group: argparse._ArgumentGroup) -> None:
@@ -76,7 +127,7 @@ def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
     paths = () if options.drag is None else _paths(options)
     _rehearse(options, paths)
 
-    def make(model: "SVDModel", picture: Tensor, settings: AnimateSettings, **more) -> Tensor:
+    def make(model: SVDModel, picture: Tensor, settings: AnimateSettings, **more) -> Tensor:
         settings = settings.resolve(model.config)
         batch = as_batch(picture, settings.background)
         size = tuple(batch.shape[2:])
@@ -130,7 +181,7 @@ def _given(**values: float | None) -> dict[str, float]:
 @torch.no_grad()
 def _brush(
     options: argparse.Namespace,
-    model: "SVDModel",
+    model: SVDModel,
     fitted: Tensor,
     mask: Tensor,
     size: tuple[int, int],
@@ -148,7 +199,7 @@ def _brush(
 
 def _drag(
     options: argparse.Namespace,
-    model: "SVDModel",
+    model: SVDModel,
     fitted: Tensor,
     mask: Tensor,
     path: DragPath,

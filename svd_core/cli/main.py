@@ -1,0 +1,134 @@
+"""The entry of the command line: choose the command, run it, turn its end into an exit code.
+
+The path of every file that a command writes goes to stdout, everything else to stderr. A command's module, and torch
+with it, is imported only when that command is named, so that `--help` and `--version` answer at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Collection, Sequence
+from typing import NoReturn
+
+from ..version import __version__
+
+COMMANDS = {
+    "animate": "make a clip of a picture",
+    "info": "say what a checkpoint is, or with which settings a clip was made",
+    "batch": "make many clips, with resume",
+    "report": "measure the motion and the quality of a clip",
+    "plan": "say what memory and time a clip needs",
+    "train": "train a LoRA, or the model itself, on clips or photographs",
+    "finish": "make a film of a clip: size, frames in between, codec, sound",
+    "convert": "save a checkpoint in another precision or layout, or a part of it",
+    "lab": "try motion buckets, seeds and noise levels on one picture",
+    "storyboard": "make a film of several pictures",
+}
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+LESS_MEMORY = {
+    "width": "a smaller --width and --height",
+    "frames": "fewer --frames",
+    "checkpointing": "--checkpointing on",
+    "precision": "--precision bf16",
+    "dtype": "--dtype float16",
+}
+"""Options by which a command needs less memory, where it has them."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence, without the usage that fills the screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with 2."""
+        self.exit(BAD_INPUT, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser(commands: Collection[str] = COMMANDS) -> Parser:
+    """Return the parser of all commands; only those in `commands` get their options, at the cost of importing them."""
+    parser = Parser(
+        prog="python -m svd_core", description="Turn a picture into a short clip with Stable Video Diffusion."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    group = parser.add_subparsers(dest="command", required=True)
+    for name, summary in COMMANDS.items():
+        command = group.add_parser(name, help=summary)
+        if name in commands:
+            _add_options(name, command)
+    return parser
+
+
+def _add_options(name: str, parser: Parser) -> None:
+    """Import the module of a command and let it add its options."""
+    match name:
+        case "animate":
+            from .animate import add_animate as add
+        case "info":
+            from .info import add_info as add
+        case "batch":
+            from .batch import add_batch as add
+        case "report":
+            from .report import add_report as add
+        case "plan":
+            from .plan import add_plan as add
+        case "train":
+            from .train import add_train as add
+        case "finish":
+            from .finish import add_finish as add
+        case "convert":
+            from .convert import add_convert as add
+        case "lab":
+            from .lab import add_lab as add
+        case "storyboard":
+            from .storyboard import add_storyboard as add
+    add(parser)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 1 out of memory, 2 bad input or output, 130 interrupted."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = build_parser(words[:1]).parse_args(words)
+    return run_command(options)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run the command of parsed options and return its exit code; every expected failure is one sentence on stderr."""
+    try:
+        options.run(options)
+    except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 0
+        return _fail(error, BAD_INPUT)
+    except (RuntimeError, MemoryError) as error:
+        from ..memory import is_shortage
+
+        if not is_shortage(error):
+            raise
+        return _fail(f"memory ran out; {_remedy(options)}", FAILED)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped, no clip was written", INTERRUPTED)
+    return 0
+
+
+def _reader_left() -> bool:
+    """Return whether the broken pipe is stdout, whose reader has seen enough: pipes to workers break too."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _remedy(options: argparse.Namespace) -> str:
+    """Return what the user can change so that this command needs less memory."""
+    if not hasattr(options, "width"):
+        return "close other programs, or use a computer with more"
+    wanted = {name: words for name, words in LESS_MEMORY.items() if hasattr(options, name)}
+    *words, last = wanted.values()
+    return f"use {', '.join(words)} or {last}" if words else f"use {last}"
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"svd_core: {error}", file=sys.stderr)
+    return code
