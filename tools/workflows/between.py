@@ -7,22 +7,23 @@ from .pieces import EMBEDDED, FIRST_STEPS, PICTURE, load, measure, save
 def first_and_last_frame(graph: Graph) -> Graph:
     """From one picture to another."""
     graph.note(f"""
-# From a first picture to a last one
+# From a first image to a last one
 
 {EMBEDDED}
 
-1. Choose the first and the last picture in the two **Load Image** nodes; until then both show the same.
+1. Choose the first and the last image in the two **Load Image** nodes. At the start, both show the same image.
 2. Press **Run**. While it samples, the sampler shows all frames.
 3. The clip appears in **Save Video** and in the folder *output/video*.
 """)
     graph.note("""
-- The clip begins and ends exactly at your pictures. They should show one scene: the same place a little later, from
-  another side, or at another time of day. A last picture of another aspect is cut to that of the first.
-- **Set Motion**: if little changes between the pictures use 15 to 24 *fps*, if much changes 7.
-- **The middle is blurred or shows both pictures**: try the other *mode*, another seed, or pictures closer together.
-- **More than two pictures**: join them with Batch Images and connect the batch to *end_image*; the clip passes
-  through all. *return to the first picture* makes a loop of them.
-- Each step takes two passes of the model, so it takes twice as long as a free clip.
+- The clip starts and ends exactly at your images. They should show one scene: the same place a little later, from
+  another side, or at another time of day. A last image of another aspect ratio is cut to that of the first.
+- **Set Motion**: use 15 to 24 *fps* if little changes between the images, 7 if much changes.
+- **The middle is blurred or shows both images**: try the other *mode*, another seed, or images that are closer
+  together.
+- **More than two images**: join them with Batch Images and connect the batch to *end_image*; the clip passes through
+  all of them. *return to the first picture* makes a loop.
+- Each step takes two model passes, so sampling takes twice as long as usual.
 """)
     pictures = graph.stage("1. Pictures and model")
     first, model = load(pictures, None)
@@ -45,17 +46,17 @@ def first_and_last_frame(graph: Graph) -> Graph:
 def seamless_loop(graph: Graph) -> Graph:
     """A picture that moves and returns, as an endless animation."""
     graph.note(f"""
-# A picture that moves for ever
+# An image that moves in an endless loop
 
 {EMBEDDED}
 {FIRST_STEPS.replace("Save Video", "Save Animated WEBP").replace("output/video", "output/loop")}""")
     graph.note("""
-- **blend** and **take turns** lead the clip back to your picture: things go and return. **roll** takes half the time;
-  good for light, water and smoke, but nothing travels, and fewer than 25 steps leave a join.
-- **Measure Clip** says under *loop* how the step from the last frame to the first compares with the others: near 1,
-  nobody sees it.
-- **Too much goes back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
-- A loop through several pictures: use Sample between Images with *return to the first picture*.
+- **blend** and **take turns** lead the clip back to your image: things move and return. **roll** takes half the time.
+  It is good for light, water and smoke, but nothing travels, and fewer than 25 steps leave a visible join.
+- **Measure Clip** reports under *loop* how the step from the last frame to the first compares with the others. Near
+  1, nobody sees it.
+- **Too much moves back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
+- For a loop through several images, use Sample between Images with *return to the first picture*.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     make = graph.stage("2. Sample and decode")

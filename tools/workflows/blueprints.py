@@ -1,4 +1,4 @@
-"""Subgraph blueprints: nodes of ours that the interface of ComfyUI 0.3.67 and newer offers as one node, to be unpacked.
+"""Subgraph blueprints: several of our nodes that ComfyUI 0.3.67 and newer offers as one node, which can be unpacked.
 
 A file of `subgraphs/` is a workflow that holds a single node and the definition of what is inside it; the interface
 shows it under the file's name.
@@ -139,7 +139,7 @@ def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:
     """A picture to frames, every stage inside."""
     made = Blueprint(
         Graph("Image to Video (SVD)", nodes),
-        "Turns a picture into a short clip with Stable Video Diffusion. Inside: model, motion, conditioning, steps, "
+        "Turns an image into a short clip with Stable Video Diffusion. Inside: model, motion, conditioning, steps, "
         "guidance, sampling, decoding.",
         ["svd", "animate", "stable video diffusion", "i2v"],
         [("image", "IMAGE")],
@@ -173,8 +173,8 @@ def clip_to_film(nodes: dict[str, NodeType]) -> Blueprint:
     """Frames to a film file: colours held, upscaled, filled in, encoded."""
     made = Blueprint(
         Graph("Clip to Film (SVD)", nodes),
-        "Finishes a clip: colours held at the first frame, then upscaled, sized, filled in and written to a film file, "
-        "up to 4K, a few frames in memory at a time.",
+        "Finishes a clip: matches the colours to the first frame, upscales, resizes, adds frames in between and writes a "
+        "video file of up to 4K, a few frames at a time.",
         ["finish", "4k", "upscale video", "interpolate", "save video"],
         [("frames", "IMAGE"), ("upscale_model", "UPSCALE_MODEL"), ("audio", "AUDIO")],
     )

@@ -7,7 +7,7 @@ from .pieces import EMBEDDED, FIRST_STEPS, PICTURE_SIDE, box, load, measure, sam
 
 PAINT = """
 - **Paint your own mask**: right-click **Load Image**, *Open in MaskEditor*, paint, save; then connect its *MASK* to
-  *{target}* in place of the drawn one. The three mask nodes are then no longer needed.
+  *{target}* instead of the drawn one. You can then delete the three mask nodes.
 """
 
 
@@ -23,15 +23,19 @@ def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, 
 
 
 def motion_brush(graph: Graph) -> Graph:
-    """What is painted moves, all else stands still."""
-    graph.note(f"# Paint what shall move\n\n{EMBEDDED}\n{FIRST_STEPS}")
+    """Paint what moves; everything else stands still."""
     graph.note(f"""
-- White moves, black stands still, grey moves a little. Here the left part of the picture moves.
+# Paint what should move
+
+{EMBEDDED}
+{FIRST_STEPS}""")
+    graph.note(f"""
+- White moves, black stands still, grey moves a little. Here the left part of the image moves.
 {PAINT.format(target="mask").strip()}
-- Still pixels are exactly those of your picture; *keep_still* off shows what the model made of them.
-- **Edges look cut**: paint a little more than the object, raise *feather*, or lower *strength* to 0.7.
+- Still pixels match your image exactly. Switch off *keep_still* to see what the model made of them.
+- **Edges look cut**: paint slightly more than the object, raise *feather*, or lower *strength* to 0.7.
 - **Too little moves**: raise *motion_bucket_id* in Set Motion, or *moving_bucket*.
-- **Measure Clip** tells the motion inside and outside the mask.
+- **Measure Clip** reports the motion inside and outside the mask.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     mask = box(graph.stage("2. What moves", below=True), 0, 0, 380, PICTURE_SIDE)
@@ -51,16 +55,20 @@ def motion_brush(graph: Graph) -> Graph:
 
 def cut_and_drag(graph: Graph) -> Graph:
     """An object cut out and dragged along a path."""
-    graph.note(f"# Cut out and drag\n\n{EMBEDDED}\n{FIRST_STEPS}")
     graph.note(f"""
-- The mask covers the object; *path* says where it is and where it goes, in parts of the picture's width and height:
+# Cut out an object and drag it
+
+{EMBEDDED}
+{FIRST_STEPS}""")
+    graph.note(f"""
+- The mask covers the object. *path* sets where it is and where it goes, in shares of the image's width and height:
   *0.3,0.5; 0.6,0.5; 0.7,0.3*. **Preview** draws it.
 {PAINT.format(target="mask").strip()}
-- *scale* *1.3* lets it grow, *rotation* *10, -10* lets it sway.
-- **The object stays behind**: raise *strength*; nano wants 2, SVD 1. **It looks pasted**: lower it, or paint closer to
-  its edge.
-- **The background moves too much**: raise *hold_background*. A low motion bucket lets the path decide.
-- Several objects: join their masks to a batch and write their paths with | between them.
+- *scale* *1.3* makes it grow, *rotation* *10, -10* makes it sway.
+- **The object stays behind**: raise *strength*; nano needs 2, SVD 1. **It looks pasted**: lower it, or paint closer
+  to the object's edge.
+- **The background moves too much**: raise *hold_background*. With a low motion bucket, the path decides what moves.
+- **Several objects**: join their masks into a batch and write their paths with | between them.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     mask = box(graph.stage("2. The object", below=True), 250, 250, 270, 270)
@@ -88,14 +96,18 @@ def cut_and_drag(graph: Graph) -> Graph:
 
 def camera_orbit_with_depth(graph: Graph) -> Graph:
     """A camera that travels around the scene, with a depth map."""
-    graph.note(f"# A camera that travels: orbit with depth\n\n{EMBEDDED}\n{FIRST_STEPS}")
+    graph.note(f"""
+# A travelling camera: orbit with depth
+
+{EMBEDDED}
+{FIRST_STEPS}""")
     graph.note("""
-- A camera that travels needs to know what is how far away: *depth* takes a picture from any depth node (near is
+- A travelling camera needs to know how far away things are. *depth* takes an image from any depth node (near is
   bright), *depth_mask* a mask. Here two nodes draw a plain: far at the top, near at the bottom.
-- **Your own depth**: connect Depth Anything or MiDaS to *depth* and remove the two mask nodes; or connect a painted
-  object to *foreground*, without any depth: it then stands on a plain.
-- *replace estimate* holds the geometry most strictly. Orbit 8 to 20 degrees stays natural.
-- **Seams at what comes into view**: *repeats* 3; **wrong places in the depth map**: *keep* 0.8.
+- **Your own depth**: connect Depth Anything or MiDaS to *depth* and remove the two mask nodes. Or connect a painted
+  object to *foreground* without any depth; it then stands on a plain.
+- *replace estimate* follows the geometry most strictly. An orbit of 8 to 20 degrees looks natural.
+- **Seams at newly visible areas**: *repeats* 3. **Wrong places in the depth map**: *keep* 0.8.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     plan = graph.stage("2. Camera and depth")

@@ -7,18 +7,18 @@ from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
 def camera_pan_and_zoom(graph: Graph) -> Graph:
     """A camera path imposed on a clip of the embedded model."""
     graph.note(f"""
-# A camera that goes where you say
+# A camera that goes where you want
 
 {EMBEDDED}
 {FIRST_STEPS}""")
     graph.note("""
-- **Camera Path** draws what it will do. Write the path in words, or empty *path* and choose a *move*. The content moves
-  the other way than the camera.
-- **Control Camera** warps the picture along the path and shows what is imposed. If the clip stands still, raise its
+- **Camera Path** draws the path. Write it in words, or clear *path* and choose a *move*. The content moves opposite
+  to the camera.
+- **Control Camera** warps the image along the path and shows what is imposed. If the clip stands still, raise its
   *strength*; if it looks like a sliding photograph, lower it.
-- A low motion bucket lets the path decide what moves.
-- For dolly, truck and orbit connect a depth map to *depth*, and try the mode *replace estimate*.
-- **Measure Clip** shows how far the clip followed.
+- With a low motion bucket, the path decides what moves.
+- For dolly, truck and orbit, connect a depth map to *depth* and try the mode *replace estimate*.
+- **Measure Clip** shows how far the clip followed the path.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     plan = graph.stage("2. Camera")
@@ -51,17 +51,17 @@ def camera_pan_and_zoom(graph: Graph) -> Graph:
 def steadier_clip(graph: Graph) -> Graph:
     """Motion by a curve, and everything that keeps a clip steady."""
     graph.note(f"""
-# A clip that moves when you say, and stays steady
+# A clip that moves when you want, and stays steady
 
 {EMBEDDED}
 {FIRST_STEPS}""")
     graph.note("""
 - **Control Amount of Motion** gives every frame its own motion bucket: here the clip starts gently and settles again.
-  The preset *lively* goes further, *calm* the other way.
-- **Keep Clip Steady** stops guidance from burning colours, holds the first frame at your picture and the colours of
-  the others at the first. Set a part to its neutral value (0, or 1 for *keep_parallel*) and the clip is exactly that
-  without it.
-- **Match Clip Colours** does the rest on the finished frames; its *strength* 0 leaves them alone.
+  The preset *lively* moves more, *calm* moves less.
+- **Keep Clip Steady** prevents guidance from burning colours, holds the first frame at your image, and keeps the
+  colours of later frames at the first. To switch a part off, set it to its neutral value (0, or 1 for
+  *keep_parallel*).
+- **Match Clip Colours** corrects the finished frames; *strength* 0 leaves them unchanged.
 - **Measure Clip** shows drift and flicker. Bypass the nodes one by one and compare.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)

@@ -72,8 +72,8 @@ def svd_xt_image_to_video(graph: Graph) -> Graph:
 def svd_xt_1_1_image_to_video(graph: Graph) -> Graph:
     """SVD-XT 1.1, with the motion that it was tuned for."""
     heading = (
-        "Image to video with SVD-XT 1.1, 25 frames\n\nTuned at one setting of motion, so Set Motion holds the "
-        "official one: the network sees 6 fps and motion bucket 127"
+        "Image to video with SVD-XT 1.1, 25 frames\n\nThis release was tuned at one motion setting, so Set Motion "
+        "uses the official one: the network receives 6 fps and motion bucket 127"
     )
     motion = {"preset": "official (SVD, SVD-XT and 1.1)"}
     return staged(graph, SVD_XT_1_1, heading, steps=30, low=1.5, high=3.0, motion=motion)
@@ -84,17 +84,17 @@ def nano_image_to_video(graph: Graph) -> Graph:
     graph.note(f"""
 # Image to video with the embedded model
 
-Nothing to download: the tiny "nano" model is inside the pack and runs on any CPU, within a minute or two. Its pictures
-are small. It is there to see how everything works, not for results.
+Nothing to download: the tiny "nano" model is inside the pack and runs on any CPU, within a minute or two. Its images
+are small. It shows how everything works; it is not for results.
 {FIRST_STEPS}""")
     graph.note(f"""
 **For real results** change one widget:
 
 1. Download SVD-XT: {SVD_XT.line[2:]}; then press R in this window.
 2. Choose it in *model_name* of **Load SVD Model**. Sizes, frames and steps follow the model.
-3. Press **Run**. It wants a graphics card of 8 GB or more.
+3. Press **Run**. It needs a graphics card of 8 GB or more.
 
-More or less motion: *motion_bucket_id*. Another clip of the same picture: *seed*.
+More or less motion: *motion_bucket_id*. Another clip of the same image: *seed*.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     make = graph.stage("2. Animate")
@@ -113,12 +113,12 @@ Needs one file:
 {SVD_XT.line}
 {FIRST_STEPS}""")
     graph.note("""
-**Export SVD to ComfyUI Model** gives a MODEL as the host's own loaders do: guidance nodes, LoRA loaders, KSampler and
-other packs take it. CONDITIONING, LATENT and VAE are the host's types as well, so each of the SVD Reel nodes here can
-be swapped for ComfyUI's own, and back.
+**Export SVD to ComfyUI Model** outputs a MODEL like ComfyUI's own loaders, for guidance nodes, LoRA loaders, KSampler
+and other packs. CONDITIONING, LATENT and VAE are ComfyUI's types as well, so you can swap each of the SVD Reel nodes
+here for ComfyUI's own, and back.
 
-With scheduler *karras*, sampler *euler* and Video Linear CFG Guidance, KSampler makes the clip that Sample SVD Clip
-makes with the same seed: *cfg* is the guidance of the last frame, *min_cfg* that of the first.
+With scheduler *karras*, sampler *euler* and Video Linear CFG Guidance, KSampler makes the same clip as Sample SVD
+Clip with the same seed: *cfg* is the guidance of the last frame, *min_cfg* that of the first.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     prepare = graph.stage("2. Conditioning and export")
@@ -148,16 +148,16 @@ def clip_report(graph: Graph) -> Graph:
     graph.note(f"""
 # How a clip moves, and how steady it is
 
-Nothing to download: the clip is made by the tiny model inside the pack. Frames from anywhere can be measured, a loaded
-video's too.
+Nothing to download: the clip is made by the tiny model inside the pack. You can measure frames from any source, also
+those of a loaded video.
 {FIRST_STEPS}""")
     graph.note("""
-- **picture moves**, **zoom**, **roll**: what most of the picture shares from frame to frame. A camera that pans right
-  moves the picture left.
-- **flicker** is what changes although the motion is accounted for. **loop** near 1 means that the clip can be repeated
-  without a jump.
-- **image** compares the first frame with the picture. **model** tells by its image encoder how alike the frames stay.
-- Paint a **mask** and connect it, and motion is told apart inside and outside of it.
+- **picture moves**, **zoom**, **roll**: what most of the image shares from frame to frame. A camera that pans right
+  moves the image left.
+- **flicker** is what changes apart from the motion. **loop** near 1 means that the clip repeats without a jump.
+- **image** compares the first frame with the start image. **model** uses its image encoder to measure how similar the
+  frames stay.
+- Paint a **mask** and connect it to measure motion inside and outside of it separately.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
@@ -179,11 +179,11 @@ Needs three files:
 {INTERPOLATOR.line}
 {FIRST_STEPS}""")
     graph.note("""
-- Every frame goes through the upscale model: at 1024x576 the clip becomes 4096x2304, which takes time and disk. The
-  scaling node behind it brings it to half of that; set its factor to 1 for all of it.
-- Interpolation puts frames between the frames, so the video plays at *multiplier* times the rate: 7 fps become 28.
-- **Run Frame Interpolation Model** came with ComfyUI 0.20. On an older one, delete the two interpolation nodes and
-  use a pack such as ComfyUI-Frame-Interpolation in their place.
+- Every frame passes through the upscale model: at 1024x576 the clip becomes 4096x2304, which takes time and disk
+  space. The scaling node after it halves that; set its factor to 1 to keep all of it.
+- Interpolation adds frames between the frames, so the video plays at *multiplier* times the rate: 7 fps become 28.
+- **Run Frame Interpolation Model** was added in ComfyUI 0.20. On older versions, delete the two interpolation nodes
+  and use a pack such as ComfyUI-Frame-Interpolation instead.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     make = graph.stage("2. Animate")

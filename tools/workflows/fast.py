@@ -11,20 +11,20 @@ def animatelcm_few_steps(graph: Graph) -> Graph:
     graph.note(f"""
 # AnimateLCM: 25 frames in 4 steps
 
-Needs two files, because the first holds the video network alone:
+Needs two files, because the first contains only the video network:
 
 {ANIMATELCM.line}
 {SVD_XT.line}
 {FIRST_STEPS}""")
     graph.note("""
-- **Load SVD Model** takes the network from AnimateLCM, and image encoder and VAE from SVD-XT (*complete_from*).
-- The schedule *lcm* and the solver *lcm* belong together, and to this model alone: after each step fresh noise is
-  added. The seed decides on it too, so a clip can be made again.
-- **4 steps** are the author's choice; 1 to 8 are useful. More steps, more detail.
-- **Guidance 1 to 1.2**. With 1 in both places each step takes half the time.
-- 4 steps of two passes are 8 passes, against 60 of SVD-XT with 30 steps. Motion is softer.
-- **No download at hand?** Choose nano in Load SVD Model and *none* in *complete_from*. nano was not trained for so few
-  steps, so its clip is rough; that is how the picture of this workflow was made.
+- **Load SVD Model** loads the network from AnimateLCM, and the image encoder and VAE from SVD-XT (*complete_from*).
+- The schedule *lcm* and the solver *lcm* belong together and only suit this model. The solver adds fresh noise after
+  each step; it depends on the seed, so a clip can be repeated.
+- **4 steps** are the author's choice; 1 to 8 are useful. More steps give more detail.
+- **Guidance 1 to 1.2**. With 1 at both ends, each step takes half the time.
+- 4 steps of two passes are 8 passes, compared with 60 for SVD-XT with 30 steps. Motion is softer.
+- **No download available?** Choose nano in Load SVD Model and *none* in *complete_from*. nano was not trained for so
+  few steps, so its clip is rough; the picture of this workflow was made that way.
 """)
     first = graph.stage("1. Picture and model")
     picture = first.add("LoadImage", title="Load Image (your picture)", image=PICTURE)
@@ -54,22 +54,23 @@ Needs two files, because the first holds the video network alone:
 def fast_draft(graph: Graph) -> Graph:
     """Everything that saves time with the released weights, in one graph."""
     graph.note(f"""
-# Fast drafts with the weights you have
+# Fast drafts with the released weights
 
-Nothing to download: the clip is made by the tiny model inside the pack. For real results choose SVD-XT in Load SVD
+Nothing to download: the clip is made by the tiny model inside the pack. For real results, choose SVD-XT in Load SVD
 Model; everything else follows.
 {FIRST_STEPS}""")
     graph.note("""
-A draft of SVD-XT takes about a seventh of the work of 30 steps. Each part can be taken out by itself:
+A draft of SVD-XT takes about a seventh of the work of 30 steps. Each part can be removed separately:
 
 - **Make Noise Schedule**: *align_your_steps* was made for 10 steps of SVD; 8 to 12 are useful.
 - **Sample SVD Clip**: *dpmpp_2m* is more exact than *euler* in few steps, at the same cost.
-- **Shape Guidance**: between the noise levels 0.3 and 50 only. Outside, the second pass of each step is left out.
-- **Reuse Features**: every other step takes up what the inside of the network found in the step before. Set
-  *interval* to 1 for steps that are exact.
+- **Shape Guidance**: guidance is only active between the noise levels 0.3 and 50. Outside, each step skips the second
+  pass.
+- **Reuse Features**: every other step reuses the inner features of the step before. Set *interval* to 1 for exact
+  steps.
 
-When the draft is right, take out Reuse Features, set *karras*, 25 steps and *euler*, and keep the seed. The motion
-stays much the same, not quite.
+When you like the draft, remove Reuse Features, set *karras*, 25 steps and *euler*, and keep the seed. The motion
+stays similar, but not identical.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     condition = graph.stage("2. Conditioning").add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])

@@ -4,31 +4,32 @@ from .graph import Graph
 from .pieces import EMBEDDED, INTERPOLATOR, NANO, UPSCALER, load, sample, save
 
 RUN = """
-1. Choose your picture in **Load Image**.
-2. Press **Run**. While the film is written, the node says how long it will still take.
-3. The film appears in **Finish Film** and in the folder *output/video*.
+1. Choose your image in **Load Image**.
+2. Press **Run**. While the video is written, the node shows the remaining time.
+3. The video appears in **Finish Film** and in the folder *output/video*.
 """
 
 
 def finish_4k(graph: Graph) -> Graph:
     """A picture to five seconds of film."""
     graph.note(f"""
-# From a picture to five seconds in 4K
+# From an image to five seconds in 4K
 
 {EMBEDDED}
 
-The film is small at first, so that a try takes a minute or two on any machine. For 4K set *size* in Finish Film to
-*3840x2160 (4K)*: that takes some minutes on a CPU, and no more than 3 GB of memory.
+The video is small at first, so that a try takes a minute or two on any machine. For 4K, set *size* in Finish Film to
+*3840x2160 (4K)*: that takes some minutes on a CPU, and at most 3 GB of memory.
 {RUN}""")
     graph.note(f"""
-- **Plan Duration** turns seconds into frames: 5 seconds at 24 are 121 frames, 25 of SVD-XT with 4 between each two.
-  With nano, which makes fewer frames at once, it asks for a few more than nano is used to.
+- **Plan Duration** converts seconds to frames: 5 seconds at 24 fps are 121 frames, 25 of SVD-XT with 4 between each
+  pair. nano makes fewer frames at once, so the plan asks for slightly more than nano was trained on.
 - **Sharper 4K**: add Load Upscale Model with this file and connect it to *upscale_model*:
 {UPSCALER.line}
-- Frames go through the upscale model, the scaling, the interpolation and the encoder a few at a time; the whole film
-  is never in memory.
-- **Upright pictures**: set width and height of Animate Image the other way round; the sizes of Finish Film turn too.
-- **Bands in the sky**: *bit_depth* 10. **For editing**: *codec* prores. **Repeats without a jump**: *ending* ping-pong.
+- Frames pass through the upscale model, resizing, interpolation and the encoder a few at a time; the whole video is
+  never in memory.
+- **Upright images**: swap width and height of Animate Image; the sizes of Finish Film swap automatically.
+- **Bands in the sky**: *bit_depth* 10. **For editing**: *codec* prores. **Repeats without a jump**: *ending*
+  ping-pong.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     plan = graph.stage("2. Plan").add("SVDReelDuration", seconds=5.0, fps=24.0, model=model["SVD_MODEL"])
@@ -48,22 +49,22 @@ The film is small at first, so that a try takes a minute or two on any machine. 
 
 
 def interpolate_with_model(graph: Graph) -> Graph:
-    """The host's interpolation model inside the stream, beside the way without one."""
+    """ComfyUI's interpolation model inside the stream, and the built-in interpolation for comparison."""
     graph.note(f"""
-# Frames in between, by a model and without
+# Added frames, with a model and without
 
-The clip is made by the tiny model inside the pack. The upper film needs one file:
+The clip is made by the tiny model inside the pack. The upper video needs one file:
 
 {INTERPOLATOR.line}
 
-FILM is named here; files of RIFE are loaded by the same node. **Load Frame Interpolation Model** came with ComfyUI
-0.20: on an older one delete it; the upper film is then like the lower.
+This is FILM; the same node loads RIFE files. **Load Frame Interpolation Model** was added in ComfyUI 0.20. On older
+versions delete it; the upper video is then the same as the lower.
 {RUN}""")
     graph.note("""
-- The upper film takes its frames in between from the model, the lower one from the motion that is found in the frames.
-  Where things move a little both look alike; where they move far or hide one another the model is better.
+- The upper video uses the model for its added frames, the lower one the motion found in the frames. Both look alike
+  where things move a little. The model is better where things move far or hide one another.
 - **Run Frame Interpolation Model** does the same to a batch of frames, and so does RIFE VFI of the pack
-  ComfyUI-Frame-Interpolation: put either behind Animate Image and set *interpolate* of Finish Film to 1.
+  ComfyUI-Frame-Interpolation. Put either after Animate Image and set *interpolate* of Finish Film to 1.
 """)
     start = graph.stage("1. Picture and models")
     picture, model = load(start, None)
@@ -93,19 +94,20 @@ FILM is named here; files of RIFE are loaded by the same node. **Load Frame Inte
 def draft_then_final(graph: Graph) -> Graph:
     """The same clip quickly, then well."""
     graph.note(f"""
-# A draft in 10 steps, the final in 25
+# A draft in 10 steps, the final clip in 25
 
 {EMBEDDED}
 
-1. Choose your picture in **Load Image**.
+1. Choose your image in **Load Image**.
 2. Select the three nodes of the final stage and press Ctrl+M, so that only the draft runs.
 3. Press **Run** with one seed after the other, until you like the draft.
-4. Press Ctrl+M on the final stage again, give its sampler the same seed, and **Run**. The draft is not made again.
+4. Press Ctrl+M on the final stage again, enter the same seed in its sampler, and press **Run**. The draft is not
+   sampled again.
 """)
     graph.note("""
-- With the same seed the final has the composition and the motion of the draft, and finer details. The draft's noise
-  levels (*align_your_steps*) were made for SVD at 10 steps: about as good as 20 of the usual ones.
-- Both samplers take the noise of their own *seed* widget: keep the two alike.
+- With the same seed, the final clip has the composition and the motion of the draft, and finer details. The draft's
+  noise levels (*align_your_steps*) were made for SVD at 10 steps: about as good as 20 of the usual ones.
+- Each sampler has its own *seed* widget: keep the two equal.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     condition = graph.stage("2. Conditioning").add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
@@ -129,23 +131,23 @@ def draft_then_final(graph: Graph) -> Graph:
 
 
 def vhs_output(graph: Graph) -> Graph:
-    """Another pack's video node behind our frames."""
+    """Another pack's video node after our frames."""
     graph.note(f"""
-# Frames into Video Helper Suite
+# Frames for Video Helper Suite
 
 {EMBEDDED}
 
-**Video Combine** is a node of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager; where it is
-missing, delete it: **Save Video** of ComfyUI saves the same frames.
+**Video Combine** is a node of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager. Without it,
+delete the node: **Save Video** of ComfyUI saves the same frames.
 
-1. Choose your picture in **Load Image**.
+1. Choose your image in **Load Image**.
 2. Press **Run**.
 3. The clip appears in **Video Combine** and in the folder *output*.
 """)
     graph.note("""
-- *frame_rate* is the playback speed; 7 is how fast the clip was made for.
-- Video Combine keeps all frames in memory and needs FFmpeg for most formats. For 4K take **Finish Film**, which streams
-  and needs neither.
+- *frame_rate* is the playback speed; the clip was made for 7.
+- Video Combine keeps all frames in memory and needs FFmpeg for most formats. For 4K, use **Finish Film**, which
+  streams and does not need FFmpeg.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     clip = graph.stage("2. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
@@ -169,14 +171,14 @@ def inspect_model(graph: Graph) -> Graph:
 
 {EMBEDDED}
 
-1. Choose a file in **Inspect and Convert Model**. It reads the header only, so large files take no time.
-2. Press **Run**. The node shows the model's variant, parts, precision, size, problems, and what its licence asks for.
-3. The film on the right is made with the model of **Load SVD Model**.
+1. Choose a file in **Inspect and Convert Model**. It only reads the header, so large files take no time.
+2. Press **Run**. The node shows the model's variant, parts, precision, size, problems, and the terms of its licence.
+3. The video on the right is made with the model of **Load SVD Model**.
 """)
     graph.note("""
-- *fix* saves the file anew: *fp16* halves a float32 file without visible loss, *fp8* halves that again. *Extract the
-  VAE* makes a file for ComfyUI's Load VAE. The old file stays; press R to see the new one in the lists.
-- Some licences ask to keep a sentence with every copy: it is written beside the new file.
+- *fix* saves a converted copy: *fp16* halves a float32 file without visible loss, *fp8* halves that again. *extract
+  the VAE* makes a file for ComfyUI's Load VAE. The original file stays; press R to see the new one in the lists.
+- Some licences require a sentence to be kept with every copy. It is written beside the new file.
 - The same on the command line: python -m svd_core convert IN OUT --dtype fp16.
 """)
     start = graph.stage("1. Model and picture")

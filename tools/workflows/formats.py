@@ -4,9 +4,9 @@ from .graph import Graph
 from .pieces import PICTURE_SIDE, SVD_XT, box, load, sample
 
 RUN = """
-1. Choose your picture in **Load Image**.
+1. Choose your image in **Load Image**.
 2. Press **Run**.
-3. The film appears in **Finish Film** and in the folder *output/video*.
+3. The video appears in **Finish Film** and in the folder *output/video*.
 """
 
 
@@ -20,11 +20,11 @@ Needs one file:
 {SVD_XT.line}
 {RUN}""")
     graph.note("""
-- **Prepare Image** cuts the middle out of the picture, 576x1024; *fit* pad keeps all of it. **Finish Film** turns the
-  sizes of its list upright by itself: 1920x1080 becomes 1080x1920.
-- A calm motion bucket lets hair and cloth move and leaves the face alone. **Nothing moves**: raise
-  *motion_bucket_id*, with *preset* at *from the widgets*, or try other seeds. **The face changes**: lower it.
-- **Keep Clip Steady** holds the first frame at your picture and the colours of the others at the first; milder guidance
+- **Prepare Image** cuts the middle out of the image, 576x1024; *fit* pad keeps all of it. **Finish Film** swaps the
+  sizes of its list for upright clips: 1920x1080 becomes 1080x1920.
+- A calm motion bucket moves hair and cloth and leaves the face alone. **Nothing moves**: raise *motion_bucket_id*,
+  with *preset* at *from the widgets*, or try other seeds. **The face changes**: lower it.
+- **Keep Clip Steady** holds the first frame at your image and the colours of the others at the first. Lower guidance
   (2 at the end) keeps skin from burning out.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
@@ -68,11 +68,11 @@ Needs one file:
 {SVD_XT.line}
 {RUN}""")
     graph.note("""
-- The clip is made at 768x768, as many pixels as 1024x576, and ends where it began: players that repeat it show no jump.
-  Finish Film also fills in between the last frame and the first (*ending* loop) and scales to 1080x1080.
-- **Too much goes back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
-- **Twice as long**: *ending* ping-pong, on any clip. **For the web**: *quality* 70 makes a third of the size; *codec*
-  vp9 a webm.
+- The clip is made at 768x768, as many pixels as 1024x576, and ends where it began, so players repeat it without a
+  jump. Finish Film also adds frames between the last and the first (*ending* loop) and scales to 1080x1080.
+- **Too much moves back and forth**: lower *motion_bucket_id*. **Too little moves**: raise it, or try other seeds.
+- **Twice as long**: *ending* ping-pong, for any clip. **For the web**: *quality* 70 makes a third of the size;
+  *codec* vp9 writes a webm.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     make = graph.stage("2. Sample the loop")
@@ -113,14 +113,15 @@ Needs one file:
 {RUN}""")
     graph.note("""
 - **The product** is a drawn box here. Paint your own: right-click **Load Image**, *Open in MaskEditor*, paint, save,
-  and connect its *MASK* in place of the box; the three mask nodes are then no longer needed.
-- **Camera Path** is the dolly, in words: dolly in 0.12 comes an eighth nearer. Try orbit left 8 ease. The product
-  stands in front of a plain, so that the background moves less than it does.
-- **Lock the product** puts the product of your photograph, moved by the camera, over the clip: label and logo stay as
-  they are, everything around them is the model's. Bypass it (Ctrl+B) and the product is the model's as well.
-- **The light** is a soft bar that Cut and Drag takes across the picture. *blend_factor* of Light sweep is its strength;
-  *path* its way, *rotation* its slant. Keep the bar wide and soft: the frames that Finish Film puts in between follow
-  what moves, and light is nothing that moves.
+  and connect its *MASK* instead of the box. You can then delete the three mask nodes.
+- **Camera Path** describes the dolly in words: dolly in 0.12 comes an eighth nearer. Try orbit left 8 ease. The
+  product stands in front of a plain, so the background moves less than the product.
+- **Lock the product** pastes the product of your photograph, moved by the camera, over the clip. Label and logo stay
+  as they are, and the model makes everything around them. Bypass the node (Ctrl+B) to let the model make the product
+  as well.
+- **The light** is a soft bar that Cut and Drag moves across the image. *blend_factor* of Light sweep sets its
+  strength, *path* its path, *rotation* its slant. Keep the bar wide and soft: Finish Film adds frames that follow
+  moving objects, and it cannot track light.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     product = box(graph.stage("2. The product", below=True), 230, 60, 320, 660)

@@ -67,23 +67,23 @@ def photo(stage: Stage, model: Node, positive: Output, negative: Output, own: Ou
 def text_to_video(graph: Graph) -> Graph:
     """Words to a photo to a clip."""
     graph.note(f"""
-# From words to a clip
+# From text to a clip
 
 Needs two files:
 
 {TEXT_TO_IMAGE.line}
 {SVD_XT.line}
 
-1. Write what shall be seen into **What it shows**.
-2. Press **Run**. First comes the photo, then the clip.
+1. Describe the scene in **What it shows**.
+2. Press **Run**. The photo comes first, then the clip.
 3. The clip appears in **Save Video** and in the folder *output/video*.
 """)
     graph.note("""
-- SVD sees the photo only: words say what is there, not how it moves. Name things that move by themselves: waves, smoke,
-  hair, a train. *motion_bucket_id* in Animate Image says how much.
-- **The photo is not right**: other words, another *seed* in KSampler. Mute Animate Image (Ctrl+M) meanwhile.
-- Any other text-to-image workflow can stand in front: connect its picture to *image2* of Photo or picture.
-- **Photo or picture**: bypassed (Ctrl+B), the picture of Load Image is animated and no photo made.
+- SVD only sees the photo: the text describes what is there, not how it moves. Name things that move by themselves:
+  waves, smoke, hair, a train. *motion_bucket_id* in Animate Image sets how much.
+- **The photo is not right**: change the text, or *seed* in KSampler. Mute Animate Image (Ctrl+M) meanwhile.
+- Any other text-to-image workflow can replace this one: connect its image to *image2* of Photo or picture.
+- **Photo or picture**: bypass it (Ctrl+B) to animate the image of Load Image without making a photo.
 """)
     own = own_picture(graph.stage("1. Or a picture of yours"), "Load Image (instead of words)")
     model, wanted, unwanted = words(
@@ -112,20 +112,20 @@ Needs four files:
 {SVD_XT.line}
 {UPSCALER.line}
 
-1. Choose your drawing in **Load Image**, and write into **What it shows** what it is.
-2. Press **Run**, once: lines, photo, clip and film follow one another.
-3. The film appears in **Finish Film** and in the folder *output/video*: 121 frames of 3840x2160 at 24 a second.
+1. Choose your drawing in **Load Image**, and describe it in **What it shows**.
+2. Press **Run** once: lines, photo, clip and video follow one another.
+3. The video appears in **Finish Film** and in the folder *output/video*: 121 frames of 3840x2160 at 24 fps.
 """)
     graph.note("""
-- **Lines** finds the edges of a drawing or a photo. If yours is black lines on white paper, put Invert Image in its
-  place: the lines are then followed as they are drawn.
-- **The photo does not follow the lines**: raise *strength* of Apply ControlNet. **It looks like a drawing**: lower it,
-  or *end_percent*.
-- **Look before you wait**: select Finish Film and mute it (Ctrl+M) until the photo is right; what has not changed is
-  not made again.
-- **Plan Duration** makes 5 seconds at 24 of the 25 frames: 4 between each two. Finish Film upscales, scales, fills in
-  and encodes a few frames at a time, so that 4K needs no more memory than they do.
-- **Photo or sketch**: bypassed (Ctrl+B), the drawing itself is animated and no photo made.
+- **Lines** finds the edges of a drawing or a photo. If your drawing has black lines on white paper, replace it with
+  Invert Image; the lines are then used as they are drawn.
+- **The photo does not follow the lines**: raise *strength* of Apply ControlNet. **It looks like a drawing**: lower
+  it, or lower *end_percent*.
+- **Check before you wait**: mute Finish Film (Ctrl+M) until the photo is right. Unchanged parts are not computed
+  again.
+- **Plan Duration** makes 5 seconds at 24 fps from the 25 frames: 4 between each pair. Finish Film upscales, resizes,
+  interpolates and encodes a few frames at a time, so 4K needs no more memory than a few frames.
+- **Photo or sketch**: bypass it (Ctrl+B) to animate the drawing itself without making a photo.
 """)
     drawing = graph.stage("1. Drawing")
     own = own_picture(drawing, "Load Image (your drawing)")

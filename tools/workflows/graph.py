@@ -23,7 +23,7 @@ PREVIEW_HEIGHT = {
     "CLIPTextEncode": 100,  # so has its text
 }
 MODES = {"on": 0, "mute": 2, "bypass": 4}
-WITHOUT = "To try it on any machine with nothing downloaded, in a minute or two of CPU time:"
+WITHOUT = "To try the workflow on any machine without a download, in a minute or two of CPU time:"
 KEYS = {"mute": "Ctrl+M", "bypass": "Ctrl+B"}
 STAGE_COLORS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
 

@@ -12,22 +12,23 @@ PANELS = """image,seconds,move,bucket,seed,transition,title
 def motion_lab(graph: Graph) -> Graph:
     """A grid of quick clips, the best of which is made whole and goes on into single nodes."""
     graph.note(f"""
-# Find the motion before you wait for it
+# Find the right motion before the long run
 
 {EMBEDDED}
 
-1. Choose your picture in **Load Image**.
-2. Press **Run**. The bar counts over all clips of the grid.
-3. **The sheet** shows them with their measured motion, the best in a green frame. In *output/video* is the best with
-   all steps.
+1. Choose your image in **Load Image**.
+2. Press **Run**. The progress bar counts over all clips of the grid.
+3. **The sheet** shows them with their measured motion, the best in a green frame. The best clip, sampled with all
+   steps, is in *output/video*.
 """)
     graph.note("""
-- **Motion Lab**: every value of *buckets*, *seeds* and *sigma_max* is tried with each of the others, so keep the lists
-  short. 6 to 10 *steps* show how a clip will move.
-- *score* says what is best. closest: motion near *wanted_motion*, in per cent of the width a frame. most motion: as
-  much as there is without drift. steadiest: the least flicker of those that move.
-- Its outputs *motion*, *seed* and *sigma_max* wire into any other node. Here the single nodes make the same clip again:
-  the place to add a control, other guidance or another schedule. Bypass them if the best clip is all you want.
+- **Motion Lab** combines every value of *buckets*, *seeds* and *sigma_max* with all others, so keep the lists short.
+  6 to 10 *steps* show how a clip will move.
+- *score* decides which clip is best. closest: motion near *wanted_motion*, in per cent of the width per frame. most
+  motion: as much as possible without drift. steadiest: the least flicker among clips that move.
+- Its outputs *motion*, *seed* and *sigma_max* connect to any other node. Here the single nodes make the same clip
+  again, so that you can add a control, other guidance or another schedule. Bypass them if you only want the best
+  clip.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     lab = graph.stage("2. Motion lab")
@@ -53,21 +54,21 @@ def motion_lab(graph: Graph) -> Graph:
 def storyboard_animatic(graph: Graph) -> Graph:
     """Three panels of one picture, each with its own move, as one film."""
     graph.note(f"""
-# A storyboard becomes a film
+# From a storyboard to a film
 
 {EMBEDDED}
 {FIRST_STEPS.replace("the sampler shows", "the node shows")}""")
     graph.note("""
-- **Film a Storyboard** reads a table: a row for each panel, with any of the columns image, seconds, move, bucket, seed,
-  transition, fade, title. What a row leaves open comes from the widgets.
-- *image* is the number of a picture in the batch, or a file name in ComfyUI's input folder. Here all three panels show
-  picture 1. For more pictures join them with Batch Images, or write file names. With an empty table every picture of
-  the batch is a panel.
-- *move* is a camera path in words, as in Camera Path. *transition* is how a panel begins: cut, or cross-fade with its
-  seconds. Cross-fades take no time: the film lasts exactly the sum of the seconds.
-- Panels longer than the model's clip are made in overlapping windows; *longer* has other ways.
-- **The contact sheet** shows every panel with its time. Long films: python -m svd_core storyboard board.csv --output
-  film.mp4 writes to the file frame by frame and goes on where it was stopped.
+- **Film a Storyboard** reads a table: one row per panel, with any of the columns image, seconds, move, bucket, seed,
+  transition, fade, title. Empty cells and missing columns use the widgets.
+- *image* is the number of an image in the batch, or a file name in ComfyUI's input folder. Here all three panels show
+  image 1. For more images, join them with Batch Images, or write file names. With an empty table, every image of the
+  batch is a panel.
+- *move* is a camera path in words, as in Camera Path. *transition* is how a panel starts: cut, or cross-fade with its
+  seconds. Cross-fades add no time: the film lasts exactly the sum of the seconds.
+- Panels longer than the model's clip are sampled in overlapping windows; *longer* offers other methods.
+- **The contact sheet** shows every panel with its time. For long films, python -m svd_core storyboard board.csv
+  --output film.mp4 writes frame by frame and resumes where it stopped.
 """)
     picture, model = load(graph.stage("1. Pictures and model"), None)
     make = graph.stage("2. Film")

@@ -7,20 +7,20 @@ from .pieces import FIRST_STEPS, load, measure, sample, save
 def longer_clip(graph: Graph) -> Graph:
     """Five seconds: a clip, continued from its end."""
     graph.note(f"""
-# Five seconds: a clip that goes on
+# Five seconds: extend a clip
 
-Nothing to download: the clip is made by the tiny model inside the pack, in a minute or two. For real results choose
+Nothing to download: the clip is made by the tiny model inside the pack, in a minute or two. For real results, choose
 SVD-XT in Load SVD Model, and see below.
 {FIRST_STEPS}""")
     graph.note("""
-- **Extend SVD Clip** samples further chunks, each from a frame near the end of the clip so far, and held to the frames
-  behind it. No frame is repeated, and what was there stays as it was.
+- **Extend SVD Clip** samples further chunks. Each starts from a frame near the end of the clip so far and is held to
+  the frames after it. No frame is repeated, and the existing frames stay as they were.
 - nano makes 8 frames; with 3 shared, 27 new ones are six chunks. 35 frames at 7 fps are 5 seconds.
-- **With SVD-XT**: *overlap* 6 and *new_frames* 19, one chunk; 44 frames at 9 fps are 5 seconds. **With SVD**: *overlap*
-  4 and *new_frames* 20, two chunks; 34 frames at 7 fps.
+- **With SVD-XT**: *overlap* 6 and *new_frames* 19, one chunk; 44 frames at 9 fps are 5 seconds. **With SVD**:
+  *overlap* 4 and *new_frames* 20, two chunks; 34 frames at 7 fps.
 - **Colours drift**: raise *colour_lock*. **The subject changes**: raise *anchor*. **A jerk at a join**: raise
   *overlap*, or *repeats* to 2.
-- Details fade from chunk to chunk; after three or four the published models show it, the tiny one sooner.
+- Details fade from chunk to chunk. The published models show it after three or four chunks, the tiny one sooner.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     first = graph.stage("2. The first clip")
@@ -41,20 +41,20 @@ SVD-XT in Load SVD Model, and see below.
 def longer_clip_15_seconds(graph: Graph) -> Graph:
     """Fifteen seconds in one go, in windows."""
     graph.note(f"""
-# Fifteen seconds in one go
+# Fifteen seconds in one run
 
-Nothing to download: the clip is made by the tiny model inside the pack, in a few minutes. For real results choose
+Nothing to download: the clip is made by the tiny model inside the pack, in a few minutes. For real results, choose
 SVD-XT in Load SVD Model; everything else follows.
 {FIRST_STEPS}""")
     graph.note("""
-- **Prepare Image for SVD** asks for 105 frames: 15 seconds at 7 fps.
-- **Denoise in Windows** shows the model as many frames at once as it was trained on, and mixes the windows. Memory is
-  that of one window. Time grows with their number; the log tells both.
-- Every window keeps to your picture, so this is for water, clouds, fire, hair and crowds. To get away from it set
+- **Prepare Image for SVD** is set to 105 frames: 15 seconds at 7 fps.
+- **Denoise in Windows** gives the model as many frames at once as it was trained on, and blends the windows. It needs
+  the memory of one window. Time grows with the number of windows; the log shows both.
+- Every window stays close to your image, so this suits water, clouds, fire, hair and crowds. To get away from it, set
   *rolling* to 5 or 20, or use the workflow *longer_clip*.
-- Guidance is the same in all frames: rising, it would burn the end of so long a clip. 1 is right for nano; for SVD and
-  SVD-XT set *high* to 2.
-- **For a loop** set *ends* to *closed loop*.
+- Guidance is the same in all frames, because rising guidance would burn the end of such a long clip. 1 is right for
+  nano; for SVD and SVD-XT set *high* to 2.
+- **For a loop**, set *ends* to *closed loop*.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     prepare = graph.stage("2. Conditioning and windows")

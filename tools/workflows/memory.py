@@ -14,10 +14,10 @@ Needs one file:
 {SVD_XT.line}
 {FIRST_STEPS}""")
     graph.note("""
-- **Plan Memory and Time** shows before the run what every stage needs and about how long it takes. Choose your card in
-  *memory*: 6 to 24 GB, or *measured* for what is free now.
-- Sampling and decoding keep to the plan. The clip is the same with every choice.
-- Should memory run out all the same, they go on in smaller pieces by themselves and say so in the log.
+- **Plan Memory and Time** shows before the run what every stage needs and about how long it takes. Choose your card
+  in *memory*: 6 to 24 GB, or *measured* for what is free now.
+- Sampling and decoding follow the plan. The clip is the same with every choice.
+- If memory still runs out, they continue in smaller chunks automatically, and the log says so.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
     planning = graph.stage("2. Plan")

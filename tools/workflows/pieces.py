@@ -1,4 +1,4 @@
-"""What the descriptions of workflows share: weights, sentences, and the nodes at both ends."""
+"""What the workflow descriptions share: weights, sentences, and the nodes at both ends."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -53,19 +53,19 @@ CONTROLNET = Weights(
 )
 
 EMBEDDED = (
-    "Nothing to download: what you see is made by the tiny model inside the pack. For real results choose SVD-XT in "
-    "Load SVD Model; everything else follows."
+    "Nothing to download: the clip is made by the tiny model inside the pack. For real results, choose SVD-XT in Load "
+    "SVD Model; everything else follows."
 )
 FIRST_STEPS = """
-1. Choose your picture in **Load Image**.
+1. Choose your image in **Load Image**.
 2. Press **Run**. While it samples, the sampler shows all frames.
 3. The clip appears in **Save Video** and in the folder *output/video*.
 """
 TUNING = """
 - **More or less motion**: raise or lower *motion_bucket_id* in Set Motion; then try other seeds.
-- **Motion too jerky**: raise *fps* there. Playback speed is *fps* of Create Video and is independent of it.
-- **Picture drifts or burns out**: lower the high end of the guidance.
-- **Out of memory**: fewer frames or a smaller size. Decoding is streamed already.
+- **Jerky motion**: raise *fps* there. It does not change the playback speed, which is *fps* of Create Video.
+- **The image drifts or burns out**: lower the high end of the guidance.
+- **Out of memory**: use fewer frames or a smaller size. Decoding is already streamed.
 """
 
 

@@ -5,9 +5,9 @@ from .pieces import FIRST_STEPS, load, measure, save
 
 CAMERA_LORA = "nano_pan_left (embedded)"
 TRAINING = """
-1. Choose your pictures in **Load Image**, or write a folder into *folder* of Set up Training Clips.
+1. Choose your image in **Load Image**, or write a folder into *folder* of Set up Training Clips.
 2. Press **Run**. A small picture shows what has been learned so far.
-3. The clip appears in **Save Video**, the LoRA in *models/loras*; everything else stays in *output/svd_reel_training*.
+3. The clip appears in **Save Video**, the LoRA in *models/loras*, everything else in *output/svd_reel_training*.
 """
 
 
@@ -16,16 +16,16 @@ def lora_camera_move(graph: Graph) -> Graph:
     graph.note(f"""
 # A LoRA that moves the camera
 
-Nothing to download: model and LoRA are inside the pack. The LoRA was trained on photographs over which a camera pans to
-the left, so that what is in the picture goes to the right.
+Nothing to download: model and LoRA are inside the pack. The LoRA was trained on photographs over which a camera pans
+to the left, so the content moves to the right.
 {FIRST_STEPS}""")
     graph.note("""
-- The strengths are the dial: both 1 as trained, both -1 to turn the camera round, both 0 for exactly the model without
-  it.
+- The two strengths control the move: both 1 as trained, both -1 to reverse the camera, both 0 for exactly the model
+  without it.
 - The motion bucket still sets the speed.
-- **With your own LoRA** for SVD or SVD-XT: put it into *models/loras*, choose it in Load SVD LoRA, and its model in
-  Load SVD Model. Several of these nodes in a row add up.
-- Train one yourself with the workflow *train_camera_lora*.
+- **With your own LoRA** for SVD or SVD-XT: put it into *models/loras*, choose it in Load SVD LoRA, and choose its
+  model in Load SVD Model. Chain several of these nodes to add several LoRAs.
+- Train your own with the workflow *train_camera_lora*.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     style = graph.stage("2. LoRA, both ways")
@@ -57,14 +57,15 @@ def train_camera_lora(graph: Graph) -> Graph:
     graph.note(f"""
 # Train a camera move from photographs
 
-Nothing to download: the tiny model inside the pack learns a camera that pans to the left, on a CPU, in some minutes.
+Nothing to download: the tiny model inside the pack learns a camera that pans to the left, on a CPU, within minutes.
 {TRAINING}""")
     graph.note("""
-- **Set up Training Clips** moves a camera over your pictures at random speeds; the motion bucket tells the speed, so it
-  stays a dial. Write another *camera_move*: tilt up, zoom in, roll cw, or several with a comma.
-- One picture is enough to see it work; 30 or more make a LoRA that holds for others. Put them into a folder.
-- **Cancel** saves. Run again with the same widgets and it goes on.
-- **For SVD or SVD-XT** choose it in Load SVD Model and set *steps* to 0 (800): 12 GB at 576x320 and 14 frames.
+- **Set up Training Clips** moves a camera over your images at random speeds. Each clip is labelled with its speed as
+  motion bucket, so the bucket still controls speed. Try another *camera_move*: tilt up, zoom in, roll cw, or several
+  separated by commas.
+- One image is enough to see it work. A LoRA that works on other images needs 30 or more; put them into a folder.
+- **Cancel** saves the state. Run again with the same widgets to continue.
+- **For SVD or SVD-XT**, choose it in Load SVD Model and set *steps* to 0 (800): 12 GB at 576x320 and 14 frames.
 - *steps* is 120 here, to be quick; 300 are better.
 """)
     picture, model = load(graph.stage("1. Pictures and model"), None)
@@ -84,21 +85,20 @@ def train_character_lora(graph: Graph) -> Graph:
     graph.note(f"""
 # Train a character from a few short clips
 
-Nothing to download: a clip of your picture, made by the tiny model inside the pack, stands in for footage. Replace it
-by your own: 5 to 20 clips of one character, a few seconds each.
+Nothing to download: the footage here is a clip of your image, made by the tiny model inside the pack. Replace it with
+your own: 5 to 20 clips of one character, a few seconds each.
 {TRAINING}""")
     graph.note("""
-- **Your footage**: write the folder of the videos into *folder* of Set up Training Clips, or connect the frames of Load
-  Video and Get Video Components to *images*. Scene cuts are found, clips without motion left out, the motion bucket of
-  each is measured.
-- *targets* both trains look and motion. Load the LoRA with one of its strengths at 0, and you have one without the
-  other.
-- **For SVD or SVD-XT** choose it in Load SVD Model and set *steps* to 1500.
+- **Your footage**: write the folder of the videos into *folder* of Set up Training Clips, or connect the frames of
+  Load Video and Get Video Components to *images*. Scene cuts are detected, clips without motion are left out, and the
+  motion bucket of each clip is measured.
+- *targets* both trains look and motion. Load the LoRA with one of its strengths at 0 to use only the other.
+- **For SVD or SVD-XT**, choose it in Load SVD Model and set *steps* to 1500.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
     footage = graph.stage("2. Footage").add(
         "SVDReelAnimate",
-        title="Stands in for footage",
+        title="Placeholder footage",
         model=model["SVD_MODEL"],
         image=picture["IMAGE"],
         motion_bucket_id=200,
@@ -116,7 +116,7 @@ by your own: 5 to 20 clips of one character, a few seconds each.
     _show(graph, 4, trained)
     make = graph.stage("5. Use it at once")
     used = make.add(
-        "SVDReelLoadLora", title="Its strengths", model=model["SVD_MODEL"], lora_name="none", lora=trained["SVD_LORA"]
+        "SVDReelLoadLora", title="LoRA strengths", model=model["SVD_MODEL"], lora_name="none", lora=trained["SVD_LORA"]
     )
     clip = make.add("SVDReelAnimate", model=used["SVD_MODEL"], image=picture["IMAGE"])
     make.add("SVDReelSaveLora", lora=trained["SVD_LORA"], name="nano_character")
@@ -127,4 +127,4 @@ by your own: 5 to 20 clips of one character, a few seconds each.
 def _show(graph: Graph, number: int, trained: Node) -> None:
     pages = graph.stage(f"{number}. What was learned")
     pages.add("PreviewImage", title="Loss", images=trained["loss"])
-    pages.add("PreviewImage", title="A picture before, meanwhile, after", images=trained["validation"])
+    pages.add("PreviewImage", title="Validation: before, during, after", images=trained["validation"])
