@@ -15,6 +15,7 @@ from torch import Tensor
 from ..flow.dense import dense_flow, follow, visible
 from ..flow.planes import blur, luminance, resize
 from ..flow.shared import fit_similarity
+from ..pictures.reading import lay_out
 
 ESTIMATE_SIDE = 768  # longer side in pixels at which motion is found: finer, texture misleads and time grows
 ROWS_AT_ONCE = 256  # of a full-size frame, so that a 4K frame needs a few tens of megabytes besides itself
@@ -41,7 +42,7 @@ def sides_of(earlier: Tensor, later: Tensor) -> tuple[Side, Side]:
     height, width = earlier.shape[:2]
     shrink = min(1.0, ESTIMATE_SIDE / max(height, width))
     size = (max(8, round(height * shrink)), max(8, round(width * shrink)))
-    first, second = (resize(luminance(frame.float())[None, None], size) for frame in (earlier, later))
+    first, second = (resize(luminance(lay_out(frame.float()))[None, None], size) for frame in (earlier, later))
     shared = fit_similarity(first, second)
     forth, back = dense_flow(first, second, shared), dense_flow(second, first, shared.inverse())
     return _side(first, second, forth, back), _side(second, first, back, forth)
@@ -59,12 +60,13 @@ def frames_between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> It
     """
     if not times:
         return
+    earlier, later = lay_out(earlier.float()), lay_out(later.float())
     first, second = sides_of(earlier, later)
     if 1 - float(first.hidden.mean()) < LEAST_SEEN:
         for time in times:
-            yield (earlier if time < 0.5 else later).float().clone()
+            yield (earlier if time < 0.5 else later).clone()
         return
-    pictures = [frame.float().movedim(-1, 0)[None].contiguous() for frame in (earlier, later)]  # [1, 3, H, W]
+    pictures = [frame.movedim(-1, 0)[None].contiguous() for frame in (earlier, later)]  # [1, 3, H, W]
     for time in times:
         yield _render(*pictures, *seen_from(first, second, time))
 

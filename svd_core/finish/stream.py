@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..pictures.fitting import resize
+from ..pictures.reading import lay_out
 from .between import frames_between
 
 ENDINGS = ("open", "loop", "ping-pong")
@@ -89,9 +90,9 @@ class Reel:
                 yield from self.between(kept[index], kept[after], times)
 
     def _made(self, index: int) -> Tensor:
-        frame = self.source[index][..., :3].float().cpu()
+        frame = lay_out(self.source[index][..., :3].float().cpu())
         for step in self.steps:
-            frame = step(frame)
+            frame = lay_out(step(frame))
         return frame
 
 
@@ -194,7 +195,7 @@ class FilmSize:
 
     def apply(self, frame: Tensor) -> Tensor:
         """[H, W, 3] in 0..1 at the film's size, antialiased bicubic; untouched where it has that size already."""
-        planes = frame.movedim(-1, 0)[None]
+        planes = lay_out(frame).movedim(-1, 0)[None]
         planes = resize(planes, self.inner_width, self.inner_height)[0]
         left, top = (self.inner_width - self.width) // 2, (self.inner_height - self.height) // 2
         if left > 0 or top > 0:
@@ -205,7 +206,7 @@ class FilmSize:
             y, x = (self.height - height) // 2, (self.width - width) // 2
             canvas[:, y : y + height, x : x + width] = planes
             planes = canvas
-        return planes.movedim(0, -1)
+        return lay_out(planes.movedim(0, -1))
 
 
 def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0, fit: str = "inside") -> FilmSize:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .reading import lay_out
+
 METHODS = ("mean and contrast", "linear")
 LIMIT = 2.0  # no colour axis is stretched or squeezed more, so that a fade to black does not become noise
 FLOOR = 0.01  # deviation in 0..1 that is added to all, so that plain frames do not divide by zero
@@ -28,7 +30,8 @@ def match_colours(
     _check(frames, reference, strength, method, ramp, smoothing)
     if strength == 0:
         return frames
-    wanted = frames[:1] if reference is None else reference[:1]
+    frames = lay_out(frames)
+    wanted = frames[:1] if reference is None else lay_out(reference[:1])
     wanted_mean, wanted_spread = _statistics(wanted[0])
     gains, offsets = [], []
     for frame in frames:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .reading import lay_out_planes
+
 MULTIPLE = 8  # the autoencoder turns 8x8 pixels into one latent
 SMALLEST = 16  # two latents: below, the mirrored and blurred borders and the UNet's levels lose their meaning
 
@@ -82,7 +84,7 @@ def fit(image: Tensor, width: int, height: int, mode: FitMode = "crop") -> tuple
     if image.ndim != 4 or image.shape[0] == 0 or min(image.shape[2:]) == 0:
         raise ValueError(f"image has shape {list(image.shape)}; give [pictures, channels, height, width]")
     whole = Placement(width, height, 0, 0, width, height)
-    from_height, from_width = image.shape[2:]
+    image = lay_out_planes(image)
     if mode == "stretch":
         return resize(image, width, height), whole
     if mode == "crop":

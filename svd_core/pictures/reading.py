@@ -68,8 +68,24 @@ def _deep_grey(picture: Image.Image) -> Tensor:
     return torch.from_numpy(values / top)[None, :, :, None].repeat(1, 1, 1, 3)  # [1, H, W, 3]
 
 
+def lay_out(image: Tensor) -> Tensor:
+    """Return `image` [..., H, W, C] contiguous in memory, without a copy where it is so already.
+
+    PyTorch picks its kernels by strides, and their results differ in the last bit. Every stage lays out its input this
+    way, so that equal values give equal bits whatever view they come as.
+    """
+    return image.contiguous().flatten().view(image.shape)  # also resets the strides of axes of length 1
+
+
+def lay_out_planes(planes: Tensor) -> Tensor:
+    """Return `planes` [B, C, H, W] as a view of [B, H, W, C] that is contiguous in memory; see `lay_out`."""
+    if planes.shape[1] == 1:
+        return lay_out(planes)  # the same memory; these strides select the usual kernels
+    return lay_out(planes.movedim(1, -1)).movedim(-1, 1)
+
+
 def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Check an image [B, H, W, 1 | 3 | 4] of values in low..high, and return it as float32 clamped to that range.
+    """Check an image [B, H, W, 1 | 3 | 4] of values in low..high; return it contiguous, as float32, clamped.
 
     A small overshoot, as upscalers leave it, is clamped; NaN, infinity, an empty batch, other channel counts and
     values of another range (0..255 for one) raise ValueError.
@@ -85,7 +101,7 @@ def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor
         raise ValueError(f"image has {channels} channels; give 1 (grey), 3 (RGB) or 4 (RGBA)")
     if not image.is_floating_point():
         raise ValueError(f"image values are {image.dtype}; give floats in {low:g} to {high:g}")
-    image = image.float()
+    image = lay_out(image.float())
     least, most = image.aminmax()
     if not (torch.isfinite(least) and torch.isfinite(most)):
         bad = int((~torch.isfinite(image)).sum())

@@ -17,6 +17,7 @@ from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
 from ..files import replacing, write_json
 from ..pictures import as_batch
+from ..pictures.reading import lay_out
 from ..pipelines.clip import AnimateSettings, animate
 from ..sampling.solvers import Step
 from .timing import Shot
@@ -69,7 +70,7 @@ def make_clip(
     frames = animate(model, picture, settings, on_step=on_step)
     if len(frames) < shot.clip_frames:
         frames = frames[[index * len(frames) // shot.clip_frames for index in range(shot.clip_frames)]]
-    frames = _letterbox(frames[: shot.clip_frames], settings.width, settings.height)
+    frames = lay_out(_letterbox(frames[: shot.clip_frames], settings.width, settings.height))
     return (frames * DEPTH).round() / DEPTH
 
 

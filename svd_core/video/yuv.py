@@ -23,7 +23,7 @@ def to_yuv(frame: Tensor, index: int, pixel_format: str = "yuv420p") -> av.Video
     """
     bits, rows_too = FORMATS[pixel_format]
     height, width = frame.shape[:2]
-    planes = frame.movedim(-1, 0)[None]
+    planes = frame.contiguous().movedim(-1, 0)[None]
     if height % 2 or width % 2:
         planes = F.pad(planes, (0, width % 2, 0, height % 2), mode="replicate")
     height, width = planes.shape[2:]

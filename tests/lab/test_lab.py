@@ -18,6 +18,7 @@ from svd_core.lab.scores import ranking
 from svd_core.lab.sweep import full_settings
 from svd_core.pictures import open_picture
 from svd_core.video import read_clip
+from tests.helpers.layouts import other_layouts
 from tests.helpers.nodes_pack import part, run
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -66,6 +67,15 @@ def test_a_cell_is_bit_for_bit_what_animate_makes_of_its_settings(sweep, model: 
     for cell in (sweep.cells[0], sweep.cells[3], sweep.cells[-1]):
         assert torch.equal(cell.shown, animate(model, image, cell.settings)[list(cell.frames)])
     assert len({cell.shown.numpy().tobytes() for cell in sweep.cells}) == 8, "each cell has settings of its own"
+
+
+def test_a_picture_gives_the_same_sweep_however_it_lies_in_memory(model: SVDModel):
+    image, grid = torch.rand(1, 40, 36, 3), Grid(seeds=(1,))
+    expected = run_sweep(model, image, SMALL, grid)
+    for view in other_layouts(image).values():
+        found = run_sweep(model, view, SMALL, grid)
+        assert torch.equal(found.cells[0].shown, expected.cells[0].shown)
+        assert found.to_json() == expected.to_json()
 
 
 def test_progress_counts_over_all_cells_and_may_stop_the_sweep(model: SVDModel, picture: str):

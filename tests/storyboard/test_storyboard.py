@@ -1,6 +1,7 @@
 """Storyboards: exact times, the clips that animate makes, one film from nodes and command line, resumed by panel."""
 
 import csv
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from PIL import Image
 from svd_core import AnimateSettings, SVDModel, animate
 from svd_core.networks.config import SVDConfig
 from svd_core.pictures import as_batch, fit, open_picture
-from svd_core.storyboard import Panel, film_frames, read_board
+from svd_core.storyboard import Panel, film_frames, plan_timing, read_board
 from svd_core.storyboard.clips import DEPTH, ClipStore, StoredClip, make_clip
 from svd_core.storyboard.film import fade_share, plan_film
 from svd_core.video import read_clip, write_clip
+from tests.helpers.layouts import other_layouts
 from tests.helpers.nodes_pack import part, run
 from tests.helpers.storyboards import SMALL_OPTIONS, TABLE, command, write_folder
 
@@ -218,6 +220,16 @@ def test_eight_photographs_become_one_film_of_the_embedded_model(tmp_path: Path,
     fitted = [fit(as_batch(open_picture(path)), 64, 64)[0] for path in sorted(board.iterdir())]
     looks, shown = (F.avg_pool2d(part, 8).flatten(1) for part in ((torch.cat(fitted) + 1) / 2, last))
     assert torch.cdist(shown, looks).argmin(1).tolist() == list(range(8))
+
+
+def test_a_clip_is_contiguous_however_its_frames_lie_in_memory(monkeypatch):
+    frames = torch.rand(4, 32, 32, 3)
+    shot = plan_timing([Panel(seconds=0.6)], Fraction(10), 4).shots[0]
+    clips = []
+    for view in (frames, *other_layouts(frames).values()):
+        monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, view=view, **options: view)
+        clips.append(make_clip(None, None, shot, SMALL))
+    assert all(torch.equal(clip, clips[0]) and clip.is_contiguous() for clip in clips)
 
 
 def test_stored_clips_come_back_bit_for_bit_one_frame_at_a_time(tmp_path: Path):
