@@ -1,0 +1,161 @@
+"""Compare the product with golden outputs of the public code of the SVD family (tests/data/family).
+
+    python -m tests.helpers.family_golden FILE.safetensors ...
+
+A file's metadata names its kind; the weights are built by the rule of tests/data/golden/README.md from the `.keys.json`
+beside it. Prints a relative L2 error per tensor and exits with 1 where one is above its limit: 1e-5 for one evaluation,
+2e-5 for a whole sampling.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import svd_core as svd
+from svd_core.model.conditioning import clip_pixels
+from svd_core.model.orbit import OrbitPath, orbit_vector
+from svd_core.pictures.objects import prepare_object
+
+from .golden_rule import fill_by_rule
+
+EVALUATION, SAMPLING = 1e-5, 2e-5
+
+
+class Golden(NamedTuple):
+    """One golden file: its name, settings, tensors, and the key table of its weights (empty where it has none)."""
+
+    name: str
+    settings: dict
+    tensors: dict[str, Tensor]
+    shapes: dict[str, list[int]]
+
+
+class Finding(NamedTuple):
+    """The relative L2 error of one tensor, and the highest one allowed."""
+
+    tensor: str
+    error: float
+    limit: float
+
+
+def read_golden(path: Path) -> Golden:
+    """Read a golden file and the `.keys.json` beside it."""
+    with safe_open(path, "pt") as file:
+        settings = {name: _value(text) for name, text in file.metadata().items()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    table = path.with_suffix("").with_suffix(".keys.json") if path.suffix else path
+    table = path.parent / f"{path.stem}.keys.json"
+    shapes = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
+    return Golden(path.stem, settings, tensors, shapes)
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def relative(actual: Tensor, expected: Tensor) -> float:
+    """Return the relative L2 error; infinity where the shapes differ."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    return float((actual.float() - expected).norm() / expected.norm().clamp(min=1e-12))
+
+
+def load_rule_model(golden: Golden, shapes: dict[str, list[int]] | None = None, **metadata: object) -> svd.SVDModel:
+    """Return the model whose weights the rule makes, through a file and the product's own loader."""
+    weights = fill_by_rule(shapes or golden.shapes, int(golden.settings["seed"]))
+    metadata = {"svd.head_channels": golden.settings.get("head_channels", 16), "svd.clip_head_channels": 16, **metadata}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{golden.name}.safetensors"
+        save_file(weights, path, {name: str(value) for name, value in metadata.items()})
+        return svd.load_model(str(path))
+
+
+def orbit_findings(golden: Golden) -> Iterator[Finding]:
+    """SV3D_u and SV3D_p: preprocessing, condition, denoiser, sampling, decode."""
+    kind, g = golden.settings["kind"], golden.tensors
+    frames, augmentation = int(golden.settings["frames"]), float(golden.settings["aug"])
+    model = load_rule_model(golden, **{"svd.variant": kind})
+    path = OrbitPath.level(frames=frames)
+    if kind == "sv3d_p":
+        path = OrbitPath(tuple(g["elevations_deg"].tolist()), tuple(g["azimuths_deg"].tolist()))
+        yield Finding("polars_rad", relative(path.polar_radians(), g["polars_rad"]), EVALUATION)
+        yield Finding("azimuths_rad", relative(path.azimuth_radians(), g["azimuths_rad"]), EVALUATION)
+    condition = svd.Condition(
+        model.encode_image(g["image"]),
+        model.encode_latent(g["image"] + augmentation * g["aug_noise"]),
+        orbit_vector(kind, path, augmentation),
+    )
+    yield Finding("clip_preprocessed", relative(clip_pixels(g["image"]), g["clip_preprocessed"]), EVALUATION)
+    yield Finding("clip_embed", relative(condition.token, g["clip_embed"]), EVALUATION)
+    yield Finding("cond_concat", relative(condition.latent, g["cond_concat"]), EVALUATION)
+    yield Finding("cond_vector", relative(condition.vector.expand(frames, -1), g["cond_vector"]), EVALUATION)
+    for name in (name for name in g if name.startswith("denoised_")):
+        sigma = float(name.rpartition("_")[2])
+        used = condition.unconditional() if "uncond" in name else condition
+        found = model.denoise(g["noise"] * (1 + sigma**2) ** 0.5, sigma, used)
+        yield Finding(name, relative(found, g[name]), EVALUATION)
+    guidance = svd.triangle_guidance(1.0, 2.5, frames)
+    yield Finding("guidance", relative(guidance, g["guidance"]), EVALUATION)
+    sigmas = svd.karras_sigmas(int(golden.settings["steps"]))
+    latents = svd.sample(model.denoise, g["noise"], sigmas, guidance, condition)
+    yield Finding("samples_z", relative(latents, g["samples_z"]), SAMPLING)
+    decoded = model.decode(g["samples_z"])
+    errors = {name: relative(decoded, g[name]) for name in ("decoded_first_stage", "decoded_conditioner")}
+    best = min(errors, key=errors.get)
+    yield Finding(best, errors[best], EVALUATION)
+
+
+def preparation_findings(golden: Golden) -> Iterator[Finding]:
+    """The official preparation of an object's picture; every third pixel is recorded, in 8 bits."""
+    for name, expected in golden.tensors.items():
+        picture, _, ratio = name.partition(".ratio_")
+        if ratio:
+            rgba = golden.tensors[f"{picture}.rgba"].float() / 255
+            made = prepare_object(rgba, ratio=None if ratio == "none" else float(ratio))
+            levels = (made * 255).round()[::3, ::3]
+            yield Finding(name, float((levels - expected.float()).abs().max()), 0.0)
+
+
+KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
+    "sv3d_u": orbit_findings,
+    "sv3d_p": orbit_findings,
+    "sv3d_prepare": preparation_findings,
+}
+
+
+def findings_of(path: Path) -> list[Finding]:
+    """Return the findings of one golden file; ValueError for a kind that nothing here runs."""
+    golden = read_golden(path)
+    kind = golden.settings.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"{path.name} is of kind {kind!r}; known are {', '.join(KINDS)}")
+    return list(KINDS[kind](golden))
+
+
+def main(paths: list[str]) -> int:
+    """Print every finding; return 1 where one is above its limit, 2 without files."""
+    if not paths:
+        print(__doc__.strip(), file=sys.stderr)
+        return 2
+    torch.manual_seed(0)
+    failed = 0
+    for path in map(Path, paths):
+        for tensor, error, limit in findings_of(path):
+            failed += not error <= limit
+            print(f"{path.stem:24} {tensor:28} {error:.2e} {'ok' if error <= limit else f'ABOVE {limit:.0e}'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
