@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from ..networks.config import SVDConfig, VAEConfig
@@ -24,6 +25,8 @@ from .names import Shape
 from .parts import Part, Recipe, Sorted, sort_tensors
 from .skeleton import skeleton
 from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
+
+FOLD_LIMIT = 1e-3  # relative difference below which SV3D's two decoders count as one
 
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
 SPOKEN = {"unet": "UNet", "vae": "VAE", "image_encoder": "image encoder"}
@@ -77,7 +80,7 @@ def split_state_dict(
     _refuse_other_models(found, shapes, name)
     hints = read_hints(metadata or {})
     unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
-    vae, vae_recipes = _vae(found)
+    vae, vae_recipes = _vae(found, tensors)
     tower = image_encoder_config(_shapes(found.tower), hints.clip_head_channels) if found.tower else None
     variant = hints.variant or "custom"
     if unet and not hints.variant:
@@ -175,7 +178,7 @@ def _shapes(recipes: Mapping[str, Recipe]) -> dict[str, Shape]:
     return {key: recipe.shape for key, recipe in recipes.items()}
 
 
-def _vae(found: Sorted) -> tuple[VAEConfig | None, dict[str, Recipe]]:
+def _vae(found: Sorted, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig | None, dict[str, Recipe]]:
     """Choose encoder and decoder where a file has several (spec sections 6.1 and 6.3); counts the others as unused."""
 
     def half(source: Mapping[str, Recipe], *starts: str) -> dict[str, Recipe]:
@@ -193,7 +196,12 @@ def _vae(found: Sorted) -> tuple[VAEConfig | None, dict[str, Recipe]]:
     decoder = half(first, "decoder.", "post_quant_conv.")
     temporal = any(key.endswith(".mix_factor") for key in decoder)
     folded = bool(decoder) and not temporal and "post_quant_conv.weight" not in decoder
-    if (folded or not decoder) and "decoder.conv_in.weight" in frame and "post_quant_conv.weight" in frame:
+    whole_frame = "decoder.conv_in.weight" in frame and "post_quant_conv.weight" in frame
+    if folded and whole_frame and not _is_folded(tensors, decoder, frame):
+        found.drop(
+            "conditioner's decoder, which is not the first stage's own that the official SV3D script runs", frame
+        )
+    elif (folded or not decoder) and whole_frame:
         found.drop("VAE decoder without its 1x1 convolution", decoder)
         decoder, temporal = frame, False
     else:
@@ -209,6 +217,28 @@ def _vae(found: Sorted) -> tuple[VAEConfig | None, dict[str, Recipe]]:
         quant_conv="quant_conv.weight" in chosen,
         post_quant_conv="post_quant_conv.weight" in chosen,
     ), chosen
+
+
+def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame: Mapping[str, Recipe]) -> bool:
+    """Return whether SV3D's two decoders are the same: the first stage's conv_in has the 1x1 convolution folded in.
+
+    Then either gives the same frames. On the meta device there are no values to compare; the answer is True.
+    """
+    first_part, frame_part = Part(tensors, first), Part(tensors, frame)
+    mine, theirs, one = (
+        [part.fetch(f"{name}.{kind}", dtype=torch.float32) for kind in ("weight", "bias")]
+        for part, name in (
+            (first_part, "decoder.conv_in"),
+            (frame_part, "decoder.conv_in"),
+            (frame_part, "post_quant_conv"),
+        )
+    )
+    if any(tensor.is_meta for tensor in (*mine, *theirs, *one)):
+        return True
+    kernel = torch.einsum("oiyx,ic->ocyx", theirs[0], one[0].flatten(1))
+    bias = theirs[1] + torch.einsum("oiyx,i->o", theirs[0], one[1])
+    differences = ((mine[0] - kernel).norm() / kernel.norm(), (mine[1] - bias).norm() / bias.norm())
+    return max(map(float, differences)) < FOLD_LIMIT
 
 
 def _refuse_other_models(found: Sorted, shapes: Mapping[str, Shape], name: str) -> None:

@@ -1,11 +1,10 @@
 """Camera orbits of SV3D: elevation and azimuth of every frame, and the vector that the network is conditioned on.
 
-SV3D_u always turns at the elevation of its picture and is conditioned on the noise augmentation alone. SV3D_p also takes
-one elevation and one azimuth per frame. Both end at the view of the input picture.
+SV3D_u always turns at the elevation of its picture and is conditioned on the noise augmentation alone. SV3D_p also
+takes one elevation and one azimuth per frame. Both end at the view of the input picture.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +48,7 @@ class OrbitPath:
             # The last may be written as 0 where it closes the turn, as the official script does.
             if after < before and not (number == len(self.azimuths) and after == 0):
                 raise ValueError(
-                    f"azimuth {number} goes back from {before:g} to {after:g} degrees; give the azimuths in ascending order"
+                    f"azimuth {number} goes back from {before:g} to {after:g} degrees; give them in ascending order"
                 )
 
     @classmethod
@@ -80,7 +79,7 @@ class OrbitPath:
         time = torch.arange(samples, dtype=torch.float64) / samples
         for _ in range(1000):
             cycles = torch.randint(1, 5, (waves, 1), generator=random)
-            phases = math.pi * torch.randint(0, 2, (waves, 1), generator=random)
+            phases = math.pi * torch.randint(0, 2, (waves, 1), generator=random).double()
             curve = (uniform(0.5, 10, waves)[:, None] * torch.sin(2 * math.pi * cycles * time + phases)).sum(0)
             smooth = torch.stack([curve.roll(shift) for shift in range(-2, 3)]).mean(0) + elevation
             if float(smooth.abs().max()) < 90 and float((curve + elevation).abs().max()) <= 90:
@@ -134,4 +133,6 @@ def orbit_vector(variant: str, path: OrbitPath, augmentation: float) -> Tensor:
 
 def _even_azimuths(frames: int) -> tuple[float, ...]:
     """Return the azimuths of one turn in even steps that ends at the input view (0)."""
-    return tuple((FULL_TURN / frames * (index + 1)) % FULL_TURN if index + 1 < frames else 0.0 for index in range(frames))
+    return tuple(
+        (FULL_TURN / frames * (index + 1)) % FULL_TURN if index + 1 < frames else 0.0 for index in range(frames)
+    )

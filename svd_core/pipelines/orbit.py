@@ -31,13 +31,18 @@ MOST_STEPS, MOST_SIZE = 10_000, 2048
 class OrbitSettings:
     """How to orbit an object; the defaults are those of the official script. None means the model's own.
 
-    size: pixels of the square frames, a multiple of 8. frames, steps: counts. min_guidance, max_guidance: ends of the
-    triangle of guidance, the back view gets most. elevation: degrees above the object, of sv3d_p alone; elevation_start:
-    elevation of the first frame, from which it goes evenly to `elevation`. elevations, azimuths: one value per frame, in
-    degrees, in place of both; see `OrbitPath`. augmentation: standard deviation of the noise on the picture in -1..1.
-    reverse: turn the other way. object_ratio: share of the frame that the object's longer side takes; None keeps the
-    scale of the picture. prepared: the picture is an object on white already and is only resized. keep_picture: the last
-    frame is the prepared picture itself, as in the official script. decode: "exact", or frames per chunk.
+    size: pixels of the square frames, a multiple of 8.
+    frames, steps: counts.
+    min_guidance, max_guidance: ends of the triangle of guidance; the back view gets most.
+    elevation: degrees above the object that the picture was taken from; sv3d_p only, like all other angles.
+    elevation_start: elevation of the first frame, from which it goes evenly to `elevation`.
+    elevations, azimuths: one value per frame in degrees, in place of both; see `OrbitPath`.
+    augmentation: standard deviation of the noise on the picture in -1..1.
+    reverse: turn the other way.
+    object_ratio: share of the frame that the object's longer side takes; None keeps the scale of the picture.
+    prepared: the picture already is an object on white and is only resized.
+    keep_picture: the last frame is the prepared picture itself, as in the official script.
+    decode: "exact", or frames per chunk.
     """
 
     size: int | None = None

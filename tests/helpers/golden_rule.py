@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ import torch
 from torch import Tensor
 
 DATA = Path(__file__).parents[1] / "data"
-CONDITIONER, FIRST_STAGE = "conditioner.embedders.3.encoder.", "first_stage_model."
+CONDITIONER, FIRST_STAGE = re.compile(r"conditioner\.embedders\.\d+\.encoder\."), "first_stage_model."
 
 
 def fill_by_rule(shapes: Mapping[str, Sequence[int]], seed: int) -> dict[str, Tensor]:
     """Float32 tensors of the given shapes (single-file key -> shape) with the values that seed and key determine."""
     tensors: dict[str, Tensor] = {}
     for key, shape in shapes.items():
-        named = FIRST_STAGE + key[len(CONDITIONER) :] if key.startswith(CONDITIONER) else key
+        named = CONDITIONER.sub(FIRST_STAGE, key, count=1)
         tensors[key] = rule(named if named in shapes else key, tuple(shape), seed)
     return tensors
 
