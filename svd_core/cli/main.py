@@ -14,6 +14,7 @@ from ..version import __version__
 
 COMMANDS = {
     "animate": "make a clip of a picture",
+    "orbit": "turn around the object in a picture, with SV3D",
     "info": "say what a checkpoint is, or with which settings a clip was made",
     "batch": "make many clips, with resume",
     "report": "measure the motion and the quality of a clip",
@@ -62,6 +63,8 @@ def _add_options(name: str, parser: Parser) -> None:
     match name:
         case "animate":
             from .animate import add_animate as add
+        case "orbit":
+            from .orbit import add_orbit as add
         case "info":
             from .info import add_info as add
         case "batch":

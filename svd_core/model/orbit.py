@@ -109,10 +109,16 @@ class OrbitPath:
         turns = [math.radians((value - last) % FULL_TURN) for value in self.azimuths]
         return torch.tensor(turns, dtype=torch.float64).float()
 
-    def table(self) -> str:
-        """Return the angles as CSV text: frame, elevation and azimuth relative to the input view, in degrees."""
+    def table(self, *, reverse: bool = False) -> str:
+        """Return the angles as CSV text: frame, elevation and azimuth relative to the input view, in degrees.
+
+        reverse: the frames are shown in the other direction, the input view last all the same.
+        """
+        angles = list(zip(self.elevations, self.azimuths, strict=True))
+        if reverse:
+            angles = [*angles[-2::-1], angles[-1]]
         rows = ["frame,elevation,azimuth"]
-        for number, (elevation, azimuth) in enumerate(zip(self.elevations, self.azimuths, strict=True), 1):
+        for number, (elevation, azimuth) in enumerate(angles, 1):
             rows.append(f"{number},{elevation:.3f},{(azimuth - self.azimuths[-1]) % FULL_TURN:.3f}")
         return "\n".join(rows) + "\n"
 
