@@ -1,5 +1,6 @@
 """Picture of an object to an orbit around it, with SV3D: prepare, condition, sample, decode (Voleti et al. 2024)."""
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from ..sampling.noise import check_seed, start_noise
 from ..sampling.sampler import sample
 from ..sampling.schedules import karras_sigmas
 from ..sampling.solvers import SOLVERS, Step
+
+log = logging.getLogger("svd_reel")
 
 ORBIT_VARIANTS = ("sv3d_u", "sv3d_p")
 MOST_STEPS, MOST_SIZE = 10_000, 2048
@@ -138,6 +141,11 @@ def orbit(
     `on_decode(done, total)` report progress and may raise to stop. The last frame shows the view of the picture.
     """
     settings = (settings or OrbitSettings()).resolve(model.config)
+    if settings.frames != model.config.frames:
+        log.warning(
+            "the orbit has %d frames, but %s was trained on %d; views may not agree",
+            *(settings.frames, model.config.variant, model.config.frames),
+        )
     picture = object_picture(image, settings, mask)
     latents = sample_orbit(model, picture, settings, on_step=on_step)
     memory = available_bytes(model.device)

@@ -55,7 +55,7 @@ def test_an_orbit_is_written_with_its_mask_and_angles(files, capsys):
     ("options", "words"),
     [
         (["--elevation", "100"], r"elevation .*100"),
-        (["--azimuths", "0,10"], r"one value per frame|one elevation and one azimuth"),
+        (["--azimuths", "0,10", "--frames", "5"], r"azimuths must have one value per frame .*2 for 5"),
         (["--azimuths", "0,90,50,100,120"], "goes back from 90 to 50"),
         (["--size", "70"], "multiple of 8"),
         (["--model", "nano"], "nano does not make orbits"),

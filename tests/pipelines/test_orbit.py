@@ -135,6 +135,11 @@ def test_angles_change_the_orbit_of_sv3d_p():
     assert not torch.equal(level[0], above[0])
 
 
+def test_another_number_of_frames_than_in_training_is_warned_of(model, caplog):
+    assert len(orbit(model, thing(), OrbitSettings(**SMALL, frames=3)).frames) == 3
+    assert "3 frames" in caplog.text and "trained on 5" in caplog.text
+
+
 def test_a_prepared_picture_is_taken_as_it_is(model):
     prepared = orbit(model, thing(), OrbitSettings(**SMALL)).picture
     again = orbit(model, prepared, OrbitSettings(**SMALL, prepared=True))
