@@ -90,7 +90,7 @@ class AnimateSettings:
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
         if config.variant.startswith("sv3d"):
             raise ValueError(
-                f"{config.variant} is an orbital model, which animate does not support; use orbit, or load svd or svd_xt"
+                f"{config.variant} is an orbital model, not for animate; use orbit, or load svd or svd_xt"
             )
         defaults = {f.name: f.default for f in fields(self)}
         defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
