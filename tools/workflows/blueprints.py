@@ -173,8 +173,8 @@ def clip_to_film(nodes: dict[str, NodeType]) -> Blueprint:
     """Frames to a film file: colours held, upscaled, filled in, encoded."""
     made = Blueprint(
         Graph("Clip to Film (SVD)", nodes),
-        "Finishes a clip: matches the colours to the first frame, upscales, resizes, adds frames in between and writes a "
-        "video file of up to 4K, a few frames at a time.",
+        "Finishes a clip: matches the colours to the first frame, upscales, resizes, adds frames in between and writes "
+        "a video file of up to 4K, a few frames at a time.",
         ["finish", "4k", "upscale video", "interpolate", "save video"],
         [("frames", "IMAGE"), ("upscale_model", "UPSCALE_MODEL"), ("audio", "AUDIO")],
     )
