@@ -1,6 +1,6 @@
-"""Start pictures: reading files of any mode, checking tensors, fitting to the size of the clip and back.
+"""Start pictures: read files, check tensors, fit them to the size of a clip and crop clips back.
 
-Knows nothing of models. Layouts: "image" is [B, H, W, C] in 0..1 (C = 1, 3 or 4), "batch" is [B, 3, H, W] in -1..1.
+Layouts: an "image" is [B, H, W, C] in 0..1 with C = 1, 3 or 4; a "batch" is [B, 3, H, W] in -1..1.
 """
 
 from .fitting import Placement, check_size, fit, size_like, snap_size

@@ -1,4 +1,4 @@
-"""Fitting pictures to the size of a clip, and clips back to their picture: crop, pad, stretch. Pure geometry."""
+"""Fit pictures to the size of a clip by crop, pad or stretch, and crop finished clips back to their picture."""
 
 import math
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from .reading import lay_out_planes
 
-MULTIPLE = 8  # the autoencoder turns 8x8 pixels into one latent
-SMALLEST = 16  # two latents: below, the mirrored and blurred borders and the UNet's levels lose their meaning
+MULTIPLE = 8  # pixels per side of the autoencoder's latent cell
+SMALLEST = 16  # two latent cells: below that, mirrored borders and the UNet's levels have no content
 
 FitMode = Literal["crop", "pad", "stretch"]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the picture lies in the fitted frame, in pixels of a frame of `width` x `height`."""
+    """Position of the picture in the fitted frame, in pixels of a frame of `width` x `height`."""
 
     width: int
     height: int
@@ -33,7 +33,7 @@ class Placement:
         return (self.inner_width, self.inner_height) != (self.width, self.height)
 
     def undo(self, frames: Tensor) -> Tensor:
-        """Crop frames [T, H, W, C] back to the picture, dropping padded borders; the others come back as they are.
+        """Return frames [T, H, W, C] without their padded borders; frames without borders are returned as they are.
 
         Frames of another size than the fitted one, such as upscaled ones, are cropped in proportion.
         """
@@ -47,7 +47,7 @@ class Placement:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ValueError, naming the nearest legal sizes, unless both sides are multiples of 8 and at least 16 pixels."""
+    """Raise ValueError with the nearest valid sizes unless both sides are multiples of 8 and at least 16 pixels."""
     for name, value in (("width", width), ("height", height)):
         if value < SMALLEST:
             raise ValueError(f"{name} {value} is too small; use {SMALLEST} or more")
@@ -57,28 +57,28 @@ def check_size(width: int, height: int) -> None:
 
 
 def snap_size(width: float, height: float, multiple: int = MULTIPLE) -> tuple[int, int]:
-    """The nearest legal size: each side rounded to a multiple (halves up), and at least one multiple or 16 pixels."""
+    """Return the nearest valid size: each side rounded to a multiple (halves up), at least one multiple and 16."""
     smallest = max(multiple, SMALLEST)
     snapped = (max(smallest, math.floor(side / multiple + 0.5) * multiple) for side in (width, height))
     return tuple(snapped)
 
 
 def size_like(width: int, height: int, pixels: int, multiple: int = 64) -> tuple[int, int]:
-    """A size of about `pixels` pixels in the aspect of a width x height picture, in multiples of 64 as in training.
+    """Return a size of about `pixels` pixels with the aspect of a width x height picture, in multiples of 64.
 
-    SVD has no spatial position embedding, so it works best near its trained number of pixels, whatever the aspect.
+    SVD has no spatial position embedding. It works best near the number of pixels it was trained at, at any aspect.
     """
     scale = math.sqrt(pixels / (width * height))
     return snap_size(width * scale, height * scale, multiple)
 
 
 def fit(image: Tensor, width: int, height: int, mode: FitMode = "crop") -> tuple[Tensor, Placement]:
-    """Fit a batch [B, 3, H, W] of any value range to width x height; returns it with its Placement.
+    """Fit a batch [B, 3, H, W] of any value range to width x height and return it with its Placement.
 
-    crop: scaled to cover the frame, the centre kept. pad: scaled to fit inside, the borders filled with the mirrored
-    and increasingly blurred picture (plain borders would be animated as objects), which `Placement.undo` crops off.
-    stretch: each side scaled on its own. All antialiased, values stay in the range of the picture; a picture of the
-    right size comes back untouched. Raises ValueError for an illegal size or mode.
+    crop: scale to cover the frame and keep the centre. pad: scale to fit inside; the borders are filled with the
+    mirrored and increasingly blurred picture, since the model would animate plain borders as objects. `Placement.undo`
+    crops them off. stretch: scale each side on its own. Resizing is antialiased and stays in the picture's own range;
+    a picture of the right size is not changed. Raises ValueError for an invalid size or mode.
     """
     check_size(width, height)
     if image.ndim != 4 or image.shape[0] == 0 or min(image.shape[2:]) == 0:
@@ -95,12 +95,12 @@ def fit(image: Tensor, width: int, height: int, mode: FitMode = "crop") -> tuple
 
 
 def resize(image: Tensor, width: int, height: int) -> Tensor:
-    """Antialiased bicubic resize of [B, C, H, W]; the overshoot of the kernel is clamped to the picture's own range."""
+    """Return [B, C, H, W] resized by antialiased bicubic interpolation, clamped to each picture's own value range."""
     if image.shape[2:] == (height, width):
         return image
-    # Per picture, so that one picture of a batch never changes another.
+    # The range is taken per picture, so that one picture of a batch never changes another.
     low, high = image.amin((1, 2, 3), keepdim=True), image.amax((1, 2, 3), keepdim=True)
-    # Half precision kernels exist on few devices.
+    # In float32, because few devices have a half precision kernel.
     resized = F.interpolate(image.float(), (height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized.to(image.dtype).clamp(low, high)
 
@@ -108,7 +108,7 @@ def resize(image: Tensor, width: int, height: int) -> Tensor:
 def _crop(image: Tensor, width: int, height: int) -> Tensor:
     from_height, from_width = image.shape[2:]
     scale = max(width / from_width, height / from_height)
-    # A very long picture is first trimmed to what the kernel can see, else its scaled form might not fit in memory.
+    # Trim a very long picture to what the resize kernel reaches; scaled whole, it might not fit in memory.
     margin = 2 * math.ceil(1 / scale) + 2
     trim_x = max(0, (from_width - math.ceil(width / scale)) // 2 - margin)
     trim_y = max(0, (from_height - math.ceil(height / scale)) // 2 - margin)
@@ -122,7 +122,7 @@ def _crop(image: Tensor, width: int, height: int) -> Tensor:
 def _pad(image: Tensor, width: int, height: int) -> tuple[Tensor, Placement]:
     from_height, from_width = image.shape[2:]
     scale = min(width / from_width, height / from_height)
-    # Even sides and corners: what `undo` leaves is then a legal size for video.
+    # Even sides and corners, so that the picture that `undo` crops out is a valid size for video.
     inner_width = min(width, max(2, 2 * round(from_width * scale / 2)))
     inner_height = min(height, max(2, 2 * round(from_height * scale / 2)))
     left, top = (width - inner_width) // 4 * 2, (height - inner_height) // 4 * 2
@@ -145,7 +145,7 @@ def _mirrored(index: Tensor, size: int) -> Tensor:
 
 
 def _distance(placement: Placement, device: torch.device) -> Tensor:
-    """How many pixels each pixel of the frame lies outside the picture: [height, width], 0 inside."""
+    """Return the distance in pixels of each pixel of the frame from the picture: [height, width], 0 inside."""
 
     def outside(length: int, start: int, inner: int) -> Tensor:
         index = torch.arange(length, device=device, dtype=torch.float32)

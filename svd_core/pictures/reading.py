@@ -1,5 +1,7 @@
-"""From files, PIL images and arrays to checked float tensors. Owns every complaint about a picture's contents."""
+"""Turn files, PIL images and arrays into checked float tensors in sRGB, with one error for each kind of bad content."""
 
+import logging
+import math
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -9,17 +11,23 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-# How far values may leave their range before the picture is taken for one in another range:
-# upscalers overshoot by a few percent, a -1..1 picture handed over as 0..1 by far more.
+from .profiles import to_srgb
+
+log = logging.getLogger("svd_reel")
+
+# Values may leave their range by this much. Upscalers overshoot by a few percent; a picture of -1..1 that is passed as
+# 0..1 leaves it by far more.
 OVERSHOOT = 0.5
+# Pictures with more pixels are averaged down before they become floats, which take 12 bytes per pixel and copy.
+MOST_PIXELS = 2**25
 
 
 def open_picture(path: str | PathLike) -> Tensor:
-    """Read a still picture: [1, H, W, 3], or [1, H, W, 4] where it has transparency, float32 in 0..1.
+    """Read a still picture: [1, H, W, 3], or [1, H, W, 4] where it has transparency, float32 in 0..1, sRGB.
 
-    Any mode that Pillow reads: grey, palette, CMYK, 16-bit grey at its full depth (Pillow itself reduces 16-bit colour
-    to 8 bits). The EXIF orientation is applied, colour profiles are ignored, of an animation the first frame is taken.
-    Raises FileNotFoundError, or ValueError for a file that is no complete picture.
+    Reads every mode of Pillow: grey, palette, CMYK, 16-bit grey at full depth (Pillow reduces 16-bit colour to 8 bits).
+    Applies the EXIF orientation and the ICC profile; of an animation it takes the first frame. A picture of more than
+    MOST_PIXELS is averaged down to fewer. Raises FileNotFoundError, or ValueError for a file that is no whole picture.
     """
     path = Path(path)
     if not path.exists():
@@ -28,10 +36,10 @@ def open_picture(path: str | PathLike) -> Tensor:
         raise ValueError(f"{path} is a folder; give one picture file")
     try:
         with warnings.catch_warnings():
-            # Large photographs are legitimate; files beyond twice Pillow's limit still raise DecompressionBombError.
+            # Large photographs are valid; files beyond twice Pillow's limit still raise DecompressionBombError.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                return from_pil(picture)
+                return from_pil(_averaged_down(picture))
     except UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture that Pillow can read; save it as PNG, JPEG or WebP") from None
     except Image.DecompressionBombError:
@@ -43,21 +51,55 @@ def open_picture(path: str | PathLike) -> Tensor:
         raise ValueError(f"picture {path} cannot be read ({error}); it may be cut short, save it again") from None
 
 
+def _averaged_down(picture: Image.Image) -> Image.Image:
+    """Return a picture of at most MOST_PIXELS, its blocks of n x n pixels averaged in its own 8 or 16 bits."""
+    size = picture.size
+    if math.prod(size) <= MOST_PIXELS:
+        return picture
+    factor = math.ceil(math.sqrt(math.prod(size) / MOST_PIXELS))
+    picture.draft(None, (size[0] // factor, size[1] // factor))  # JPEG decodes at 1/2, 1/4 or 1/8 of its size
+    factor = math.ceil(math.sqrt(math.prod(picture.size) / MOST_PIXELS))
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture)
+        height, width = (side // factor for side in values.shape)
+        blocks = values[: height * factor, : width * factor].reshape(height, factor, width, factor)
+        reduced = Image.fromarray(blocks.mean((1, 3), dtype=np.float32))
+        if picture.mode != "F":
+            reduced = Image.fromarray(np.asarray(reduced).round().astype(np.int32))
+        reduced.info = picture.info
+    else:
+        plain = picture if picture.mode in ("RGB", "L", "LA", "RGBA", "CMYK") else _straight(picture)
+        reduced = plain.reduce(factor) if factor > 1 else plain
+    log.info("the picture has %d x %d pixels; it is averaged down to %d x %d", *size, *reduced.size)
+    return reduced
+
+
 def from_pil(picture: Image.Image) -> Tensor:
-    """Turn a PIL image of any mode into [1, H, W, 3 | 4] float32 in 0..1, with its EXIF orientation applied."""
+    """Return a PIL image of any mode as [1, H, W, 3 | 4] float32 in 0..1, sRGB, turned by its EXIF orientation."""
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         return _deep_grey(picture)
-    transparent = "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBA", "RGBa")
-    if picture.mode in ("La", "RGBa"):
-        # Pillow turns premultiplied modes only into their straight partners.
-        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
-    pixels = np.asarray(picture.convert("RGBA" if transparent else "RGB"), dtype=np.uint8)
+    picture = to_srgb(_straight(picture))
+    pixels = np.asarray(picture.convert("RGBA" if _is_transparent(picture) else "RGB"), dtype=np.uint8)
     return torch.from_numpy(pixels.copy())[None].float() / 255  # [1, H, W, C]
 
 
+def _is_transparent(picture: Image.Image) -> bool:
+    return "transparency" in picture.info or picture.mode in ("LA", "PA", "La", "RGBA", "RGBa")
+
+
+def _straight(picture: Image.Image) -> Image.Image:
+    """Return the picture as L, RGB, CMYK, or with straight alpha as LA or RGBA."""
+    if picture.mode in ("La", "RGBa"):
+        # Pillow converts premultiplied modes only to their straight partners.
+        return picture.convert("LA" if picture.mode == "La" else "RGBA")
+    if _is_transparent(picture):
+        return picture if picture.mode in ("LA", "RGBA") else picture.convert("RGBA")
+    return picture if picture.mode in ("L", "RGB", "CMYK") else picture.convert("RGB")
+
+
 def _deep_grey(picture: Image.Image) -> Tensor:
-    """16-bit, 32-bit and float grey: integers are read as 16 bits deep, floats as 0..1."""
+    """Return 16-bit, 32-bit or float grey as [1, H, W, 3]; integers are read as 16 bits deep, floats as 0..1."""
     values = np.asarray(picture).astype(np.float32)
     low, high = float(values.min()), float(values.max())
     top = 1.0 if picture.mode == "F" else 65535.0
@@ -72,7 +114,7 @@ def lay_out(image: Tensor) -> Tensor:
     """Return `image` [..., H, W, C] contiguous in memory, without a copy where it is so already.
 
     PyTorch picks its kernels by strides, and their results differ in the last bit. Every stage lays out its input this
-    way, so that equal values give equal bits whatever view they come as.
+    way, so that equal values give equal bits in any layout.
     """
     return image.contiguous().flatten().view(image.shape)  # also resets the strides of axes of length 1
 
@@ -80,15 +122,15 @@ def lay_out(image: Tensor) -> Tensor:
 def lay_out_planes(planes: Tensor) -> Tensor:
     """Return `planes` [B, C, H, W] as a view of [B, H, W, C] that is contiguous in memory; see `lay_out`."""
     if planes.shape[1] == 1:
-        return lay_out(planes)  # the same memory; these strides select the usual kernels
+        return lay_out(planes)  # the same memory, with the strides of usual planes
     return lay_out(planes.movedim(1, -1)).movedim(-1, 1)
 
 
 def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Check an image [B, H, W, 1 | 3 | 4] of values in low..high; return it contiguous, as float32, clamped.
 
-    A small overshoot, as upscalers leave it, is clamped; NaN, infinity, an empty batch, other channel counts and
-    values of another range (0..255 for one) raise ValueError.
+    Clamps a small overshoot, as upscalers leave it. Raises ValueError for NaN, infinity, an empty batch, another number
+    of channels, and values of another range, such as 0..255.
     """
     if image.ndim != 4:
         raise ValueError(f"image has {image.ndim} axes {list(image.shape)}; give [pictures, height, width, channels]")
@@ -114,9 +156,9 @@ def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor
 
 
 def composite(image: Tensor, background: str | tuple[float, float, float] = "white") -> Tensor:
-    """Lay an image [B, H, W, 1 | 3 | 4] in 0..1 over a plain background and return [B, H, W, 3].
+    """Composite an image [B, H, W, 1 | 3 | 4] in 0..1 over a plain background and return [B, H, W, 3].
 
-    Grey is repeated to three channels; without an alpha channel the background is not seen. `background` is a colour
+    Repeats grey to three channels. Without an alpha channel the background is not visible. `background` is a colour
     name, "#rrggbb", or three numbers in 0..1.
     """
     image = check_image(image)
@@ -130,6 +172,7 @@ def composite(image: Tensor, background: str | tuple[float, float, float] = "whi
 
 
 def _colour(background: str | tuple[float, float, float]) -> tuple[float, ...]:
+    """Return a background colour as three numbers in 0..1."""
     if isinstance(background, str):
         try:
             return tuple(value / 255 for value in ImageColor.getrgb(background)[:3])
@@ -146,10 +189,10 @@ def _colour(background: str | tuple[float, float, float]) -> tuple[float, ...]:
 def as_batch(
     image: Image.Image | np.ndarray | Tensor, background: str | tuple[float, float, float] = "white"
 ) -> Tensor:
-    """Turn what people hand over into a checked batch [B, 3, H, W] in -1..1, float32.
+    """Return an image in any accepted form as a checked batch [B, 3, H, W] in -1..1, float32.
 
-    Takes a PIL image, an array or tensor [H, W, C] or [B, H, W, C] in 0..1 with C = 1, 3 or 4, or a tensor
-    [B, 3, H, W] that is already in -1..1. Transparency is laid over `background`.
+    Accepts a PIL image, an array or tensor [H, W, C] or [B, H, W, C] in 0..1 with C = 1, 3 or 4, or a tensor
+    [B, 3, H, W] that is already in -1..1. Transparency is composited over `background`.
     """
     if isinstance(image, Image.Image):
         image = from_pil(image)

@@ -1,4 +1,4 @@
-"""Milder guidance, repaired first frames, anchored colours and matched pixels, on what is known in closed form."""
+"""Milder guidance, repaired first frames and anchored colours, on what is known in closed form."""
 
 import itertools
 import math
@@ -8,7 +8,6 @@ import torch
 
 from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
 from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
-from svd_core.pictures.colours import METHODS, match_colours
 from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.noise import start_noise
@@ -233,83 +232,6 @@ def test_every_control_suits_every_solver(name, solver):
     assert run([ACTIVE[name]], solver=solver, steps=10).std() < 3
 
 
-def clip_of(colours, frames=6, seed=3):
-    """A colourful clip [T, 24, 32, 3] whose frame t has been through `colours(frame, t)`."""
-    generator = torch.Generator().manual_seed(seed)
-    mixing = torch.tensor([[0.1, 0.03, 0.0], [0.03, 0.08, 0.02], [0.0, 0.02, 0.12]])
-    pixels = 0.45 + torch.randn(24, 32, 3, generator=generator).clamp(-2.5, 2.5) @ mixing
-    return torch.stack([colours(pixels, t) for t in range(frames)])
-
-
-TINTS = {
-    "brightness": lambda frame, t: frame + 0.01 * t,
-    "contrast": lambda frame, t: 0.45 + (frame - 0.45) * (1 - 0.05 * t),
-    "tint": lambda frame, t: frame * torch.tensor([1 + 0.02 * t, 1.0, 1 - 0.03 * t]),
-}
-MIXED = torch.tensor([[1.0, 0.1, 0.0], [0.1, 0.9, 0.05], [0.0, 0.05, 1.1]])
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", TINTS)
-def test_drifting_colours_return_to_those_of_the_first_frame(name, method):
-    clip = clip_of(TINTS[name])
-    matched = match_colours(clip, strength=1.0, method=method)
-    # The floor under deviations of about 0.1 costs (0.01 / 0.1)^2 = 1 % of the contrast's change, 0.25 at most.
-    torch.testing.assert_close(matched, clip[:1].expand_as(clip), atol=2e-3, rtol=0)
-    half = match_colours(clip, strength=0.5, method=method)
-    torch.testing.assert_close(half, (clip + matched) / 2, atol=1e-5, rtol=0)
-
-
-def test_only_the_linear_method_undoes_mixed_channels():
-    clip = clip_of(lambda frame, t: frame if t == 0 else ((frame - 0.45) @ MIXED + 0.45))
-    errors = [(match_colours(clip, strength=1.0, method=m) - clip[:1]).abs().max().item() for m in METHODS]
-    assert errors[1] < 4e-3 < 5 * errors[1] < errors[0]
-
-
-def test_another_picture_of_another_size_can_be_the_reference():
-    clip, reference = clip_of(TINTS["tint"]), clip_of(TINTS["brightness"], 1, seed=9)[:, :12] * 0.8
-    matched = match_colours(clip, reference, strength=1.0)
-    for frame in matched:
-        torch.testing.assert_close(frame.mean((0, 1)), reference[0].mean((0, 1)), atol=3e-3, rtol=0)
-        torch.testing.assert_close(frame.std((0, 1)), reference[0].std((0, 1)), atol=3e-3, rtol=0)
-
-
-def test_no_strength_returns_the_very_input():
-    clip = clip_of(TINTS["tint"])
-    assert match_colours(clip, strength=0.0, method="linear", ramp=3, smoothing=0.5) is clip
-
-
-def test_the_first_frame_stays_whatever_the_smoothing():
-    clip = clip_of(TINTS["tint"])
-    for method, smoothing in itertools.product(METHODS, (0.0, 0.8)):
-        matched = match_colours(clip, strength=1.0, method=method, smoothing=smoothing)
-        torch.testing.assert_close(matched[0], clip[0], atol=1e-5, rtol=0)
-
-
-def test_the_ramp_grows_evenly_from_the_first_frame():
-    clip = clip_of(TINTS["brightness"])
-    reference = clip[:1] + 0.2
-    gained = match_colours(clip, reference, strength=1.0, ramp=4).mean((1, 2, 3)) - clip.mean((1, 2, 3))
-    full = match_colours(clip, reference, strength=1.0).mean((1, 2, 3)) - clip.mean((1, 2, 3))
-    torch.testing.assert_close(gained, full * torch.tensor([0, 0.25, 0.5, 0.75, 1, 1]), atol=1e-4, rtol=0)
-
-
-def test_smoothing_keeps_single_flashes_and_corrects_even_drift():
-    drift = clip_of(TINTS["brightness"], frames=11)
-    smoothed = match_colours(drift, strength=1.0, smoothing=0.8)
-    torch.testing.assert_close(smoothed, drift[:1].expand_as(drift), atol=2e-3, rtol=0)
-    flash = clip_of(lambda frame, t: frame + 0.1 * (t == 5), frames=11)
-    left = [match_colours(flash, strength=1.0, smoothing=s)[5].mean() - flash[0].mean() for s in (0.0, 0.8)]
-    assert abs(left[0].item()) < 1e-3 and left[1].item() > 0.07
-
-
-def test_a_plain_frame_is_not_blown_up_to_noise():
-    clip = clip_of(TINTS["brightness"])
-    clip[3] = 0.02 + 0.02 * torch.rand(24, 32, 3, generator=torch.Generator().manual_seed(1))
-    for method in METHODS:
-        assert match_colours(clip, strength=1.0, method=method)[3].std().item() < 2.1 * clip[3].std().item() + 1e-3
-
-
 BAD = [
     ("rescale", lambda: SteadyGuidance(rescale=1.5), "rescale is 1.5"),
     ("parallel", lambda: SteadyGuidance(parallel=-0.1), "parallel part is -0.1"),
@@ -322,12 +244,6 @@ BAD = [
     ("anchor", lambda: ColourAnchor(-0.5), "colour anchor is -0.5"),
     ("anchor sigma", lambda: ColourAnchor(0.2, -1.0), "colour anchor is -1"),
     ("regions", lambda: ColourAnchor(0.2, 2.0, 0), "has 0 regions"),
-    ("method", lambda: match_colours(torch.zeros(2, 4, 4, 3), method="magic"), "'magic' is unknown; use one of mean"),
-    ("strength", lambda: match_colours(torch.zeros(2, 4, 4, 3), strength=1.1), "colour match is 1.1"),
-    ("ramp", lambda: match_colours(torch.zeros(2, 4, 4, 3), ramp=-1), "ramps over -1 frames"),
-    ("smoothing", lambda: match_colours(torch.zeros(2, 4, 4, 3), smoothing=1.0), "smoothing is 1"),
-    ("channels", lambda: match_colours(torch.zeros(2, 4, 4, 1)), "the frames have shape [2, 4, 4, 1]"),
-    ("NaN", lambda: match_colours(torch.zeros(2, 4, 4, 3), torch.full((1, 2, 2, 3), math.nan)), "reference have NaN"),
 ]
 
 
