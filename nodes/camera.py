@@ -7,7 +7,7 @@ from ..svd_core.controls.camera.control import camera_control, camera_signal, fi
 from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
-from ..svd_core.controls.signal import MODES, DualClock
+from ..svd_core.controls.signal import SIGNAL_MODES, DualClock
 from ..svd_core.pictures import as_batch, fit
 from .host import comfy as host
 from .shared import inputs
@@ -155,7 +155,7 @@ class SVDReelCameraControl:
                     "LATENT", "The latent from Prepare Image for SVD, which sets size and length of the clip."
                 ),
                 "mode": inputs.choice(
-                    MODES,
+                    SIGNAL_MODES,
                     "How the path is imposed. partial re-noise starts from the warped frames: fastest, for pan, "
                     "tilt, zoom and roll. dual clock also writes them back for some steps and leaves filled holes "
                     "free. replace estimate works from full noise with the strictest geometry, for orbit and dolly "
@@ -315,7 +315,7 @@ def warp_clips(
 def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:
     """What a mode needs besides the strength; a sigma of 0 is the mode's own."""
     settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
-    if MODES.get(mode) is DualClock and sigma > 0:
+    if SIGNAL_MODES.get(mode) is DualClock and sigma > 0:
         # The start keeps its distance to the release, as in the published constants.
         settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
     if mode == "replace estimate":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.between import MODES
+from ..svd_core.controls.between import INBETWEEN_MODES
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import Placement
 from ..svd_core.pipelines.between import (
@@ -116,7 +116,7 @@ class SVDReelInbetween:
                     "the middle.",
                 ),
                 "mode": inputs.choice(
-                    MODES,
+                    INBETWEEN_MODES,
                     "How both ends are combined. take turns runs each step forward from the start, then again from "
                     "the end: sharp. blend mixes both over the frames: even, but the middle may show both images. "
                     "Both take two model passes per step.",

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ...svd_core.controls.camera.path import CameraPath, held_frames
-from ...svd_core.controls.camera.warp import warp
+from ...svd_core.controls.camera.warping import warp
 from ...svd_core.controls.drag import DragPath, drag_frames
 from ...svd_core.pictures import as_batch
 from ...svd_core.pictures.fitting import resize

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from svd_core.controls.signal import MODES
+from svd_core.controls.signal import SIGNAL_MODES
 from svd_core.report.measuring import measure
 
 from .bench import CALM, Bench, Found, correlation
@@ -16,7 +16,7 @@ SWEEP: dict[str, tuple[tuple[str, float], ...]] = {
     "zoom": (("zoom out 1.3", 1 / 1.3), ("zoom out 1.15", 1 / 1.15), ("zoom in 1.15", 1.15), ("zoom in 1.3", 1.3)),
     "roll": (("roll ccw 12", -12), ("roll ccw 6", -6), ("roll cw 6", 6), ("roll cw 12", 12)),
 }
-PARTIAL, *OTHER_MODES = MODES
+PARTIAL, *OTHER_MODES = SIGNAL_MODES
 
 
 def measured_move(kind: str, clip: Tensor) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
 from ..controls.camera.moves import MOVES
-from ..controls.signal import MODES
+from ..controls.signal import SIGNAL_MODES
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.clip import AnimateSettings, animate
@@ -136,7 +136,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         help=f'camera path in words, such as "pan right 0.15, zoom in 1.2 then hold 4"; moves: {", ".join(MOVES)}',
     )
     group.add_argument(
-        "--camera-mode", choices=tuple(MODES), help="how the path is imposed (default: partial re-noise)"
+        "--camera-mode", choices=tuple(SIGNAL_MODES), help="how the path is imposed (default: partial re-noise)"
     )
     group.add_argument(
         "--camera-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a slide show (default: 1)"

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from ..controls.between import MODES
+from ..controls.between import INBETWEEN_MODES
 from ..controls.brush import motion_brush
 from ..controls.camera.control import fit_map
 from ..controls.camera.path import EASINGS
@@ -51,8 +51,9 @@ def clip_between(options: argparse.Namespace) -> Callable[..., Tensor] | None:
     for name, asked in (("--camera", options.camera), ("--extend", options.extend)):
         if asked:
             raise ValueError(f"{name} and the pictures at the ends both say where the clip goes; leave one of them out")
-    if options.end_image and options.between_mode not in (None, *MODES):
-        raise ValueError(f"--between-mode {options.between_mode} is for --loop alone; use one of {', '.join(MODES)}")
+    if options.end_image and options.between_mode not in (None, *INBETWEEN_MODES):
+        known = ", ".join(INBETWEEN_MODES)
+        raise ValueError(f"--between-mode {options.between_mode} only applies to --loop; use one of {known}")
     ends = [open_picture(path) for path in options.end_image or ()]
     mode = {"mode": options.between_mode} if options.between_mode else {}
 

@@ -1,1 +1,1 @@
-"""Motion that the user chooses, with the base weights: camera paths, warps, and controls that impose them."""
+"""Controls that steer sampling with the base weights: camera paths, drags, masks, in-betweens, loops, long clips."""

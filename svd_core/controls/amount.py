@@ -1,6 +1,6 @@
-"""Controls of how much moves, and when: a lower start, curves of the motion numbers, guidance between motion buckets.
+"""Controls of the amount of motion: a lower start sigma, curves of the motion numbers, guidance between motion buckets.
 
-None evaluates the model once more than usual.
+None of them needs an extra evaluation of the model.
 """
 
 import logging
@@ -16,30 +16,7 @@ from ..networks.layers import sinusoidal_embedding
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
 from ..sampling.guidance import custom_guidance
-from .signal import CLOSE
-
-
-def picture_latent(run: Run, given: Tensor | None = None) -> Tensor:
-    """Return the scaled latent [1, 4, h, w] of the start picture, on the run's device.
-
-    `given` [1|T, 4, h, w] is scaled; of several frames the first counts. Without it the condition's own latent is
-    taken, which has the augmentation noise in it. ValueError where there is no picture, or one of another size.
-    """
-    if given is None:
-        latent = getattr(run.inputs.condition, "latent", None)
-        if not isinstance(latent, Tensor) or not bool(latent.any()):
-            raise ValueError(
-                "the control needs the start picture, but the condition holds none; use Prepare Image for SVD, or give "
-                "the control the picture's latent"
-            )
-        given = latent * LATENT_SCALE
-    if given.ndim != 4 or given.shape[1:] != run.noise.shape[1:]:
-        raise ValueError(
-            f"the start picture's latent has shape {list(given.shape)}, the clip {list(run.noise.shape)}; encode the "
-            "picture at the size of the clip"
-        )
-    return given[:1].to(run.noise)
-
+from .signal import levels_below
 
 log = logging.getLogger("svd_reel")
 
@@ -49,14 +26,39 @@ FPS, BUCKET = 0, 1  # places of the scalars in the motion vector (spec section 7
 Points = tuple[tuple[float, float], ...]
 
 
+def picture_latent(run: Run, latent: Tensor | None = None) -> Tensor:
+    """Return the scaled latent [1, 4, h, w] of the start picture, on the device of the run.
+
+    latent: scaled, [1|T, 4, h, w]; only its first frame is used. None takes the latent of the condition, which includes
+    the augmentation noise. Raises ValueError if the condition holds no picture, or if the size is not that of the clip.
+    """
+    if latent is None:
+        own = getattr(run.inputs.condition, "latent", None)
+        if not isinstance(own, Tensor) or not bool(own.any()):
+            raise ValueError(
+                "the control needs the start picture, but the condition holds none; use Prepare Image for SVD, or pass "
+                "the latent of the picture"
+            )
+        latent = own * LATENT_SCALE
+    if latent.ndim != 4 or latent.shape[1:] != run.noise.shape[1:]:
+        raise ValueError(
+            f"the latent of the start picture has shape {list(latent.shape)}, the clip {list(run.noise.shape)}; encode "
+            "the picture at the size of the clip"
+        )
+    return latent[:1].to(run.noise).contiguous()
+
+
 @dataclass(frozen=True, eq=False)
 class LowPassStart(Control):
-    """Start at a lower sigma, from noise about a blur of the start picture (Analytic-Init, Zhao et al. 2024).
+    """Start at a lower sigma, from noise around a blurred start picture (Analytic-Init, Zhao et al. 2024).
 
-    From the usual sigma of 700 the model first settles on copying the picture; it moves more from 50 to 300, but comes
-    apart below. `sigma` is meant for 1024x576 and scaled to the clip; 0 is off. `blur` is the standard deviation in
-    latent cells at 1024x576, scaled as well. Levels above the start are skipped, which saves time. A start that
-    another control or an existing clip has set is left alone. `latent`, scaled, replaces the condition's picture.
+    At the usual first sigma of 700 the model tends to copy the picture. Starting at 50 to 300 gives more motion; lower
+    values break the clip apart. Levels above the start are skipped, which saves time. The control does nothing if an
+    existing clip or another control has already set the start.
+
+    sigma: where to start, for 1024x576 and scaled to the clip; 0 is off.
+    blur: standard deviation in latent cells at 1024x576, scaled as well.
+    latent: scaled latent of the picture; None takes that of the condition.
     """
 
     sigma: float = 100.0
@@ -66,16 +68,16 @@ class LowPassStart(Control):
     def __post_init__(self) -> None:
         for name, value in (("start sigma", self.sigma), ("blur", self.blur)):
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"the {name} is {value:g}, but it must be 0 or above; use sigma 50 to 300 and blur 8")
+                raise ValueError(f"the {name} must be 0 or above (got {value:g}); use sigma 50 to 300 and blur 8")
 
     @property
     def active(self) -> bool:
-        """Whether there is a sigma to start at."""
+        """Whether a start sigma is set."""
         return self.sigma > 0
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Replace a start from nothing."""
-        # Imported when used: the host imports every pack when it starts, and few starts measure.
+        """Replace a start from pure noise."""
+        # Imported here because ComfyUI imports every pack at its start, and few starts need optical flow.
         from ..flow.planes import blur
 
         first = run.sigmas[0]
@@ -84,24 +86,24 @@ class LowPassStart(Control):
         sigma = min(self.sigma * run.scale, first)
         if sigma <= start.sigmas[-1]:
             raise ValueError(
-                f"the control starts at sigma {sigma:.3g}, but the schedule ends at {start.sigmas[-1]:.3g}; raise the "
-                "start sigma, or let the schedule end at 0"
+                f"the start sigma must be above the end of the schedule (got {sigma:.3g} and {start.sigmas[-1]:.3g}); "
+                "raise the start sigma, or let the schedule end at 0"
             )
         picture = picture_latent(run, self.latent)
         cells = self.blur * run.scale
         mean = blur(picture, cells) if cells > 0 else picture  # [1, 4, h, w]
         spread = (picture - mean).pow(2).mean().item()
-        rest = [level for level in start.sigmas if level < sigma * CLOSE] or start.sigmas[-1:]
-        return Start(mean + run.noise * math.sqrt(sigma**2 + spread), [sigma, *rest])
+        return Start(mean + run.noise * math.sqrt(sigma**2 + spread), [sigma, *levels_below(start.sigmas, sigma)])
 
 
 @dataclass(frozen=True, eq=False)
 class MotionCurves(Control):
-    """Give each frame its own motion bucket and frames per second, where other clips have one number for all.
+    """Give each frame a motion bucket and a frame rate of its own, instead of one number for the clip.
 
-    Points are pairs (position, value), position 0 at the first frame and 1 at the last, linear between them, as for
-    `custom_guidance`; no points leave that number alone. `bucket` 0 to 255, `fps` frames per second from 1 (the network
-    is told one less).
+    A curve is a list of points (position, value): position 0 is the first frame, 1 the last, linear in between, as in
+    `custom_guidance`. An empty curve leaves that number alone.
+
+    bucket: motion buckets, 0 to 255. fps: frames per second, 1 or above; the network receives the value minus one.
     """
 
     bucket: Points = ()
@@ -117,7 +119,7 @@ class MotionCurves(Control):
         return bool(self.bucket or self.fps)
 
     def edit_inputs(self, run: Run, sigma: float, inputs: Inputs) -> Inputs:
-        """Replace the numbers in both branches; a branch that has a number of its own keeps it."""
+        """Replace the numbers in both conditions, unless the unconditional one has a number of its own."""
         for place, points, offset in ((BUCKET, self.bucket, 0), (FPS, self.fps, 1)):
             if not points:
                 continue
@@ -131,11 +133,13 @@ class MotionCurves(Control):
 
 @dataclass(frozen=True, eq=False)
 class BucketGuidance(Control):
-    """Let guidance compare with another motion bucket, so that it pushes away from that one.
+    """Use another motion bucket in the unconditional pass, so that guidance pushes away from it.
 
-    A `bucket` below the clip's own makes it livelier, one above calmer; None is off. `picture` keeps the start picture
-    in the branch that is compared with, so that guidance is about motion alone; otherwise that branch has none, as
-    usual. Nothing changes where guidance is 1.
+    A bucket below that of the clip makes it livelier, one above makes it calmer. There is no effect in frames whose
+    guidance is 1.
+
+    bucket: of the unconditional pass; None is off.
+    picture: keep the start picture in the unconditional pass, so that guidance acts on motion only.
     """
 
     bucket: float | None = 0.0
@@ -147,17 +151,17 @@ class BucketGuidance(Control):
 
     @property
     def active(self) -> bool:
-        """Whether there is a bucket to compare with."""
+        """Whether there is another bucket."""
         return self.bucket is not None
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Change nothing, but say where the control can do nothing."""
+        """Return the start unchanged; log a warning if the control has no effect."""
         if bool((run.inputs.guidance.scale == 1).all()):
             log.warning("guidance is 1 in all frames, so no bucket is compared with; raise it to 1.5 or more")
         return start
 
     def edit_inputs(self, run: Run, sigma: float, inputs: Inputs) -> Inputs:
-        """Replace the unconditional branch."""
+        """Replace the bucket of the unconditional condition."""
         other = inputs.unconditional
         if self.picture:
             other = inputs.condition
@@ -167,9 +171,10 @@ class BucketGuidance(Control):
 
 
 def with_scalar(condition: Condition, place: int, values: Tensor) -> Condition:
-    """Return the condition with number `place` of its motion vector (0 fps id, 1 bucket, 2 augmentation) replaced.
+    """Return the condition with one number of its motion vector replaced.
 
-    values: [1], or one per frame [T]. ValueError for models whose vector holds other numbers.
+    place: 0 for fps minus one, 1 for the bucket, 2 for augmentation. values: [1], or [T] for one per frame.
+    Raises ValueError for models whose motion vector does not hold these three numbers.
     """
     vector = condition.vector  # [1|T, V]
     channels = _channels(vector)
@@ -180,31 +185,33 @@ def with_scalar(condition: Condition, place: int, values: Tensor) -> Condition:
     return replace(condition, vector=torch.cat(parts, dim=1))
 
 
-def check_points(points: Sequence[tuple[float, float]], what: str, least: float) -> None:
-    """Raise ValueError unless points (position, value) rise from 0 to 1 and values are `least` or above."""
+def check_points(points: Sequence[tuple[float, float]], name: str, least: float) -> None:
+    """Raise ValueError unless positions rise from 0 to 1 and values are finite and `least` or above."""
     before = -math.inf
     for position, value in points:
         if not (0 <= position <= 1 and position > before):
             raise ValueError(
-                f"a point of the {what} curve is at {position:g}, but positions rise from 0 (first frame) to 1 (last "
-                "frame); put the points in order"
+                f"positions of the {name} curve must rise from 0 (first frame) to 1 (last frame) (got {position:g}); "
+                "put the points in order"
             )
         if not (math.isfinite(value) and value >= least):
-            raise ValueError(f"the {what} is {value:g}, but it must be {least:g} or above; use bucket 127, fps 7")
+            raise ValueError(f"the {name} must be {least:g} or above (got {value:g}); use bucket 127, fps 7")
         before = position
 
 
 def _scalar(condition: Condition, place: int) -> Tensor:
+    """Return the embedding [1|T, V / 3] of one number of a motion vector."""
     channels = _channels(condition.vector)
     return condition.vector[:, place * channels : (place + 1) * channels]
 
 
 def _channels(vector: Tensor) -> int:
+    """Return how many channels each of the three numbers of a motion vector takes."""
     width = vector.shape[-1]
     if width % 3:
         raise ValueError(
-            f"the model's motion vector has {width} values, which are not fps, bucket and augmentation; use a model of "
-            "the SVD family, or leave the control out"
+            f"the motion vector of the model has {width} values, which is not fps, bucket and augmentation; use a "
+            "model of the SVD family, or remove the control"
         )
     return width // 3
 
@@ -217,4 +224,4 @@ PRESETS: dict[str, tuple[Control, ...]] = {
         BucketGuidance(0.0),
     ),
 }
-"""Combinations of the three, by name; `lively` starts gently, so that the first frames stay with the picture."""
+"""Combinations of the three controls by name; "lively" starts gently, so that the first frames match the picture."""

@@ -1,10 +1,9 @@
-"""The motion brush: a painted mask says which parts of the picture stand still and which move, with the base weights.
+"""The motion brush: a painted mask decides which parts of the picture stand still and which move.
 
-Three means together: cells are held at the picture down to a noise level that the mask sets, still and moving parts
-are told different motion buckets, and what stands still is kept exactly in the finished frames.
+It works with the base weights, by three means. Cells are held at the picture down to a noise level set by the mask.
+Still and moving parts get different motion buckets. And the decoded frames show the picture itself where nothing moves.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,23 +15,27 @@ from ..condition import Condition, Region
 from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Inputs, Run, Start
 from .amount import BUCKET, check_points, picture_latent, with_scalar
-from .between import check_strength, reach
-from .mask import FEATHER, Kept, feather_pixels, feathered, kept_still
+from .mask import FEATHER, StillOverlay, feather_pixels, feathered, still_overlay
+from .strength import check_sigma, check_strength, release_level
 
-HOLD = 0.01  # to the end: let go at 0.3, still parts of nano moved up to half as much as the others
+HOLD = 0.01  # down to the last step: released at 0.3, still parts of nano moved up to half as much as the others
 
 
 @dataclass(frozen=True, eq=False)
 class MotionBrush(Control):
-    """Hold cells at the start picture from the first step down to a release level of their own, in the denoised
-    estimate (differential diffusion, Levin & Fried 2023, with the still as its signal; the release map of
-    Time-to-Move).
+    """Hold cells at the start picture, each from the first step down to its own release level.
 
-    `motion` [1|T, 1, h, w]: 0 is held down to `sigma` (for 1024x576, scaled to the clip), 1 is never held, what lies
-    between in even steps of the logarithm between that and the first sigma. `strength` moves the release level up: 0 is
-    off. `still_bucket` and `moving_bucket` tell the network other motion buckets for both sides, None the clip's own;
-    off, the network runs as usual. `latent`, scaled, is the clean picture; without it the condition's own serves.
-    `kept` is laid over the decoded frames. No evaluation more than usual.
+    Works on the denoised estimate (differential diffusion, Levin & Fried 2023, with the still as its signal; the
+    release map is that of Time-to-Move). It needs no extra evaluation.
+
+    motion: [1|T, 1, h, w]. 0 is held down to `sigma`, 1 is never held; values between are released in even steps of the
+    logarithm between `sigma` and the first sigma.
+    strength: moves the release level up; 0 is off.
+    sigma: for 1024x576, scaled to the clip.
+    still_bucket, moving_bucket: motion buckets of both sides, None for that of the clip. If both are None, the network
+    runs as usual.
+    latent: scaled latent of the clean picture; None takes that of the condition.
+    overlay: laid over the decoded frames.
     """
 
     motion: Tensor
@@ -41,12 +44,11 @@ class MotionBrush(Control):
     still_bucket: float | None = None
     moving_bucket: float | None = None
     latent: Tensor | None = None
-    kept: Kept | None = None
+    overlay: StillOverlay | None = None
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise ValueError(f"the mask lets go at sigma {self.sigma:g}, but it must be above 0; use 0.01")
+        check_sigma("the sigma that releases still parts", self.sigma, "use 0.01")
         if self.motion.ndim != 4 or self.motion.shape[1] != 1:
             raise ValueError(f"the motion mask has shape {list(self.motion.shape)}; give [1, 1, h, w] or [T, 1, h, w]")
         for name, bucket in (("still bucket", self.still_bucket), ("moving bucket", self.moving_bucket)):
@@ -60,16 +62,16 @@ class MotionBrush(Control):
 
     @property
     def edits_frames(self) -> bool:
-        """Whether a still is kept."""
-        return self.kept is not None
+        """Whether the decoded frames get an overlay."""
+        return self.overlay is not None
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Change nothing, but find a mask of another clip before the first step."""
+        """Return the start unchanged; raises ValueError if the mask does not fit the clip."""
         self._map(run)
         return start
 
     def edit_inputs(self, run: Run, sigma: float, inputs: Inputs) -> Inputs:
-        """Tell both branches of guidance the buckets of both sides."""
+        """Give both conditions the motion buckets of still and moving parts."""
         if self.still_bucket is None and self.moving_bucket is None:
             return inputs
         share = 1 - self._map(run)
@@ -80,18 +82,19 @@ class MotionBrush(Control):
         )
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
-        """Hold the cells that have not been released."""
+        """Hold the cells that are not released yet."""
         first = run.sigmas[0]
-        hold = reach(run, self.sigma, self.strength)
+        hold = release_level(run, self.sigma, self.strength)
         release = first * (hold / first) ** (1 - self._map(run))  # [1|T, 1, h, w]
-        # A little above, so that rounding never holds what moves freely.
+        # The margin keeps rounding from holding cells that move freely.
         return torch.where(sigma > release * 1.0001, picture_latent(run, self.latent), estimate)
 
     def edit_frames(self, frames: Tensor) -> Tensor:
-        """Lay the still over the frames."""
-        return frames if self.kept is None else self.kept.over(frames)
+        """Lay the picture over the still parts of frames [T, H, W, 3]."""
+        return frames if self.overlay is None else self.overlay.over(frames)
 
     def _with_buckets(self, condition: Condition, share: Tensor) -> Condition:
+        """Return the condition with the moving bucket, and the still bucket by `share` of each cell."""
         still = condition
         if self.still_bucket is not None:
             still = with_scalar(condition, BUCKET, torch.tensor([self.still_bucket]))
@@ -100,14 +103,15 @@ class MotionBrush(Control):
         return replace(condition, region=Region(still.vector, share))
 
     def _map(self, run: Run) -> Tensor:
+        """Return the motion mask [1|T, 1, h, w] on the device of the run."""
         frames, _, height, width = run.noise.shape
         rows, _, h, w = self.motion.shape
         if (h, w) != (height, width) or rows not in (1, frames):
             raise ValueError(
-                f"the motion mask is for {rows} frames of {8 * w}x{8 * h} pixels, the clip has {frames} of "
+                f"the motion mask was made for {rows} frames of {8 * w}x{8 * h} pixels, the clip has {frames} of "
                 f"{8 * width}x{8 * height}; make both from the same latent"
             )
-        return self.motion.to(run.noise)
+        return self.motion.to(run.noise).contiguous()
 
 
 def motion_brush(
@@ -121,11 +125,13 @@ def motion_brush(
 ) -> MotionBrush:
     """Return the brush for one fitted picture [1, 3, 8h, 8w] in -1..1 and masks [1|T, 1, 8h, 8w] (`mask.fit_masks`).
 
-    `encode` takes the picture to its unscaled latent, as `SVDModel.encode_latent` does. feather: per cent of the mean
-    side. keep_still: lay the picture itself over the decoded frames where the mask is 0. `settings`: further fields of
-    MotionBrush.
+    encode: returns the unscaled latent of the picture, such as `SVDModel.encode_latent`. feather: soft edge in per cent
+    of the mean side. keep_still: lay the picture itself over the decoded frames where the mask is 0. settings: further
+    fields of MotionBrush.
     """
+    picture, masks = picture.contiguous(), masks.contiguous()
     radius = -(-feather_pixels(feather, *picture.shape[2:]) // 2)
     motion = F.avg_pool2d(feathered(masks, radius), 8)
-    kept = kept_still(picture, masks, radius) if keep_still else None
-    return MotionBrush(motion, latent=encode(picture).float() * LATENT_SCALE, kept=kept, **settings)
+    overlay = still_overlay(picture, masks, radius) if keep_still else None
+    latent = encode(picture).float().contiguous() * LATENT_SCALE
+    return MotionBrush(motion, latent=latent, overlay=overlay, **settings)

@@ -1,7 +1,7 @@
 """Cut and drag: objects cut out of the picture and pasted along a path, as a signal that the sampler makes real.
 
-What an object leaves behind is filled from around it, and there the model is free (Time-to-Move, 2025). No weights, no
-gradients. Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
+What an object leaves behind is filled from its surroundings, and there the model is free (Time-to-Move, 2025). No
+extra weights and no gradients. Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
 """
 
 import logging
@@ -14,25 +14,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..networks.vae import LATENT_SCALE
-from .camera.control import CameraSignal
+from .camera.control import WarpedSignal
 from .camera.path import EASINGS
-from .camera.warp import Warped, fill_holes
+from .camera.warping import Warped, fill_holes
 from .signal import Signal
+from .strength import check_share
 
 log = logging.getLogger("svd_reel")
 
 BACKGROUND = 0.5
-EDGE = 2  # pixels around the mask that still show the object: painted masks are a little small
-LOW, HIGH = -1.0, 2.0  # of picture sides
+BORDER = 2  # pixels around the mask that still show the object, because painted masks are a little small
+LOW, HIGH = -1.0, 2.0  # of points, in picture sides
 
 
 @dataclass(frozen=True)
 class DragPath:
-    """Where an object goes: points (x, y) in picture widths and heights, of which the first is where it is now.
+    """The path of an object: points (x, y) in picture widths and heights, the first of them where the object is now.
 
-    Only differences to the first point count, so that it may be anywhere on the object. The object runs along the
-    lines between them with even speed, bent by `easing` (a key of EASINGS). `scales` (factors) and `turns` (degrees,
-    clockwise) are reached one after the other at even times, from 1 and 0 in the first frame.
+    Only differences to the first point count, so it may be anywhere on the object. The object follows the lines between
+    the points at a constant speed, changed by the easing.
+
+    scales: factors, and turns: degrees clockwise. They are reached one after the other at even times, from 1 and 0 in
+    the first frame. easing: a key of EASINGS.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -43,43 +46,43 @@ class DragPath:
     def __post_init__(self) -> None:
         if len(self.points) < 2:
             raise ValueError(
-                f"the drag path has {len(self.points)} point{'s' * (len(self.points) != 1)}, but it needs at least 2; "
-                "write where the object is and where it goes, such as 0.3,0.5; 0.6,0.5"
+                f"the drag path needs at least 2 points (got {len(self.points)}); write where the object is and where "
+                "it goes, such as 0.3,0.5; 0.6,0.5"
             )
         for x, y in self.points:
             if not (LOW <= x <= HIGH and LOW <= y <= HIGH):
                 raise ValueError(
-                    f"the drag path has the point {x:g},{y:g}, but x and y are parts of the picture's sides, from "
-                    f"{LOW:g} to {HIGH:g}; use 0 to 1 inside the picture"
+                    f"points of the drag path must be {LOW:g} to {HIGH:g} picture sides (got {x:g},{y:g}); use 0 to 1 "
+                    "inside the picture"
                 )
         for scale in self.scales:
             if not 0.1 <= scale <= 10:
-                raise ValueError(f"the drag path scales by {scale:g}, but 0.1 to 10 make sense; use 0.7 to 1.4")
+                raise ValueError(f"scales of the drag path must be 0.1 to 10 (got {scale:g}); use 0.7 to 1.4")
         for turn in self.turns:
             if not (math.isfinite(turn) and abs(turn) <= 3600):
-                raise ValueError(f"the drag path turns by {turn:g} degrees; use -180 to 180")
+                raise ValueError(
+                    f"turns of the drag path must be -3600 to 3600 degrees (got {turn:g}); use -180 to 180"
+                )
         if self.easing not in EASINGS:
             raise ValueError(f"the easing {self.easing!r} is unknown; use one of {', '.join(EASINGS)}")
 
     def places(self, frames: int) -> Tensor:
-        """Return shift x, shift y, scale and turn of every frame: [T, 4] float64."""
+        """Return shift x, shift y, scale and turn of every frame: [T, 4], float64."""
         if frames < 2:
-            raise ValueError(f"the clip has {frames} frame, but dragging needs 2; use 14 or 25")
+            raise ValueError(f"dragging needs at least 2 frames (got {frames}); use 14 or 25")
         when = EASINGS[self.easing](torch.linspace(0, 1, frames, dtype=torch.float64))
         points = torch.tensor(self.points, dtype=torch.float64)
         lengths = (points[1:] - points[:-1]).norm(dim=1)
-        way = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        way = way / way[-1] if float(way[-1]) > 0 else torch.linspace(0, 1, len(points), dtype=torch.float64)
-        shifts = [_between(when, way, points[:, axis] - points[0, axis]) for axis in (0, 1)]
-        keys = [_between(when, None, torch.tensor([start, *values])) for start, values in self._keys()]
-        return torch.stack([*shifts, *keys], dim=1)
-
-    def _keys(self) -> tuple[tuple[float, tuple[float, ...]], ...]:
-        return ((1.0, self.scales), (0.0, self.turns))
+        along = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        along = along / along[-1] if float(along[-1]) > 0 else torch.linspace(0, 1, len(points), dtype=torch.float64)
+        shifts = [_interpolate(when, along, points[:, axis] - points[0, axis]) for axis in (0, 1)]
+        keys = ((1.0, self.scales), (0.0, self.turns))
+        reached = [_interpolate(when, None, torch.tensor([start, *values])) for start, values in keys]
+        return torch.stack([*shifts, *reached], dim=1)
 
 
 def parse_drag(points: str, scales: str = "", turns: str = "", easing: str = "linear") -> DragPath:
-    """Return the path written as "x,y; x,y; ..." with factors "1.2, 1" and degrees "15"; empty means none."""
+    """Return the path written as points "x,y; x,y; ...", factors "1.2, 1" and degrees "15"; empty text means none."""
     rows = []
     for point in points.split(";"):
         row = _numbers(point, f"the point {point.strip()!r} of the drag path", "x,y such as 0.3,0.5")
@@ -95,29 +98,28 @@ def parse_drag(points: str, scales: str = "", turns: str = "", easing: str = "li
 
 
 def parse_drags(points: str, scales: str = "", turns: str = "", easing: str = "linear") -> list[DragPath]:
-    """Return a path for every line of `points` (or part between "|"); the rest is the same for all."""
+    """Return a path for each line of `points` (or each part between "|"); scales, turns and easing serve all."""
     lines = [line for line in points.replace("|", "\n").splitlines() if line.strip()]
     return [parse_drag(line, scales, turns, easing) for line in lines or [""]]
 
 
 @torch.no_grad()
 def drag_frames(picture: Tensor, objects: Sequence[tuple[Tensor, DragPath]], frames: int) -> tuple[Warped, Tensor]:
-    """Return the frames with all objects pasted along their paths, where they show what the picture does, and where
-    the objects are: [T, 1, H, W] in 0..1. Frame 0 is the picture.
+    """Return the frames with all objects pasted along their paths, and the place of the objects [T, 1, H, W] in 0..1.
 
-    Later objects lie over earlier ones. ValueError for an empty mask. An object that leaves the picture is told in the
-    log.
+    Frame 0 is the picture. Later objects lie over earlier ones. A warning is logged for an object that leaves the
+    picture. Raises ValueError for an empty mask.
     """
+    picture = picture.contiguous()
+    objects = [(mask.contiguous(), path) for mask, path in objects]
     whole = torch.cat([mask for mask, _ in objects]).amax(0, keepdim=True)
-    hole = F.max_pool2d((whole > 0.05).to(picture), 2 * EDGE + 1, 1, EDGE)
+    hole = F.max_pool2d((whole > 0.05).to(picture), 2 * BORDER + 1, 1, BORDER)
     background = fill_holes(picture, 1 - hole)
     pasted = background.repeat(frames, 1, 1, 1)
     there = torch.zeros(frames, 1, *picture.shape[2:]).to(picture)
     for number, (mask, path) in enumerate(objects, 1):
         if not bool((mask > 0.5).any()):
-            raise ValueError(
-                f"the mask of object {number} is empty, but it says what is dragged; paint over the object"
-            )
+            raise ValueError(f"the mask of object {number} is empty; paint over the object to drag")
         grid = _grids(mask, path, frames)
         layers = [
             F.grid_sample(part.expand(frames, -1, -1, -1), grid, padding_mode=outside, align_corners=False)
@@ -142,14 +144,15 @@ def drag_signal(
     *,
     background: float = BACKGROUND,
     on_frame: Callable[[int, int], None] | None = None,
-) -> CameraSignal:
-    """Return dragged objects as a signal in latents for `signal.DualClock`, and its frames in pixels.
+) -> WarpedSignal:
+    """Return dragged objects as a signal in latents for `signal.DualClock`, with its frames in pixels.
 
-    `encode` takes [1, 3, 8h, 8w] to unscaled latents. Cells of the objects are sure (1), what they left behind is free
-    (0), the rest is held by `background` in 0..1: 0 lets it live, 1 nails it down. on_frame(done, frames) reports.
+    Cells of the objects are certain (1), cells that they leave behind are free (0).
+
+    encode: returns the unscaled latent of a picture [1, 3, 8h, 8w]. background: how firmly the other cells are held,
+    0 (they may move) to 1 (they stand still). on_frame(done, frames) reports progress.
     """
-    if not 0 <= background <= 1:
-        raise ValueError(f"the background is held by {background:g}, but it must be from 0 to 1; use 0.5")
+    check_share("the background's hold", background, "use 0.5")
     warped, there = drag_frames(picture, objects, frames)
     latents: list[Tensor] = []
     for number, frame in enumerate(warped.frames.split(1)):
@@ -158,11 +161,11 @@ def drag_signal(
             on_frame(number + 1, frames)
     inside, known = (F.avg_pool2d(part, 8) for part in (there, warped.valid))
     rest = torch.where(known > 0.99, background, 0.0).to(inside)
-    return CameraSignal(Signal(torch.cat(latents), torch.where(inside > 0.5, 1.0, rest).to(inside)), warped)
+    return WarpedSignal(Signal(torch.cat(latents), torch.where(inside > 0.5, 1.0, rest).to(inside)), warped)
 
 
 def _grids(mask: Tensor, path: DragPath, frames: int) -> Tensor:
-    """For every pixel of every frame the place in the picture that it shows, as grid_sample wants it: [T, H, W, 2]."""
+    """Return the sampling grid [T, H, W, 2] of grid_sample: where each pixel of each frame looks in the picture."""
     height, width = mask.shape[2:]
     sides = torch.tensor([width, height], dtype=torch.float64)
     y, x = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width)), indexing="ij")
@@ -178,8 +181,8 @@ def _grids(mask: Tensor, path: DragPath, frames: int) -> Tensor:
     return torch.stack(grids).to(mask)
 
 
-def _between(when: Tensor, knots: Tensor | None, values: Tensor) -> Tensor:
-    """Values [T] at `when` [T] of the lines through `values` at rising `knots` in 0..1, even ones if None."""
+def _interpolate(when: Tensor, knots: Tensor | None, values: Tensor) -> Tensor:
+    """Return linear interpolation [T] of `values` at rising `knots` in 0..1 (None: evenly spaced), at `when` [T]."""
     values = values.double()
     if len(values) == 1:
         return values.expand(len(when)).clone()
@@ -190,7 +193,8 @@ def _between(when: Tensor, knots: Tensor | None, values: Tensor) -> Tensor:
 
 
 def _numbers(text: str, what: str, wanted: str) -> tuple[float, ...]:
+    """Return the numbers in `text`, separated by commas or spaces; raises ValueError for other text."""
     try:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
-        raise ValueError(f"{what} is {text.strip()!r}, which is no list of numbers; write {wanted}") from None
+        raise ValueError(f"{what} is not a list of numbers (got {text.strip()!r}); write {wanted}") from None

@@ -1,12 +1,12 @@
-"""Clips continued from their end, in latents: each further chunk starts inside the clip and is held to its last frames.
+"""Extend clips from their end, in latents: each new chunk starts inside the clip and is held to its last frames.
 
-Handing over latents avoids a way through the VAE, and several frames, unlike one, carry the motion on.
+Passing latents on avoids a round trip through the VAE. Several shared frames, unlike one, carry the motion on.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,20 +19,20 @@ from ..sampling.noise import start_noise
 from ..sampling.sampler import sample
 from ..sampling.solvers import Step
 from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap, mean_look
+from .strength import check_share
 
-if TYPE_CHECKING:
-    pass
-
-REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: noising again there lets new frames agree with the held ones
+REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: adding noise again there lets new frames agree with held ones
 
 
 @dataclass(frozen=True, eq=False)
 class HoldFrames(Control):
-    """Hold the first frames of a clip at `known` [K, 4, h, w], the first down to `sigma`, the last to `release`.
+    """Hold the first K frames of a clip at `known` [K, 4, h, w], scaled latents.
 
-    Those between have sigmas between, even in the logarithm: late frames settle together with the free ones, so that
-    there is no step where they meet. All sigmas are meant for 1024x576. `repeats`: evaluations of each step in the
-    middle of the schedule; above 1, steps are noised again and evaluated anew, which takes as many times longer there.
+    The first frame is held down to `sigma`, the last down to `release`, those between in even steps of the logarithm.
+    So late frames settle together with the free ones, and there is no step where they meet. Sigmas are for 1024x576.
+
+    repeats: evaluations of each step in the middle of the schedule. Above 1, the noise is added again and the level is
+    evaluated again, which costs as many times more there.
     """
 
     known: Tensor
@@ -41,12 +41,12 @@ class HoldFrames(Control):
     repeats: int = 1
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Start the held frames from what they are."""
+        """Start the held frames from their noised latents."""
         held = self._known(run) + run.noise[: len(self.known)] * start.sigmas[0]
         return Start(torch.cat([held, start.x[len(self.known) :]]), start.sigmas)
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
-        """Put the held frames in."""
+        """Replace the held frames by their latents."""
         known = self._known(run)
         late = torch.linspace(0, 1, len(known)).to(known).reshape(-1, 1, 1, 1)
         levels = run.scale * self.sigma ** (1 - late) * self.release**late
@@ -54,7 +54,7 @@ class HoldFrames(Control):
         return torch.cat([held, estimate[len(known) :]])
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
-        """Evaluate a level several times before its step."""
+        """Evaluate a level in the middle of the schedule several times before its step."""
         low, high = (level * run.scale for level in REPEATED_SIGMAS)
         for _ in range(self.repeats - 1 if low <= sigma <= high else 0):
             x = self.edit_estimate(run, x, sigma, denoise(x, sigma)) + sigma * run.fresh_noise()
@@ -64,20 +64,23 @@ class HoldFrames(Control):
         if self.known.shape[1:] != run.noise.shape[1:] or len(self.known) > len(run.noise):
             raise ValueError(
                 f"the held frames have shape {list(self.known.shape)}, the clip {list(run.noise.shape)}; hold fewer "
-                "frames, of the same size"
+                "frames, of the size of the clip"
             )
-        return self.known.to(run.noise)
+        return self.known.to(run.noise).contiguous()
 
 
 @dataclass(frozen=True)
 class Extension:
-    """How a clip goes on.
+    """Settings of an extension.
 
-    frames: of each chunk that is sampled, best what the model was trained on. overlap: how many of them are the clip's
-    last frames. anchor: share of the first picture in each chunk's image token, 0..1; the rest is the frame that the
-    chunk starts from. colour_lock: 0 is off, 1 brings colour and contrast all the way back to the first clip. hold and
-    release: the sigmas (for 1024x576) down to which the first and the last frame of the overlap are held. repeats: see
-    HoldFrames. detail: 0 is off, 1 raises fine structure back to that of the first clip.
+    frames: length of each sampled chunk, best the length that the model was trained on.
+    overlap: how many of them are the last frames of the clip.
+    anchor: weight of the first picture in the image token of each chunk, 0..1; the rest is the frame that the chunk
+    starts from.
+    colour_lock: 0 is off, 1 brings colour and contrast all the way back to those of the first clip.
+    hold, release: sigmas (for 1024x576) down to which the first and the last frame of the overlap are held.
+    repeats: see HoldFrames.
+    detail: 0 is off, 1 raises detail back to that of the first clip.
     """
 
     frames: int
@@ -92,26 +95,25 @@ class Extension:
     def __post_init__(self) -> None:
         if not 1 <= self.overlap < self.frames:
             raise ValueError(
-                f"chunks of {self.frames} frames cannot overlap by {self.overlap}; use 1 to {self.frames - 1}, such as "
+                f"chunks of {self.frames} frames can overlap by 1 to {self.frames - 1} (got {self.overlap}); use about "
                 f"{max(1, self.frames // 4)}"
             )
         for name, value in (("anchor", self.anchor), ("colour_lock", self.colour_lock), ("detail", self.detail)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value:g}, but it is a share from 0 to 1; use 0.5")
+            check_share(name, value, "use 0.5")
         if not 0 <= self.hold <= self.release < math.inf:
             raise ValueError(
-                f"the overlap is held down to sigma {self.hold:g} and released from {self.release:g} on, but these "
-                "must be 0 or above and not fall; use 0.3 and 30"
+                f"the overlap needs 0 <= hold <= release, both finite (got sigma {self.hold:g} and {self.release:g}); "
+                "use 0.3 and 30"
             )
         if not 1 <= self.repeats <= 10:
-            raise ValueError(f"steps are repeated {self.repeats} times, but 1 to 10 make sense; use 1 to 3")
+            raise ValueError(f"repeats must be 1 to 10 (got {self.repeats}); use 1 to 3")
 
     def look(self) -> LookLock:
-        """Return what goes on with the colour lock in the decoded frames of the whole clip."""
+        """Return the control that continues the colour lock in the decoded frames of the whole clip."""
         return LookLock(self.frames, self.colour_lock, self.overlap)
 
     def chunks(self, new_frames: int) -> int:
-        """How many chunks give so many new frames."""
+        """Return how many chunks are needed for `new_frames` new frames."""
         return -(-new_frames // (self.frames - self.overlap))
 
 
@@ -132,16 +134,17 @@ def extend_clip(
     on_step: Callable[[Step], None] | None = None,
     controls: Sequence[Control] = (),
 ) -> Tensor:
-    """Return `clip` (scaled latents [T, 4, h, w]) with `new_frames` more: [T + new_frames, 4, h, w].
+    """Return `clip`, scaled latents [T, 4, h, w], with `new_frames` more frames: [T + new_frames, 4, h, w].
 
-    All but its last `overlap` frames stay bit for bit what they are; those are blended with the first chunk.
-    `condition` is the one that the clip was made with; `guidance` is for one chunk. `token_of` gives the image token
-    [1, n, D] of a scaled latent [1, 4, h, w]; it is not needed with anchor 1. Chunk j is drawn with seed + 1 + j.
-    `on_step` counts over all chunks, `controls` steer each besides. Colour and contrast are compared with the first
-    `extension.frames` frames.
+    All frames but the last `overlap` stay bit for bit what they are; those are blended with the first chunk.
+
+    condition: that of the clip. guidance: for one chunk. token_of: returns the image token [1, n, D] of a scaled latent
+    [1, 4, h, w]; needed only if the anchor is below 1. seed: chunk j is drawn with seed + 1 + j. on_step: receives the
+    steps of all chunks, counted through. controls: steer each chunk as well. Colour and contrast are matched to the
+    first `extension.frames` frames.
     """
     chunks = _check(clip, new_frames, extension, token_of)
-    clip = clip if clip.dtype == torch.float64 else clip.float()
+    clip = (clip if clip.dtype == torch.float64 else clip.float()).contiguous()
     anchor = mean_look(clip[: extension.frames])
     wanted = len(clip) + new_frames
     for j in range(chunks):
@@ -152,21 +155,24 @@ def extend_clip(
             start_noise(extension.frames, *clip.shape[-2:], chunk_seed).to(clip),
             sigmas,
             guidance,
-            hand_over(condition, known[:1], token_of, extension.anchor),
+            chunk_condition(condition, known[:1], token_of, extension.anchor),
             solver=solver,
             on_step=_over_chunks(on_step, j, chunks),
             seed=chunk_seed,
             unconditional=None if unconditional is None else _last_row(unconditional),
             controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats), *controls],
         )
-        clip = join(clip, chunk, anchor, extension)[:wanted]
+        clip = append_chunk(clip, chunk, anchor, extension)[:wanted]
     return clip
 
 
-def hand_over(
+def chunk_condition(
     condition: Condition, latent: Tensor, token_of: Callable[[Tensor], Tensor] | None, anchor: float
 ) -> Condition:
-    """Return the condition of a chunk that starts from the scaled `latent` [1, 4, h, w] of an earlier clip."""
+    """Return the condition of a chunk that starts from the scaled `latent` [1, 4, h, w] of the clip before.
+
+    anchor: weight of the token of `condition` against that of the latent, 0..1.
+    """
     last = _last_row(condition)
     token = last.token
     if anchor < 1 and token_of is not None:
@@ -175,9 +181,9 @@ def hand_over(
 
 
 def blend_tokens(first: Tensor, second: Tensor, share: float) -> Tensor:
-    """Return `share` of the image token `first` [1, n, D] and the rest of `second`, as long as the two on average.
+    """Return `share` of the image token `first` [1, n, D] and the rest of `second`, at their average length.
 
-    The plain average of two directions is shorter than either, which the model takes for a less certain picture.
+    The plain average of two directions is shorter than either, which the model would take for a less certain picture.
     """
     mixed = torch.lerp(second, first, share)
     lengths = [token.norm(dim=-1, keepdim=True) for token in (first, second, mixed)]
@@ -185,11 +191,11 @@ def blend_tokens(first: Tensor, second: Tensor, share: float) -> Tensor:
     return mixed * (wanted / lengths[2].clamp(min=1e-12))
 
 
-def join(clip: Tensor, chunk: Tensor, anchor: Look, extension: Extension) -> Tensor:
-    """Return `clip` followed by what is new in `chunk`, whose first frames (the overlap) show the clip's last.
+def append_chunk(clip: Tensor, chunk: Tensor, anchor: Look, extension: Extension) -> Tensor:
+    """Return `clip` followed by the new frames of `chunk`, whose first frames (the overlap) show the end of the clip.
 
-    Over those the chunk fades in along a cosine. Its colour is matched to the clip on the overlap and drawn to the look
-    `anchor`.
+    Over the overlap the chunk fades in along a cosine. Its colour is matched to the clip there, and later frames are
+    pulled to the look `anchor`.
     """
     overlap = extension.overlap
     known = clip[-overlap:]
@@ -203,17 +209,17 @@ def join(clip: Tensor, chunk: Tensor, anchor: Look, extension: Extension) -> Ten
 
 
 def _check(clip: Tensor, new_frames: int, extension: Extension, token_of: Any) -> int:
-    """The number of chunks; ValueError for what cannot be extended."""
+    """Return the number of chunks; raises ValueError for what cannot be extended."""
     if clip.dim() != 4 or not torch.isfinite(clip).all():
         raise ValueError(
             f"the clip to extend has shape {list(clip.shape)} or values that are not finite; give latents [T, 4, h, w]"
         )
     if new_frames < 1:
-        raise ValueError(f"{new_frames} new frames are asked for, but a clip grows by at least 1; use 1 or more")
+        raise ValueError(f"an extension adds at least 1 frame (got {new_frames}); use 1 or more")
     if len(clip) < extension.overlap:
         raise ValueError(
-            f"the clip has {len(clip)} frames, fewer than the overlap of {extension.overlap}; use an overlap of at "
-            f"most {len(clip)}"
+            f"the overlap is {extension.overlap} frames, but the clip has {len(clip)}; use an overlap of at most "
+            f"{len(clip)}"
         )
     if extension.anchor < 1 and token_of is None:
         raise ValueError(
@@ -223,11 +229,12 @@ def _check(clip: Tensor, new_frames: int, extension: Extension, token_of: Any) -
 
 
 def _last_row(condition: Condition) -> Condition:
-    """What holds at the end of a clip, for all frames of the next."""
+    """Return the condition of the last frame, for all frames of the next chunk."""
     return condition.with_parts(lambda part: part[-1:])
 
 
 def _over_chunks(on_step: Callable[[Step], None] | None, chunk: int, chunks: int) -> Callable[[Step], None] | None:
+    """Return a callback that counts the steps of all chunks through."""
     if on_step is None:
         return None
     return lambda step: on_step(step._replace(index=chunk * step.steps + step.index, steps=chunks * step.steps))

@@ -1,11 +1,12 @@
-"""Controls that impose a rough clip, the signal, and leave it to the model to make it real.
+"""Controls that impose a rough clip, the signal, which the model then makes real.
 
-Three ways, all with the base weights: start from the noised signal (`PartialRenoise`), hold sure regions longer than
-the others (`DualClock`), or replace the denoised estimate (`ReplaceEstimate`). Sigmas are meant for 1024x576 and
-scaled to the clip's size. Strength moves them: 0 is off, 1 the sigmas themselves, more goes on to lower noise.
+Three modes, all with the base weights: start from the noised signal (`PartialRenoise`), hold certain regions longer
+than others (`DualClock`), or replace the denoised estimate (`ReplaceEstimate`). Sigmas are meant for 1024x576 and
+scaled to the size of the clip. Strength 0 is off, 1 uses the sigmas as they are, more goes on to lower noise.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +14,19 @@ from torch import Tensor
 
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser
+from .strength import check_strength, release_level
 
-PIN_SIGMA = 1.0  # below it the first frame is only half held, so that its fine detail meets that of its neighbours
+PIN_SIGMA = 1.0  # below it the first frame is only half held, so that its fine detail matches its neighbours
 PIN_BELOW = 0.5
-CLOSE = 0.97  # a schedule's sigma this close below a starting sigma is left out, so that no step is wasted
+CLOSE = 0.97  # skip levels of the schedule this close below a start sigma, so that no step is wasted
 
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """The clip to impose: scaled latents [T, 4, h, w], and how sure each cell is, [T, 1, h, w] in 0..1.
+    """The clip to impose.
 
-    Frame 0 is the start picture itself, or `first` False says that it is not.
+    latents: scaled, [T, 4, h, w]. valid: how certain each cell is, [T, 1, h, w] in 0..1.
+    first: whether frame 0 is the start picture itself, so that it is held.
     """
 
     latents: Tensor
@@ -38,26 +41,25 @@ class Signal:
             )
 
     def on(self, run: Run) -> tuple[Tensor, Tensor]:
-        """Return latents and valid cells on the run's device; ValueError where they are not for its clip."""
+        """Return latents and valid cells on the device of the run; raises ValueError if the clip has another shape."""
         wanted, (frames, _, h, w) = run.noise.shape, self.latents.shape
         if (frames, h, w) != (wanted[0], *wanted[2:]):
             raise ValueError(
-                f"the control is for {frames} frames of {8 * w}x{8 * h} pixels, the clip has {wanted[0]} of "
+                f"the control was made for {frames} frames of {8 * w}x{8 * h} pixels, the clip has {wanted[0]} of "
                 f"{8 * wanted[3]}x{8 * wanted[2]}; make both from the same latent"
             )
-        return self.latents.to(run.noise), self.valid.to(run.noise)
+        return self.latents.to(run.noise).contiguous(), self.valid.to(run.noise).contiguous()
 
 
 @dataclass(frozen=True, eq=False)
 class SignalControl(Control):
-    """What the three ways share: strength, and the first frame held at the start picture's latents."""
+    """Base of the three modes: a strength, and frame 0 held at the latent of the start picture."""
 
     signal: Signal
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.strength) and self.strength >= 0):
-            raise ValueError(f"the control's strength is {self.strength:g}, but it must be 0 or above; use 0.5 to 2")
+        check_strength(self.strength, "use 0.5 to 2")
 
     @property
     def active(self) -> bool:
@@ -65,16 +67,11 @@ class SignalControl(Control):
         return self.strength > 0
 
     def level(self, run: Run, sigma: float) -> float:
-        """The sigma in this run that stands for `sigma` at 1024x576.
-
-        Strength goes in even steps of the logarithm from the run's first sigma (0) over the scaled sigma (1) further
-        down.
-        """
-        first = run.sigmas[0]
-        return first * (min(sigma * run.scale, first) / first) ** self.strength
+        """Return the noise level of this run for `sigma` at 1024x576, moved by the strength."""
+        return release_level(run, sigma, self.strength)
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
-        """Hold frame 0: wholly while its layout forms, by half below."""
+        """Hold frame 0: fully while the layout forms, by half below PIN_SIGMA."""
         if not self.signal.first:
             return estimate
         weight = 1.0 if sigma > PIN_SIGMA * run.scale else PIN_BELOW
@@ -84,7 +81,7 @@ class SignalControl(Control):
         return estimate
 
     def _start_at(self, run: Run, start: Start, sigma: float) -> Start:
-        """Begin with the noised signal at `sigma`; levels above it are skipped."""
+        """Return the signal noised to `sigma` as the start; levels above it are skipped."""
         latents, _ = self.signal.on(run)
         sigma = min(sigma, start.sigmas[0])
         if sigma <= start.sigmas[-1]:
@@ -92,15 +89,14 @@ class SignalControl(Control):
                 f"the control starts at sigma {sigma:.3g}, but the schedule ends at {start.sigmas[-1]:.3g}; lower the "
                 "strength, or let the schedule end at 0"
             )
-        rest = [level for level in start.sigmas if level < sigma * CLOSE] or start.sigmas[-1:]
-        return Start(latents + run.noise * sigma, [sigma, *rest])
+        return Start(latents + run.noise * sigma, [sigma, *levels_below(start.sigmas, sigma)])
 
 
 @dataclass(frozen=True, eq=False)
 class PartialRenoise(SignalControl):
     """Start from the noised signal (CamTrol, Hou et al. 2024; SDEdit, Meng et al. 2022). Skipped steps save time.
 
-    `sigma`: 80 hardly follows, 8 is a rigid slide show.
+    sigma: noise level of the start. At 80 the clip hardly follows the signal, at 8 it is a rigid slide show.
     """
 
     sigma: float = 30.0
@@ -112,10 +108,10 @@ class PartialRenoise(SignalControl):
 
 @dataclass(frozen=True, eq=False)
 class DualClock(SignalControl):
-    """Start from the noised signal and write it back after each step, sure cells for longer (Time-to-Move, 2025).
+    """Start from the noised signal and write it back after each step, longer where it is valid (Time-to-Move, 2025).
 
-    `sigma_weak` starts, and releases cells that are not valid; `sigma` releases valid ones, those in between in
-    between. A sigma too low freezes cut-outs, a sigma_weak too high doubles objects.
+    sigma: releases valid cells; too low freezes cut-outs. sigma_weak: starts the clip and releases cells that are not
+    valid; too high doubles objects. Cells with a value between 0 and 1 are released in between.
     """
 
     sigma: float = 31.0
@@ -125,14 +121,14 @@ class DualClock(SignalControl):
         super().__post_init__()
         if not 0 < self.sigma <= self.sigma_weak:
             raise ValueError(
-                f"the dual clock releases at sigma {self.sigma:g} and starts at {self.sigma_weak:g}, but it must not "
-                "start below; use 31 and 75"
+                f"the dual clock needs 0 < sigma <= sigma_weak (got {self.sigma:g} and {self.sigma_weak:g}); use 31 "
+                "and 75"
             )
 
     def begin(self, run: Run, start: Start) -> Start:
-        """Replace the start, and let the schedule meet the sigma at which valid cells are released.
+        """Replace the start, and move one level of the schedule to the sigma that releases valid cells.
 
-        Few steps would otherwise release them far above it.
+        A schedule of few steps would otherwise release them far above that sigma.
         """
         x, levels = self._start_at(run, start, self.level(run, self.sigma_weak))
         strong = self.level(run, self.sigma)
@@ -143,22 +139,24 @@ class DualClock(SignalControl):
         return Start(x, levels)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
-        """Write the signal back, with its own noise, where it has not been released yet."""
+        """Write the signal back, with its own noise, into cells that are not released yet."""
         latents, valid = self.signal.on(run)
         strong, weak = self.level(run, self.sigma), self.level(run, self.sigma_weak)
         release = weak * (strong / weak) ** valid  # [T, 1, h, w]
-        # A little below, for levels that are meant to meet it.
+        # The margin releases cells at a level that equals their own up to rounding.
         return torch.where(sigma > release * 0.999, latents + run.noise * sigma, x)
 
 
 @dataclass(frozen=True, eq=False)
 class ReplaceEstimate(SignalControl):
-    """Replace the denoised estimate by the signal where it is valid, from the first step to `sigma` (NVS-Solver, You
-    et al. 2024; ViewExtrapolator, Liu et al. 2024).
+    """Replace the denoised estimate by the signal where it is valid, from the first step down to `sigma`.
 
-    `keep`: share of the valid cells, those where model and signal agree best; below 1 it leaves out wrong depths.
-    `repeats`: evaluations per guided step; above 1, the step is noised again and evaluated freely, which hides seams
-    and takes as many times longer. `last`: weight of the last frame, reached evenly from 1 at the first.
+    After NVS-Solver (You et al. 2024) and ViewExtrapolator (Liu et al. 2024).
+
+    keep: share of the valid cells to replace, those where model and signal agree best; below 1 leaves out wrong depths.
+    repeats: evaluations of each guided step. Above 1 the step is noised again and evaluated without the signal, which
+    hides seams and costs as many times more.
+    last: weight of the last frame; weights fall evenly from 1 in the first.
     """
 
     sigma: float = 8.0
@@ -170,18 +168,18 @@ class ReplaceEstimate(SignalControl):
         super().__post_init__()
         for name, value in (("keep", self.keep), ("last", self.last)):
             if not 0 < value <= 1:
-                raise ValueError(f"{name} is {value:g}, but it must be above 0 and at most 1; use 0.6 to 1")
+                raise ValueError(f"{name} must be above 0 and at most 1 (got {value:g}); use 0.6 to 1")
         if not 1 <= self.repeats <= 10:
-            raise ValueError(f"the control repeats steps {self.repeats} times, but 1 to 10 make sense; use 1 to 3")
+            raise ValueError(f"repeats must be 1 to 10 (got {self.repeats}); use 1 to 3")
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
-        """Replace what is guided; the last of several evaluations of a step is free."""
+        """Replace the estimate of guided levels; with repeats, the last evaluation of a step is left free."""
         if self.repeats == 1 and sigma > self.level(run, self.sigma):
             estimate = self._replaced(run, estimate)
         return super().edit_estimate(run, x, sigma, estimate)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
-        """Evaluate a guided level several times before its step: first with the signal, then freely."""
+        """Evaluate a guided level several times before its step: first with the signal, then without."""
         if sigma <= self.level(run, self.sigma):
             return x
         for number in range(self.repeats - 1):
@@ -199,13 +197,18 @@ class ReplaceEstimate(SignalControl):
         return torch.lerp(estimate, latents, valid * weight)
 
 
+SIGNAL_MODES = {"partial re-noise": PartialRenoise, "dual clock": DualClock, "replace estimate": ReplaceEstimate}
+"""Controls that impose a signal, by the name of their mode."""
+
+
+def levels_below(sigmas: Sequence[float], sigma: float) -> list[float]:
+    """Return the levels to sample after a start at `sigma`: those clearly below it, at least the last."""
+    return [level for level in sigmas if level < sigma * CLOSE] or list(sigmas[-1:])
+
+
 def _closest(difference: Tensor, valid: Tensor, share: float) -> Tensor:
-    """Where [T, 1, h, w] the difference is among the smallest `share` of the valid cells of its frame."""
+    """Return 1 where the difference is among the smallest `share` of valid cells of its frame, else 0: [T, 1, h, w]."""
     size = difference.abs().mean(1, keepdim=True)
     size = torch.where(valid > 0.5, size, torch.nan)
     limit = size.flatten(1).nanquantile(share, dim=1).reshape(-1, 1, 1, 1)
-    return (size <= limit).to(valid)  # NaN compares as false
-
-
-MODES = {"partial re-noise": PartialRenoise, "dual clock": DualClock, "replace estimate": ReplaceEstimate}
-"""Ways to impose a signal, by name."""
+    return (size <= limit).to(valid)  # a comparison with NaN is false

@@ -1,7 +1,7 @@
 """Controls that keep a clip steady: milder guidance, a repaired first frame, colours anchored to it.
 
-Each is off at its neutral value. None evaluates the model once more than usual; what guidance does is corrected only
-where there is guidance, so that a scale of 1 costs and changes nothing.
+Each is off at its neutral value, and none needs an extra evaluation of the model. Guidance is corrected only where
+there is guidance, so a scale of 1 costs and changes nothing.
 """
 
 import math
@@ -14,19 +14,22 @@ from torch import Tensor
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance
 from .amount import picture_latent
+from .strength import check_share, check_sigma
 
 FRAME = (1, 2, 3)  # the axes of one frame in [T, 4, h, w]
 
 
 @dataclass(frozen=True, eq=False)
 class SteadyGuidance(Control):
-    """Take out of guidance what burns colours and contrast, frame by frame.
+    """Reduce the part of guidance that burns colours and contrast, frame by frame.
 
-    What guidance adds, D_c - D_u, is first corrected (adaptive projected guidance, Sadat et al. 2024): `momentum` times
-    the sum of earlier ones is added (below 0 it damps what repeats), `limit` bounds its root mean square per latent
-    value (0: no bound; 0.06 is usual), and of its part along D_c, which only scales the picture, the share `parallel`
-    is kept (1: all). Then the guided velocity is rescaled to the deviation of the one without guidance by the share
-    `rescale` (Lin et al. 2024, section 3.4). Of two such controls the last counts.
+    The update of guidance, D_c - D_u, is corrected first (adaptive projected guidance, Sadat et al. 2024). Then the
+    guided velocity is rescaled (Lin et al. 2024, section 3.4). Of two such controls the last one counts.
+
+    momentum: factor of the sum of earlier updates that is added; below 0 it damps what repeats, 0 is off.
+    limit: bound of the root mean square of the update per latent value; 0 is off, 0.06 is usual.
+    parallel: share that is kept of the part along D_c, which only scales the picture; 1 is off.
+    rescale: share by which the deviation of the guided velocity is brought back to that of the conditional; 0 is off.
     """
 
     rescale: float = 0.0
@@ -34,17 +37,15 @@ class SteadyGuidance(Control):
     limit: float = 0.0
     momentum: float = 0.0
 
-    innermost = True  # other controls roll, turn or cut the clip between evaluations; both branches must see the same
+    innermost = True  # other controls roll, reverse or cut the clip; both passes must see the same frames
 
     def __post_init__(self) -> None:
-        _check_share("rescale", self.rescale)
-        _check_share("the kept parallel part", self.parallel)
+        check_share("rescale", self.rescale, "use 0.2 to 0.7")
+        check_share("the parallel share of guidance", self.parallel, "use 0 to 0.5, or 1 to switch it off")
         if not (math.isfinite(self.limit) and self.limit >= 0):
-            raise ValueError(
-                f"the limit of guidance is {self.limit:g}, but it must be 0 or above; use 0 for none, or 0.06"
-            )
+            raise ValueError(f"the limit of guidance must be 0 or above (got {self.limit:g}); use 0.06, or 0 for none")
         if not -1 < self.momentum < 1:
-            raise ValueError(f"the momentum is {self.momentum:g}, but it must be between -1 and 1; use -0.5 to 0")
+            raise ValueError(f"the momentum must be between -1 and 1 (got {self.momentum:g}); use -0.5 to 0")
 
     @property
     def active(self) -> bool:
@@ -52,7 +53,7 @@ class SteadyGuidance(Control):
         return (self.rescale, self.parallel, self.limit, self.momentum) != (0, 1, 0, 0)
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
-        """Evaluate both branches, as guidance does, and put them together differently."""
+        """Evaluate the conditional and the unconditional pass and combine them with the correction."""
         past = _Past()
 
         def corrected(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
@@ -72,6 +73,7 @@ class SteadyGuidance(Control):
         return corrected
 
     def _corrected(self, update: Tensor, given: Tensor, past: "_Past", sigma: float) -> Tensor:
+        """Return the update of guidance with momentum, limit and projection; `given` is the conditional estimate."""
         if self.momentum:
             update = past.add(update, sigma, self.momentum)
         if self.limit:
@@ -83,6 +85,7 @@ class SteadyGuidance(Control):
         return update
 
     def _rescaled(self, x: Tensor, sigma: float, given: Tensor, guided: Tensor) -> Tensor:
+        """Return the guided estimate with the deviation of its velocity brought back to that of `given`."""
         if not self.rescale:
             return guided
         # v = (base - D) * sqrt(sigma^2 + 1) / sigma: its factor is the same for both and drops out.
@@ -93,10 +96,10 @@ class SteadyGuidance(Control):
 
 
 class _Past:
-    """The running sum of updates, for each of the evaluations that are made at one sigma.
+    """Running sums of the updates of guidance.
 
-    Windows and passes in both directions evaluate several times at one sigma; the k-th goes on from the k-th of the
-    sigma before.
+    Windows and backward passes evaluate the model several times per sigma. The k-th evaluation at one sigma continues
+    the sum of the k-th at the sigma before.
     """
 
     def __init__(self) -> None:
@@ -105,7 +108,7 @@ class _Past:
         self.now: list[Tensor] = []
 
     def add(self, update: Tensor, sigma: float, momentum: float) -> Tensor:
-        """Return `update` plus `momentum` times the sum so far, which it becomes."""
+        """Return the new sum: `update` plus `momentum` times the sum so far."""
         if sigma != self.sigma:
             self.sigma, self.before, self.now = sigma, self.now, []
         k = len(self.now)
@@ -117,10 +120,13 @@ class _Past:
 
 @dataclass(frozen=True, eq=False)
 class FirstFrame(Control):
-    """Hold the estimate of frame 0 at the start picture: by `strength` above `sigma`, easing to half of it at 0.
+    """Hold the estimate of frame 0 at the start picture.
 
-    `sigma` is meant for 1024x576 and scaled to the clip; below it the model may fit fine detail to the next frames.
-    `latent` [1|T, 4, h, w], scaled, is the picture without noise; without it the condition's own latent serves.
+    The hold is `strength` above `sigma` and falls linearly to half of it at 0, so that the model can fit fine detail to
+    the next frames.
+
+    sigma: for 1024x576, scaled to the clip. latent: scaled latent [1|T, 4, h, w] of the clean picture; None takes that
+    of the condition.
     """
 
     strength: float = 1.0
@@ -128,8 +134,8 @@ class FirstFrame(Control):
     latent: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check_share("the strength of the first frame's repair", self.strength)
-        _check_sigma("the first frame's repair", self.sigma)
+        check_share("the strength of the first frame's repair", self.strength, "use 0.5 to 1")
+        check_sigma("the sigma of the first frame's repair", self.sigma, "use 0.5 to 5")
 
     @property
     def active(self) -> bool:
@@ -147,11 +153,13 @@ class FirstFrame(Control):
 
 @dataclass(frozen=True, eq=False)
 class ColourAnchor(Control):
-    """Draw the mean of every latent channel towards frame 0's, by 0 in the first frame to `strength` in the last.
+    """Pull the mean of every latent channel towards that of frame 0.
 
-    Works below `sigma` (for 1024x576, scaled to the clip), where the layout is settled and colours are still chosen.
-    `regions` above 1 draws the means of so many by so many regions, which also evens out local tints, but holds back
-    large things that move.
+    The pull rises from 0 in the first frame to `strength` in the last. It works below `sigma` (for 1024x576, scaled to
+    the clip), where the layout is settled and colours are still forming.
+
+    regions: above 1, means are taken over regions x regions parts of the picture. That also evens out local tints, but
+    holds back large things that move.
     """
 
     strength: float = 0.2
@@ -159,10 +167,10 @@ class ColourAnchor(Control):
     regions: int = 1
 
     def __post_init__(self) -> None:
-        _check_share("the strength of the colour anchor", self.strength)
-        _check_sigma("the colour anchor", self.sigma)
+        check_share("the strength of the colour anchor", self.strength, "use 0.2 to 0.7")
+        check_sigma("the sigma of the colour anchor", self.sigma, "use 0.5 to 5")
         if not 1 <= self.regions <= 64:
-            raise ValueError(f"the colour anchor has {self.regions} regions a side, but 1 to 64 make sense; use 1 to 8")
+            raise ValueError(f"the colour anchor needs 1 to 64 regions per side (got {self.regions}); use 1 to 8")
 
     @property
     def active(self) -> bool:
@@ -179,13 +187,3 @@ class ColourAnchor(Control):
         shift = F.interpolate(means[:1] - means, (height, width), mode="bilinear")
         ramp = torch.linspace(0, self.strength, len(estimate)).to(estimate).reshape(-1, 1, 1, 1)
         return estimate + ramp * shift
-
-
-def _check_share(what: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{what} is {value:g}, but it must be from 0 to 1; use 0.2 to 0.7")
-
-
-def _check_sigma(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"the sigma of {what} is {value:g}, but it must be above 0; use 0.5 to 5")

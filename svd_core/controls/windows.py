@@ -1,7 +1,7 @@
-"""Clips longer than the model's own, in one go: every evaluation is that of overlapping windows, fused.
+"""Clips longer than those the model was trained on, sampled at once in overlapping windows.
 
-The windows' estimates are averaged with weights that sum to one in every frame (MultiDiffusion, Bar-Tal et al. 2023, in
-time; FreeNoise, Qiu et al. 2024), so the model never sees more than one window.
+Every evaluation averages the estimates of the windows, with weights that sum to one in every frame (MultiDiffusion,
+Bar-Tal et al. 2023, in time; FreeNoise, Qiu et al. 2024). The model never sees more than one window.
 """
 
 import math
@@ -17,20 +17,20 @@ from ..networks.vae import LATENT_SCALE
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance
 
-SHUFFLE_BLOCK = 4  # frames whose noise changes places, as in FreeNoise's code
-# How many times the offset goes through all its values while sigma grows e-fold: far enough from any schedule's step,
-# and irrational, so that neighbouring steps do not put their borders in one place.
+SHUFFLE_BLOCK = 4  # frames whose noise is shuffled together, as in the code of FreeNoise
+# Cycles of the offset while sigma grows by a factor of e: irrational, and far from the step of any schedule, so that
+# neighbouring steps do not put the borders of their windows in the same place.
 TURNS = 10 * (math.sqrt(5) - 1) / 2
 
 
 def pyramid_weights(size: int) -> Tensor:
-    """Return weights 1, 2, ... up to the middle of a window and down again: [size], float64 (FreeNoise's own)."""
+    """Return weights 1, 2, ... up to the middle of a window and down again (FreeNoise): [size], float64."""
     ramp = torch.arange(1, size + 1, dtype=torch.float64)
     return torch.minimum(ramp, ramp.flip(0))
 
 
 def linear_weights(size: int, overlap: int) -> Tensor:
-    """Return weights that are 1 except for even ramps over `overlap` frames at both ends: [size], float64."""
+    """Return weights of 1 with linear ramps over `overlap` frames at both ends: [size], float64."""
     return (pyramid_weights(size) / (overlap + 1)).clamp(max=1.0)
 
 
@@ -38,14 +38,14 @@ WEIGHTS: dict[str, Callable[[int, int], Tensor]] = {
     "pyramid": lambda size, overlap: pyramid_weights(size),
     "linear": linear_weights,
 }
-"""Weights of a window's frames before they are made to sum to one, by name: `(size, overlap) -> [size]`."""
+"""Weights of the frames of a window before normalisation, by name: `(size, overlap) -> [size]`."""
 
 
 def freenoise_order(frames: int, window: int, seed: int) -> Tensor:
-    """Return which of the first `window` noise frames each of `frames` frames uses: [frames], whole numbers.
+    """Return the index of the noise frame, 0 to `window` - 1, that each frame uses: [frames], integers.
 
-    FreeNoise's rule: the noise repeats with the window, but blocks of four frames are shuffled, so that distant windows
-    agree on what there is without repeating its motion.
+    The noise repeats with the window, but blocks of four frames are shuffled, so that distant windows agree on their
+    content without repeating its motion (FreeNoise).
     """
     shuffle = torch.Generator().manual_seed(seed)
     order = list(range(window))
@@ -59,14 +59,15 @@ def freenoise_order(frames: int, window: int, seed: int) -> Tensor:
 class Windows(Control):
     """Denoise a long clip in windows of `size` frames that share `overlap` frames with their neighbours.
 
-    `weights`: a key of WEIGHTS. `shift`: move the windows with every sigma, so that no border stays in one place.
-    `closed`: the last frame is followed by the first, for a loop; guidance should then end as it begins. `rolling`:
-    below this sigma (for 1024x576) each later window starts from the estimate of its own first frame in the window
-    before it, instead of the start picture again, to which it would otherwise return; 0 is off, 5 to 20 gets further
-    and loses detail on the way. `freenoise`: later frames use the noise of the first window, in blocks shuffled by the
-    seed.
+    Guidance and conditions belong to the frames of the whole clip. A clip of one window is not changed.
 
-    Guidance and conditions belong to the frames of the whole clip. A clip of one window is left as it is.
+    weights: a key of WEIGHTS.
+    shift: move the windows with every sigma, so that borders do not stay in one place.
+    closed: the last frame is followed by the first, for a loop; guidance should then end as it begins.
+    rolling: below this sigma (for 1024x576) each later window starts from the estimate of its first frame in the window
+    before it. Otherwise it starts from the start picture and returns to it. 0 is off; 5 to 20 travels further and loses
+    detail on the way.
+    freenoise: later frames use the noise of the first window, in blocks shuffled by the seed.
     """
 
     size: int
@@ -81,35 +82,35 @@ class Windows(Control):
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise ValueError(f"a window has {self.size} frames, but it needs at least 1; use the model's own, 14 or 25")
+            raise ValueError(f"windows need at least 1 frame (got {self.size}); use the model's own length, 14 or 25")
         if not 0 <= self.overlap < self.size:
             raise ValueError(
-                f"windows of {self.size} frames cannot overlap by {self.overlap}; use 0 to {self.size - 1}, such as "
+                f"windows of {self.size} frames can overlap by 0 to {self.size - 1} (got {self.overlap}); use about "
                 f"{self.size // 3}"
             )
         if self.weights not in WEIGHTS:
             raise ValueError(f"the weights {self.weights!r} are unknown; use one of {', '.join(WEIGHTS)}")
         if not (math.isfinite(self.rolling) and self.rolling >= 0):
-            raise ValueError(f"windows roll below sigma {self.rolling:g}, but it must be 0 or above; use 10 to 30")
+            raise ValueError(f"the sigma of rolling windows must be 0 or above (got {self.rolling:g}); use 10 to 30")
         if self.rolling and not self.overlap:
             raise ValueError(
-                "rolling windows overlap by 0 frames, but each starts from a frame of the one before; let them overlap "
-                f"by at least 1, such as {max(1, self.size // 3)}"
+                "rolling windows need an overlap of at least 1 (got 0), because each starts from a frame of the one "
+                f"before; use about {max(1, self.size // 3)}"
             )
 
     def frames_at_once(self, frames: int) -> int:
-        """One window."""
+        """Return the number of frames the model sees at once: one window."""
         return min(self.size, frames)
 
     def passes(self, frames: int) -> int:
-        """The most windows that one evaluation of a clip of `frames` takes."""
+        """Return the largest number of windows in one evaluation of a clip of `frames` frames."""
         return max(len(self.starts(frames, offset)) for offset in range(self._stride if self.shift else 1))
 
     def starts(self, frames: int, offset: int = 0) -> list[int]:
-        """Return the first frame of each window, in order, moved towards the clip's start by `offset` frames.
+        """Return the first frame of each window, in order, moved towards the start of the clip by `offset` frames.
 
-        The windows cover every frame. Those of an open clip are inside it: the first starts at 0, the last ends with
-        the clip. ValueError where the clip is shorter than a window.
+        The windows cover every frame. In an open clip the first starts at frame 0 and the last ends with the clip.
+        Raises ValueError for a clip shorter than a window.
         """
         self._check(frames)
         if frames == self.size:
@@ -120,13 +121,13 @@ class Windows(Control):
         return [0, *range(self._stride - offset, last, self._stride), last]
 
     def offset(self, sigma: float) -> int:
-        """Return how far the windows are moved at `sigma`, 0 to the distance between windows."""
+        """Return how far the windows are moved at `sigma`: 0 to the stride between windows, exclusive."""
         if not self.shift:
             return 0
         return min(int(math.log(sigma) * TURNS % 1.0 * self._stride), self._stride - 1)
 
     def edit_noise(self, noise: Tensor, seed: int) -> Tensor:
-        """Repeat the first window's noise, shuffled, if asked to."""
+        """Return the noise of the first window repeated and shuffled, if `freenoise` is set."""
         self._check(len(noise))
         return noise[freenoise_order(len(noise), self.size, seed).to(noise.device)] if self.freenoise else noise
 
@@ -144,7 +145,7 @@ class Windows(Control):
         return fused
 
     def shares(self, frames: int, offset: int = 0) -> list[tuple[Tensor, Tensor]]:
-        """Return for each window its frames [size] and their shares [size], which sum to one in every frame."""
+        """Return the frames [size] and weights [size] of each window; the weights of every frame sum to one."""
         weights = WEIGHTS[self.weights](self.size, self.overlap)
         windows = [(start + torch.arange(self.size)) % frames for start in self.starts(frames, offset)]
         total = torch.zeros(frames, dtype=torch.float64)
@@ -153,7 +154,7 @@ class Windows(Control):
         return [(window, weights / total[window]) for window in windows]
 
     def _fuse(self, evaluate: Evaluate, x: Tensor, sigma: float, inputs: Inputs, rolling: bool) -> Tensor:
-        """The windows' estimates of `x` [T, 4, h, w], averaged."""
+        """Return the weighted average of the estimates of all windows of `x`: [T, 4, h, w]."""
         clip = torch.zeros_like(x)
         before = None
         for window, share in self.shares(len(x), self.offset(sigma)):
@@ -174,34 +175,34 @@ class Windows(Control):
     def _check(self, frames: int) -> None:
         if frames < self.size:
             raise ValueError(
-                f"the windows are {self.size} frames long, the clip has {frames}; use windows of at most {frames}, or "
-                "a longer clip"
+                f"windows of {self.size} frames need a clip at least as long (got {frames}); use windows of at most "
+                f"{frames}, or a longer clip"
             )
         if self.closed and frames == self.size:
             raise ValueError(
-                f"a closed clip of {frames} frames is one window, which has no border to close; use smaller windows, "
-                "or a longer clip"
+                f"a closed clip needs more than one window (got {frames} frames, windows of {self.size}); use smaller "
+                "windows, or a longer clip"
             )
 
 
 def slice_inputs(inputs: Inputs, index: Tensor, frames: int) -> Inputs:
-    """Return what belongs to the frames `index` of a clip of `frames`; what is given once belongs to all."""
+    """Return the inputs of the frames `index` of a clip of `frames` frames; single rows serve all frames."""
     scale = inputs.guidance.over_frames(frames)[index]
     guidance = Guidance(scale, inputs.guidance.sigma_low, inputs.guidance.sigma_high)
-    condition, unconditional = (_slice_condition(branch, index) for branch in (inputs.condition, inputs.unconditional))
+    condition, unconditional = (_slice_condition(part, index) for part in (inputs.condition, inputs.unconditional))
     features = inputs.features_of(index)
     return inputs._replace(condition=condition, unconditional=unconditional, guidance=guidance, features=features)
 
 
 def _slice_condition(condition: Any, index: Tensor) -> Any:
-    """Rows of a Condition; what is none is for all frames."""
+    """Return the rows `index` of a Condition; other objects and single rows serve all frames."""
     if not isinstance(condition, Condition) or condition.frames == 1:
         return condition
     return condition.with_parts(lambda part: part if len(part) == 1 else part[index.to(part.device)])
 
 
 def _start_from(condition: Any, latent: Tensor) -> Any:
-    """The condition with another start picture, a scaled latent [1, 4, h, w]."""
+    """Return the condition with another start picture, a scaled latent [1, 4, h, w]."""
     if not isinstance(condition, Condition):
         return condition
     return replace(condition, latent=(latent / LATENT_SCALE).to(condition.latent))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..flow.dense import dense_flow, follow, visible
+from ..flow.dense import dense_flow, visible, warp_back
 from ..flow.planes import blur, luminance, resize
 from ..flow.shared import fit_similarity
 from ..pictures.reading import lay_out
@@ -49,7 +49,7 @@ def sides_of(earlier: Tensor, later: Tensor) -> tuple[Side, Side]:
 
 
 def _side(own: Tensor, other: Tensor, flow: Tensor, back: Tensor) -> Side:
-    error = blur((follow(other, flow)[0] - own).abs(), 1.0)
+    error = blur((warp_back(other, flow)[0] - own).abs(), 1.0)
     return Side(flow, torch.exp(-FIT * error), 1 - visible(flow, back)[:, None])
 
 

@@ -1,1 +1,1 @@
-"""Optical flow between frames: dense, shared by the whole frame, and over pairs."""
+"""Optical flow between frames: a similarity shared by the whole frame, dense flow, and measures of frame pairs."""

@@ -1,8 +1,8 @@
-"""Dense motion: where every pixel goes from one frame to the next, by pyramid Lucas-Kanade.
+"""Dense flow: where every pixel moves from one frame to the next, by pyramidal Lucas-Kanade.
 
 Windowed least squares on blurred luminance, coarse to fine (Bouguet, "Pyramidal implementation of the Lucas Kanade
-feature tracker", 2000), with less weight for pixels of the window that disagree. Where a picture has no texture, the
-motion of the surroundings stays.
+feature tracker", 2000), with less weight for pixels of the window that do not fit. Areas without texture take the
+motion of their surroundings.
 """
 
 import torch
@@ -16,21 +16,22 @@ SMALLEST_LEVEL = 16
 SIGMA = 0.8  # blur of each level in pixels
 WINDOW = 3.0  # standard deviation of the window in pixels
 STEPS = 3  # per level
-DAMPING = 3e-6  # squared gradient per pixel: below it there is no texture, only rounding
-TEXTURE = 1e-4  # squared gradient at which a pixel's own motion counts as much as that of its surroundings
-FILL, FAINT = 4.0, 1e-3  # reach of the surroundings in pixels, and what they count without texture
-DISAGREEMENT = 0.05  # of luminance: halves the weight of a pixel
+DAMPING = 3e-6  # squared gradient per pixel; below it there is only rounding
+TEXTURE = 1e-4  # squared gradient at which the motion of a pixel weighs as much as that of its surroundings
+FILL, FAINT = 4.0, 1e-3  # blur of the surroundings in pixels, and their weight where they have no texture
+DISAGREEMENT = 0.05  # of luminance; halves the weight of a pixel
 LONGEST_STEP = 2.0  # pixels of the level
-MARGIN = 0.005  # of luminance, by which another motion must fit better to be gone on from
-UNSEEN = 0.02  # of luminance, for a motion that ends outside: worse than a good fit, better than a bad one
-FORGIVEN = 0.05  # how far forth and back may disagree, as a share of the motion, besides half a pixel
+MARGIN = 0.005  # of luminance, by which another motion must fit better to replace the estimate
+UNSEEN = 0.02  # of luminance, the error of a motion that ends outside: worse than a good fit, better than a bad one
+FORGIVEN = 0.05  # allowed difference of forward and backward flow, as a share of the motion, plus half a pixel
 
 
 def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
-    """Motion [N, 2, h, w] (x, y) in pixels of pictures [N, 1, h, w] in 0..1, whose `shared` motion is known.
+    """Return the flow [N, 2, h, w] (x, y) in pixels from `earlier` to `later`, luminance [N, 1, h, w] in 0..1.
 
-    The fitted change of light between the two is taken out first.
+    shared: the fitted similarity of the pairs (`fit_similarity`); its change of light is removed first.
     """
+    earlier, later = earlier.contiguous(), later.contiguous()
     reach = extent(*earlier.shape[-2:])
     gain, bias = (part[:, None, None, None] for part in (shared.gain, shared.bias))
     lit = earlier * (1 + gain) + bias
@@ -48,29 +49,30 @@ def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
 
 
 def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow [N, 2, h, w] at another (height, width), its pixels those of that size."""
+    """Return a flow [N, 2, h, w] at another (height, width), in pixels of that size."""
     if tuple(flow.shape[-2:]) == tuple(size):
         return flow
     scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).reshape(1, 2, 1, 1)
     return F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False) * scale
 
 
-def follow(planes: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
-    """Later pictures [N, C, h, w] brought back along `flow` [N, 2, h, w], and [N, h, w] 1 where that is inside."""
+def warp_back(planes: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
+    """Return later pictures [N, C, h, w] warped back along `flow` [N, 2, h, w], and where that is inside: [N, h, w]."""
+    planes, flow = planes.contiguous(), flow.contiguous()
     reach = extent(*planes.shape[-2:])
     there = _ends(planes, flow, reach)
     return sample(planes, *there, reach, mode), inside(*there, reach)
 
 
-def visible(forth: Tensor, back: Tensor) -> Tensor:
-    """Where a pixel of the earlier picture is seen in the later: [N, h, w] 0 or 1, from the flows both ways."""
-    returned, within = follow(back, forth)
-    length = forth.norm(dim=1)
-    return within * ((forth + returned).norm(dim=1) < 0.5 + FORGIVEN * length)
+def visible(forward: Tensor, backward: Tensor) -> Tensor:
+    """Return 1 where a pixel of the earlier picture is visible in the later, from the flows both ways: [N, h, w]."""
+    returned, within = warp_back(backward, forward)
+    length = forward.norm(dim=1)
+    return within * ((forward + returned).norm(dim=1) < 0.5 + FORGIVEN * length)
 
 
 def shared_flow(motion: Similarity, size: tuple[int, int]) -> Tensor:
-    """The flow [N, 2, h, w] in pixels of a `size` (height, width) whose every pixel follows `motion`."""
+    """Return the flow [N, 2, h, w] of a similarity, in pixels of a picture of `size` (height, width)."""
     height, width = size
     reach = extent(height, width)
     x, y = positions(motion.gain.new_empty(height, width), reach)
@@ -79,15 +81,16 @@ def shared_flow(motion: Similarity, size: tuple[int, int]) -> Tensor:
 
 
 def _ends(planes: Tensor, flow: Tensor, reach: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Return the positions x, y [N, h, w] to which a flow moves the pixel centres."""
     height, width = planes.shape[-2:]
     x, y = positions(planes, reach)
     return x + flow[:, 0] * (2 * reach[0] / width), y + flow[:, 1] * (2 * reach[1] / height)
 
 
 def _best(first: Tensor, second: Tensor, flow: Tensor, others: list[Tensor]) -> Tensor:
-    """Per pixel the flow, or another that fits its surroundings clearly better.
+    """Return for each pixel the flow, or one of `others` if that fits its surroundings clearly better.
 
-    A small part that stands still or goes with all, next to one that moves far, is lost on the coarse levels.
+    Coarse levels lose a small part that stands still, or follows the shared motion, next to one that moves far.
     """
     error = _error(first, second, flow)
     for other in others:
@@ -98,15 +101,15 @@ def _best(first: Tensor, second: Tensor, flow: Tensor, others: list[Tensor]) -> 
 
 
 def _error(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-    """How badly a flow explains the surroundings of each pixel: [N, 1, h, w]."""
-    moved, within = follow(second, flow)
+    """Return the error of a flow around each pixel: [N, 1, h, w]."""
+    moved, within = warp_back(second, flow)
     return blur(torch.where(within[:, None] > 0, (moved - first).abs(), UNSEEN), WINDOW)
 
 
 def _step(
     first: Tensor, second: Tensor, own: tuple[Tensor, Tensor], flow: Tensor, reach: tuple[float, float]
 ) -> Tensor:
-    """The least-squares step [N, 2, h, w] of each pixel's window."""
+    """Return the least-squares step of the window around each pixel: [N, 2, h, w]."""
     there = _ends(first, flow, reach)
     moved = sample(second, *there, reach)
     residual = moved - first
@@ -121,7 +124,7 @@ def _step(
 
 
 def _spread(flow: Tensor, gx: Tensor, gy: Tensor) -> Tensor:
-    """The flow with regions without texture filled from those around; gx, gy: gradients [N, 1, h, w]."""
+    """Return the flow with areas without texture filled from those around; gx, gy: gradients [N, 1, h, w]."""
     xx, xy, yy = blur(torch.cat([gx * gx, gx * gy, gy * gy], dim=1), WINDOW).split(1, dim=1)
     lesser = (xx + yy) / 2 - (((xx - yy) / 2) ** 2 + xy * xy).sqrt()  # eigenvalue: texture across both directions
     trust = lesser / (lesser + TEXTURE)

@@ -1,4 +1,4 @@
-"""What neighbouring frames tell: shared motion, dense motion, and what changes besides."""
+"""Measures of neighbouring frames: shared motion, dense motion, and changes besides motion."""
 
 from collections.abc import Iterator
 
@@ -6,25 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .dense import dense_flow, follow, shared_flow, visible
+from .dense import dense_flow, shared_flow, visible, warp_back
 from .planes import blur
 from .shared import Similarity, fit_similarity
 
-PIXELS_AT_ONCE = 2**20  # in a batch of pairs: bounds memory to some hundred megabytes
+PIXELS_AT_ONCE = 2**20  # in a batch of pairs, which limits memory to a few hundred megabytes
 FASTEST = 0.05
-FLICKER_SIGMA = 1.0  # blur in pixels before comparing along the motion: what is finer, interpolation changes too
-RIGID_PIXELS, RIGID_SHARE = 0.5, 0.1  # how far motion may be from the shared one, besides a share of its length
-MASK_BORDER = 0.03  # of the shorter side: motion estimated there belongs to both sides of the mask's edge
-LEAST_VISIBLE = 0.1  # below this share of the picture the motion explains nothing, so all of it is compared
+FLICKER_SIGMA = 1.0  # blur in pixels before comparing along the motion, because interpolation changes finer detail
+RIGID_PIXELS, RIGID_SHARE = 0.5, 0.1  # largest distance from the shared motion, in pixels and as a share of it
+MASK_BORDER = 0.03  # of the shorter side, where windows cover both sides of the edge of the mask
+LEAST_VISIBLE = 0.1  # if a smaller share of the picture is visible in both frames, all of it is compared
 
 Numbers = dict[str, tuple[float, ...] | None]
 
 
 def measure_pairs(grey: Tensor, area: Tensor | None, size: tuple[int, int]) -> Numbers:
-    """The per-pair numbers of ClipReport, by field, of luminance [T, 1, h, w] in 0..1.
+    """Return the numbers per pair of ClipReport, by field, of luminance [T, 1, h, w] in 0..1.
 
-    area: mask [1 | T, h, w] or None. size: (height, width) of the clip, in whose pixels motion is told.
+    area: mask [1 | T, h, w] or None. size: (height, width) of the clip; motion is in its pixels.
     """
+    grey, area = grey.contiguous(), None if area is None else area.contiguous()
     found: dict[str, list[float]] = {
         name: [] for name in ("pan_x", "pan_y", "zoom", "roll", "rigid", "motion", "fast_motion", "flicker")
     }
@@ -38,25 +39,26 @@ def measure_pairs(grey: Tensor, area: Tensor | None, size: tuple[int, int]) -> N
 
 
 def _batches(grey: Tensor) -> Iterator[tuple[int, int]]:
+    """Return ranges (first, end) of pairs that are measured at once."""
     pairs, most = len(grey) - 1, max(1, PIXELS_AT_ONCE // grey[0].numel())
     return ((first, min(first + most, pairs)) for first in range(0, pairs, most))
 
 
 def _measure_batch(earlier: Tensor, later: Tensor, area: Tensor | None, size: tuple[int, int]) -> dict[str, Tensor]:
     shared = fit_similarity(earlier, later)
-    forth, back = dense_flow(earlier, later, shared), dense_flow(later, earlier, shared.inverse())
-    pixels = forth.new_tensor([size[1] / forth.shape[-1], size[0] / forth.shape[-2]]).reshape(1, 2, 1, 1)
-    length = (forth * pixels).norm(dim=1)  # [N, h, w]
+    forward, backward = dense_flow(earlier, later, shared), dense_flow(later, earlier, shared.inverse())
+    pixels = forward.new_tensor([size[1] / forward.shape[-1], size[0] / forward.shape[-2]]).reshape(1, 2, 1, 1)
+    length = (forward * pixels).norm(dim=1)  # [N, h, w]
     fastest = max(1, round(FASTEST * length[0].numel()))
     found = {
         "pan_x": shared.shift.real * max(size) / 2,
         "pan_y": shared.shift.imag * max(size) / 2,
         "zoom": shared.scale.abs(),
         "roll": torch.rad2deg(shared.scale.angle()),
-        "rigid": _rigid(forth, shared),
+        "rigid": _rigid(forward, shared),
         "motion": length.mean(dim=(1, 2)),
         "fast_motion": length.flatten(1).topk(fastest, dim=1).values.mean(dim=1),
-        "flicker": _flicker(earlier, later, forth, visible(forth, back)),
+        "flicker": _flicker(earlier, later, forward, visible(forward, backward)),
     }
     if area is not None:
         found["motion_inside"] = _mean_within(length, area > 0.5)
@@ -65,15 +67,18 @@ def _measure_batch(earlier: Tensor, later: Tensor, area: Tensor | None, size: tu
 
 
 def _rigid(flow: Tensor, shared: Similarity) -> Tensor:
-    """Share [N] of the picture that moves as all of it does."""
+    """Return the share [N] of the picture that follows the shared motion."""
     expected = shared_flow(shared, tuple(flow.shape[-2:]))
     allowed = RIGID_PIXELS + RIGID_SHARE * expected.norm(dim=1)
     return ((flow - expected).norm(dim=1) < allowed).float().mean(dim=(1, 2))
 
 
 def _flicker(earlier: Tensor, later: Tensor, flow: Tensor, seen: Tensor) -> Tensor:
-    """Mean change [N] of luminance along the motion in per cent, where the pixel is `seen` [N, h, w] in both."""
-    moved, within = follow(blur(later, FLICKER_SIGMA), flow, mode="bicubic")
+    """Return the mean change [N] of luminance along the motion, in per cent, of pixels visible in both frames.
+
+    seen: 1 where that is so, [N, h, w].
+    """
+    moved, within = warp_back(blur(later, FLICKER_SIGMA), flow, mode="bicubic")
     change = (moved - blur(earlier, FLICKER_SIGMA)).abs()[:, 0]
     lost = seen.mean(dim=(1, 2), keepdim=True) < LEAST_VISIBLE
     weight = torch.where(lost, torch.ones_like(seen), seen * within)
@@ -81,7 +86,7 @@ def _flicker(earlier: Tensor, later: Tensor, flow: Tensor, seen: Tensor) -> Tens
 
 
 def _mean_within(length: Tensor, region: Tensor) -> Tensor:
-    """Mean [N] of [N, h, w] over a region [1 | N, h, w], its border left out if it is wider; 0 of no region."""
+    """Return the mean [N] of [N, h, w] over a region [1 | N, h, w] without its border, if it is wide enough; else 0."""
     border = max(1, round(MASK_BORDER * min(region.shape[-2:])))
     core = 1 - F.max_pool2d((~region).float()[:, None], 2 * border + 1, 1, border)[:, 0]
     empty = core.sum(dim=(1, 2), keepdim=True) == 0

@@ -1,7 +1,7 @@
-"""Grey planes: luminance, blur, gradients, pyramids and warps, the arithmetic that motion estimation is made of.
+"""Luminance, blur, gradients, pyramids and sampling of grey planes, the arithmetic of motion estimation.
 
-A plane is [N, 1, h, w]. Positions are relative to the centre of the picture in halves of its longer side, so that they
-mean the same on every level of a pyramid: `extent` (x, y) is the position of the right and of the lower edge.
+A plane is [N, 1, h, w]. Positions are relative to the centre of the picture, in halves of its longer side, so they mean
+the same on every level of a pyramid. `extent` (x, y) is the position of the right and of the lower edge.
 """
 
 import math
@@ -15,19 +15,20 @@ REC709 = (0.2126, 0.7152, 0.0722)
 
 
 def luminance(rgb: Tensor) -> Tensor:
-    """Luminance [...] of colours [..., 3] in 0..1."""
-    return rgb @ rgb.new_tensor(REC709)
+    """Return the luminance [...] of colours [..., 3] in 0..1 (Rec. 709)."""
+    return rgb.contiguous() @ rgb.new_tensor(REC709)
 
 
 def blur(planes: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of [N, C, h, w]; sigma in pixels, borders repeated."""
+    """Return the Gaussian blur of [N, C, h, w]; sigma is in pixels, borders are repeated."""
+    planes = planes.contiguous()
     height, width = planes.shape[-2:]
     return _blur_matrix(height, sigma).to(planes) @ planes @ _blur_matrix(width, sigma).to(planes).T
 
 
 @lru_cache(maxsize=64)
 def _blur_matrix(size: int, sigma: float) -> Tensor:
-    """[size, size]; on a CPU a product with it is ten times faster than a convolution of one channel."""
+    """Return the matrix [size, size] of a blur; on a CPU ten times faster than a convolution of one channel."""
     radius = math.ceil(3 * sigma)
     offsets = torch.arange(-radius, radius + 1)
     taps = torch.exp(-(offsets.float() ** 2) / (2 * sigma**2))
@@ -37,13 +38,13 @@ def _blur_matrix(size: int, sigma: float) -> Tensor:
 
 
 def gradients(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Central differences of [N, 1, h, w] along x and y, per pixel."""
+    """Return the central differences of [N, 1, h, w] along x and y, per pixel."""
     wide = F.pad(planes, (1, 1, 1, 1), mode="replicate")
     return (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2, (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
 
 
 def pyramid(planes: Tensor, smallest: int) -> list[Tensor]:
-    """The planes and their halvings down to a shorter side of at least `smallest` pixels, coarsest first."""
+    """Return the planes and their halvings, coarsest first, while the shorter side is at least `smallest` pixels."""
     levels = [planes]
     while min(levels[0].shape[-2:]) // 2 >= smallest:
         levels.insert(0, resize(levels[0], tuple((side + 1) // 2 for side in levels[0].shape[-2:])))
@@ -51,20 +52,21 @@ def pyramid(planes: Tensor, smallest: int) -> list[Tensor]:
 
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """[N, C, h, w] at another (height, width), antialiased."""
+    """Return [N, C, h, w] at another (height, width), antialiased."""
+    planes = planes.contiguous()
     if tuple(planes.shape[-2:]) == tuple(size):
         return planes
     return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def extent(height: int, width: int) -> tuple[float, float]:
-    """Position (x, y) of the right and of the lower edge."""
+    """Return the position (x, y) of the right and of the lower edge."""
     longer = max(height, width)
     return width / longer, height / longer
 
 
 def positions(planes: Tensor, reach: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """x [w] and y [h, 1] of the pixel centres of [..., h, w] within the extent `reach`."""
+    """Return x [w] and y [h, 1] of the pixel centres of [..., h, w], for the extent `reach`."""
     height, width = planes.shape[-2:]
     axes = [
         (2 * torch.arange(count, dtype=planes.dtype, device=planes.device) + 1 - count) / count
@@ -74,11 +76,11 @@ def positions(planes: Tensor, reach: tuple[float, float]) -> tuple[Tensor, Tenso
 
 
 def sample(planes: Tensor, x: Tensor, y: Tensor, reach: tuple[float, float], mode: str = "bilinear") -> Tensor:
-    """Values of [N, C, h, w] at positions x, y [N, h, w]; borders repeated."""
+    """Return the values of [N, C, h, w] at positions x, y [N, h, w]; borders are repeated."""
     grid = torch.stack([x / reach[0], y / reach[1]], dim=-1)  # [N, h, w, 2]
     return F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
 
 
 def inside(x: Tensor, y: Tensor, reach: tuple[float, float]) -> Tensor:
-    """Whether positions lie in the picture, as 0 or 1."""
+    """Return 1 where positions lie in the picture, else 0."""
     return ((x.abs() <= reach[0]) & (y.abs() <= reach[1])).to(x.dtype)

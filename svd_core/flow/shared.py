@@ -1,8 +1,8 @@
 """The motion that most of a picture shares from one frame to the next: pan, zoom and roll by a robust fit.
 
-Gauss-Newton on blurred luminance, coarse to fine, with the mean of both pictures' gradients (ESM: Malis, "Improving
-vision-based control using efficient second-order minimization techniques", 2004) and Tukey's weights, so that what
-moves on its own counts for little. Brightness and contrast of the pair are fitted along.
+Gauss-Newton on blurred luminance, coarse to fine, with the mean gradient of both pictures (ESM: Malis, "Improving
+vision-based control using efficient second-order minimization techniques", 2004). Tukey's weights reduce the influence
+of objects that move on their own. Changes of brightness and contrast are fitted as well.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from torch import Tensor
 from .planes import blur, extent, gradients, inside, positions, pyramid, sample
 
 SMALLEST_LEVEL = 16  # shorter side in pixels: a pan of a fifth of the picture is about 3 pixels there
-SIGMA = 1.0  # blur of each level in pixels: makes luminance linear over a step, and noise small
+SIGMA = 1.0  # blur of each level in pixels, so that luminance is linear over a step and noise is small
 COARSE_STEPS, FINE_STEPS = 10, 6
-TUKEY, MAD = 4.685, 1.4826  # 95 % efficient on Gaussian residuals; standard deviation of a median deviation
+TUKEY, MAD = 4.685, 1.4826  # 95 % efficiency on Gaussian residuals; standard deviation over median deviation
 QUANTUM = 0.5 / 255  # residuals below this are rounding
-DAMPING = 1e-4  # of the normal equations, per pixel: no steps where there is no texture
+DAMPING = 1e-4  # of the normal equations, per pixel, so that pictures without texture give no step
 LONGEST_STEP = 0.25
 PARAMETERS = 6  # scale, turn, x, y, gain, bias
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """Motions p -> scale * p + shift in the complex plane of positions, one row per pair, with the fitted light.
+    """Motions p -> scale * p + shift of positions as complex numbers, and changes of light, one row per pair.
 
-    scale, shift: [N] complex. gain, bias: [N]; the later picture is about (1 + gain) * earlier + bias.
+    scale, shift: [N], complex. gain, bias: [N]; the later picture is about (1 + gain) * earlier + bias.
     """
 
     scale: Tensor
@@ -35,29 +35,30 @@ class Similarity:
     bias: Tensor
 
     def move(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Where positions x, y that broadcast to [h, w] go: each [N, h, w]."""
+        """Return where positions x, y that broadcast to [h, w] move to: two [N, h, w]."""
         (a, b), (dx, dy) = ((part[:, None, None] for part in (z.real, z.imag)) for z in (self.scale, self.shift))
         return a * x - b * y + dx, b * x + a * y + dy
 
     def inverse(self) -> "Similarity":
-        """The motion and change of light from the later picture to the earlier."""
+        """Return the motion and change of light from the later picture to the earlier."""
         gain = 1 / (1 + self.gain).clamp(min=0.1)
         return Similarity(1 / self.scale, -self.shift / self.scale, gain - 1, -self.bias * gain)
 
     def after(self, step: Tensor) -> "Similarity":
-        """This motion with the small motion and change of light `step` [N, 6] before it."""
+        """Return this motion after the small motion and change of light `step` [N, 6]."""
         scale = self.scale * torch.complex(1 + step[:, 0], step[:, 1])
-        # A fit that slips beyond these finds only nonsense.
+        # A fit outside these limits has diverged.
         scale = scale / scale.abs().clamp(min=1e-6) * scale.abs().clamp(0.5, 2.0)
         shift = self.shift + self.scale * torch.complex(step[:, 2], step[:, 3])
         return Similarity(scale, shift, self.gain + step[:, 4], self.bias + step[:, 5])
 
 
 def fit_similarity(earlier: Tensor, later: Tensor, steps: tuple[int, int] = (COARSE_STEPS, FINE_STEPS)) -> Similarity:
-    """The motions that take pictures `earlier` to `later`, luminance [N, 1, h, w] in 0..1.
+    """Return the motions from pictures `earlier` to `later`, luminance [N, 1, h, w] in 0..1.
 
-    steps: on the coarser levels, and on the finest.
+    steps: number of steps on each coarser level, and on the finest.
     """
+    earlier, later = earlier.contiguous(), later.contiguous()
     count, reach = len(earlier), extent(*earlier.shape[-2:])
     zero = earlier.new_zeros(count)
     motion = Similarity(torch.complex(zero + 1, zero), torch.complex(zero, zero), zero, zero)
@@ -73,7 +74,7 @@ def fit_similarity(earlier: Tensor, later: Tensor, steps: tuple[int, int] = (COA
 def _step(
     first: Tensor, second: Tensor, own: tuple[Tensor, Tensor], motion: Similarity, reach: tuple[float, float]
 ) -> Tensor:
-    """The weighted least-squares step [N, 6]; own: the gradients of `first`."""
+    """Return the weighted least-squares step [N, 6]; own: gradients of `first`."""
     x, y = positions(first, reach)
     there = motion.move(x, y)
     moved = sample(second, *there, reach)  # [N, 1, h, w]
@@ -91,7 +92,7 @@ def _step(
     weight = inside(*there, reach).flatten(1)
     weight = weight * _tukey(residual, weight)
     weighted = jacobian * weight[:, None]
-    # In double precision on the CPU: not every device has it, and six unknowns cost nothing.
+    # In double precision on the CPU: some devices lack it, and six unknowns cost nothing.
     matrix = (weighted @ jacobian.transpose(1, 2)).cpu().double()
     matrix += DAMPING * height * width * torch.eye(PARAMETERS, dtype=torch.float64)
     vector = (weighted @ residual[..., None]).cpu().double()
@@ -100,7 +101,7 @@ def _step(
 
 
 def _tukey(residual: Tensor, weight: Tensor) -> Tensor:
-    """Weights [N, P] in 0..1 that fall to 0 for residuals [N, P] unlike the rest of their picture."""
+    """Return weights [N, P] in 0..1 that fall to 0 for outliers among the residuals [N, P] of a picture."""
     few = residual.abs()[:, ::3]  # enough pixels for a median
     few = few.masked_fill(weight[:, ::3] == 0, torch.nan)
     spread = (MAD * few.nanmedian(dim=1, keepdim=True).values).nan_to_num(1.0).clamp(min=QUANTUM)

@@ -113,7 +113,7 @@ def sample_between(
 ) -> Tensor:
     """Return the scaled latents [frames, 4, h, w] of a clip from the start picture to the end picture, both included.
 
-    `mode` is a key of inbetween.MODES, `strength` and `tied` (both pictures are one, for a loop) as there; other
+    `mode` is a key of INBETWEEN_MODES, `strength` and `tied` (both pictures are one, for a loop) as there; other
     `controls` come first. Everything is on one device.
     """
     between = inbetween_control(mode, end.condition, start.latent, end.latent, strength=strength, tied=tied)
@@ -155,7 +155,7 @@ def sample_loop(
 ) -> Tensor:
     """Return the scaled latents [N, 4, h, w] of a loop of one picture.
 
-    With a `mode` of inbetween.MODES the clip of `frames` starts and ends at the picture, and the end is left out: N =
+    With a `mode` of INBETWEEN_MODES the clip of `frames` starts and ends at the picture, and the end is left out: N =
     frames - 1. With "roll" (`LatentRoll`) N = frames. The rest: see `sample_between`.
     """
     options = {"seed": seed, "solver": solver, "on_step": on_step}
@@ -232,7 +232,7 @@ def loop(
 ) -> Tensor:
     """Return a clip [N, H, W, 3] in 0..1 (float32, CPU) of one picture that repeats seamlessly.
 
-    With a `mode` of inbetween.MODES it has one frame less than settings.frames. With "roll" it has all of them, takes
+    With a `mode` of INBETWEEN_MODES it has one frame less than settings.frames. With "roll" it has all of them, takes
     half the time, and hardly travels. A batch of B pictures makes B loops, one after the other, picture b drawn with
     seed + b. The rest: see `inbetween`.
     """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..controls.camera.moves import parse_path
 from ..controls.extend import Extension
-from ..controls.signal import MODES
+from ..controls.signal import SIGNAL_MODES
 from ..controls.windows import Windows
 from ..model.decoding import parse_plan
 from ..networks.config import SVDConfig
@@ -48,7 +48,7 @@ class AnimateSettings:
     frames, `guidance_shape` a key of GUIDANCE_SHAPES; if only one end is given, the other's default yields to it.
     schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
     stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk. camera: a
-    path in words (`motion.moves.parse_path`), "" for none; camera_mode: a key of `motion.signal.MODES`;
+    path in words (`moves.parse_path`), "" for none; camera_mode: a key of `SIGNAL_MODES`;
     camera_strength: 0 is off, 1 usual, 2 nearly a slide show. windows: for clips longer than the model's own, frames
     that it sees at once, 0 for all; window_overlap: frames that windows share, by default a third. extend: frames to
     add behind the clip, each chunk held to its last extend_overlap frames. reuse: steps for which inner features of the
@@ -152,7 +152,7 @@ class AnimateSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at most {most}; use a smaller one")
         check_size(self.width, self.height)
         choices = (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS))
-        for name, known in (*choices, ("camera_mode", MODES)):
+        for name, known in (*choices, ("camera_mode", SIGNAL_MODES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
         for name, low, advice in (

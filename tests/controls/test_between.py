@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from svd_core.condition import Condition
-from svd_core.controls.between import MODES, TakeTurns, inbetween_control
+from svd_core.controls.between import INBETWEEN_MODES, TakeTurns, inbetween_control
 from svd_core.controls.camera.control import camera_control
 from svd_core.controls.loop import LatentRoll
-from svd_core.controls.signal import MODES as SIGNAL_MODES
-from svd_core.controls.signal import Signal
+from svd_core.controls.signal import SIGNAL_MODES, Signal
 from svd_core.controls.windows import Windows
 from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up, sample_between
 from svd_core.pipelines.clip import AnimateSettings
@@ -74,7 +73,7 @@ class Recording:
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_both_pictures_are_reached(mode, solver):
     clip = between(end=2.0, mode=mode, solver=solver)
     assert (clip[0] - 0.0).abs().max() < 1e-5 and (clip[-1] - 2.0).abs().max() < 1e-5
@@ -91,33 +90,33 @@ def test_the_way_is_even_from_picture_to_picture(mode, far, uneven):
     assert steps.max() < uneven * steps.median(), steps
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_what_is_between_varies_as_the_walks_that_end_there(mode):
     clip = between(end=0.0, mode=mode, steps=50)
     expected = SPREAD * (TIME * (FRAMES - 1 - TIME) / (FRAMES - 1)).sqrt()  # a Brownian bridge
     torch.testing.assert_close(clip.std((1, 2, 3)), expected, atol=0.08, rtol=0)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_more_strength_comes_closer_to_the_end_picture(mode):
     far = [(between(mode=mode, strength=s)[-1] - 2.0).pow(2).mean().sqrt() for s in (0.1, 0.4, 0.7, 1.0)]
     assert all(later < earlier for earlier, later in itertools.pairwise(far)), far
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_zero_strength_is_bit_equal_to_no_control(mode, solver):
     assert torch.equal(between(mode=mode, solver=solver, strength=0.0), plain(solver=solver))
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_the_seed_decides(mode, solver):
     first, again, other = (between(mode=mode, solver=solver, steps=8, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first, again) and not torch.allclose(first, other, atol=0.05)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_backward_evaluations_see_the_clip_from_its_end(mode):
     model, noise = Recording(), start_noise(FRAMES, H, W, 1)
     start, end = picture(0.0), picture(2.0)
@@ -177,7 +176,7 @@ def test_an_unconditional_branch_with_the_picture_gets_the_end_picture():
     assert seen == [(1, 0), (0, 1), (2, 0), (2, 1), (1, 0), (0, 1)]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_at_most_one_extra_evaluation_a_step(mode):
     model = Recording()
     between(model=model, mode=mode, steps=20)
@@ -186,15 +185,15 @@ def test_at_most_one_extra_evaluation_a_step(mode):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("other", [*SIGNAL_MODES, "windows", "roll", *MODES])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("other", [*SIGNAL_MODES, "windows", "roll", *INBETWEEN_MODES])
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_every_other_control_takes_part(mode, other, order, solver):
     end = picture(2.0)
     own = inbetween_control(mode, end.condition, picture(0.0).latent, end.latent)
     if other in SIGNAL_MODES:
         latents = torch.randn(FRAMES, 4, H, W, generator=torch.Generator().manual_seed(5))
         extra = camera_control(Signal(latents, torch.ones(FRAMES, 1, H, W)), other)
-    elif other in MODES:
+    elif other in INBETWEEN_MODES:
         middle = picture(1.0)
         extra = inbetween_control(other, middle.condition, picture(0.0).latent, middle.latent)
     else:
@@ -202,7 +201,7 @@ def test_every_other_control_takes_part(mode, other, order, solver):
     both = plain(solver=solver, steps=5, controls=[own, extra][::order])
     assert torch.isfinite(both).all()
     assert not torch.equal(both, plain(solver=solver, steps=5, controls=[own]))
-    if other not in (*SIGNAL_MODES, *MODES):
+    if other not in (*SIGNAL_MODES, *INBETWEEN_MODES):
         assert (both[-1] - 2.0).abs().max() < 1e-5
 
 
@@ -213,7 +212,7 @@ def test_the_end_is_held_in_windows_too():
 
 
 @pytest.mark.parametrize("closed", [False, True])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_a_chain_passes_through_every_picture_and_repeats_no_frame(mode, closed):
     values = (0.0, 1.0, 0.5)
     keys = [picture(value) for value in values]

@@ -10,7 +10,7 @@ from svd_core.cli.steering import brush_metadata, clip_steered
 from svd_core.controls.amount import BUCKET, with_scalar
 from svd_core.controls.brush import MotionBrush, motion_brush
 from svd_core.controls.drag import drag_frames, parse_drag, parse_drags
-from svd_core.controls.mask import Kept, feathered, fit_masks
+from svd_core.controls.mask import StillOverlay, feathered, fit_masks
 from svd_core.pictures import fit
 from svd_core.report.measuring import measure
 from tests.helpers.motion_models import Counted, H, W, condition, run, still
@@ -76,7 +76,7 @@ def test_kept_pixels_are_exact_and_edges_are_seamless():
     picture = torch.rand(1, 3, 8, 30, generator=torch.Generator().manual_seed(0))
     share = torch.cat([torch.ones(10), torch.linspace(1, 0, 10), torch.zeros(10)]).expand(1, 1, 8, 30)
     frames = picture.movedim(1, -1).expand(3, -1, -1, -1) + 0.1
-    out = Kept(picture, share).over(frames)
+    out = StillOverlay(picture, share).over(frames)
     assert torch.equal(out[:, :, :10], picture.movedim(1, -1).expand(3, -1, -1, -1)[:, :, :10])
     assert torch.equal(out[:, :, 20:], frames[:, :, 20:])
     difference = (out - picture.movedim(1, -1))[0, 0, :, 0]

@@ -11,7 +11,7 @@ from svd_core.controls.camera.depth import depth_from_foreground, depth_from_map
 from svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from svd_core.controls.camera.path import EASINGS, path_through
 from svd_core.controls.camera.poses import PARAMETERS
-from svd_core.controls.camera.warp import warp
+from svd_core.controls.camera.warping import warp
 
 W, H = 160, 96
 FRAMES = 5

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from svd_core.condition import Condition
 from svd_core.controls.camera.control import camera_control
-from svd_core.controls.signal import MODES, DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.controls.signal import SIGNAL_MODES, DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.sampling.controls import Control, Run, Start, resolution_scale
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.noise import start_noise
@@ -118,7 +118,7 @@ def test_hooks_that_change_nothing_leave_the_clip_bit_equal(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_zero_strength_is_bit_equal_to_no_control(mode, solver):
     assert torch.equal(run([camera_control(signal(), mode, strength=0.0)], solver=solver), run(solver=solver))
 
@@ -173,7 +173,7 @@ def test_fresh_noise_never_repeats_the_start_noise():
 
 
 @pytest.mark.parametrize("speed", [-3, -1, 2, 4])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_each_mode_imposes_its_path_and_the_model_makes_it_real(mode, speed):
     noise = start_noise(FRAMES, H, W, seed=1)
     given = {"noise": noise, "sigmas": karras_sigmas(12), "guidance": 1.0, "condition": None}
@@ -182,14 +182,14 @@ def test_each_mode_imposes_its_path_and_the_model_makes_it_real(mode, speed):
     assert speed_of(clip) == speed
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_a_little_strength_leaves_the_motion_to_the_model(mode):
     given = {"noise": start_noise(FRAMES, H, W, seed=1), "sigmas": karras_sigmas(12), "guidance": 1.0}
     control = camera_control(rough(3), mode, strength=0.02)
     assert speed_of(sample(panning_model, condition=None, **given, controls=[control])) == 0
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_more_strength_follows_the_signal_more_closely(mode):
     wanted = signal()
     levels = [likeness(run([camera_control(wanted, mode, strength=s)], steps=20), wanted) for s in (0.5, 1, 1.6, 2.2)]
@@ -282,7 +282,7 @@ def test_repeats_evaluate_every_guided_level_again(repeats, extra):
     assert likeness(clip, wanted) > 0.6
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_the_first_frame_is_held_at_the_start_picture(mode):
     wanted, steps = signal(), []
     clip = run([camera_control(wanted, mode)], steps=25, on_step=steps.append)
@@ -310,7 +310,7 @@ def test_sigmas_follow_the_size_of_the_clip(height, width, factor):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(MODES, MODES)))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(SIGNAL_MODES, SIGNAL_MODES)))
 def test_every_two_controls_run_together(first, second, solver):
     controls = [camera_control(signal(seed=seed), mode) for seed, mode in enumerate((first, second))]
     clip = run(controls, solver=solver, steps=4)

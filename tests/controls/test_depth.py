@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from svd_core.controls.camera.depth import depth_from_foreground, depth_from_map
-from svd_core.controls.camera.warp import fill_holes, shrink
+from svd_core.controls.camera.warping import fill_holes, shrink
 
 W, H = 160, 96
 

@@ -15,7 +15,7 @@ from svd_core.controls.colour_lock import (
     match_overlap,
     mean_look,
 )
-from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, extend_clip, hand_over
+from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, chunk_condition, extend_clip
 from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sampler import sample
@@ -245,14 +245,14 @@ def test_a_chunk_starts_from_the_clips_own_frame_with_a_token_between_both_pictu
         asked.append(latent)
         return torch.tensor([[[0.0, 2.0]]])
 
-    handed = hand_over(condition, place[5:6], token_of, 0.25)
+    handed = chunk_condition(condition, place[5:6], token_of, 0.25)
     torch.testing.assert_close(handed.latent, place[5:6] / SCALE)
     assert torch.equal(handed.vector, torch.tensor([[7.0]])), "a curve over the clip stays at its end"
     assert torch.equal(asked[0], place[5:6])
     torch.testing.assert_close(handed.token.norm(), torch.tensor(0.25 * 1 + 0.75 * 2))
     torch.testing.assert_close(handed.token[0, 0, 0] / handed.token[0, 0, 1], torch.tensor(0.25 / 1.5))
     assert torch.equal(blend_tokens(first, 5 * first, 1.0), first)
-    assert torch.equal(hand_over(condition, place[5:6], token_of, 1.0).token, first) and len(asked) == 1
+    assert torch.equal(chunk_condition(condition, place[5:6], token_of, 1.0).token, first) and len(asked) == 1
 
 
 def test_guidance_and_both_branches_reach_the_model_and_steps_are_counted_over_all_chunks():

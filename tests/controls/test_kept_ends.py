@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from svd_core.controls.kept_ends import LARGEST, KeptEnds, keep_ends
-from svd_core.controls.loop import EVEN, EvenJoin
+from svd_core.controls.kept_ends import LARGEST_STEP, KeptEnds, keep_ends
+from svd_core.controls.loop import JOIN_LIMIT, EvenJoin
 from svd_core.pipelines.between import finishing
 from svd_core.sampling.controls import finish_frames
 
@@ -40,7 +40,7 @@ def test_ends_come_to_the_pictures_as_far_as_there_is_no_jump(amount):
     kept = KeptEnds(pictures, (0, FRAMES - 1), FRAMES).edit_frames(clip)
     assert torch.equal(kept[1:-1], clip[1:-1])
     steps = steps_of(kept)
-    assert steps.max() <= 1.001 * LARGEST * steps_of(clip).median()
+    assert steps.max() <= 1.001 * LARGEST_STEP * steps_of(clip).median()
     for frame, before, picture in zip(kept[[0, -1]], clip[[0, -1]], pictures.movedim(1, -1), strict=True):
         left, was = ((one - picture).abs().mean() for one in (frame, before))
         assert left <= 0.9 * was or was == 0
@@ -107,10 +107,10 @@ def test_a_join_that_leaps_is_eased_and_one_that_closes_stays(leap):
     eased = EvenJoin().edit_frames(clip)
     after = steps_of(eased, closed=True)
     assert torch.equal(eased[1:], clip[1:])
-    if steps[[0, -1]].max() <= EVEN * steps[:-1].median():
+    if steps[[0, -1]].max() <= JOIN_LIMIT * steps[:-1].median():
         assert torch.equal(eased, clip) and leap < 0.1
     else:
-        assert after[[0, -1]].max() <= 1.001 * EVEN * steps[:-1].median()
+        assert after[[0, -1]].max() <= 1.001 * JOIN_LIMIT * steps[:-1].median()
         assert (eased[0] - clip[0]).abs().mean() < 0.5 * (clip[[-1, 1]].mean(0) - clip[0]).abs().mean()
 
 

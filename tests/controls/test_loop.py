@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import svd_core as svd
 from svd_core.cli.main import build_parser
 from svd_core.cli.steering import between_metadata, clip_between
-from svd_core.controls.between import MODES
+from svd_core.controls.between import INBETWEEN_MODES
 from svd_core.controls.loop import LatentRoll, decode_closed, roll_stride
 from svd_core.model.decoding import frames_to_image
 from svd_core.pictures import open_picture
@@ -33,7 +33,7 @@ from tests.controls.test_between import FRAMES, perfect, picture, plain, steps_o
 from tests.helpers.checkpoint_files import SMALL
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_the_step_from_the_last_frame_to_the_first_is_like_the_others(mode):
     clip = sample_loop(walk, picture(1.0), FRAMES, karras_sigmas(25), Guidance(torch.ones(1)), mode=mode)
     steps = steps_of(clip)
@@ -43,7 +43,7 @@ def test_the_step_from_the_last_frame_to_the_first_is_like_the_others(mode):
     assert without[-1] > 1.8 * without.median()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", INBETWEEN_MODES)
 def test_tied_ends_are_the_picture_while_the_layout_forms_and_one_frame_ever_after(mode):
     """The model leaves the picture by 0.5, which only shows where it is not held."""
     key, noted = picture(1.0), []

@@ -69,7 +69,7 @@ def test_preview_shows_the_connected_picture(picture):
     assert run("SVDReelCameraPath", path="hold 90 then pan left", image=picture)[1].shape[2] == preview.shape[2]
 
 
-@pytest.mark.parametrize("mode", part("svd_core.controls.signal").MODES)
+@pytest.mark.parametrize("mode", part("svd_core.controls.signal").SIGNAL_MODES)
 def test_zero_strength_is_bit_equal_to_no_control_and_strength_is_not(loaded, picture, prepared, mode):
     plain = clip(loaded, prepared)
     off = steer(loaded, picture, prepared, mode=mode, strength=0.0)[0]

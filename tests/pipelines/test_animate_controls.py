@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from svd_core import AnimateSettings, animate, load_model
 from svd_core.cli.main import main
 from svd_core.controls.camera.moves import parse_path
-from svd_core.controls.camera.warp import warp
-from svd_core.controls.signal import MODES
+from svd_core.controls.camera.warping import warp
+from svd_core.controls.signal import SIGNAL_MODES
 from svd_core.pictures import as_batch, fit
 from svd_core.sampling.controls import Control
 from svd_core.video import read_clip
@@ -42,7 +42,7 @@ def picture():
     return torch.stack([x, y, (x * y * 9) % 1], dim=-1)[None]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_a_camera_without_strength_leaves_the_clip_bit_equal(model, picture, mode):
     plain = animate(model, picture, FAST)
     off = replace(FAST, camera="pan right 0.2", camera_mode=mode, camera_strength=0.0)

@@ -1,1 +1,1 @@
-"""Camera paths and moves, the warps they cause, and the control that imposes them."""
+"""Camera paths in words, the warps that they cause, and the control that imposes them on a clip."""

@@ -1,4 +1,4 @@
-"""Camera control: the picture warped along a path, as a signal that the sampler imposes on the clip."""
+"""Camera control: the picture warped along a camera path, as a signal that the sampler imposes on the clip."""
 
 import logging
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from ...networks.vae import LATENT_SCALE
 from ...pictures.fitting import FitMode, fit, resize
-from ..signal import MODES, Signal, SignalControl
+from ..signal import SIGNAL_MODES, Signal, SignalControl
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
 from .path import CameraPath
-from .warp import Warped, shrink, warp
+from .warping import Warped, shrink, warp
 
 log = logging.getLogger("svd_reel")
 
 EDGE = 1  # latent cells around holes that the encoder mixes with what fills them
 
 
-class CameraSignal(NamedTuple):
-    """The signal, and the frames that it was made of, to look at: [T, 3, H, W] in -1..1 and [T, 1, H, W]."""
+class WarpedSignal(NamedTuple):
+    """A signal, and the frames that it was encoded from: [T, 3, H, W] in -1..1 and [T, 1, H, W]."""
 
     signal: Signal
     warped: Warped
@@ -30,10 +30,11 @@ class CameraSignal(NamedTuple):
 def fit_map(
     values: Tensor, index: int, picture_size: tuple[int, int], width: int, height: int, mode: FitMode, what: str
 ) -> Tensor:
-    """Return map number `index` of `values`, fitted as its picture of (height, width) is: [1, 1, height, width].
+    """Return one map of `values`, fitted as its picture of (height, width) is: [1, 1, height, width].
 
-    values: [H, W], [B, H, W] or [B, H, W, C]; channels are averaged without alpha, a single map serves every picture.
-    A map of another size than the picture is resized first, which the log says; `what` names it there.
+    values: [H, W], [B, H, W] or [B, H, W, C]. Colour channels are averaged and alpha is ignored. A single map serves
+    every picture. index: number of the picture. what: name of the map in messages.
+    A map of another size than the picture is resized first, with a warning. Raises ValueError for other shapes.
     """
     if values.ndim == 4:
         values = values[..., :3].mean(-1)
@@ -41,7 +42,7 @@ def fit_map(
         raise ValueError(
             f"the {what} has shape {list(values.shape)}; give [height, width], [B, height, width] or an image"
         )
-    values = values.reshape(-1, 1, *values.shape[-2:])  # [B, 1, h, w]
+    values = values.contiguous().reshape(-1, 1, *values.shape[-2:])  # [B, 1, h, w]
     if index >= len(values) > 1:
         raise ValueError(f"there are {len(values)} {what}s for picture {index + 1}; give one, or one per picture")
     own = _sized(values[min(index, len(values) - 1)][None], picture_size, what)
@@ -55,10 +56,10 @@ def scene_depth(
     *,
     far_to_near: float = FAR_TO_NEAR,
 ) -> Tensor | None:
-    """Return distances [1, 1, H, W], 1 at the centre, for a picture of `size` (height, width); None if nothing tells.
+    """Return distances [1, 1, H, W], 1 at the centre, for a picture of `size` (height, width); None without a map.
 
-    depth: [1, 1, h, w], near is bright; without it the foreground [1, 1, h, w] stands on a plain. Maps of another size
-    are resized, which the log says.
+    depth: [1, 1, h, w], bright is near. foreground: mask [1, 1, h, w] of an object; without a depth map it stands on a
+    plain. Maps of another size are resized, with a warning.
     """
     depth = None if depth is None else _sized(depth, size, "depth map")
     foreground = None if foreground is None else _sized(foreground, size, "foreground mask")
@@ -68,13 +69,14 @@ def scene_depth(
 
 
 def _sized(map_: Tensor, size: tuple[int, int], what: str) -> Tensor:
+    """Return a map [1, 1, h, w] at another size (height, width); raises ValueError for other shapes and for NaN."""
     if map_.ndim != 4 or map_.shape[:2] != (1, 1):
         raise ValueError(f"the {what} has shape {list(map_.shape)}; give one channel of one picture, [1, 1, h, w]")
     if not bool(torch.isfinite(map_).all()):
         raise ValueError(f"the {what} has NaN or infinite values; check the node that made it")
     if tuple(map_.shape[2:]) != size:
         (height, width), (h, w) = size, map_.shape[2:]
-        log.warning("the %s is %dx%d, the picture %dx%d pixels; it was resized", what, w, h, width, height)
+        log.warning("the %s is %dx%d, the picture %dx%d pixels; the map was resized", what, w, h, width, height)
     return resize(map_.float(), size[1], size[0])
 
 
@@ -87,18 +89,17 @@ def camera_signal(
     *,
     depth: Tensor | None = None,
     on_frame: Callable[[int, int], None] | None = None,
-) -> CameraSignal:
-    """Return what the camera sees of `picture` [1, 3, 8h, 8w] in -1..1 along `path`, in pixels and in latents.
+) -> WarpedSignal:
+    """Return what the camera sees of `picture` [1, 3, 8h, 8w] in -1..1 along `path`, as latents and in pixels.
 
-    `encode` takes [1, 3, 8h, 8w] to unscaled latents [1, 4, h, w], as `SVDModel.encode_latent` does. depth: distances
-    from `scene_depth`. on_frame(done, frames) reports every encoded frame. Frames in which nothing has moved since the
-    last are encoded once.
+    encode: returns unscaled latents [1, 4, h, w] of [1, 3, 8h, 8w], such as `SVDModel.encode_latent`. depth: distances
+    from `scene_depth`. on_frame(done, frames) reports progress. A frame equal to the one before is not encoded again.
     """
     poses = path.poses(frames)
     if depth is None and poses.travels:
         log.warning(
-            "the camera travels (%s), but there is no depth: the picture moves as a flat board, on which a dolly is a "
-            "zoom",
+            "the camera path %s changes the position of the camera, but there is no depth map: the picture moves as a "
+            "flat board, so a dolly looks like a zoom",
             path.text,
         )
     warped = warp(picture, poses, depth)
@@ -110,19 +111,19 @@ def camera_signal(
             on_frame(number + 1, frames)
     cells = F.avg_pool2d(warped.valid, 8)  # [T, 1, h, w]
     valid = shrink((cells > 0.99).to(cells), EDGE)
-    return CameraSignal(Signal(torch.cat(latents), valid), warped)
+    return WarpedSignal(Signal(torch.cat(latents), valid), warped)
 
 
 def camera_control(signal: Signal, mode: str, *, strength: float = 1.0, **settings: float) -> SignalControl:
-    """Return the control that imposes `signal` in the way called `mode` (a key of MODES).
+    """Return the control that imposes `signal` by `mode`, a key of SIGNAL_MODES.
 
-    `settings` are fields of that way's class, such as sigma; the others keep their defaults. ValueError for unknown
-    modes and for settings that the mode does not have.
+    settings: fields of the class of that mode, such as sigma. Raises ValueError for unknown modes and for settings that
+    the mode does not have.
     """
-    if mode not in MODES:
-        raise ValueError(f"the camera mode {mode!r} is unknown; use one of {', '.join(MODES)}")
-    kind = MODES[mode]
+    if mode not in SIGNAL_MODES:
+        raise ValueError(f"the camera mode {mode!r} is unknown; use one of {', '.join(SIGNAL_MODES)}")
+    kind = SIGNAL_MODES[mode]
     unknown = [name for name in settings if name not in kind.__dataclass_fields__]
     if unknown:
-        raise ValueError(f"the camera mode {mode!r} has no setting {unknown[0]!r}; leave it out or change the mode")
+        raise ValueError(f"the camera mode {mode!r} has no setting {unknown[0]!r}; remove it or change the mode")
     return kind(signal, strength, **settings)

@@ -1,7 +1,7 @@
-"""Camera moves by name, and the text that paths are written in: "pan right 0.15, zoom in 1.2 then hold 4".
+"""Camera moves by name, and the text format of paths: "pan right 0.15, zoom in 1.2 then hold 4".
 
-A move is a name, a direction, an amount, an easing and "for" with a share of the time; all but the name may be left
-out where there is a usual one. Moves joined by a comma or "and" run at once, "then" puts them one after the other.
+A move is a name, a direction, an amount, an easing, and "for" with a share of the time. Everything after the direction
+is optional. Moves joined by a comma or "and" run at once, "then" starts the next ones after them.
 """
 
 import math
@@ -15,7 +15,11 @@ from .poses import FOCAL, angle_of
 
 @dataclass(frozen=True)
 class Kind:
-    """One name of a move: the parameter and sign of each direction, and its amounts."""
+    """A kind of move.
+
+    directions: parameter and sign by direction; none for moves without a direction. usual, low, high: default, least
+    and greatest amount, in `unit`. convert: from an amount to the parameter.
+    """
 
     directions: dict[str, tuple[str, int]]
     usual: float
@@ -41,10 +45,12 @@ DEPTHS = {"in": 1, "out": -1}
 
 
 def _along(name: str, signs: dict[str, int]) -> dict[str, tuple[str, int]]:
+    """Return directions that all move the parameter `name`."""
     return {direction: (name, sign) for direction, sign in signs.items()}
 
 
 def _around(name: str) -> dict[str, tuple[str, int]]:
+    """Return left and right for the parameter `name`_x, up and down for `name`_y."""
     return _along(f"{name}_x", SIDES) | _along(f"{name}_y", HEIGHTS)
 
 
@@ -61,14 +67,14 @@ MOVES = {
     "handheld": Kind({}, 0.01, 0, 0.1, "picture widths", float),
     "static": Kind({}, 0, 0, 0, "", float),
 }
-"""Moves of the camera. What it does, the content does the other way: pan right moves content left, tilt up and
-pedestal up move it down, roll cw turns it counterclockwise. Pan and tilt are measured by how far the middle of the
-picture moves, truck and pedestal by how far the camera does.
+"""Moves of the camera by name. The content moves the other way: pan right moves it left, tilt up and pedestal up move
+it down, roll cw turns it counterclockwise. Pan and tilt are measured by how far the middle of the picture moves, truck
+and pedestal by how far the camera moves.
 """
 
 
 def move_names() -> list[str]:
-    """Return every move with its direction, such as "pan left"."""
+    """Return every move with each of its directions, such as "pan left"."""
     return [f"{name} {side}".strip() for name, kind in MOVES.items() for side in (kind.directions or ("",))]
 
 
@@ -77,8 +83,8 @@ def camera_move(
 ) -> CameraPath:
     """Return the path of one move such as "pan right" (see `move_names`), over the whole clip.
 
-    amount: in the unit of the move (None: the usual one); `unit` "deg" or "%" where the text says so. share: time
-    relative to other moves of a chain. ValueError for unknown names and amounts out of range.
+    amount: in the unit of the move, or in `unit` "deg" or "%"; None takes the usual one. share: time relative to the
+    other moves of a chain. Raises ValueError for unknown names and amounts out of range.
     """
     name, _, direction = " ".join(ALIASES.get(word, word) for word in name.lower().split()).partition(" ")
     if name not in MOVES:
@@ -91,11 +97,11 @@ def camera_move(
     if easing not in EASINGS:
         raise ValueError(f"the easing {easing!r} is unknown; use one of {', '.join(EASINGS)}")
     if not (math.isfinite(share) and share > 0):
-        raise ValueError(f"the time of {name} is {share:g}, but it must be above 0; leave it out, or write for 2")
+        raise ValueError(f"the time share of {name} must be above 0 (got {share:g}); remove it, or write for 2")
     amount = kind.usual if amount is None else _in_unit(name, kind, amount, unit)
     if not kind.low <= amount <= kind.high:
         limits = f"{kind.low:g} to {kind.high:g} {kind.unit}".strip()
-        raise ValueError(f"{name} is {amount:g}, outside {limits}; use about {kind.usual:g}")
+        raise ValueError(f"{name} must be {limits} (got {amount:g}); use about {kind.usual:g}")
     text = " ".join(word for word in (name, direction, f"{amount:.4g}" if name != "static" else "") if word)
     text += f" {easing}" * (easing != "linear") + f" for {share:g}" * (share != 1)
     if name == "handheld":
@@ -105,20 +111,21 @@ def camera_move(
 
 
 def _in_unit(name: str, kind: Kind, amount: float, unit: str) -> float:
+    """Return an amount given in `unit` ("deg", "%" or "") in the unit of its move."""
     if unit == "%":
         return amount / 100
     if unit == "deg" and kind.convert is angle_of:
         return FOCAL * math.tan(math.radians(min(amount, 89)))
     if unit == "deg" and kind.unit != "degrees":
-        raise ValueError(f"{name} is {amount:g} degrees, but it is measured in {kind.unit}; write about {kind.usual:g}")
+        raise ValueError(f"{name} is measured in {kind.unit} (got {amount:g} degrees); write about {kind.usual:g}")
     return amount
 
 
 def parse_path(text: str) -> CameraPath:
     """Return the path that `text` describes, such as "pan right 0.15, zoom in 1.2 ease then hold 4 then tilt up".
 
-    "hold 4" stands still for four frames; "through 0 0; 0.1 0; 0.2 0.05" looks at points (x and y in picture widths,
-    then zoom and roll). ValueError says which words were not understood.
+    "hold 4" stands still for four frames. "through 0 0; 0.1 0; 0.2 0.05" looks at points (x and y in picture widths,
+    then zoom and roll). Raises ValueError with the words that were not understood.
     """
     stretches = [stretch.strip() for stretch in re.split(r"\bthen\b|->|\n", text) if stretch.strip()]
     if not stretches:
@@ -127,12 +134,13 @@ def parse_path(text: str) -> CameraPath:
     for stretch in stretches:
         moves = [_parse_move(move.strip()) for move in re.split(r",|\+|\band\b", stretch) if move.strip()]
         if not moves or (len(moves) > 1 and any(isinstance(move, Hold) for move in moves)):
-            raise ValueError(f"{stretch!r} in the camera path is not a move; write hold alone, between two then")
+            raise ValueError(f"{stretch!r} in the camera path is not a move; write hold by itself, between two then")
         parts.append(moves[0] if len(moves) == 1 else Together(tuple(moves)))
     return CameraPath(parts[0] if len(parts) == 1 and not isinstance(parts[0], Hold) else Chain(tuple(parts)))
 
 
 def _parse_move(text: str) -> Part:
+    """Return one move, hold or path through points."""
     words = text.lower().replace("°", "deg").split()
     name = ALIASES.get(words[0], words[0])
     share, easing = 1.0, "linear"
@@ -144,13 +152,11 @@ def _parse_move(text: str) -> Part:
         easing = word
         words.remove(word)
     if not words:
-        raise ValueError(f"{text!r} in the camera path is no move; write one before it, such as pan right 0.15")
+        raise ValueError(f"{text!r} in the camera path has no move; write one first, such as pan right 0.15")
     if name == "hold":
         frames = _number(" ".join(words[1:]), text)
         if frames != int(frames) or frames < 0:
-            raise ValueError(
-                f"{text!r} in the camera path is no number of frames; write a whole number, such as hold 4"
-            )
+            raise ValueError(f"{text!r} in the camera path needs a whole number of frames; write it as hold 4")
         return Hold(int(frames), f"hold {int(frames)}")
     if name == "through":
         points = [
@@ -164,6 +170,7 @@ def _parse_move(text: str) -> Part:
 
 
 def _amount(words: list[str], text: str) -> tuple[float, str]:
+    """Return the amount and unit ("deg", "%" or "") in the last words of the move `text`."""
     match = re.fullmatch(r"([\d.]+(?:e-?\d+)?)\s*(deg|degrees|%|x|times)?", " ".join(words))
     if match is None:
         raise ValueError(
@@ -175,6 +182,7 @@ def _amount(words: list[str], text: str) -> tuple[float, str]:
 
 
 def _number(word: str, text: str) -> float:
+    """Return the number in one word of the move `text`."""
     try:
         return float(word)
     except ValueError:

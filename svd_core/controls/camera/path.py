@@ -1,7 +1,7 @@
 """Camera paths: moves one after the other ("then") or at once ("and"), for clips of any length.
 
-A path is a function from time to the parameters of `poses.PARAMETERS`, which start at 0: frame 0 shows the picture
-as it is. Parameters add up, so a move goes on from where the one before it ended.
+A path is a function from time to the parameters of `poses.PARAMETERS`. All start at 0, so frame 0 shows the picture
+itself. Parameters add up, so a move continues from where the one before it ended.
 """
 
 import math
@@ -20,14 +20,14 @@ EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "ease-in": lambda t: t * t,
     "ease-out": lambda t: t * (2 - t),
 }
-"""Courses of a move over its time: even, or slow at both ends, at the start, at the end."""
+"""Progress of a move over its time: constant, or slow at both ends, at the start, at the end."""
 
-SHAKE_CYCLES = (0.043, 0.11, 0.19)  # per frame: breath, hand and step at about 7 frames per second
+SHAKE_CYCLES = (0.043, 0.11, 0.19)  # per frame: breath, hand and step, at about 7 frames per second
 SHAKE_PARTS = (1.0, 0.5, 0.25)
 
 
 class Part(Protocol):
-    """A stretch of a path."""
+    """A part of a path."""
 
     @property
     def share(self) -> float:
@@ -38,12 +38,12 @@ class Part(Protocol):
         """The part in words."""
 
     def table(self, when: Tensor, length: float) -> Tensor:
-        """Return parameters [T, len(PARAMETERS)] at times `when` [T] in 0..1 of a part that lasts `length` frames."""
+        """Return parameters [T, len(PARAMETERS)] at times `when` [T] in 0..1 of a part of `length` frames."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """A change of some parameters (a mapping as pairs), eased over its time."""
+    """A change of some parameters, as pairs (name, amount), eased over its time."""
 
     change: tuple[tuple[str, float], ...]
     easing: str = "linear"
@@ -57,7 +57,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Hold:
-    """So many frames of standing still."""
+    """A number of frames in which the camera stands still."""
 
     frames: int
     text: str = "hold"
@@ -78,7 +78,7 @@ class Shake:
     seed: int = 7
 
     def table(self, when: Tensor, length: float) -> Tensor:
-        """See Part. The sway keeps its pace, however long the part lasts."""
+        """See Part. The pace of the sway does not depend on the length of the part."""
         source = torch.Generator().manual_seed(self.seed)
         phases = torch.rand(3, len(SHAKE_CYCLES), generator=source, dtype=torch.float64) * 2 * math.pi
         cycles, parts = (torch.tensor(values, dtype=torch.float64) for values in (SHAKE_CYCLES, SHAKE_PARTS))
@@ -89,7 +89,7 @@ class Shake:
 
 @dataclass(frozen=True)
 class Through:
-    """Parameters that pass smoothly through points spread evenly over the time, the first of them all 0."""
+    """A smooth path through points spread evenly over the time, relative to the first of them."""
 
     points: tuple[tuple[tuple[str, float], ...], ...]
     easing: str = "linear"
@@ -99,12 +99,11 @@ class Through:
     def __post_init__(self) -> None:
         if len(self.points) < 2:
             raise ValueError(
-                f"the camera path has {len(self.points)} point{'s' * (len(self.points) != 1)}, but a path needs at "
-                "least 2; add where the camera ends"
+                f"a camera path through points needs at least 2 (got {len(self.points)}); add where the camera ends"
             )
 
     def table(self, when: Tensor, length: float) -> Tensor:
-        """See Part. Catmull-Rom: at each point the direction is that between its neighbours."""
+        """See Part. A Catmull-Rom spline: the direction at each point is that between its neighbours."""
         rows = torch.stack([_row(point) for point in self.points])  # [N, P]
         rows = rows - rows[0]
         padded = torch.cat([2 * rows[:1] - rows[1:2], rows, 2 * rows[-1:] - rows[-2:-1]])
@@ -132,13 +131,13 @@ class Chain:
         return " then ".join(part.text for part in self.parts)
 
     def table(self, when: Tensor, length: float) -> Tensor:
-        """See Part. Holds take their frames, the others share the rest."""
+        """See Part. Holds take their frames; the other parts share the rest."""
         held = held_frames(self)
         share = self.share
         if share > 0 and held >= length:
             raise ValueError(
-                f"the camera path holds still for {held} frames, but the clip leaves it {math.floor(length) + 1}; hold "
-                f"at most {max(0, math.floor(length) - 1)}"
+                f"the camera path holds still for {held} frames of {math.floor(length) + 1}, which leaves no time to "
+                f"move; hold at most {max(0, math.floor(length) - 1)}"
             )
         total, start = torch.zeros(len(when), len(PARAMETERS), dtype=torch.float64), 0.0
         for part in self.parts:
@@ -183,33 +182,33 @@ class CameraPath:
         return self.part.text
 
     def then(self, other: "CameraPath") -> "CameraPath":
-        """Return this path followed by the other; each move has the time of its share."""
+        """Return this path followed by the other; the moves divide the time by their shares."""
         return CameraPath(Chain((*_parts(self.part, Chain), *_parts(other.part, Chain))))
 
     def also(self, other: "CameraPath") -> "CameraPath":
-        """Return both paths at once, each over the whole clip."""
+        """Return both paths at the same time, each over the whole clip."""
         return CameraPath(Together((*_parts(self.part, Together), *_parts(other.part, Together))))
 
     def table(self, frames: int) -> Tensor:
-        """Return the parameters [frames, len(PARAMETERS)], float64, of a clip; row 0 is 0."""
+        """Return the parameters of a clip: [frames, len(PARAMETERS)], float64; row 0 is all 0."""
         if frames < 1:
-            raise ValueError(f"the camera path is for {frames} frames, but a clip has at least 1; use 14 or 25")
+            raise ValueError(f"a camera path needs at least 1 frame (got {frames}); use 14 or 25")
         if frames == 1:
             return torch.zeros(1, len(PARAMETERS), dtype=torch.float64)
         return self.part.table(torch.linspace(0, 1, frames, dtype=torch.float64), float(frames - 1))
 
     def poses(self, frames: int) -> Poses:
-        """Return where the camera is in each frame of a clip."""
+        """Return the camera poses of a clip."""
         return poses_of(self.table(frames))
 
 
 def path_through(
     points: Sequence[Sequence[float]], *, easing: str = "linear", share: float = 1.0, text: str = "through points"
 ) -> CameraPath:
-    """Return a path that looks at `points` (x, y, zoom=1, roll=0) one after the other, evenly spaced in time.
+    """Return a path that looks at `points` one after the other, evenly spaced in time.
 
-    x and y are what the middle of the frame shows, in picture widths right and down of the first point; zoom is a
-    factor, roll in degrees clockwise. ValueError for fewer than two points, and for a zoom that is not positive.
+    points: (x, y), (x, y, zoom) or (x, y, zoom, roll). x and y are picture widths right and down, zoom is a factor,
+    roll is in degrees clockwise. Raises ValueError for fewer than two points and for a zoom of 0 or below.
     """
     rows = []
     for number, point in enumerate(points, 1):
@@ -220,7 +219,7 @@ def path_through(
         x, y, zoom, roll = (*point, *(1.0, 0.0)[len(point) - 2 :])
         if zoom <= 0:
             raise ValueError(
-                f"point {number} of the camera path has zoom {zoom:g}, but a factor is above 0; use 0.8 to 1.5"
+                f"the zoom of point {number} of the camera path must be above 0 (got {zoom:g}); use 0.8 to 1.5"
             )
         angles = {"pan": angle_of(x), "tilt": -angle_of(y), "zoom": math.log(zoom), "roll": math.radians(roll)}
         rows.append(tuple(angles.items()))
@@ -228,7 +227,7 @@ def path_through(
 
 
 def held_frames(part: Part) -> int:
-    """Return how many frames a part needs for its holds."""
+    """Return the number of frames that a part holds still."""
     if isinstance(part, Hold):
         return part.frames
     if isinstance(part, Chain):
@@ -237,10 +236,12 @@ def held_frames(part: Part) -> int:
 
 
 def _parts(part: Part, kind: type) -> tuple[Part, ...]:
+    """Return the parts of a chain or group of that kind, or else the part alone."""
     return part.parts if isinstance(part, kind) else (part,)
 
 
 def _row(change: tuple[tuple[str, float], ...]) -> Tensor:
+    """Return a row [len(PARAMETERS)] of parameters, float64."""
     row = torch.zeros(len(PARAMETERS), dtype=torch.float64)
     for name, value in change:
         row[PARAMETERS.index(name)] = value

@@ -1,7 +1,7 @@
-"""Where the camera stands and looks in every frame, and what that does to a flat picture.
+"""Position and direction of the camera in every frame, and what they do to a flat picture.
 
-Axes: x right, y down, z into the picture. Frame 0 stands at the origin and looks along z. Lengths are in units of the
-depth of the scene's centre, so a camera that has moved by 1 along z stands where the centre was.
+Axes: x right, y down, z into the picture. In frame 0 the camera is at the origin and looks along z. The unit of length
+is the depth of the centre of the scene, so a camera that has moved by 1 along z is where the centre was.
 """
 
 import math
@@ -14,16 +14,16 @@ from torch import Tensor
 FOCAL = 1.0  # focal length in picture widths: 53 degrees across, a usual wide lens
 
 PARAMETERS = ("pan", "tilt", "roll", "zoom", "x", "y", "z", "orbit_x", "orbit_y", "arc_x", "arc_y")
-"""Columns of a path's table. Angles in radians: pan to the right, tilt up, roll clockwise, orbit and arc to the right
-and up; zoom is the logarithm of the factor; x, y, z move the camera right, up and forward.
+"""Columns of the table of a path. Angles in radians: pan to the right, tilt up, roll clockwise, orbit and arc to the
+right and up. Zoom is the logarithm of the factor. x, y, z move the camera right, up and forward.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """A point X of the first camera's space is at rotation @ X + translation in frame t's: [T, 3, 3], [T, 3], float64.
+    """Camera poses: a point X in the space of frame 0 is at rotation @ X + translation in that of frame t.
 
-    `zoom` [T] multiplies the focal length.
+    rotation: [T, 3, 3]. translation: [T, 3]. zoom: [T], multiplies the focal length. All float64.
     """
 
     rotation: Tensor
@@ -34,19 +34,19 @@ class Poses:
         return len(self.zoom)
 
     def at(self, frames: Sequence[int]) -> "Poses":
-        """Return the poses of some frames."""
+        """Return the poses of the given frames."""
         return Poses(self.rotation[frames], self.translation[frames], self.zoom[frames])
 
     @property
     def travels(self) -> bool:
-        """Whether the camera leaves its place, so that near and far things move differently."""
+        """Whether the camera changes its position, so that near and far things move differently."""
         return bool(self.translation.abs().max() > 1e-9)
 
     def homographies(self, width: int, height: int) -> Tensor:
-        """Return [T, 3, 3] that take pixels of the picture to pixels of each frame; pixel centres are whole numbers.
+        """Return [T, 3, 3] that map pixels of the picture to pixels of each frame; pixel centres are integers.
 
-        Exact for rotation and zoom. Where the camera travels, the picture is taken for a flat board at depth 1, which
-        makes a dolly the same as a zoom.
+        Exact for rotation and zoom. For a camera that changes its position the picture is a flat board at depth 1, so a
+        dolly equals a zoom.
         """
         board = self.translation[:, :, None] * torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)  # [T, 3, 3]
         inverse = torch.linalg.inv(intrinsics(width, height))
@@ -55,7 +55,7 @@ class Poses:
 
 
 def intrinsics(width: int, height: int, zoom: Tensor | float = 1.0) -> Tensor:
-    """Return the camera matrix [3, 3], or [T, 3, 3] for [T] zooms: from space to pixels, the centre in the middle."""
+    """Return the camera matrix from space to pixels, centred in the picture: [3, 3], or [T, 3, 3] for [T] zooms."""
     zoom = torch.as_tensor(zoom, dtype=torch.float64)
     matrix = torch.zeros(*zoom.shape, 3, 3, dtype=torch.float64)
     matrix[..., 0, 0] = matrix[..., 1, 1] = FOCAL * width * zoom
@@ -64,10 +64,11 @@ def intrinsics(width: int, height: int, zoom: Tensor | float = 1.0) -> Tensor:
 
 
 def poses_of(table: Tensor) -> Poses:
-    """Return the poses of a table [T, len(PARAMETERS)] of path parameters; ValueError where the camera hits the scene.
+    """Return the poses of a table [T, len(PARAMETERS)] of path parameters.
 
-    Orbit and arc come first (they carry the camera around the scene's centre), then x, y and z along the axes of the
-    camera that they left, then pan, tilt and roll on the spot.
+    Orbit and arc are applied first and carry the camera around the centre of the scene. Then x, y and z move it along
+    its own axes, and pan, tilt and roll turn it on the spot. Raises ValueError if the camera comes too close to the
+    centre.
     """
     p = dict(zip(PARAMETERS, table.to(torch.float64).unbind(1), strict=True))
     around, over = p["orbit_x"] + p["arc_x"], p["orbit_y"] + p["arc_y"]
@@ -80,15 +81,15 @@ def poses_of(table: Tensor) -> Poses:
     near = (place - ahead).norm(dim=1)
     if bool((near < 0.1).any()):
         raise ValueError(
-            f"the camera comes within {float(near.min()):.2f} of the centre's depth, but it must stay 0.1 away; use "
-            "smaller amounts, or zoom in instead of dolly in"
+            f"the camera must stay 0.1 of the depth away from the centre (got {float(near.min()):.2f}); use smaller "
+            "amounts, or zoom in instead of dolly in"
         )
     rotation = _roll(p["roll"]) @ _turn(p["pan"], p["tilt"]) @ carried
     return Poses(rotation, -(rotation @ place[:, :, None])[:, :, 0], p["zoom"].exp())
 
 
 def _turn(pan: Tensor, tilt: Tensor) -> Tensor:
-    """Rotations [T, 3, 3] of the world as seen by a camera that pans right about the vertical, then tilts up."""
+    """Return rotations [T, 3, 3] of the world for a camera that pans right about the vertical, then tilts up."""
     zero, one = torch.zeros_like(pan), torch.ones_like(pan)
     across = _matrix([pan.cos(), zero, -pan.sin(), zero, one, zero, pan.sin(), zero, pan.cos()])
     along = _matrix([one, zero, zero, zero, tilt.cos(), tilt.sin(), zero, -tilt.sin(), tilt.cos()])
@@ -96,7 +97,7 @@ def _turn(pan: Tensor, tilt: Tensor) -> Tensor:
 
 
 def _roll(angle: Tensor) -> Tensor:
-    """Rotations [T, 3, 3] of the world as seen by a camera that rolls clockwise: the picture turns the other way."""
+    """Return rotations [T, 3, 3] of the world for a camera that rolls clockwise; the picture turns the other way."""
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     return _matrix([angle.cos(), angle.sin(), zero, -angle.sin(), angle.cos(), zero, zero, zero, one])
 
@@ -106,5 +107,5 @@ def _matrix(entries: Sequence[Tensor]) -> Tensor:
 
 
 def angle_of(widths: float) -> float:
-    """Return the angle in radians that moves the middle of the picture by so many picture widths."""
+    """Return the angle in radians that moves the middle of the picture by `widths` picture widths."""
     return math.atan(widths / FOCAL)

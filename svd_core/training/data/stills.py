@@ -12,7 +12,7 @@ from torch import Tensor
 from ...controls.camera.moves import parse_path
 from ...controls.camera.path import CameraPath
 from ...controls.camera.poses import poses_of
-from ...controls.camera.warp import warp
+from ...controls.camera.warping import warp
 from ...pictures.fitting import resize
 from .cutting import ClipPlan
 from .labels import speed_of_camera

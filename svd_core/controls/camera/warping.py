@@ -1,6 +1,6 @@
-"""A picture as a moving camera would see it: by homographies where it is flat, by points where it has depth.
+"""Warp a picture as a moving camera would see it: by homographies if it is flat, by points if it has depth.
 
-Pictures are [1, C, H, W] of any value range, valid masks [T, 1, H, W] of 0 and 1, holes are filled in.
+Pictures are [1, C, H, W] of any value range, valid masks [T, 1, H, W] of 0 and 1. Holes are filled smoothly.
 """
 
 import math
@@ -13,49 +13,15 @@ from torch import Tensor
 
 from .poses import Poses, intrinsics
 
-
-def fill_holes(pictures: Tensor, valid: Tensor) -> Tensor:
-    """Return `pictures` [T, C, H, W] with every pixel outside `valid` [T, 1, H, W] (0 or 1) filled in smoothly.
-
-    Valid pixels come back untouched, filled ones lie between the least and the greatest valid value of their picture.
-    A picture without any valid pixel becomes 0. (Gortler et al. 1996, "The Lumigraph", section 3.5.)
-    """
-    known = valid.to(pictures.dtype)
-    levels = [(pictures * known, known)]
-    while min(levels[-1][0].shape[-2:]) > 1:
-        levels.append(_coarser(*levels[-1]))
-    colour, known = levels.pop()
-    average = colour.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1e-6)
-    filled = average.expand_as(colour)
-    for colour, known in reversed(levels):
-        smooth = F.interpolate(filled, colour.shape[-2:], mode="bilinear", align_corners=False)
-        filled = colour + (1 - known) * smooth  # the colours of a level are weighted with what is known
-    return torch.where(valid.bool(), pictures, filled)
-
-
-def _coarser(colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Average 2x2 cells of weighted colours; a cell in which anything is known counts as known where that is enough."""
-    colour, weight = (F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False) for part in (colour, known))
-    full = weight.clamp(max=0.25) * 4  # one known pixel of four is enough to rely on
-    return colour / weight.clamp(min=1e-6) * full, full
-
-
-def shrink(valid: Tensor, cells: int) -> Tensor:
-    """Return `valid` [T, 1, H, W] with the edges of its holes moved outward by `cells`; picture borders stay."""
-    if cells < 1:
-        return valid
-    return 1 - F.max_pool2d(1 - valid, 2 * cells + 1, stride=1, padding=cells)
-
-
-TEAR = 0.1  # relative change of depth per pixel above which two pixels are no surface
-SAME_DEPTH = 1 + TEAR  # points up to this much behind the nearest belong to its surface, as neighbours on a slope do
+TEAR = 0.1  # relative change of depth per pixel above which two pixels belong to different surfaces
+SAME_DEPTH = 1 + TEAR  # points up to this factor behind the nearest belong to its surface, like neighbours on a slope
 ENOUGH = 0.3  # splat weight that makes a pixel valid
 MOST_POINTS = 3  # per side of a pixel
-NEAREST = 0.05  # points nearer to the camera than this are behind it, or as good as
+NEAREST = 0.05  # points nearer to the camera than this are not drawn
 
 
 class Warped(NamedTuple):
-    """Frames [T, C, H, W] without holes, and where they show the picture itself: [T, 1, H, W], 0 or 1."""
+    """Frames [T, C, H, W] with holes filled, and where they show the picture itself: [T, 1, H, W], 0 or 1."""
 
     frames: Tensor
     valid: Tensor
@@ -65,11 +31,11 @@ class Warped(NamedTuple):
 def warp(picture: Tensor, poses: Poses, depth: Tensor | None = None) -> Warped:
     """Return what the camera sees of `picture` [1, C, H, W] in every pose.
 
-    depth: [1, 1, H, W], the distance along z of each pixel, 1 at the centre of the scene. It matters only where the
-    camera travels; without it the picture is a flat board at depth 1. Frames where nothing has moved are the picture
-    itself.
+    depth: [1, 1, H, W], the distance of each pixel along z, 1 at the centre of the scene; None is a flat board at
+    distance 1. It only matters if the camera changes its position. Frames without motion are the picture itself.
     """
     _check(picture, depth)
+    picture, depth = picture.contiguous(), None if depth is None else depth.contiguous()
     if depth is None or not poses.travels:
         frames, valid = zip(*_by_homography(picture, poses), strict=True)
     else:
@@ -88,11 +54,11 @@ def _check(picture: Tensor, depth: Tensor | None) -> None:
             "of the same size"
         )
     if not bool((torch.isfinite(depth) & (depth > 0)).all()):
-        raise ValueError("the depth has values that are not above 0 or not finite; give distances, 1 at the centre")
+        raise ValueError("the depth has values that are not finite or not above 0; give distances, 1 at the centre")
 
 
 def _by_homography(picture: Tensor, poses: Poses) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield frame and valid mask of each pose: each pixel looks up its source."""
+    """Yield frame and valid mask of each pose by looking up the source of each pixel (backward warp)."""
     height, width = picture.shape[2:]
     low, high = picture.amin(), picture.amax()
     whole = torch.ones_like(picture[:, :1])
@@ -113,7 +79,7 @@ def _by_homography(picture: Tensor, poses: Poses) -> Iterator[tuple[Tensor, Tens
 
 
 def _by_points(picture: Tensor, poses: Poses, depth: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield frame and valid mask of each pose: each pixel becomes points in space that land where they land."""
+    """Yield frame and valid mask of each pose by projecting points of the picture in space (forward warp)."""
     height, width = picture.shape[2:]
     still = torch.eye(3, dtype=torch.float64)
     solid = _solid(depth)
@@ -136,14 +102,14 @@ def _by_points(picture: Tensor, poses: Poses, depth: Tensor) -> Iterator[tuple[T
 
 
 def _solid(depth: Tensor) -> Tensor:
-    """Where a pixel and its right and lower neighbours are one surface: [1, 1, H, W], boolean."""
+    """Return where a pixel and its right and lower neighbours are one surface: [1, 1, H, W], boolean."""
     across = F.pad((depth[..., 1:] - depth[..., :-1]).abs(), (0, 1))
     down = F.pad((depth[..., 1:, :] - depth[..., :-1, :]).abs(), (0, 0, 0, 1))
     return torch.maximum(across, down) / depth <= TEAR
 
 
 def _cloud(picture: Tensor, depth: Tensor, solid: Tensor, fine: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours [C, N] and points in space [3, N], `fine` x `fine` for each pixel, and which of them to draw [N]."""
+    """Return colours [C, N] and points in space [3, N], `fine` x `fine` per pixel, and which of them to draw [N]."""
     height, width = picture.shape[2:]
     place = _pixels(width * fine, height * fine)
     place[:2] = (place[:2] + 0.5) / fine - 0.5
@@ -158,7 +124,7 @@ def _cloud(picture: Tensor, depth: Tensor, solid: Tensor, fine: int) -> tuple[Te
 
 
 def _points_per_pixel(camera: tuple[Tensor, Tensor], points: Tensor, solid: Tensor) -> int:
-    """How many points a side a pixel needs so that a surface that grows has no gaps, from the points of all pixels."""
+    """Return how many points per side a pixel needs, so that a surface that grows has no gaps."""
     x, y, z = camera[0] @ points + camera[1]
     place = torch.stack([x, y]) / z.clamp(min=NEAREST)
     place = place.reshape(1, 2, *solid.shape[2:])
@@ -166,13 +132,13 @@ def _points_per_pixel(camera: tuple[Tensor, Tensor], points: Tensor, solid: Tens
     stretch = torch.maximum(across.abs().amax(1), down.abs().amax(1))[solid[0, :, :-1, :-1]]
     if not len(stretch):
         return 1
-    # A few pixels of extreme depth may have gaps: those are filled as holes.
+    # A few pixels of extreme depth may have gaps, which are filled like holes.
     usual = float(stretch.kthvalue(max(1, len(stretch) * 99 // 100))[0])
     return min(MOST_POINTS, max(1, math.ceil(usual - 0.1)))
 
 
 def _splat(colours: Tensor, x: Tensor, y: Tensor, z: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Spread points over the four pixels around them, nearest surface first: picture [C, H, W] and weight [1, H, W]."""
+    """Splat points onto the four pixels around them, nearest surface only: picture [C, H, W] and weight [1, H, W]."""
     left, top = x.floor(), y.floor()
     corners = []
     for dx in (0, 1):
@@ -194,8 +160,42 @@ def _splat(colours: Tensor, x: Tensor, y: Tensor, z: Tensor, height: int, width:
     return picture.reshape(-1, height, width), total.reshape(1, height, width)
 
 
+def fill_holes(pictures: Tensor, valid: Tensor) -> Tensor:
+    """Return `pictures` [T, C, H, W] with every pixel outside `valid` [T, 1, H, W] (0 or 1) filled smoothly.
+
+    Valid pixels are unchanged; filled ones lie between the least and the greatest valid value of their picture. A
+    picture without valid pixels becomes 0. (Push-pull: Gortler et al. 1996, "The Lumigraph", section 3.5.)
+    """
+    pictures, valid = pictures.contiguous(), valid.contiguous()
+    known = valid.to(pictures.dtype)
+    levels = [(pictures * known, known)]
+    while min(levels[-1][0].shape[-2:]) > 1:
+        levels.append(_coarser(*levels[-1]))
+    colour, known = levels.pop()
+    average = colour.sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    filled = average.expand_as(colour)
+    for colour, known in reversed(levels):
+        smooth = F.interpolate(filled, colour.shape[-2:], mode="bilinear", align_corners=False)
+        filled = colour + (1 - known) * smooth  # colours are premultiplied by `known`
+    return torch.where(valid.bool(), pictures, filled)
+
+
+def _coarser(colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return averages of 2x2 cells of premultiplied colours, and how far each cell is known, 0 to 1."""
+    colour, weight = (F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False) for part in (colour, known))
+    full = weight.clamp(max=0.25) * 4  # one known pixel of four is enough to rely on
+    return colour / weight.clamp(min=1e-6) * full, full
+
+
+def shrink(valid: Tensor, cells: int) -> Tensor:
+    """Return `valid` [T, 1, H, W] with the edges of its holes moved outward by `cells`; picture borders stay."""
+    if cells < 1:
+        return valid
+    return 1 - F.max_pool2d(1 - valid, 2 * cells + 1, stride=1, padding=cells)
+
+
 def _pixels(width: int, height: int) -> Tensor:
-    """Homogeneous coordinates [3, H * W], float64, of the pixel centres, row by row."""
+    """Return homogeneous coordinates of the pixel centres, row by row: [3, H * W], float64."""
     y, x = torch.meshgrid(
         torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij"
     )
