@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..condition import Condition, Region
 from ..networks.vae import LATENT_SCALE
+from ..pictures.reading import lay_out_planes
 from ..sampling.controls import Control, Inputs, Run, Start
 from .amount import BUCKET, check_points, picture_latent, with_scalar
 from .mask import FEATHER, StillOverlay, feather_pixels, feathered, still_overlay
@@ -129,7 +130,7 @@ def motion_brush(
     of the mean side. keep_still: lay the picture itself over the decoded frames where the mask is 0. settings: further
     fields of MotionBrush.
     """
-    picture, masks = picture.contiguous(), masks.contiguous()
+    picture, masks = lay_out_planes(picture), masks.contiguous()
     radius = -(-feather_pixels(feather, *picture.shape[2:]) // 2)
     motion = F.avg_pool2d(feathered(masks, radius), 8)
     overlay = still_overlay(picture, masks, radius) if keep_still else None

@@ -2,11 +2,8 @@
 
 import pytest
 import torch
-from PIL import Image
 
 import svd_core as svd
-from svd_core.cli.main import build_parser
-from svd_core.cli.steering import brush_metadata, clip_steered
 from svd_core.controls.amount import BUCKET, with_scalar
 from svd_core.controls.brush import MotionBrush, motion_brush
 from svd_core.controls.drag import drag_frames, parse_drag, parse_drags
@@ -84,24 +81,23 @@ def test_kept_pixels_are_exact_and_edges_are_seamless():
 
 
 REFUSED = [
-    (lambda: MotionBrush(left(), strength=-1), "strength is -1"),
-    (lambda: MotionBrush(left(), sigma=0), "lets go at sigma 0"),
-    (lambda: MotionBrush(left()[0]), "the motion mask has shape"),
-    (lambda: MotionBrush(left(), still_bucket=-3), "still bucket is -3"),
-    (lambda: run([MotionBrush(torch.ones(1, 1, 4, 4))]), "the motion mask is for 1 frames of 32x32 pixels"),
-    (lambda: run([MotionBrush(torch.ones(3, 1, H, W))]), "the motion mask is for 3 frames"),
-    (lambda: fit_masks(torch.full((4, 4), float("nan")), (4, 4), 16, 16, "crop"), "leaves 0 to 1"),
-    (lambda: parse_drag("0.1,0.2,0.3; 1,1"), "has 3 numbers; write x,y"),
+    (lambda: MotionBrush(left(), strength=-1), r"got -1\); use 1"),
+    (lambda: MotionBrush(left(), sigma=0), r"above 0 \(got 0\); use 0.01"),
+    (lambda: MotionBrush(left()[0]), r"\[1, 18, 32\]; give"),
+    (lambda: MotionBrush(left(), still_bucket=-3), r"still bucket .*got -3\); use"),
+    (lambda: run([MotionBrush(torch.ones(1, 1, 4, 4))]), "1 frames of 32x32 pixels, the clip has 5 of 256x144; make"),
+    (lambda: run([MotionBrush(torch.ones(3, 1, H, W))]), "3 frames of 256x144 pixels, the clip has 5"),
+    (lambda: fit_masks(torch.full((4, 4), float("nan")), (4, 4), 16, 16, "crop"), r"outside 0..1; give"),
+    (lambda: parse_drag("0.1,0.2,0.3; 1,1"), "3 numbers; write x,y"),
     (lambda: parse_drag("0,0; 1,1", easing="bounce"), "easing 'bounce' is unknown"),
-    (lambda: parse_drag("0,0; 1,1").places(1), "the clip has 1 frame"),
+    (lambda: parse_drag("0,0; 1,1").places(1), r"at least 2 frames \(got 1\); use"),
 ]
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED, ids=[message[:24] for _, message in REFUSED])
 def test_bad_input_is_answered_with_a_sentence(make, message):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=message):
         make()
-    assert message in str(caught.value) and "; " in str(caught.value)
 
 
 def test_a_drag_path_runs_evenly_along_its_lines_with_size_and_turn():
@@ -138,33 +134,3 @@ def test_nano_moves_where_it_is_painted_and_nowhere_else(seed):
     frozen, moving = clip[:, :, width // 2 :], clip[:, :, : width // 2]
     assert torch.equal(frozen, ((picture + 1) / 2).movedim(1, -1)[:, :, width // 2 :].expand(4, -1, -1, -1))
     assert measure(moving.contiguous()).summary()["motion"] > 0.1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--still-bucket", "5"), "--still-bucket is given without a mask"),
-        (("--no-keep-still",), "--no-keep-still is given without a mask"),
-        (("--drag", "0,0; 1,1"), "--drag and --drag-mask belong together"),
-        (("--motion-mask", "absent.png"), "absent.png does not exist"),
-    ],
-)
-def test_command_line_options_need_their_masks(arguments, message):
-    options = build_parser().parse_args(["animate", "p.png", "--model", "nano", "--output", "c.gif", *arguments])
-    with pytest.raises((ValueError, OSError), match=message):
-        clip_steered(options)
-
-
-def test_the_command_line_brushes_and_drags(tmp_path):
-    white = torch.zeros(40, 60, dtype=torch.uint8)
-    white[:, 30:] = 255
-    for name in ("mask", "object"):
-        Image.fromarray(white.numpy()).save(tmp_path / f"{name}.png")
-    given = ["--motion-mask", f"{tmp_path / 'mask.png'}", "--drag", "0.7,0.5; 0.5,0.5"]
-    given += ["--drag-mask", f"{tmp_path / 'object.png'}", "--drag-scale", "1.2"]
-    options = build_parser().parse_args(["animate", "p.png", "--model", "nano", "--output", "c.gif", *given])
-    picture = torch.rand(1, 40, 60, 3, generator=torch.Generator().manual_seed(1))
-    settings = svd.AnimateSettings(frames=3, steps=2, width=48, height=32, fit="stretch")
-    clip = clip_steered(options)(svd.load_model("nano"), picture, settings)
-    assert clip.shape == (3, 32, 48, 3) and (clip[0, :, :23] - clip[-1, :, :23]).abs().max() == 0
-    assert brush_metadata(options)["drag_mask"] == "object.png"

@@ -81,16 +81,16 @@ def test_pictures_of_another_size_are_resized_and_of_another_length_left_out_wit
     assert (control.edit_frames(large)[0] - large[0]).abs().max() > 0.001
     with caplog.at_level(logging.WARNING, "svd_reel"):
         assert torch.equal(control.edit_frames(clip[:5]), clip[:5])
-    assert "the clip has 5 frames, its pictures were kept for 9" in caplog.records[-1].getMessage()
+    assert "expected 9 frames, got 5; end pictures not restored" in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: KeptEnds(torch.zeros(1, 3, 8, 8), (0,), 9, 2.0), "kept by 2"),
-        (lambda: KeptEnds(torch.zeros(1, 3, 8, 8), (9,), 9), r"the frames \[9\] of 9"),
-        (lambda: KeptEnds(torch.zeros(2, 3, 8, 8), (0,), 9), "2 pictures are to be kept"),
-        (lambda: EvenJoin(0.5), "the join's limit is 0.5"),
+        (lambda: KeptEnds(torch.zeros(1, 3, 8, 8), (0,), 9, 2.0), r"got 2\); use 1"),
+        (lambda: KeptEnds(torch.zeros(1, 3, 8, 8), (9,), 9), r"\[9\] of 9\); give one frame per picture, 0 to 8"),
+        (lambda: KeptEnds(torch.zeros(2, 3, 8, 8), (0,), 9), r"got 2 pictures at the frames \[0\] of 9\)"),
+        (lambda: EvenJoin(0.5), r"1 or above \(got 0.5\); use"),
     ],
 )
 def test_bad_input_is_answered_with_a_sentence(make, words):

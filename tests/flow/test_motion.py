@@ -1,4 +1,4 @@
-"""The report's motion: known pans, zooms and rolls come back, whatever moves in front of them."""
+"""Known pans, zooms and rolls come back, whatever moves in front of them; measured through the report."""
 
 import math
 from statistics import fmean
