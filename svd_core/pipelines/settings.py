@@ -89,9 +89,7 @@ class AnimateSettings:
     def resolve(self, config: SVDConfig) -> "AnimateSettings":
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
         if config.variant.startswith("sv3d"):
-            raise ValueError(
-                f"{config.variant} is an orbital model, not for animate; use orbit, or load svd or svd_xt"
-            )
+            raise ValueError(f"{config.variant} is an orbital model, not for animate; use orbit, or load svd or svd_xt")
         defaults = {f.name: f.default for f in fields(self)}
         defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
         defaults["schedule"] = "karras"

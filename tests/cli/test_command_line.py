@@ -151,11 +151,11 @@ BAD = [
     (["--model", "absent.safetensors"], "absent.safetensors"),
     (["--model", "photo.png"], "photo.png"),
     (["--image", "absent.png"], "picture absent.png does not exist"),
-    (["--windows", "5"], "the windows are 5 frames long, the clip has 4"),
-    (["--windows", "3", "--window-overlap", "3"], "windows of 3 frames cannot overlap by 3; use 0 to 2"),
+    (["--windows", "5"], "windows of at most 4"),
+    (["--windows", "3", "--window-overlap", "3"], "can overlap by 0 to 2 (got 3)"),
     (["--windows", "-1"], "windows is -1"),
     (["--extend", "-2"], "extend is -2"),
-    (["--extend", "9", "--extend-overlap", "4"], "chunks of 4 frames cannot overlap by 4"),
+    (["--extend", "9", "--extend-overlap", "4"], "can overlap by 1 to 3 (got 4)"),
     (["--frames", "2", "--extend", "9", "--extend-overlap", "3"], "extend_overlap is 3, but the clip has 2 frames"),
 ]
 
@@ -184,12 +184,12 @@ BAD += [
     (["--drag-scale", "2"], "--drag-scale is given without a drag"),
     (["--drag-easing", "ease"], "--drag-easing is given without a drag"),
     (["--drag-strength", "nan"], "--drag-strength is given without a drag"),
-    (["--motion-mask", "photo.png", "--mask-strength", "-1"], "strength is -1"),
-    (["--motion-mask", "photo.png", "--mask-feather", "99"], "the feather is 99 %"),
+    (["--motion-mask", "photo.png", "--mask-strength", "-1"], "got -1); use"),
+    (["--motion-mask", "photo.png", "--mask-feather", "99"], "0 to 25 % (got 99)"),
     (["--motion-mask", "photo.png", "--still-bucket", "nan"], "still bucket"),
     (["--motion-mask", "photo.png", "--moving-bucket", "-4"], "moving bucket"),
-    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-strength", "-1"], "strength is -1"),
-    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-background", "9"], "held by 9"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-strength", "-1"], "got -1); use"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-background", "9"], "between 0 and 1 (got 9)"),
 ]
 
 

@@ -153,8 +153,8 @@ def test_the_seed_decides(loaded):
     ("given", "words"),
     [
         ({"end_image": None}, "there is 1 picture, but going between needs 2"),
-        ({"frames": 2}, "the clip has 2 frames, but two pictures and what is between need 3"),
-        ({"strength": -1.0}, "strength is -1"),
+        ({"frames": 2}, r"at least 3 frames \(got 2\)"),
+        ({"strength": -1.0}, r"strength .*got -1\); use"),
         ({"mode": "magic"}, "mode 'magic' is unknown"),
         ({"end_image": torch.full((1, 8, 8, 3), float("nan"))}, "NaN"),
         ({"width": 60}, "width 60 is not a multiple of 8"),

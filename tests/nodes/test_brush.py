@@ -90,7 +90,7 @@ def test_a_mask_of_another_size_is_resized_and_the_log_says_so(loaded, picture, 
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         motion = brush(loaded, picture, prepared, mask=right_half(32, 48))[1]
     assert any(
-        "motion mask is 48x32, the picture 64x64 pixels; it was resized" in r.getMessage() for r in caplog.records
+        "motion mask is 48x32, the picture 64x64 pixels; the map was resized" in r.getMessage() for r in caplog.records
     )
     assert not motion[0, :, :24].any() and motion[0, :, 48:].all()
 
@@ -128,17 +128,17 @@ def test_several_objects_have_their_own_paths(loaded, picture, prepared):
 
 
 REFUSED = [
-    (drag, {"path": "0.5,0.5"}, "the drag path has 1 point, but it needs at least 2"),
-    (drag, {"path": ""}, "the drag path has 0 points"),
-    (drag, {"path": "0.5,0.5; right"}, "no list of numbers"),
-    (drag, {"path": "0.5,0.5; 400,300"}, "has the point 400,300"),
+    (drag, {"path": "0.5,0.5"}, "at least 2 points (got 1); write"),
+    (drag, {"path": ""}, "at least 2 points (got 0); write"),
+    (drag, {"path": "0.5,0.5; right"}, "not a list of numbers"),
+    (drag, {"path": "0.5,0.5; 400,300"}, "(got 400,300)"),
     (drag, {"path": "0,0; 1,1 | 0,0; 1,0"}, "there are 2 drag paths for 1 masks"),
     (drag, {"mask": torch.zeros(1, 64, 64)}, "the mask of object 1 is empty"),
-    (drag, {"scale": "0"}, "scales by 0"),
-    (drag, {"hold_background": 2.0}, "held by 2"),
-    (brush, {"mask": torch.full((1, 64, 64), 7.0)}, "leaves 0 to 1"),
+    (drag, {"scale": "0"}, "0.1 to 10 (got 0)"),
+    (drag, {"hold_background": 2.0}, "between 0 and 1 (got 2)"),
+    (brush, {"mask": torch.full((1, 64, 64), 7.0)}, "outside 0..1; give"),
     (brush, {"mask": torch.zeros(3, 64, 64)}, "there are 3 motion masks for 1 clip of 4 frames"),
-    (brush, {"feather": 90.0}, "the feather is 90 %"),
+    (brush, {"feather": 90.0}, "0 to 25 % (got 90)"),
     (brush, {"image": torch.zeros(2, 64, 64, 3)}, "there are 2 pictures for the 1 clips"),
 ]
 
@@ -155,5 +155,5 @@ def test_a_kept_still_follows_frames_of_another_size(loaded, picture, prepared, 
     latent = {**latent, "samples": latent["samples"].repeat_interleave(2, 2).repeat_interleave(2, 3)}
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         frames = run("SVDReelDecode", vae=loaded[2], latent=latent)[0]
-    assert "the kept still is 64x64, the frames 128x128" in caplog.records[-1].getMessage()
+    assert "still picture is 64x64, the frames 128x128" in caplog.records[-1].getMessage()
     assert (frames[0] - frames[-1])[:, :56].abs().max() < 1e-6

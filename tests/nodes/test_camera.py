@@ -131,7 +131,7 @@ def test_depth_lets_near_things_move_more(loaded, picture, prepared, where, capl
     given = near[..., None].expand(1, 24, 40, 3) if where == "depth" else near
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         warped, holes = steer(loaded, picture, prepared, text="truck right 0.2", **{where: given})[1:]
-    assert any("is 40x24, the picture 80x48 pixels; it was resized" in r.getMessage() for r in caplog.records)
+    assert any("is 40x24, the picture 80x48 pixels; the map was resized" in r.getMessage() for r in caplog.records)
     flat = steer(loaded, picture, prepared, text="truck right 0.2")[2]
     assert holes[3, 55, :].sum() > holes[3, 5, :].sum() + 4
     assert flat[3, 55, :].sum() == flat[3, 5, :].sum()
@@ -161,11 +161,11 @@ def test_progress_counts_the_steps_that_are_left(loaded, picture, prepared, monk
 
 REFUSED = [
     ({"text": "spin"}, "camera move 'spin' is unknown"),
-    ({"text": "through 0 0"}, "has 1 point, but a path needs at least 2"),
-    ({"text": "hold 9 then pan left"}, "holds still for 9 frames, but the clip leaves it 4"),
+    ({"text": "through 0 0"}, "at least 2 (got 1)"),
+    ({"text": "hold 9 then pan left"}, "still for 9 frames of 4"),
     ({"depth": torch.rand(1, 9, 9, 3), "depth_mask": torch.rand(1, 9, 9)}, "both connected"),
     ({"foreground": torch.zeros(1, 48, 80), "text": "orbit left"}, "the foreground mask is empty"),
-    ({"far_to_near": 1.0, "depth_mask": torch.rand(1, 48, 80)}, "depth range is 1"),
+    ({"far_to_near": 1.0, "depth_mask": torch.rand(1, 48, 80)}, "at most 100 (got 1)"),
     ({"latent": {"samples": torch.zeros(2, 16, 8, 8)}}, "SVD takes"),
 ]
 
@@ -189,5 +189,5 @@ def test_pictures_and_clips_must_agree_in_number(loaded, picture, prepared):
 
 def test_a_control_of_another_size_is_refused(loaded, picture, prepared):
     wide = run("SVDReelCondition", model=loaded[0], image=picture, width=96)
-    with pytest.raises(ValueError, match="the control is for 4 frames of 64x64 pixels, the clip has 4 of 96x64"):
+    with pytest.raises(ValueError, match="4 frames of 64x64 pixels, the clip has 4 of 96x64; make"):
         clip(loaded, wide, steer(loaded, picture, prepared)[0])

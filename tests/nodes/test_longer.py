@@ -175,12 +175,15 @@ def test_what_cannot_be_is_answered_with_a_sentence(model, picture, sigmas):
     told = prepared(model, picture)
     clip = sampled(model, told, sigmas)
     cases = [
-        (lambda: windows(model, told[2], window_frames=9), "windows are 9 frames long, the clip has 4"),
-        (lambda: windows(model, told[2], window_frames=3, overlap=3), "windows of 3 frames cannot overlap by 3"),
-        (lambda: windows(model, told[2], ends="closed loop"), "no border to close"),
+        (lambda: windows(model, told[2], window_frames=9), r"9 frames .*got 4\); use windows of at most 4"),
+        (lambda: windows(model, told[2], window_frames=3, overlap=3), r"0 to 2 \(got 3\); use"),
+        (lambda: windows(model, told[2], ends="closed loop"), "; use smaller windows, or a longer clip"),
         (lambda: extended(model, told, told[2], sigmas), "the latent is empty"),
-        (lambda: extended(model, told, clip, sigmas, overlap=4), "chunks of 4 frames cannot overlap by 4"),
-        (lambda: extended(model, told, {"samples": clip["samples"][:1]}, sigmas), "fewer than the overlap of 2"),
+        (lambda: extended(model, told, clip, sigmas, overlap=4), r"1 to 3 \(got 4\); use"),
+        (
+            lambda: extended(model, told, {"samples": clip["samples"][:1]}, sigmas),
+            "overlap is 2 frames, but the clip has 1",
+        ),
         (lambda: extended(model, ([], []), clip, sigmas), "holds 0 entries"),
     ]
     for make, words in cases:

@@ -86,7 +86,7 @@ def test_controls_of_ones_own_come_after_the_camera(model, picture):
 
 BAD = [
     ({"camera": "spin"}, "camera move 'spin' is unknown"),
-    ({"camera": "hold 9 then pan left"}, "holds still for 9 frames"),
+    ({"camera": "hold 9 then pan left"}, "still for 9 frames of"),
     ({"camera_mode": "magic"}, "camera_mode 'magic' is unknown; use one of partial re-noise"),
     ({"camera_strength": -1.0}, "camera_strength is -1"),
 ]
