@@ -1,4 +1,4 @@
-"""Milder guidance, repaired first frames, anchored colours and matched pixels, on what is known in closed form."""
+"""Milder guidance, repaired first frames and anchored colours, on what is known in closed form."""
 
 import itertools
 import math
