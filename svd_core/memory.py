@@ -1,8 +1,8 @@
-"""Measure the peak bytes of a stage on any device, the meta device included; ask for free memory; spot shortages."""
+"""Measure the peak bytes of a computation on any device, ask for free memory, and recognise out-of-memory errors."""
 
-import os
 import weakref
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 
 class _FusedAttention(TorchFunctionMode):
-    """On the meta device attention falls back to a form that stores every score; real devices use a fused kernel."""
+    """Replace attention on the meta device, which would store every score; real devices use a fused kernel."""
 
     def __init__(self, owner: "PeakMemory"):
         super().__init__()
@@ -20,16 +20,18 @@ class _FusedAttention(TorchFunctionMode):
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention and args[0].is_meta:
             self.owner.operations += 1
-            return torch.empty_like(args[0])  # laid out as the queries, as flash attention does
+            return torch.empty_like(args[0])  # flash attention also uses the layout of the queries
         return function(*args, **(kwargs or {}))
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of tensors made inside the `with` block that are alive at the same time.
+    """Count the bytes of tensors created inside the `with` block that are alive at the same time.
 
-    Weights and inputs made before the block are not counted. On the meta device this measures a real-size network
-    without any memory; what a kernel allocates for itself and gives back (workspaces) is not seen. `peak` is the
-    highest count so far, `operations` how many kernels ran: everything that writes, in place too, but no views.
+    Tensors created before the block, such as weights and inputs, are not counted. On the meta device this measures a
+    real-size network without using memory. Workspaces that a kernel allocates and frees itself are not seen.
+
+    live: bytes alive now. peak: highest value of `live` so far. operations: number of kernels that ran, in-place ones
+    included and views excluded.
     """
 
     def __init__(self):
@@ -78,19 +80,22 @@ class PeakMemory(TorchDispatchMode):
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Bytes that a stage may take on `device` right now, None where the system does not tell."""
+    """Return the bytes that a stage may allocate on `device` now, or None if that is unknown.
+
+    CUDA: free memory of the card plus what torch has cached. CPU: memory available without swapping. A tenth is left
+    for what estimates miss: workspaces of kernels and fragmentation.
+    """
     if device.type == "cuda":
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + unused
-    elif device.type == "cpu" and "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {}):
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + cached
+    elif device.type == "cpu":
+        free = psutil.virtual_memory().available
     else:
         return None
-    # A tenth stays for what an estimate cannot know: workspaces of kernels and fragmentation.
     return int(0.9 * free)
 
 
-SENTENCES = (
+OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",  # Windows
     "std::bad_alloc",
@@ -99,11 +104,11 @@ SENTENCES = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""Parts of what allocators say in a RuntimeError."""
+"""Parts of the RuntimeErrors that allocators raise."""
 
 
-def is_shortage(error: BaseException) -> bool:
-    """Whether memory ran out, on whatever device."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on any device."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(sentence in str(error) for sentence in SENTENCES)
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in OUT_OF_MEMORY_MESSAGES)

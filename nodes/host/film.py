@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...svd_core.memory import is_shortage
+from ...svd_core.memory import is_out_of_memory
 from . import comfy as host
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def refuse_other_errors(error: BaseException) -> None:
     """Raise what is no shortage of memory: where torch has no CUDA, hosts catch everything under that name."""
     if host.hasattr_host("raise_non_oom"):
         host.mm.raise_non_oom(error)
-    elif not is_shortage(error):
+    elif not is_out_of_memory(error):
         raise error
 
 

@@ -102,9 +102,9 @@ def run_command(options: argparse.Namespace) -> int:
             return 0
         return _fail(error, BAD_INPUT)
     except (RuntimeError, MemoryError) as error:
-        from ..memory import is_shortage
+        from ..memory import is_out_of_memory
 
-        if not is_shortage(error):
+        if not is_out_of_memory(error):
             raise
         return _fail(f"memory ran out; {_remedy(options)}", FAILED)
     except KeyboardInterrupt as stop:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from svd_core.cli.main import build_parser, run_command
-from svd_core.memory import is_shortage
+from svd_core.memory import is_out_of_memory
 from svd_core.model.retry import retrying
 
 PETABYTE = 10**15  # more than any address space has room for
@@ -27,13 +27,13 @@ def too_much() -> torch.Tensor:
     ],
 )
 def test_a_shortage_is_told_from_other_errors(error: Exception, expected: bool):
-    assert is_shortage(error) is expected
+    assert is_out_of_memory(error) is expected
 
 
 def test_what_this_machines_own_allocator_says_is_known():
     with pytest.raises(RuntimeError) as caught:
         too_much()
-    assert is_shortage(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 def test_work_goes_on_smaller_after_a_real_shortage_and_other_errors_are_not_retried():
