@@ -127,7 +127,7 @@ def _clip(model: svd.SVDModel, technique: Technique, seed: int, chosen: Setting)
     passes: list[bool] = []
 
     def denoise(*given, features=None):
-        passes.append(features is None or features.kept is None)
+        passes.append(features is None or features.cached is None)
         return model.denoise(*given, features=features)
 
     scale = guidances.Guidance(settings.guidance(), *INTERVAL) if technique.interval else settings.guidance()

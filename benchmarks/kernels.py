@@ -7,16 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from svd_core.model.switches import use_channels_last
 from svd_core.networks import kernels, layers
 from svd_core.networks.attention import _GatedProjection
-from svd_core.networks.kernels import choice
-from svd_core.networks.kernels.products import (
+from svd_core.networks.kernels import dispatch
+from svd_core.networks.kernels.matmul import (
     MULTIPLE,
-    product_in_eight_bits,
-    quantised,
-    scales_by_rows,
-    without_eight_bits,
+    fp8_linear,
+    fp8_unsupported_reason,
+    quantise_fp8,
+    supports_row_scales,
 )
 
 from .options import Setting
@@ -47,11 +46,11 @@ class Pair:
 def run(chosen: Setting) -> Report:
     """Every kernel at every shape that a pass of this clip gives it."""
     size = "x".join(map(str, chosen.clip))
-    report = chosen.report("kernels", f"Kernels, products in 8 bits, channels last: {size}, {chosen.dtype}", COLUMNS)
+    report = chosen.report("kernels", f"Kernels, fp8 products: {size}, {chosen.dtype}", COLUMNS)
     if chosen.device.type != "cuda":
         report.notes.append("needs a GPU: nothing was timed. tests/networks/test_kernels.py proves them")
         return report
-    reason = choice.unsuitable(chosen.device)
+    reason = dispatch.unsupported_reason(chosen.device)
     if reason is not None:
         report.notes.append(f"no kernels here: {reason}")
         return report
@@ -60,8 +59,8 @@ def run(chosen: Setting) -> Report:
     for pair in _pairs(chosen):
         _measure(pair, chosen, rate, report)
     _products(chosen, report)
-    _layout(chosen, report)
-    failed = sorted(choice._failed)
+    _unet_pass(chosen, report)
+    failed = sorted(dispatch._failed)
     report.notes += [f"the {name} kernel FAILED; plain PyTorch was timed in its place" for name in failed]
     report.bars = [(f"{row['what']} {row['shape']}", float(row["gain"])) for row in report.rows if row.get("gain")]
     report.unit = "times as fast as the plain path"
@@ -160,11 +159,11 @@ def _wide(module: nn.Module) -> nn.Module:
 
 def _products(chosen: Setting, report: Report) -> None:
     """Products in 8 bits, the rounding of both sides included, beside those of the clip's own precision."""
-    reason = without_eight_bits(chosen.device)
+    reason = fp8_unsupported_reason(chosen.device)
     if reason is not None:
         report.notes.append(f"no products in 8 bits: {reason}")
         return
-    by_rows = scales_by_rows(chosen.device)
+    by_rows = supports_row_scales(chosen.device)
     report.notes.append(f"products in 8 bits: a scale for each {'row' if by_rows else 'matrix'}")
     frames, (height, width) = chosen.frames, chosen.latent_size
     for level, channels in enumerate((320, 640, 1280)):
@@ -174,8 +173,8 @@ def _products(chosen: Setting, report: Report) -> None:
             weight = torch.randn(narrow, wide, device=chosen.device, dtype=chosen.dtype) * wide**-0.5
             cases: dict[str, Case] = {
                 "plain": lambda x=x, weight=weight: F.linear(x, weight),
-                "ours": lambda x=x, weight=weight: product_in_eight_bits(x, weight, by_rows=by_rows),
-                "rounding": lambda x=x: quantised(x, by_rows=by_rows),
+                "ours": lambda x=x, weight=weight: fp8_linear(x, weight, by_rows=by_rows),
+                "rounding": lambda x=x: quantise_fp8(x, by_rows=by_rows),
             }
             truth = F.linear(x.float(), weight.float())
             row = {"what": "product in 8 bits", "shape": f"{len(x)}x{wide}x{narrow}"}
@@ -186,22 +185,17 @@ def _products(chosen: Setting, report: Report) -> None:
             report.rows.append(row | {"share of a copy": f"rounding {rounding:.2f} ms"})
 
 
-def _layout(chosen: Setting, report: Report) -> None:
-    """A pass of the UNet: kernels off and on, channels last off and on."""
+def _unet_pass(chosen: Setting, report: Report) -> None:
+    """Time a pass of the UNet with kernels off and on."""
     model = model_of(chosen)
     case = unet_case(OURS, model, chosen)
-    kernels.use_kernels("plain")
     plain = case()
-    for last in (False, True):
-        use_channels_last(model.unet, last)
-        rows = {}
-        for mode in kernels.MODES:
-            before = kernels.use_kernels(mode)
-            rows[mode] = interleave({mode: case}, chosen.rounds, chosen.device)[mode].median(chosen.clock)
-            error = difference(case(), plain)
-            kernels.use_kernels(before)
-            what = f"UNet pass, {'channels last' if last else 'channels first'}, kernels {mode}"
-            report.rows.append({"what": what, "shape": "", "ours ms": 1e3 * rows[mode], "error": error})
-    kernels.use_kernels("auto")
-    use_channels_last(model.unet, False)
+    for mode in kernels.MODES:
+        before = kernels.use_kernels(mode)
+        seconds = interleave({mode: case}, chosen.rounds, chosen.device)[mode].median(chosen.clock)
+        error = difference(case(), plain)
+        kernels.use_kernels(before)
+        report.rows.append(
+            {"what": f"UNet pass, kernels {mode}", "shape": "", "ours ms": 1e3 * seconds, "error": error}
+        )
     report.notes.append("UNet passes: errors are distances from the plain pass in the same precision")

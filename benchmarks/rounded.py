@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 import svd_core as svd
 from svd_core.networks.attention import use_product
-from svd_core.networks.kernels.products import quantised
+from svd_core.networks.kernels.matmul import quantise_fp8
 
 LARGEST = 448.0  # of float8_e4m3fn
 
@@ -28,5 +28,5 @@ def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = 
 
 
 def _rounded(matrix: torch.Tensor) -> torch.Tensor:
-    values, scales = quantised(matrix.reshape(-1, matrix.shape[-1]))
+    values, scales = quantise_fp8(matrix.reshape(-1, matrix.shape[-1]))
     return (values.to(matrix.dtype) * scales.to(matrix.dtype)).reshape(matrix.shape)

@@ -1,4 +1,4 @@
-"""What the denoiser is conditioned on: image token, latent and motion vector, and the features cached between steps."""
+"""What the denoiser is conditioned on: image token, latent and motion vector, plus the feature cache between steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from torch import Tensor
 
 @dataclass
 class DeepFeatures:
-    """What the inside of a UNet made of a clip, at one place, and where that place is.
+    """Inner UNet features of one clip, cached in one step and reused in the next (DeepCache).
 
-    depth: how many pairs of blocks lie outside, one of each pair on the way down and one on the way up; those run in
-    every pass. A pass that finds `kept` None runs whole and leaves there what the last of its inner blocks gave, one
-    row per frame; a pass that finds a tensor takes it instead of running the inner blocks.
+    depth: number of outer block pairs that run in every pass; a pair is one input block and its output block.
+    cached: features of the inner blocks, one row per frame. A pass that finds None runs all blocks and fills it; a pass
+    that finds a tensor uses it instead of running the inner blocks.
     """
 
     depth: int
-    kept: Tensor | None = None
+    cached: Tensor | None = None
 
 
 class Region(NamedTuple):
-    """Other motion numbers in a part of the picture: a vector [1|T, V], its share [1|T, 1, h, w] in 0..1 per cell."""
+    """Other motion numbers for a part of the picture: a vector [1|T, V], and its share [1|T, 1, h, w] in 0..1."""
 
     vector: Tensor
     share: Tensor
@@ -31,12 +31,14 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One clip's condition; each part has one row for all frames, or one row per frame.
+    """Conditioning of one clip. Each part has one row for all frames, or one row per frame.
 
-    token: [1|T, n, D], n context tokens (SVD: 1) of the image encoder.
-    latent: [1|T, 4, h, w], unscaled latent of the (noise-augmented) image, concatenated to the noisy channels.
-    vector: [1|T, V], embedded scalars such as fps and motion bucket.
+    token: [1|T, n, D], context tokens of the image encoder; SVD has n = 1.
+    latent: [1|T, 4, h, w], unscaled latent of the (noise-augmented) picture, concatenated to the noisy channels.
+    vector: [1|T, V], embedded numbers such as frame rate and motion bucket.
     region: another vector for a part of the picture, or None.
+
+    Raises ValueError if a part has the wrong shape, or if the parts disagree about the number of frames.
     """
 
     token: Tensor
@@ -50,41 +52,40 @@ class Condition:
             part = getattr(self, name)
             if part.dim() != axes.count(",") + 1 or not len(part):
                 raise ValueError(
-                    f"the condition's {name} has shape {list(part.shape)}, but it must be {axes} with T = 1 or the "
-                    "frames"
+                    f"the condition's {name} must have shape {axes} with T = 1 or the number of frames (got "
+                    f"{list(part.shape)})"
                 )
             lengths.add(len(part))
         if len(lengths - {1}) > 1:
             raise ValueError(
-                f"the parts of the condition have {', '.join(map(str, sorted(lengths)))} frames; give each one row, or "
-                "one "
-                "row per frame of the same clip"
+                "all parts of a condition must have 1 row, or one row per frame of the same clip (got "
+                f"{', '.join(map(str, sorted(lengths)))} rows)"
             )
 
     @property
     def frames(self) -> int:
-        """Return the number of frames this condition is for, or 1 where it fits any number."""
+        """Return the number of frames of this condition, or 1 if it fits clips of any length."""
         return max(len(part) for part in (self.token, self.latent, self.vector, *(self.region or ())))
 
     def with_parts(self, change: Callable[[Tensor], Tensor]) -> "Condition":
-        """Return this condition with `change` made to every part, such as the rows of some frames taken."""
+        """Return this condition with `change` applied to every part, for example to select rows."""
         region = None if self.region is None else Region(*(change(part) for part in self.region))
         return Condition(change(self.token), change(self.latent), change(self.vector), region)
 
     def unconditional(self) -> "Condition":
-        """Return the other branch of guidance: token and latent zero, the motion kept (spec section 7).
+        """Return the unconditional counterpart for CFG: token and latent zero, motion unchanged (spec section 7).
 
-        The encoded latent itself is zero; a black image encodes to something else.
+        The latent itself is zero; a black picture encodes to something else.
         """
         return self._unconditional
 
     @cached_property
     def _unconditional(self) -> "Condition":
-        # Made once, so that what networks keep of its parts can be used again at the next step.
+        # Created once, so that what networks cache for its tensors is found again in the next step.
         return Condition(torch.zeros_like(self.token), torch.zeros_like(self.latent), self.vector, self.region)
 
     def turned(self) -> "Condition":
-        """Return this condition for the clip with its frames in reverse: rows per frame turn with it."""
+        """Return this condition for the clip in reverse: rows per frame are reversed."""
         return self.with_parts(lambda part: part.flip(0))
 
     def to(self, device: torch.device | str) -> "Condition":
@@ -92,10 +93,13 @@ class Condition:
         return self.with_parts(lambda part: part.to(device))
 
     def over_frames(self, frames: int) -> "Condition":
-        """Return this condition with one row per frame in every part; single rows are repeated, without a copy."""
+        """Return this condition with one row per frame in every part; single rows are expanded without a copy.
+
+        Raises ValueError if the condition is for another number of frames.
+        """
         if self.frames not in (1, frames):
             raise ValueError(
-                f"the condition has {self.frames} frames, the clip {frames}; give one row, or one row per frame of the "
+                f"the condition has {self.frames} frames, the clip {frames}; pass one row, or one row per frame of the "
                 "clip"
             )
         return self.with_parts(lambda part: part.expand(frames, *part.shape[1:]))

@@ -14,7 +14,7 @@ import torch
 
 from ...svd_core.lora.apply import Terms
 from ...svd_core.memory import available_bytes
-from ...svd_core.networks.kernels import also_takes
+from ...svd_core.networks.kernels import register_weight_reader
 
 try:
     import folder_paths
@@ -175,7 +175,7 @@ def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.
     return layer.weight, layer.bias
 
 
-also_takes(layer_weights)
+register_weight_reader(layer_weights)
 
 
 # Memory

@@ -42,10 +42,10 @@ class HostReuse:
             return forward(None)
         role, shown, rows = tuple(options.get("cond_or_uncond", ())), Shown(context, x[:, 4:]), tuple(range(len(x)))
         passed = DeepFeatures(self.settings.depth, self.store.find(role, shown, rows))
-        whole = passed.kept is None
+        whole = passed.cached is None
         out = forward(passed)
         if whole:
-            self.store.keep(role, shown, rows, passed.kept)
+            self.store.keep(role, shown, rows, passed.cached)
         return out
 
 

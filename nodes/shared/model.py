@@ -12,11 +12,11 @@ from ...svd_core.model.conditioning import clip_pixels, motion_vector
 from ...svd_core.model.guidance_passes import best_mode, denoise_in_passes, fixed_mode, set_guidance_mode
 from ...svd_core.model.retry import limit_chunks
 from ...svd_core.networks.activation_bytes import unet_activation_bytes
-from ...svd_core.networks.attention import NUMBERS_PER_CALL
+from ...svd_core.networks.attention import CHUNK_ELEMENTS
 from ...svd_core.networks.config import SVDConfig
 from ...svd_core.networks.vae import LATENT_SCALE
 from ...svd_core.plan.memory_plan import MemoryPlan
-from ...svd_core.plan.reuse_costs import kept_bytes
+from ...svd_core.plan.reuse_costs import feature_cache_bytes
 from ...svd_core.sampling.guidance import batches_conditions
 from ..host import comfy as host
 from ..host.build import borrowed_vae
@@ -73,15 +73,15 @@ class LoadedModel:
         The branches of guidance share a pass as the plan says; without one, where that is faster and the memory that
         is left beside the weights suffices for both, so that nothing makes room for it.
         """
-        pieces = self.plan.numbers_per_call if self.plan else NUMBERS_PER_CALL
+        pieces = self.plan.chunk_elements if self.plan else CHUNK_ELEMENTS
         way = self.plan.guidance if self.plan else "in turn"
         unet, size = self.unet.model.diffusion_model, (self.config.unet, frames, height, width)
         size = (*size, self.compute_dtype.itemsize)
         limit_chunks(unet, pieces)
         videos = 2 if way == "together" else 1
-        device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, numbers_per_call=pieces) + kept)
+        device = host.use(self.unet, unet_activation_bytes(*size, videos=videos, chunk_elements=pieces) + kept)
         if self.plan is None:
-            way = fixed_mode(device) or best_mode(*size, (host.free_bytes(device) or 0) - kept, numbers_per_call=pieces)
+            way = fixed_mode(device) or best_mode(*size, (host.free_bytes(device) or 0) - kept, chunk_elements=pieces)
         set_guidance_mode(unet, way)
         return device
 
@@ -89,7 +89,8 @@ class LoadedModel:
         """Bytes of features that controls keep from step to step of a clip, besides those of the pass that runs."""
         # Windows overlap, by a third as a rule, and each keeps its own.
         rows = frames if chain.frames_at_once(frames) == frames else frames * 3 // 2
-        return kept_bytes(self.config.unet, chain.features_depth, rows, height, width, self.compute_dtype.itemsize)
+        depth, itemsize = chain.features_depth, self.compute_dtype.itemsize
+        return feature_cache_bytes(self.config.unet, depth, rows, height, width, itemsize)
 
     @batches_conditions
     def denoise(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from svd_core.networks.config import UNetConfig
-from svd_core.plan.control_costs import HEAD, cost_rows, method_costs
+from svd_core.plan.control_costs import COLUMNS, cost_rows, method_costs
 from svd_core.sampling.schedules import karras_sigmas
 
 from .sheet import replace_between
@@ -15,7 +15,7 @@ FRAMES, WIDTH, HEIGHT, STEPS = 25, 1024, 576, 25
 def write_costs(page: Path) -> None:
     """Replace what stands between the marks of a page by the table."""
     costs = method_costs(UNetConfig(), FRAMES, WIDTH, HEIGHT, karras_sigmas(STEPS))
-    lines = [HEAD, ("---",) * len(HEAD), *cost_rows(costs)]
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *cost_rows(costs)]
     how = (
         f"{FRAMES} frames of {WIDTH}x{HEIGHT}, {STEPS} steps, so {STEPS} passes of each branch of guidance without a "
         "method."

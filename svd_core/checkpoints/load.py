@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..model.model import SVDModel
-from ..networks.reused_work import join_groups
+from ..networks.joined_weights import join_groups
 from .diffusers_folder import open_checkpoint
 from .remembered import remember, request, shared
 from .skeleton import fill, skeleton

@@ -13,9 +13,9 @@ from ..model.guidance_passes import fixed_mode, set_guidance_mode
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
 from ..networks import kernels
-from ..networks.attention_kernels import force_backend
 from ..networks.config import SVDConfig
-from ..networks.reused_work import join_groups
+from ..networks.joined_weights import join_groups
+from ..networks.kernels.attention_backends import force_backend
 from ..pipelines.clip import AnimateSettings
 from ..plan.memory_plan import GIB, MemoryPlan, make_plan, measure_rate
 from ..plan.placed import place
@@ -100,7 +100,7 @@ def load_planned_model(
     if options.fp16_accumulation:
         accumulate_in_half()
     if options.fp8_products:
-        kernels.in_eight_bits(pick_device(options.device))  # before a model is loaded for nothing
+        kernels.fp8_product(pick_device(options.device))  # before a model is loaded for nothing
     kernels.use_kernels(options.kernels)
     force_backend(None if options.attention == "auto" else options.attention)
     mode = None if options.guidance_branches == "auto" else options.guidance_branches.replace("-", " ")

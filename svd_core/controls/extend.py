@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..condition import Condition
 from ..networks.vae import LATENT_SCALE
-from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
@@ -67,7 +66,7 @@ class HoldFrames(Control):
                 f"the held frames have shape {list(self.known.shape)}, the clip {list(run.noise.shape)}; hold fewer "
                 "frames, of the size of the clip"
             )
-        return lay_out(self.known.to(run.noise))
+        return self.known.to(run.noise).contiguous()
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def extend_clip(
     first `extension.frames` frames.
     """
     chunks = _check(clip, new_frames, extension, token_of)
-    clip = lay_out(clip if clip.dtype == torch.float64 else clip.float())
+    clip = (clip if clip.dtype == torch.float64 else clip.float()).contiguous()
     anchor = mean_look(clip[: extension.frames])
     wanted = len(clip) + new_frames
     for j in range(chunks):

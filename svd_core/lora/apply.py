@@ -16,8 +16,7 @@ from torch import nn
 
 from ..model.model import SVDModel
 from ..networks.config import UNetConfig
-from ..networks.reused_work import join
-from ..networks.reused_work import joined as joined_memory
+from ..networks.joined_weights import join_weights, joined_view
 from ..networks.unet import UNet
 from .delta import LoraError, Term, kept_dtype, merged, problem
 from .names import family, foreign, is_temporal, layer_table, stem
@@ -139,6 +138,6 @@ def with_terms(unet: UNet, terms: Terms) -> UNet:
         new = merged(weight, added).to(kept_dtype(weight.dtype))
         layer.weight = nn.Parameter(new, requires_grad=weight.requires_grad)
     for before, after in zip(unet.joinable(), twin.joinable(), strict=True):
-        if joined_memory(before) is not None and len({weight.dtype for weight in after}) == 1:
-            join(after)
+        if joined_view(before) is not None and len({weight.dtype for weight in after}) == 1:
+            join_weights(after)
     return twin

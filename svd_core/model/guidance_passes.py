@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..condition import Condition, DeepFeatures
 from ..memory import available_bytes
 from ..networks.activation_bytes import unet_activation_bytes
-from ..networks.attention import NUMBERS_PER_CALL
+from ..networks.attention import CHUNK_ELEMENTS
 from ..networks.config import UNetConfig
 from ..sampling.denoiser import denoise_with
 from .retry import FallbackStep, retrying, smaller_chunks
@@ -43,13 +43,13 @@ def best_mode(
     itemsize: int,
     free: int | None,
     *,
-    numbers_per_call: int = NUMBERS_PER_CALL,
+    chunk_elements: int = CHUNK_ELEMENTS,
 ) -> str:
     """Return the mode for latents [frames, 4, height, width] with `free` bytes for activations (None: unknown)."""
     if free is None or not gains(frames, height, width):
         return "in turn"
     size = (config, frames, height, width, itemsize)
-    return GUIDANCE_MODES[unet_activation_bytes(*size, videos=2, numbers_per_call=numbers_per_call) <= free]
+    return GUIDANCE_MODES[unet_activation_bytes(*size, videos=2, chunk_elements=chunk_elements) <= free]
 
 
 def set_guidance_mode(unet: nn.Module, way: str | None) -> None:

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ..memory import is_shortage
-from ..networks.attention import FeedForward, most_numbers
+from ..memory import is_out_of_memory
+from ..networks.attention import FeedForward, chunk_limit
 
 log = logging.getLogger("svd_reel")
 
@@ -29,7 +29,7 @@ def retrying(work: Callable[[], T], rungs: Iterable[FallbackStep]) -> T:
         try:
             return work()
         except Exception as error:
-            rung = next(rungs, None) if is_shortage(error) else None
+            rung = next(rungs, None) if is_out_of_memory(error) else None
             if rung is None:
                 raise
         # Outside the handler: the error holds the frames, and with them the tensors, of the failed attempt.
@@ -41,16 +41,16 @@ def retrying(work: Callable[[], T], rungs: Iterable[FallbackStep]) -> T:
 
 
 def limit_chunks(unet: nn.Module, numbers: int | None) -> None:
-    """Let every feed-forward layer take at most so many numbers at a time (None: NUMBERS_PER_CALL)."""
+    """Let every feed-forward layer take at most so many numbers at a time (None: CHUNK_ELEMENTS)."""
     for module in unet.modules():
         if isinstance(module, FeedForward):
-            module.numbers_per_call = numbers
+            module.chunk_elements = numbers
 
 
 def smaller_chunks(unet: nn.Module, device: torch.device) -> Iterable[FallbackStep]:
     """Rungs that quarter the feed-forward pieces of a network several times; none where they are small, as on a CPU."""
-    current = next((m.numbers_per_call for m in unet.modules() if isinstance(m, FeedForward)), None)
-    numbers = most_numbers(device, current) // 4
+    current = next((m.chunk_elements for m in unet.modules() if isinstance(m, FeedForward)), None)
+    numbers = chunk_limit(device, current) // 4
     while numbers >= SMALLEST_CHUNK:
         yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
         numbers //= 4

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..networks.attention import use_product
-from ..networks.kernels import Product, in_eight_bits, summed_in_half
+from ..networks.kernels import Product, fp8_product, fp16_sum_product
 from ..networks.transformer import VideoTransformer
 from ..networks.unet import UNet, VideoResidualBlock
 
@@ -41,8 +41,8 @@ def accumulate_in_half() -> None:
 
 PRODUCTS: dict[str, Callable[[torch.device], Product | None]] = {
     "exact": lambda device: None,
-    "fp8": in_eight_bits,
-    "fp16 sums": lambda device: summed_in_half(),
+    "fp8": fp8_product,
+    "fp16 sums": lambda device: fp16_sum_product(),
 }
 """Ways to multiply by the large matrices of the transformers, and how each is had for a device."""
 
@@ -55,18 +55,3 @@ def multiply_by(unet: UNet, way: str, device: torch.device | str) -> None:
     if way not in PRODUCTS:
         raise ValueError(f"products {way!r} are unknown; use one of {', '.join(PRODUCTS)}")
     use_product(unet, PRODUCTS[way](torch.device(device)))
-
-
-@torch.no_grad()
-def use_channels_last(network: nn.Module, on: bool = True) -> int:
-    """Lay the weights of all convolutions out for channels-last pictures, or back; says how many. Values stay.
-
-    Convolutions hand the layout of their weights on, the norms here keep it, and tokens are then a view of a picture.
-    Off by default: PyTorch's own GroupNorm on CUDA copies such pictures back and forth, so it can only gain together
-    with the kernels, and what it gains is not yet measured on a GPU.
-    """
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    weights = [m.weight for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
-    for weight in weights:
-        weight.data = weight.data.contiguous(memory_format=formats[weight.ndim] if on else torch.contiguous_format)
-    return len(weights)

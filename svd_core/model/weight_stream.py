@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..networks.reused_work import ALIGNMENT, joined, packed_order
+from ..networks.joined_weights import ALIGNMENT, joined_view, packed_order
 from ..networks.unet import UNet, VideoResidualBlock
 
 
@@ -64,10 +64,10 @@ class WeightStream:
             id(p)
             for layer in layers
             if isinstance(layer, VideoResidualBlock)
-            for projection, convolution in layer.embedded()
+            for projection, convolution in layer.embedding_pairs()
             for p in (projection.weight, projection.bias, convolution.bias)
         }
-        groups = [group for group in unet.joinable() if id(group[0]) not in kept_out and joined(group) is not None]
+        groups = [group for group in unet.joinable() if id(group[0]) not in kept_out and joined_view(group) is not None]
         blocks = [layer for layer in layers if any(id(p) not in kept_out for p in layer.parameters())]
         self.units = [_Unit(block, kept_out, groups, pin=on_gpu) for block in blocks]
         for unit in self.units:

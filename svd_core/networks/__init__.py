@@ -1,1 +1,4 @@
-"""The networks: UNet, autoencoder, image tower. They know tensors and nothing of files, samplers or hosts."""
+"""The networks of Stable Video Diffusion: UNet, autoencoder and image encoder, as plain tensors in and out.
+
+Networks read no files and import no sampler and no host. The attribute names are the keys of checkpoint files.
+"""

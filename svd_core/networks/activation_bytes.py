@@ -1,6 +1,6 @@
 """Estimate the peak activation bytes of the networks from shapes alone."""
 
-from .attention import NUMBERS_PER_CALL
+from .attention import CHUNK_ELEMENTS
 from .config import CoderConfig, UNetConfig
 
 
@@ -12,31 +12,32 @@ def unet_activation_bytes(
     itemsize: int = 2,
     *,
     videos: int = 1,
-    numbers_per_call: int = NUMBERS_PER_CALL,
+    chunk_elements: int = CHUNK_ELEMENTS,
 ) -> int:
-    """Estimated peak activation bytes of one UNet pass over a batch of `videos` clips of `frames` frames each.
+    """Return the estimated peak activation bytes of one UNet pass over `videos` clips of `frames` frames each.
 
-    height and width: of the latent; itemsize: bytes of one activation (2 in half precision); numbers_per_call: as in
-    `models.attention.FeedForward`.
-    The peak is in a top-level transformer near the output. Counted in tensors of all clips at the base width: the skips
-    not yet consumed and the block's two token paths stay; on top come either queries, keys and values of the temporal
-    attention, or the feed-forward layer's normalised input and nine times the part of it that one call takes.
+    height and width are those of the latent. itemsize: bytes per element, 2 in half precision. chunk_elements: see
+    `attention.FeedForward`.
+    The peak lies in a top-level transformer near the output. It is counted in tensors of all clips at the base width.
+    The skips not yet consumed and the block's two token paths are always resident. On top come either queries, keys and
+    values of the temporal attention, or the feed-forward layer's normalised input and nine times one chunk of it.
     """
-    numbers = videos * frames * height * width * config.model_channels
+    elements = videos * frames * height * width * config.model_channels
     resident = config.num_res_blocks + 3
-    attention = 4 if videos == 1 else 5  # several clips are put together in one more tensor
-    feed_forward = 1 + 9 * min(1.0, numbers_per_call / numbers)
-    return int(numbers * itemsize * (resident + max(attention, feed_forward)) * 1.02)
+    attention = 4 if videos == 1 else 5  # several clips are stacked into one more tensor
+    feed_forward = 1 + 9 * min(1.0, chunk_elements / elements)
+    return int(elements * itemsize * (resident + max(attention, feed_forward)) * 1.02)
 
 
 def decoder_activation_bytes(
     config: CoderConfig, frames: int, height: int, width: int, itemsize: int = 2, *, strategy: str = "store"
 ) -> int:
-    """Estimated peak activation bytes of the exact streamed decode of T latents of height x width.
+    """Return the estimated peak activation bytes of the exact streamed decode of `frames` latents of height x width.
 
-    strategy: "store", "recompute" or "host", as in `streamed.STRATEGIES`. Counted in frames of the base width at full
-    size: the lists that the strategy keeps, the windows of its temporal convolutions and the last block's own
-    intermediate results. Small clips of large pictures are bound by the attention over one frame's pixels instead.
+    strategy: "store", "recompute" or "host" (`model.streamed_decode.STRATEGIES`). The estimate is counted in frames of
+    the base width at full size: the frame lists of the strategy, the windows of its temporal convolutions and the
+    intermediate results of the last block. For small clips of large pictures the attention over the pixels of one frame
+    is the peak instead.
     """
     scale = 2 ** (len(config.channel_mult) - 1)
     frame = config.channels * height * scale * width * scale * itemsize

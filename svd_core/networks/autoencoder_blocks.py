@@ -1,19 +1,20 @@
-"""Blocks of the autoencoder (spec section 6). Attribute names are those of the single-file layout."""
+"""Blocks of the autoencoder (spec section 6). Attribute names are the keys of the single-file checkpoint layout."""
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import attend
 from .layers import GROUPS, accumulate, convolve_clip, enlarge_and_convolve, norm_silu, temporal_convolution
-from .reused_work import Kept
+from .step_cache import StepCache
 
 FRAME_EPS = 1e-6
 """Epsilon of every norm within one frame; the temporal norms of the decoder use GroupNorm's own 1e-5 (spec trap 14)."""
 
 
 class FrameResidualBlock(nn.Module):
-    """Residual block on single frames."""
+    """Residual block on independent frames."""
 
     def __init__(self, channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -28,17 +29,18 @@ class FrameResidualBlock(nn.Module):
             self.nin_shortcut = nn.Identity()
 
     def frame(self, x: Tensor) -> Tensor:
-        """The block on frames one by one. x: [N, C, H, W]. Returns [N, C', H, W], new memory."""
+        """Return the block's output for x [N, C, H, W], in new memory: [N, C', H, W]."""
         h = self.conv1(norm_silu(self.norm1, x))
         h = self.conv2(norm_silu(self.norm2, h))
         return accumulate(h, self.nin_shortcut(x))
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
+        """Return `frame(x)`; the number of frames per clip has no effect."""
         return self.frame(x)
 
 
 class TemporalResidual(nn.Module):
-    """Temporal half of the decoder's residual block: norms over the whole clip and convolutions over three frames."""
+    """Temporal half of the decoder's residual block: norms over the whole clip, convolutions over three frames."""
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -62,9 +64,7 @@ class TemporalResidual(nn.Module):
 
 
 class VideoResidualBlock(FrameResidualBlock):
-    """Frame residual block with a temporal one blended in; here sigmoid(mix_factor) weighs the temporal path (spec
-    trap 12).
-    """
+    """Frame residual block with a temporal one blended in, weighted by sigmoid(mix_factor) (spec trap 12)."""
 
     def __init__(self, channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None):
         super().__init__(channels_in, channels_out, ops=ops, device=device, dtype=dtype)
@@ -72,7 +72,7 @@ class VideoResidualBlock(FrameResidualBlock):
         self.mix_factor = nn.Parameter(torch.zeros(1, device=device, dtype=dtype))
 
     def temporal_weight(self, like: Tensor) -> Tensor:
-        """sigmoid(mix_factor) in like's dtype and place, shape [1]."""
+        """Return sigmoid(mix_factor), shape [1], in the dtype and on the device of `like`."""
         return torch.sigmoid(self.mix_factor.to(like.device).float()).to(like.dtype)
 
     def forward(self, x: Tensor, num_frames: int) -> Tensor:
@@ -82,7 +82,7 @@ class VideoResidualBlock(FrameResidualBlock):
 
 
 class FrameAttention(nn.Module):
-    """Single-head self-attention over the pixels of each frame, its projections being 1x1 convolutions."""
+    """Single-head self-attention over the pixels of each frame; the projections are 1x1 convolutions."""
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -92,15 +92,13 @@ class FrameAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (
-            project(h).flatten(2).transpose(1, 2)[:, None] for project in (self.q, self.k, self.v)
-        )  # [N, 1, HW, C]
-        out = attend(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
+        q, k, v = (rearrange(project(h), "n c h w -> n 1 (h w) c") for project in (self.q, self.k, self.v))
+        out = rearrange(attend(q, k, v), "n 1 (h w) c -> n c h w", h=x.shape[-2])
         return x + self.proj_out(out)
 
 
 class FrameDownsample(nn.Module):
-    """Stride-2 convolution padded on the right and the bottom only (spec trap 18)."""
+    """Stride-2 convolution, padded on the right and at the bottom only (spec trap 18)."""
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -111,20 +109,20 @@ class FrameDownsample(nn.Module):
 
 
 class FrameUpsample(nn.Module):
-    """Nearest-neighbour doubling, then a convolution."""
+    """Nearest-neighbour doubling, followed by a convolution."""
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.conv = ops.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
-        self._kept = Kept()
+        self._cache = StepCache()
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        return enlarge_and_convolve(self.conv, x, (2 * height, 2 * width), self._kept)
+        return enlarge_and_convolve(self.conv, x, (2 * height, 2 * width), self._cache)
 
 
 class Middle(nn.Module):
-    """The lowest level of both coders: block, attention, block."""
+    """Lowest level of encoder and decoder: block, attention, block."""
 
     def __init__(self, channels: int, block: type[FrameResidualBlock], *, ops=nn, device=None, dtype=None):
         super().__init__()

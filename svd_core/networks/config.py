@@ -1,4 +1,4 @@
-"""Sizes of the networks, as read off a checkpoint. Plain data: knows no torch and no files."""
+"""Sizes of the networks, as detected in a checkpoint. Plain data without torch."""
 
 from dataclasses import dataclass, field
 
@@ -30,9 +30,10 @@ class CoderConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Autoencoder: `temporal` decoders mix frames and have no `post_quant_conv`, frame decoders are the opposite.
+    """Autoencoder (spec section 6).
 
-    `encoder` or `decoder` is None where a checkpoint has only the other half.
+    Decoders with `temporal` mix frames and have no `post_quant_conv`; frame decoders are the opposite. `encoder` or
+    `decoder` is None if a checkpoint contains only the other half.
     """
 
     encoder: CoderConfig | None = field(default_factory=CoderConfig)
@@ -44,7 +45,7 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """OpenCLIP image tower (spec section 5). Defaults are ViT-H/14."""
+    """OpenCLIP image encoder (spec section 5). Defaults are ViT-H/14."""
 
     image_size: int = 224
     patch_size: int = 14
@@ -57,10 +58,10 @@ class ImageEncoderConfig:
 
 @dataclass(frozen=True)
 class SVDConfig:
-    """A whole model: its networks (None = part absent from the file), variant and native clip format.
+    """A whole model: its networks, variant and native clip format.
 
-    `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, custom; `width` and `height` are
-    pixels.
+    A network is None if the checkpoint does not contain it. `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u,
+    sv3d_p, animatelcm, nano, custom. `width` and `height` are in pixels.
     """
 
     unet: UNetConfig | None = field(default_factory=UNetConfig)

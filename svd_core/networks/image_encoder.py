@@ -1,7 +1,8 @@
-"""The OpenCLIP image tower: start image to one token (spec section 5). Attribute names are OpenCLIP's."""
+"""The OpenCLIP image encoder: a picture to one context token (spec section 5). Attribute names are OpenCLIP's."""
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import attend
@@ -18,8 +19,8 @@ class _SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = F.linear(x, self.in_proj_weight.to(x), self.in_proj_bias.to(x))
-        q, k, v = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each [B, heads, tokens, D]
-        return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        return self.out_proj(rearrange(attend(q, k, v), "b h n d -> b n (h d)"))
 
 
 class _Layer(nn.Module):
@@ -42,7 +43,7 @@ class _Layer(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Vision transformer; the projected class token is the model's image token and is not normalised (spec trap 22)."""
+    """Vision transformer whose projected class token is the image token; it is not normalised (spec trap 22)."""
 
     def __init__(self, config: ImageEncoderConfig, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -51,7 +52,7 @@ class ImageEncoder(nn.Module):
         width, patch = config.width, config.patch_size
         tokens = (config.image_size // patch) ** 2 + 1
         heads = width // config.head_channels
-        scale = width**-0.5  # OpenCLIP's own start
+        scale = width**-0.5  # OpenCLIP's initialisation
         self.conv1 = ops.Conv2d(3, width, patch, stride=patch, bias=False, **place)
         self.class_embedding = nn.Parameter(torch.randn(width, **place) * scale)
         self.positional_embedding = nn.Parameter(torch.randn(tokens, width, **place) * scale)
@@ -62,8 +63,10 @@ class ImageEncoder(nn.Module):
         self.proj = nn.Parameter(torch.randn(width, config.output_channels, **place) * scale)
 
     def hidden_states(self, pixels: Tensor) -> list[Tensor]:
-        """All token states [B, tokens, width]: after ln_pre, then after each layer. pixels: as for `forward`."""
-        x = self.conv1(pixels).flatten(2).transpose(1, 2)  # [B, patches, width]
+        """Return the token states [B, tokens, width] after ln_pre and after each layer. pixels: see `forward`."""
+        # Convolutions round differently per memory layout. Pictures are [H, W, 3] in memory everywhere.
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        x = rearrange(self.conv1(pixels), "b c h w -> b (h w) c")  # [B, patches, width]
         first = self.class_embedding.to(x).expand(x.shape[0], 1, -1)
         x = self.ln_pre(torch.cat([first, x], dim=1) + self.positional_embedding.to(x))
         states = [x]
@@ -72,9 +75,12 @@ class ImageEncoder(nn.Module):
         return states
 
     def project(self, last_state: Tensor) -> Tensor:
-        """Image embedding [B, output_channels] of the last layer's token states [B, tokens, width]."""
+        """Return the image embedding [B, output_channels] of the last layer's states [B, tokens, width]."""
         return self.ln_post(last_state[:, 0]) @ self.proj.to(last_state)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels: normalised images [B, 3, size, size] (`conditioning.clip_pixels`). Returns [B, output_channels]."""
+        """Return the image embedding [B, output_channels].
+
+        pixels: normalised pictures [B, 3, size, size] (`model.conditioning.clip_pixels`).
+        """
         return self.project(self.hidden_states(pixels)[-1])

@@ -1,20 +1,21 @@
 """The spatio-temporal transformer of the UNet: a spatial block, a temporal block, a blend (spec section 3.4).
 
-Large tensors are handed on by popping them out of lists: a name would keep their memory until the function ends.
+Large tensors are passed on by popping them from lists; a local name would keep their memory until the function returns.
 """
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import Attention, FeedForward
 from .kernels.weights import is_plain
 from .layers import GROUPS, Blend, accumulate, add_norm, norm_to_tokens, sinusoidal_embedding
-from .reused_work import Kept
+from .step_cache import StepCache
 
 
 class SpatialBlock(nn.Module):
-    """Self-attention over pixels, cross-attention to the image token, feed-forward; each with its own residual."""
+    """Self-attention over pixels, cross-attention to the image token and feed-forward, each with its own residual."""
 
     def __init__(self, channels: int, head_channels: int, context_channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -27,21 +28,24 @@ class SpatialBlock(nn.Module):
         self.ff = FeedForward(channels, ops=ops, **place)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """x: [N, S, C], owned by the caller; context: [N, n, D], or [B, n, D] for all frames of each clip."""
-        # To a single token every query attends alike, so the first attention adds the second's constant.
+        """Return the block's output [N, S, C].
+
+        x: [N, S, C], owned by the caller. context: [N, n, D], or [B, n, D] with one row per clip.
+        """
+        # Cross-attention to one token gives every query the same result, so the first attention adds it as a constant.
         constant = self.attn2.of_single_token(context) if context.shape[1] == 1 else None  # [N, B or 1, 1, C]
         if constant is not None and len(constant) > 1:
-            constant = _of_frames(constant, len(x))
+            constant = _row_per_frame(constant, len(x))
         update = [self.attn1.spatial(self.norm1(x), constant)]
         if constant is None:
             x, normed = add_norm(self.norm2, x, update.pop())
-            update = [self.attn2.cross(normed, _of_frames(context, len(x)))]
+            update = [self.attn2.cross(normed, _row_per_frame(context, len(x)))]
         x, *normed = add_norm(self.norm3, x, update.pop())
         return self.ff.add_to(x, normed.pop())
 
 
-def _of_frames(rows: Tensor, count: int) -> Tensor:
-    """A row for each of `count` frames, from that or from one row per clip."""
+def _row_per_frame(rows: Tensor, count: int) -> Tensor:
+    """Return one row for each of `count` frames, repeating rows that are per clip."""
     return rows if len(rows) == count else rows.repeat_interleave(count // len(rows), 0)
 
 
@@ -61,8 +65,10 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(channels, ops=ops, **place)
 
     def forward(self, x: Tensor, positions: Tensor, context: Tensor, *, carry: bool = False) -> Tensor:
-        """x: [B, T, S, C], left as it is; positions: [T, C], added to it first; context: [B, n, D], the tokens of frame
-        0 of each video (spec section 3.5). carry: leave the last bias to the caller.
+        """Return the block's output [B, T, S, C].
+
+        x: [B, T, S, C], not modified. positions: [T, C], added to x first. context: [B, n, D], the tokens of frame 0 of
+        each clip (spec section 3.5). carry: omit the last bias, which the caller adds.
         """
         bias = self.ff_in.carried_bias()
         x, *normed = add_norm(self.norm_in, x, positions[:, None], fresh=True)
@@ -72,16 +78,15 @@ class TemporalBlock(nn.Module):
         update = [self.attn1.temporal(normed.pop(), constant)]
         if constant is None:
             x, queries = add_norm(self.norm2, x, update.pop())
-            # Every pixel and frame of a video attends to the same tokens, so they form one long row of queries.
-            update = [self.attn2.cross(queries.flatten(1, 2), context).reshape(x.shape)]  # [B, T, S, C]
+            # All pixels and frames of a clip attend to the same tokens, so they form one sequence of queries.
+            queries = rearrange(queries, "b t s c -> b (t s) c")
+            update = [rearrange(self.attn2.cross(queries, context), "b (t s) c -> b t s c", t=x.shape[1])]
         x, *normed = add_norm(self.norm3, x, update.pop())
         return self.ff.add_to(x, normed.pop(), carry=carry)
 
 
 class VideoTransformer(nn.Module):
-    """Normalise, project to tokens, spatial block, temporal block on the frame-position-embedded tokens, blend,
-    project back.
-    """
+    """Norm, projection to tokens, spatial block, temporal block with frame positions, blend, projection back."""
 
     def __init__(self, channels: int, head_channels: int, context_channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -97,42 +102,45 @@ class VideoTransformer(nn.Module):
         self.time_stack = nn.ModuleList([TemporalBlock(*sizes, ops=ops, **place)])
         self.time_mixer = Blend(**place)
         self.proj_out = ops.Linear(channels, channels, **place)
-        self._kept = Kept()
+        self._cache = StepCache()
 
     def forward(self, x: Tensor, context: Tensor, num_frames: int, image_only: Tensor | None = None) -> Tensor:
-        """x: [B*T, C, H, W], owned by the caller; context: [B*T, n, D], or [B, n, D]; image_only: [B*T] or None.
-        Returns x's shape."""
-        height, width = x.shape[-2:]
+        """Return x plus the transformer's output, [B*T, C, H, W].
+
+        x: [B*T, C, H, W], owned by the caller. context: [B*T, n, D], or [B, n, D] with one row per clip. image_only:
+        [B*T], 1 for frames that skip the temporal path, or None.
+        """
         tokens = self.proj_in(norm_to_tokens(self.norm, x))  # [B*T, S, C]
         tokens = self.transformer_blocks[0](tokens, context)
 
-        clips = tokens.unflatten(0, (-1, num_frames))  # [B, T, S, C]
+        clips = rearrange(tokens, "(b t) s c -> b t s c", t=num_frames)
         positions = self._positions(num_frames, tokens)  # [T, C]
         first_frame = context[:: len(context) // len(clips)]  # [B, n, D]
         weight = self.time_mixer.temporal_weight(tokens, image_only)
-        bias = self._carrying_bias(weight)
+        bias = self._combined_bias(weight)
         mixed = self.time_stack[0](clips, positions, first_frame, carry=bias is not None)
         del clips
-        tokens = torch.lerp(tokens, mixed.flatten(0, 1), weight)  # [B*T, S, C]
+        tokens = torch.lerp(tokens, rearrange(mixed, "b t s c -> (b t) s c"), weight)
         del mixed
         out = self.proj_out(tokens) if bias is None else F.linear(tokens, self.proj_out.weight, bias)
-        return accumulate(x, out.transpose(1, 2).unflatten(2, (height, width)))  # [B*T, C, H, W]
+        return accumulate(x, rearrange(out, "n (h w) c -> n c h w", h=x.shape[-2]))
 
-    def _carrying_bias(self, weight: Tensor) -> Tensor | None:
-        """Bias of the last projection with that of the temporal path's last layer sent through blend and projection.
+    def _combined_bias(self, weight: Tensor) -> Tensor | None:
+        """Return the bias of `proj_out` plus the temporal path's last bias, passed through blend and projection.
 
-        A pass over all tokens is saved. None where these layers are not torch's own or the blend differs by frame.
+        This saves a pass over all tokens. Returns None if these layers are not torch's own or the blend differs by
+        frame.
         """
         carried, layer = self.time_stack[0].ff.carried_bias(), self.proj_out
         if carried is None or weight.numel() > 1 or not is_plain(layer):
             return None
         sources = [carried, weight, layer.weight, layer.bias]
-        return self._kept.get(
-            sources, "carried", lambda: F.linear(weight.reshape(1) * carried, layer.weight, layer.bias)
+        return self._cache.get(
+            sources, "combined bias", lambda: F.linear(weight.reshape(1) * carried, layer.weight, layer.bias)
         )
 
     def _positions(self, num_frames: int, like: Tensor) -> Tensor:
-        """Embedding of the frame numbers [T, C]; it depends on the weights alone."""
+        """Return the embedding of the frame numbers [T, C], which depends only on the weights."""
 
         def compute() -> Tensor:
             positions = sinusoidal_embedding(torch.arange(num_frames, device=like.device), self.channels)
@@ -141,4 +149,4 @@ class VideoTransformer(nn.Module):
         if not is_plain(self.time_pos_embed[0]) or not is_plain(self.time_pos_embed[2]):
             return compute()
         sources = list(self.time_pos_embed.parameters())
-        return self._kept.get(sources, (num_frames, like.dtype, like.device), compute)
+        return self._cache.get(sources, (num_frames, like.dtype, like.device), compute)

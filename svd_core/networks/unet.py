@@ -1,5 +1,6 @@
-"""The spatio-temporal UNet of Stable Video Diffusion (spec sections 3 and 4). Attribute names are those of the single-
-file layout.
+"""The spatio-temporal UNet of Stable Video Diffusion (spec sections 3 and 4).
+
+Attribute names are the keys of the single-file checkpoint layout.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,14 @@ from torch import Tensor, nn
 
 from ..condition import DeepFeatures
 from .config import UNetConfig
+from .embedding import (
+    Embedding,
+    RegionalEmbedding,
+    SharedEmbedding,
+    can_share_row,
+    convolve_and_embed,
+    is_broadcast,
+)
 from .kernels.weights import is_plain
 from .layers import (
     GROUPS,
@@ -21,13 +30,12 @@ from .layers import (
     sinusoidal_embedding,
     temporal_convolution,
 )
-from .regional import Embedding, RegionalEmbedding, convolve_and_embed
-from .reused_work import EqualRows, Kept, rows_are_equal, wants_equal_rows
+from .step_cache import StepCache
 from .transformer import VideoTransformer
 
 
 class TemporalResidual(nn.Module):
-    """The temporal half of a residual block: f(S) of spec section 3.3, without its identity skip."""
+    """Temporal half of a residual block: f(S) of spec section 3.3, without its identity skip."""
 
     def __init__(self, channels: int, embedding_channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -47,14 +55,14 @@ class TemporalResidual(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Embedding, num_frames: int) -> Tensor:
-        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region."""
+        """Return the update [B*T, C, H, W] of x [B*T, C, H, W]. SiLU is already applied to the embedding."""
         h = norm_silu(self.in_layers["0"], x, num_frames)
         h = convolve_and_embed(self.in_layers["2"], h, self.emb_layers["1"], embedding, num_frames)
         return convolve_clip(self.out_layers["3"], norm_silu(self.out_layers["0"], h, num_frames), num_frames)
 
 
 class VideoResidualBlock(nn.Module):
-    """Spatial residual block, then a temporal one blended in (spec section 3.3)."""
+    """Spatial residual block with a temporal one blended in (spec section 3.3)."""
 
     def __init__(
         self, channels_in: int, channels_out: int, embedding_channels: int, *, ops=nn, device=None, dtype=None
@@ -82,7 +90,7 @@ class VideoResidualBlock(nn.Module):
         self.time_mixer = Blend(**place)
 
     def forward(self, x: Tensor, embedding: Embedding, num_frames: int, image_only: Tensor | None = None) -> Tensor:
-        """x: [B*T, C, H, W]; embedding: [B*T, E], SiLU already applied, or one by region. Returns [B*T, C', H, W]."""
+        """Return [B*T, C', H, W] for x [B*T, C, H, W]. SiLU is already applied to the embedding."""
         h = convolve_and_embed(self.in_layers["2"], norm_silu(self.in_layers["0"], x), self.emb_layers["1"], embedding)
         h = self.out_layers["3"](norm_silu(self.out_layers["0"], h))
         h = accumulate(h, self.skip_connection(x))
@@ -90,8 +98,8 @@ class VideoResidualBlock(nn.Module):
         update = self.time_stack(h, embedding, num_frames)
         return accumulate(h, update, self.time_mixer.temporal_weight(h, image_only))
 
-    def embedded(self) -> list[tuple[nn.Module, nn.Module]]:
-        """The layers that project the embedding, each with the convolution that its result is added behind."""
+    def embedding_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Return each layer that projects the embedding, with the convolution whose output it is added to."""
         return [(half.emb_layers["1"], half.in_layers["2"]) for half in (self, self.time_stack)]
 
 
@@ -107,21 +115,21 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest-neighbour enlargement to a given size, then a convolution."""
+    """Nearest-neighbour enlargement to a given size, followed by a convolution."""
 
     def __init__(self, channels: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.conv = ops.Conv2d(channels, channels, 3, padding=1, device=device, dtype=dtype)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        # The skip's size, not twice ours: latent sizes that three halvings round up come back exactly (spec trap 32).
+        # `size` is the skip's: twice our own size would be wrong where halving rounded up (spec trap 32).
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 
 class UNet(nn.Module):
-    """Predicts F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips.
+    """Predict F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips.
 
-    `clips_per_pass` says how many clips whoever runs it may give it at once: 1, 2, or None for what free memory allows.
+    `clips_per_pass` is how many clips a caller may pass at once: 1, 2, or None to decide by free memory.
     """
 
     clips_per_pass: int | None = None
@@ -145,7 +153,7 @@ class UNet(nn.Module):
                 layers.append(VideoTransformer(channels_out, config.head_channels, config.context_channels, **place))
             return layers
 
-        self._kept = Kept()
+        self._cache = StepCache()
         self.time_embed = two_layers(base)
         self.label_emb = nn.Sequential(two_layers(config.vector_channels))
 
@@ -187,8 +195,9 @@ class UNet(nn.Module):
         )
 
     def embed(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor:
-        """SiLU of the global embedding of spec section 3.2: [N, 4 * model_channels]. Every use of it begins with that
-        SiLU.
+        """Return SiLU of the global embedding of spec section 3.2: [N, 4 * model_channels].
+
+        Every layer that uses the embedding starts with this SiLU.
         """
         noise = sinusoidal_embedding(c_noise, self.config.model_channels).to(dtype)
         return silu(self.time_embed(noise) + self._label(vector, dtype))
@@ -198,43 +207,42 @@ class UNet(nn.Module):
         if not is_plain(layers[0]) or not is_plain(layers[2]):
             return self.label_emb(vector.to(dtype))
         sources = [vector, *layers.parameters()]
-        return self._kept.get(sources, ("label", dtype), lambda: self.label_emb(vector.to(dtype)))
+        return self._cache.get(sources, ("label", dtype), lambda: self.label_emb(vector.to(dtype)))
 
-    def _embedding(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor | EqualRows:
-        """The embedding in the cheapest form that its rows allow."""
-        if not wants_equal_rows(c_noise, vector):
+    def _embedding(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype) -> Tensor | SharedEmbedding:
+        """Return the embedding, as one shared row where possible."""
+        if not can_share_row(c_noise, vector):
             return self.embed(c_noise, vector, dtype)
-        return EqualRows(self.embed(c_noise[:1], vector[:1], dtype), self._embedded())
+        return SharedEmbedding(self.embed(c_noise[:1], vector[:1], dtype), self._embedding_pairs())
 
-    def _embedded(self) -> list[tuple[nn.Module, nn.Module]]:
+    def _embedding_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         layers = [layer for block in (*self.input_blocks, self.middle_block, *self.output_blocks) for layer in block]
-        return [pair for layer in layers if isinstance(layer, VideoResidualBlock) for pair in layer.embedded()]
+        return [pair for layer in layers if isinstance(layer, VideoResidualBlock) for pair in layer.embedding_pairs()]
 
     def _context(self, context: Tensor | Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """The context in `dtype`; rows known to be equal stay known: of several clips there is one each, [B, n, D]."""
+        """Return the context in `dtype`: broadcast rows stay broadcast, and several clips become one row each."""
         if isinstance(context, Tensor):
-            one = context[:1] if rows_are_equal(context) else context
-            return self._kept.get([one], ("context", dtype), lambda: one.to(dtype)).expand(len(context), -1, -1)
-        if not all(map(rows_are_equal, context)):
+            one = context[:1] if is_broadcast(context) else context
+            return self._cache.get([one], ("context", dtype), lambda: one.to(dtype)).expand(len(context), -1, -1)
+        if not all(map(is_broadcast, context)):
             return torch.cat(list(context)).to(dtype)
         ones = [clip[:1] for clip in context]
-        return self._kept.get(ones, ("contexts", dtype), lambda: torch.cat(ones).to(dtype))
+        return self._cache.get(ones, ("contexts", dtype), lambda: torch.cat(ones).to(dtype))
 
     def joinable(self) -> list[list[nn.Parameter]]:
-        """Groups of weights that may lie side by side in memory (`joined.join_groups`)."""
-        pairs = self._embedded()
+        """Return groups of weights that may be joined in memory (`joined_weights.join_groups`)."""
+        pairs = self._embedding_pairs()
         groups = [[layer.weight for layer, _ in pairs], [layer.bias for layer, _ in pairs], [c.bias for _, c in pairs]]
         groups += [module.attn1.joinable() for module in self.modules() if hasattr(module, "attn1")]
         return groups
 
-    def _place(self, features: DeepFeatures | None) -> int:
-        """Number of the output block before which features are kept; -1 for none."""
+    def _reuse_index(self, features: DeepFeatures | None) -> int:
+        """Return the index of the output block whose input is cached, or -1 without a feature cache."""
         if features is None:
             return -1
         if not 1 <= features.depth < len(self.output_blocks):
             raise ValueError(
-                f"{features.depth} pairs of blocks are to stay outside the reused features, and the network has "
-                f"{len(self.output_blocks)}; use 1 to {len(self.output_blocks) - 1}"
+                f"reuse depth must be 1 to {len(self.output_blocks) - 1} for this UNet (got {features.depth})"
             )
         return len(self.output_blocks) - features.depth
 
@@ -249,15 +257,18 @@ class UNet(nn.Module):
         region: tuple[Tensor, Tensor] | None = None,
         features: DeepFeatures | None = None,
     ) -> Tensor:
-        """Run the network; rows are video-major, row b * T + t (spec, symbols).
+        """Run the network and return [B*T, 4, h, w]. Rows are clip-major: row b * T + t (spec, symbols).
 
-        x: [B*T, 8, h, w], noised latents times c_in and then the conditioning latent; its dtype is the computing dtype.
-        c_noise: [B*T] float32, ln(sigma) / 4. context: [B*T, n, D], or B times [T, n, D]. vector: [B*T, V].
-        image_only_indicator: [B*T] or [B, T], 1 for frames kept out of the temporal paths (training on stills).
-        region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 of every cell, or None.
-        features: inner features to leave there [B*T, C, h', w'], or to take instead of running the inner blocks.
-        Returns [B*T, 4, h, w].
+        x: [B*T, 8, h, w], noised latents times c_in, then the conditioning latent; its dtype is the compute dtype.
+        c_noise: [B*T] float32, ln(sigma) / 4.
+        context: [B*T, n, D], or one [T, n, D] per clip.
+        vector: [B*T, V].
+        image_only_indicator: [B*T] or [B, T], 1 for frames that skip the temporal paths (training on stills).
+        region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 per latent pixel, or None.
+        features: feature cache. A pass fills an empty one with features [B*T, C, h', w'], and runs only the outer
+        blocks for a filled one. Raises ValueError if its depth does not fit the network.
         """
+        x = x.contiguous()  # one memory layout for all callers, since convolutions round differently per layout
         if region is None:
             embedding = self._embedding(c_noise, vector, x.dtype)
         else:
@@ -273,20 +284,21 @@ class UNet(nn.Module):
                 return layer(h, context, num_frames, image_only)
             return layer(h, size) if isinstance(layer, Upsample) else layer(h)
 
-        place = self._place(features)
-        taken = None if features is None else features.kept
+        reuse_index = self._reuse_index(features)
+        cached = None if features is None else features.cached
         skips, h = [], x
-        for layers in self.input_blocks if taken is None else self.input_blocks[: len(self.output_blocks) - place]:
+        depth = len(self.input_blocks) if cached is None else features.depth
+        for layers in self.input_blocks[:depth]:
             for layer in layers:
                 h = step(layer, h)
             skips.append(h)
-        if taken is None:
+        if cached is None:
             for layer in self.middle_block:
                 h = step(layer, h)
         for index, layers in enumerate(self.output_blocks):
-            if index == place:
-                h = features.kept = h if taken is None else taken
-            elif taken is not None and index < place:
+            if index == reuse_index:
+                h = features.cached = h if cached is None else cached
+            elif cached is not None and index < reuse_index:
                 continue
             h = torch.cat([h, skips.pop()], dim=1)
             for layer in layers:

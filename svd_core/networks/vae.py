@@ -1,8 +1,9 @@
-"""The autoencoder: an image encoder and a decoder for frames or for whole clips (spec section 6)."""
+"""The autoencoder: an encoder for pictures, and a decoder for frames or whole clips (spec section 6)."""
 
 from collections.abc import Iterator
 from functools import cache
 
+import torch
 from torch import Tensor, nn
 
 from .autoencoder_blocks import (
@@ -17,13 +18,13 @@ from .config import CoderConfig, VAEConfig
 from .layers import GROUPS, convolve_clip, norm_silu, temporal_convolution
 
 LATENT_SCALE = 0.18215
-"""Sampled latents are VAE latents times this; conditioning latents are not scaled (spec section 6, trap 2)."""
+"""Sampled latents are VAE latents times this factor; conditioning latents are not scaled (spec section 6, trap 2)."""
 
 RGB = 3
 
 
 class Encoder(nn.Module):
-    """Image to posterior moments."""
+    """Encoder of a picture to the moments of its posterior."""
 
     def __init__(self, config: CoderConfig, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -46,7 +47,7 @@ class Encoder(nn.Module):
         self.conv_out = ops.Conv2d(channels, 2 * config.latent_channels, 3, padding=1, **layer_place)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: [B, 3, H, W] in -1..1. Returns [B, 2 * latent channels, H/8, W/8]."""
+        """Return the moments [B, 2 * latent channels, H/8, W/8] of image [B, 3, H, W] in -1..1."""
         h = self.conv_in(image)
         for stage in self.down:
             for block in stage["block"]:
@@ -57,9 +58,10 @@ class Encoder(nn.Module):
 
 
 class _FrameMixing:
-    """Output convolution followed by one that mixes each pixel over three frames."""
+    """Output convolution, with a second one that mixes each pixel over three frames."""
 
     def mix_over(self, x: Tensor, num_frames: int) -> Tensor:
+        """Return x [B*T, 3, H, W] mixed over neighbouring frames."""
         return convolve_clip(self.time_mix_conv, x, num_frames)
 
 
@@ -69,7 +71,7 @@ def _frame_mixing_class(convolution: type) -> type:
 
 
 class Decoder(nn.Module):
-    """Latent to image. `temporal` decoders see neighbouring frames, frame decoders see none."""
+    """Decoder of latents to pictures; a `temporal` decoder mixes neighbouring frames."""
 
     def __init__(self, config: CoderConfig, temporal: bool, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -98,7 +100,7 @@ class Decoder(nn.Module):
             self.conv_out.time_mix_conv = temporal_convolution(RGB, RGB, **place)
 
     def stages(self) -> Iterator[nn.Module]:
-        """The layers between the first and the last convolution, in the order in which they run."""
+        """Yield the layers between the first and the last convolution, in execution order."""
         yield from (self.mid.block_1, self.mid.attn_1, self.mid.block_2)
         for stage in reversed(self.up):
             yield from stage["block"]
@@ -106,11 +108,11 @@ class Decoder(nn.Module):
                 yield stage["upsample"]
 
     def to_image(self, h: Tensor) -> Tensor:
-        """Last norm and convolution of each frame: [N, C, H, W] -> [N, 3, H, W], before any mixing over frames."""
+        """Return the last norm and convolution of each frame, [N, C, H, W] -> [N, 3, H, W], before any mixing."""
         return self.conv_out(norm_silu(self.norm_out, h))
 
     def forward(self, latent: Tensor, num_frames: int) -> Tensor:
-        """All frames at once. latent: [B*T, latent channels, h, w]. Returns [B*T, 3, 8h, 8w], about -1..1."""
+        """Decode all frames at once: latent [B*T, latent channels, h, w] -> [B*T, 3, 8h, 8w], about -1..1."""
         h = self.conv_in(latent)
         for layer in self.stages():
             h = layer(h, num_frames) if isinstance(layer, FrameResidualBlock) else layer(h)
@@ -119,7 +121,7 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder, decoder and the 1x1 convolutions around the latent that the checkpoint has."""
+    """Encoder and decoder, with the 1x1 convolutions around the latent that the checkpoint contains."""
 
     def __init__(self, config: VAEConfig, *, ops=nn, device=None, dtype=None):
         super().__init__()
@@ -138,23 +140,25 @@ class VAE(nn.Module):
                 self.post_quant_conv = ops.Conv2d(latent, latent, 1, **layer_place)
 
     def moments(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (clamped to -30..20) of the posterior. image: [B, 3, H, W] in -1..1."""
-        moments = self.encoder(image)
+        """Return mean and log variance (clamped to -30..20) of the posterior. image: [B, 3, H, W] in -1..1."""
+        # Convolutions round differently per memory layout. Pictures are [H, W, 3] in memory everywhere.
+        moments = self.encoder(image.contiguous(memory_format=torch.channels_last))
         if self.config.quant_conv:
             moments = self.quant_conv(moments)
         mean, log_variance = moments.chunk(2, dim=1)
         return mean, log_variance.clamp(-30.0, 20.0)
 
     def encode(self, image: Tensor) -> Tensor:
-        """Mode of the posterior, not scaled by LATENT_SCALE. image: [B, 3, H, W] in -1..1. Returns [B, 4, H/8, W/8]."""
+        """Return the mode of the posterior [B, 4, H/8, W/8], not scaled by LATENT_SCALE. image: [B, 3, H, W], -1..1."""
         return self.moments(image)[0]
 
     def before_decoder(self, latent: Tensor) -> Tensor:
-        """What the decoder itself takes: latent, or its 1x1 map in files that have one (spec trap 24)."""
+        """Return the decoder's input: the latent, through its 1x1 convolution if there is one (spec trap 24)."""
+        latent = latent.contiguous()  # one memory layout, as in `moments`
         return self.post_quant_conv(latent) if self.config.post_quant_conv else latent
 
     def decode(self, latent: Tensor, num_frames: int) -> Tensor:
-        """All frames at once; `decoding.decode` does it in far less memory.
+        """Decode all frames at once; `model.decode` needs far less memory.
 
         latent: [B*T, 4, h, w], divided by LATENT_SCALE. Returns [B*T, 3, 8h, 8w], about -1..1.
         """

@@ -1,4 +1,4 @@
-"""What a clip will cost, and how it fits: bytes and operations of every stage, plans, placement of weights, retries."""
+"""Plan a clip before it runs: memory and operations of every stage, memory plans, and models placed by a plan."""
 
 from .costs import Stage, stages_of
 from .memory_plan import PRESETS, MemoryPlan, make_plan

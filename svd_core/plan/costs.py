@@ -1,4 +1,7 @@
-"""Operations, weights and activations of every stage of a clip, from the sizes of the networks. Nothing is run."""
+"""Operations, weights and activations of every stage of a clip, computed from the sizes of the networks.
+
+No network runs. A multiply-add counts as two operations.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,21 +10,22 @@ from functools import lru_cache
 from torch import nn
 
 from ..networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
-from ..networks.attention import NUMBERS_PER_CALL
+from ..networks.attention import CHUNK_ELEMENTS
 from ..networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig
 from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
 
-SINGLE = 4
-"""Bytes of a float32: the tower and the encoder run in it, as officially."""
+FLOAT32_BYTES = 4
+"""Image encoder and VAE encoder run in float32, as in the official code."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `network` is the part that it needs (or ""), flops of all its passes, bytes on the device.
+    """One stage of a clip.
 
-    weights: of the network, wherever they lie; activations: at the peak, weights not counted.
+    network: the part it needs, or "". flops: operations of all its passes. weights: bytes of the network, on whatever
+    device. activations: peak bytes on the device, without weights. passes: evaluations of the network.
     """
 
     name: str
@@ -34,12 +38,12 @@ class Stage:
 
 @lru_cache(maxsize=16)
 def parameters_of(network: type[nn.Module], config: object) -> int:
-    """Number of weights of a network of that configuration."""
+    """Return the number of weights of a network of this configuration."""
     return sum(p.numel() for p in network(config, device="meta").parameters())
 
 
 def unet_blocks(config: UNetConfig) -> Iterator[tuple[int, int, int, bool]]:
-    """Every residual block as (level, channels in, channels out, whether a transformer follows)."""
+    """Yield every residual block as (level, channels in, channels out, whether a transformer follows)."""
     base, last = config.model_channels, len(config.channel_mult) - 1
     skips, channels = [base], base
     for level, mult in enumerate(config.channel_mult):
@@ -58,12 +62,12 @@ def unet_blocks(config: UNetConfig) -> Iterator[tuple[int, int, int, bool]]:
 
 
 def unet_flops(config: UNetConfig, frames: int, height: int, width: int) -> float:
-    """Operations of one pass over one clip of latents [frames, 4, height, width], a multiply-add being two.
+    """Return the operations of one pass over one clip of latents [frames, 4, height, width].
 
-    Counted for our network: cross-attention to a single token costs nothing.
+    Cross-attention to a single token costs nothing here, because the network folds it into a constant.
     """
     base = config.model_channels
-    pixels = sides(height, width, len(config.channel_mult))
+    pixels = level_pixels(height, width, len(config.channel_mult))
     total = sum(block_flops(block, pixels, frames) for block in unet_blocks(config))
     for level in range(1, len(config.channel_mult)):
         low, high = config.channel_mult[level - 1] * base, config.channel_mult[level] * base
@@ -72,14 +76,14 @@ def unet_flops(config: UNetConfig, frames: int, height: int, width: int) -> floa
 
 
 def block_flops(block: tuple[int, int, int, bool], pixels: list[int], frames: int) -> float:
-    """Operations of a block of `unet_blocks`; pixels: of every level (`sides`)."""
+    """Return the operations of a block of `unet_blocks`. pixels: per level, see `level_pixels`."""
     level, channels_in, channels, attention = block
     area = pixels[level]
     tokens = frames * area
     shortcut = channels_in * channels if channels_in != channels else 0
     total = 2.0 * tokens * (9 * channels_in * channels + 9 * channels**2 + shortcut + 6 * channels**2)
     if attention:
-        # Both projections, four linear layers for each attention, three feed-forward layers of twelve.
+        # Two projections, four linear layers for each of two attentions, three feed-forward layers of twelve each.
         total += 2 * tokens * channels**2 * (2 + 8 + 36) + 4 * channels * tokens * (area + frames)
     return total
 
@@ -87,9 +91,10 @@ def block_flops(block: tuple[int, int, int, bool], pixels: list[int], frames: in
 def decoder_flops(
     config: CoderConfig, frames: int, height: int, width: int, temporal: bool = True, *, itemsize: int = 2
 ) -> float:
-    """Operations of decoding latents [frames, 4, height, width].
+    """Return the operations of decoding latents [frames, 4, height, width].
 
-    itemsize: bytes of a number; four are float32, where doubling takes four products for nine (`models.upsampling`).
+    itemsize: bytes per element. In float32 (4), doubling needs 4 products instead of 9
+    (`networks.layers.enlarge_and_convolve`).
     """
     levels = len(config.channel_mult)
     channels = config.channels * config.channel_mult[-1]
@@ -105,12 +110,12 @@ def decoder_flops(
             channels = out
         if level:
             area *= 4
-            total += 2 * area * (4 if itemsize == SINGLE else 9) * channels**2
+            total += 2 * area * (4 if itemsize == FLOAT32_BYTES else 9) * channels**2
     return frames * (total + area * 18 * channels * 3)
 
 
 def encoder_flops(config: CoderConfig, height: int, width: int) -> float:
-    """Operations of encoding one picture to a latent of height x width."""
+    """Return the operations of encoding one picture to a latent of height x width."""
     area = height * width * 4 ** (len(config.channel_mult) - 1)
     channels = config.channels
     total = 18.0 * area * 3 * channels
@@ -126,8 +131,8 @@ def encoder_flops(config: CoderConfig, height: int, width: int) -> float:
     return total + area * channels**2 * (72 + 8) + 4 * area**2 * channels
 
 
-def tower_flops(config: ImageEncoderConfig) -> float:
-    """Operations of the image encoder on one picture."""
+def image_encoder_flops(config: ImageEncoderConfig) -> float:
+    """Return the operations of the image encoder on one picture."""
     tokens = (config.image_size // config.patch_size) ** 2 + 1
     layer = 2 * tokens * config.width * (4 * config.width + 2 * config.mlp_channels) + 4 * tokens**2 * config.width
     return config.layers * layer + 2 * tokens * config.width * 3 * config.patch_size**2
@@ -143,55 +148,55 @@ def stages_of(
     guided: bool = True,
     itemsize: int = 2,
     strategy: str = "store",
-    numbers_per_call: int = NUMBERS_PER_CALL,
+    chunk_elements: int = CHUNK_ELEMENTS,
     videos: int = 1,
 ) -> list[Stage]:
-    """Every stage of one clip of `frames` pictures of width x height pixels, in order.
+    """Return every stage of one clip of `frames` frames of width x height pixels, in order.
 
-    itemsize: bytes of a weight and of an activation; strategy: of the decode, "recompute" runs the first temporal
-    convolutions twice; guided: two branches a step, `videos` of them in a pass. Parts that the model lacks have no
-    stage.
+    guided: CFG with two passes per step; `videos` of them (1 or 2) share one UNet pass. itemsize: bytes per weight and
+    activation. strategy: of the decode; "recompute" and "host" run the first temporal convolutions twice.
+    chunk_elements: see `networks.attention.FeedForward`. Parts that the model lacks have no stage.
     """
     h, w = height // 8, width // 8
     stages = []
     if config.image_encoder is not None:
-        tower = config.image_encoder
-        tokens = (tower.image_size // tower.patch_size) ** 2 + 1
+        encoder = config.image_encoder
+        tokens = (encoder.image_size // encoder.patch_size) ** 2 + 1
         stages.append(
             Stage(
                 "image token",
                 "image_encoder",
-                tower_flops(tower),
-                itemsize * parameters_of(ImageEncoder, tower),
-                tokens * SINGLE * (2 * tower.width + 2 * tower.mlp_channels),
+                image_encoder_flops(encoder),
+                itemsize * parameters_of(ImageEncoder, encoder),
+                tokens * FLOAT32_BYTES * (2 * encoder.width + 2 * encoder.mlp_channels),
             )
         )
     vae = config.vae
     vae_weights = itemsize * parameters_of(VAE, vae) if vae is not None else 0
     if vae is not None and vae.encoder is not None:
-        activations = 5 * SINGLE * vae.encoder.channels * height * width
+        activations = 5 * FLOAT32_BYTES * vae.encoder.channels * height * width
         stages.append(Stage("image latent", "vae", encoder_flops(vae.encoder, h, w), vae_weights, activations))
     if config.unet is not None:
-        branches = 2 if guided else 1
+        passes = 2 * steps if guided else steps
         activations = unet_activation_bytes(
-            config.unet, frames, h, w, itemsize, videos=videos, numbers_per_call=numbers_per_call
+            config.unet, frames, h, w, itemsize, videos=videos, chunk_elements=chunk_elements
         )
-        flops = unet_flops(config.unet, frames, h, w) * branches * steps
+        flops = unet_flops(config.unet, frames, h, w) * passes
         weights = itemsize * parameters_of(UNet, config.unet)
-        stages.append(Stage("sampling", "unet", flops, weights, activations, passes=branches * steps // videos))
+        stages.append(Stage("sampling", "unet", flops, weights, activations, passes=passes // videos))
     if vae is not None and vae.decoder is not None:
         flops = decoder_flops(vae.decoder, frames, h, w, vae.temporal, itemsize=itemsize)
         if vae.temporal and strategy != "store":
             flops += decoder_first_convolutions(vae.decoder, frames, h, w)
         activations = decoder_activation_bytes(vae.decoder, frames, h, w, itemsize, strategy=strategy)
         stages.append(Stage(f"decode ({strategy})", "vae", flops, vae_weights, activations))
-    # The frames in float32 before and after they are turned to 0..1; those wait in main memory.
-    stages.append(Stage("output", "", 0.0, 0, 2 * SINGLE * 3 * frames * height * width))
+    # The frames in float32, before and after scaling to 0..1.
+    stages.append(Stage("output", "", 0.0, 0, 2 * FLOAT32_BYTES * 3 * frames * height * width))
     return stages
 
 
 def decoder_first_convolutions(config: CoderConfig, frames: int, height: int, width: int) -> float:
-    """Operations of the first temporal convolution of every block: what "recompute" and "host" do twice."""
+    """Return the operations of the first temporal convolution of every block, which "recompute" and "host" repeat."""
     area, top = height * width, config.channels * config.channel_mult[-1]
     total = 2 * 6.0 * area * top**2
     for level in range(len(config.channel_mult) - 1, -1, -1):
@@ -200,8 +205,8 @@ def decoder_first_convolutions(config: CoderConfig, frames: int, height: int, wi
     return frames * total
 
 
-def sides(height: int, width: int, levels: int) -> list[int]:
-    """Pixels of every level; odd sides round up."""
+def level_pixels(height: int, width: int, levels: int) -> list[int]:
+    """Return the number of latent pixels per level; odd sides round up when halved."""
     areas = []
     for _ in range(levels):
         areas.append(height * width)

@@ -1,25 +1,26 @@
-"""How a clip fits into a given memory: where weights wait, how guidance runs, how the decode streams.
+"""Plan how a clip fits into a given memory: placement of weights, CFG passes, feed-forward chunks, decode strategy.
 
-No choice changes the clip, but for the rounding of other kernels.
+No choice changes the clip, except for the rounding of other kernels.
 """
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from ..model.guidance_passes import GUIDANCE_MODES, gains
-from ..networks.attention import NUMBERS_PER_CALL
+from ..networks.attention import CHUNK_ELEMENTS
 from ..networks.config import SVDConfig
 from .costs import Stage, stages_of
 from .reuse_costs import with_reuse
 
 GIB = 2**30
 PRESETS = (6, 8, 12, 16, 24)
-"""Memory of usual graphics cards, in GB."""
+"""Memory of common graphics cards, in GB."""
 
 PLACEMENTS = ("resident", "one at a time", "streamed")
-"""All networks on the device; the one in use; of the UNet, the block in use and the next."""
+"""On the device: all networks; the network in use; of the UNet, the block in use and the next one."""
 
 ORDER = (
     ("resident", "store"),
@@ -31,27 +32,30 @@ ORDER = (
     ("streamed", "recompute"),
     ("streamed", "host"),
 )
-"""Placements and decode strategies (`streamed.STRATEGIES`) from fastest to smallest."""
+"""Placements and decode strategies (`model.streamed_decode.STRATEGIES`), from fastest to smallest."""
 
-SMALL_PIECES = NUMBERS_PER_CALL // 5
-"""Numbers of a feed-forward call where memory is short."""
+SMALL_CHUNK_ELEMENTS = CHUNK_ELEMENTS // 5
+"""Elements per feed-forward chunk where memory is short."""
 
 RESERVE = GIB * 3 // 2
-"""What the driver, the screen, the libraries and the workspaces of kernels take of a card."""
+"""Memory of a card that the driver, the screen, the libraries and the workspaces of kernels use."""
 
 EFFICIENCY = 0.6
-"""Share of the measured matrix rate that a whole clip reaches: norms and copies take the rest (an estimate)."""
+"""Estimated share of the measured matrix rate that a whole clip reaches; norms and copies take the rest."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """A way to make one clip within `memory` bytes. `stages` are its costs; `needs` the largest sum on the device;
-    `guidance` how its branches run (`branches.GUIDANCE_MODES`).
+    """How to make one clip within `memory` bytes.
+
+    placement: one of PLACEMENTS. chunk_elements: feed-forward chunk size. strategy: of the decode. stages: costs per
+    stage. needs: peak bytes on the device. rate: measured operations per second, or None. guidance: how the two CFG
+    passes run (`model.guidance_passes`).
     """
 
     memory: int
     placement: str
-    numbers_per_call: int
+    chunk_elements: int
     strategy: str
     stages: tuple[Stage, ...]
     needs: int
@@ -63,34 +67,30 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the estimate stays inside the memory."""
+        """Return whether the estimated peak fits into the usable memory."""
         return self.needs <= usable(self.memory)
 
     @property
     def flops(self) -> float:
-        """Operations of the whole clip."""
+        """Return the operations of the whole clip."""
         return sum(stage.flops for stage in self.stages)
 
     @property
     def seconds(self) -> float | None:
-        """Estimated time of the clip, None without a rate."""
+        """Return the estimated seconds for the clip, or None without a rate."""
         return None if self.rate is None else self.flops / (self.rate * EFFICIENCY)
 
-    def with_rate(self, rate: float) -> "MemoryPlan":
-        """This plan with a rate in operations a second (`measure_rate`)."""
-        return replace(self, rate=rate)
-
     def on_device(self, stage: Stage) -> int:
-        """Bytes that a stage takes on the device."""
-        return stage.activations + _resident(self.placement, stage, self.stages)
+        """Return the peak bytes of a stage on the device, weights included."""
+        return stage.activations + _resident_weights(self.placement, stage, self.stages)
 
     def text(self) -> str:
-        """The plan in lines."""
+        """Return the plan as lines of text."""
         lines = [
             f"{self.frames} frames of {self.width}x{self.height} in {self.memory / GIB:.0f} GB "
-            f"({usable(self.memory) / GIB:.1f} GiB of them usable)",
-            f"  weights {self.placement}; branches of guidance {self.guidance}; feed-forward "
-            f"{self.numbers_per_call // 10**6} million numbers at a time; decode: {self.strategy}",
+            f"({usable(self.memory) / GIB:.1f} GiB usable)",
+            f"  weights: {self.placement}; CFG passes: {self.guidance}; feed-forward chunks: "
+            f"{self.chunk_elements // 10**6} million elements; decode: {self.strategy}",
         ]
         for stage in self.stages:
             time_ = "" if not self.rate else f", {stage.flops / (self.rate * EFFICIENCY):.1f} s"
@@ -98,17 +98,17 @@ class MemoryPlan:
                 f"  {stage.name:<20} {self.on_device(stage) / GIB:5.2f} GiB, {stage.flops / 1e12:7.1f} TFLOP{time_}"
             )
         total = "" if self.seconds is None else f", about {self.seconds:.0f} s"
-        lines.append(f"  {'together':<20} {self.needs / GIB:5.2f} GiB at most, {self.flops / 1e12:.1f} TFLOP{total}")
+        lines.append(f"  {'total':<20} {self.needs / GIB:5.2f} GiB peak, {self.flops / 1e12:.1f} TFLOP{total}")
         if not self.fits:
             lines.append(
-                f"  it needs {self.needs / GIB:.1f} GiB and {usable(self.memory) / GIB:.1f} GiB are usable; "
-                "take a smaller size or fewer frames"
+                f"  the plan needs {self.needs / GIB:.1f} GiB and {usable(self.memory) / GIB:.1f} GiB are usable; "
+                "use a smaller size or fewer frames"
             )
         return "\n".join(lines)
 
 
 def usable(memory: int) -> int:
-    """Bytes of a memory that a run may plan with; a tenth stays for workspaces and fragmentation."""
+    """Return the bytes of a card's memory that a plan may use; a tenth is left for workspaces and fragmentation."""
     return int(max(0, memory - RESERVE) * 0.9)
 
 
@@ -126,22 +126,25 @@ def make_plan(
     reuse: tuple[int, int] = (1, 0),
     guidance: str | None = None,
 ) -> MemoryPlan:
-    """The fastest plan of one clip of width x height pixels that fits `memory` bytes, or else the smallest there is.
+    """Return the fastest plan for one clip of width x height pixels that fits `memory` bytes, or else the smallest one.
 
-    Tried in the order of ORDER, each with smaller feed-forward pieces too. The branches of guidance run in turn, as it
-    is best at the sizes of SVD; of a clip so small that both in one pass are faster (`branches.gains`) they do that
-    where the same plan has the memory. reuse: interval and depth of the reuse of features, which runs branches in turn.
-    guidance: "in turn" or "together" to have it so in any case.
+    The plans are tried in the order of ORDER, each also with smaller feed-forward chunks. The two CFG passes run in
+    turn, which is best at the sizes of SVD. Clips small enough to gain from a shared pass use one
+    if it fits the memory too (`model.guidance_passes.gains`). reuse: interval and depth of feature reuse, which always
+    runs the passes in turn. guidance: "in turn" or "together" to fix that choice.
+
+    Raises ValueError for memory, frames or sizes out of range.
     """
     if memory <= 0:
-        raise ValueError(f"memory is {memory / GIB:g} GB, but it must be more than 0; use 6, 8, 12, 16 or 24")
+        raise ValueError(f"memory must be more than 0 GB (got {memory / GIB:g}); use 6, 8, 12, 16 or 24")
     if frames < 1 or width < 8 or height < 8 or width % 8 or height % 8:
         raise ValueError(
-            f"a clip of {frames} frames of {width}x{height} cannot be planned; use 1 frame or more and multiples of 8"
+            f"a plan needs at least 1 frame, and a width and height that are multiples of 8 (got {frames} frames of "
+            f"{width}x{height}); use 1024x576, for example"
         )
-    share = guided and reuse[0] <= 1  # features are kept of one branch at a time
+    can_share = guided and reuse[0] <= 1  # the feature cache belongs to one pass at a time
 
-    def attempt(placement: str, strategy: str, pieces: int, way: str) -> MemoryPlan:
+    def plan_with(placement: str, strategy: str, chunk: int, mode: str) -> MemoryPlan:
         stages = stages_of(
             config,
             frames,
@@ -151,40 +154,40 @@ def make_plan(
             guided=guided,
             itemsize=itemsize,
             strategy=strategy,
-            numbers_per_call=pieces,
-            videos=1 + GUIDANCE_MODES.index(way),
+            chunk_elements=chunk,
+            videos=1 + GUIDANCE_MODES.index(mode),
         )
         if reuse[0] > 1:
             stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]
-        needs = max(stage.activations + _resident(placement, stage, stages) for stage in stages)
+        needs = max(stage.activations + _resident_weights(placement, stage, stages) for stage in stages)
         size = (frames, width, height)
-        return MemoryPlan(memory, placement, pieces, strategy, tuple(stages), needs, *size, rate, way)
+        return MemoryPlan(memory, placement, chunk, strategy, tuple(stages), needs, *size, rate, mode)
 
-    first = guidance if guidance and share else "in turn"
-    choices = [(*order, pieces) for order in ORDER for pieces in (NUMBERS_PER_CALL, SMALL_PIECES)]
+    first = guidance if guidance and can_share else "in turn"
+    choices = [(*order, chunk) for order in ORDER for chunk in (CHUNK_ELEMENTS, SMALL_CHUNK_ELEMENTS)]
     for choice in choices:
-        plan = attempt(*choice, first)
+        plan = plan_with(*choice, first)
         if plan.fits:
             break
-    if guidance is None and share and gains(frames, height // 8, width // 8):
-        both = attempt(*choice, "together")
-        plan = both if both.fits else plan
+    if guidance is None and can_share and gains(frames, height // 8, width // 8):
+        shared = plan_with(*choice, "together")
+        plan = shared if shared.fits else plan
     return plan
 
 
-def _resident(placement: str, stage: Stage, stages: "tuple[Stage, ...] | list[Stage]") -> int:
-    """Bytes of weights on the device during a stage."""
+def _resident_weights(placement: str, stage: Stage, stages: Sequence[Stage]) -> int:
+    """Return the bytes of weights on the device during a stage."""
     if placement == "resident":
         return sum({other.network: other.weights for other in stages}.values())
     if placement == "streamed" and stage.network == "unet":
-        # Two of the largest blocks, and what stays: at SVD's size 0.12 of the weights each way.
+        # Two of the largest blocks plus the layers that stay: 0.12 to 0.2 of the weights at SVD's size.
         return int(0.2 * stage.weights)
     return stage.weights
 
 
 @torch.no_grad()
 def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of `device`, from a matrix product and a convolution of a fraction of a second."""
+    """Measure the operations per second of `device` with a matrix product and a convolution, in about 0.3 seconds."""
     side = 4096 if device.type == "cuda" else 512
     left = torch.randn(side, side, device=device).to(dtype)
     picture = torch.randn(1, 256, 64, 64, device=device).to(dtype)
@@ -202,7 +205,7 @@ def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
 
     product = seconds(lambda: left @ left, 2.0 * side**3)
     convolution = seconds(lambda: torch.conv2d(picture, kernel, padding=1), 2.0 * 9 * 256**2 * 64**2)
-    return 1 / (0.65 * product + 0.35 * convolution)  # the shares of a pass (convolutions are 35 per cent)
+    return 1 / (0.65 * product + 0.35 * convolution)  # convolutions are 35 % of a pass
 
 
 def _wait(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""A model that follows a plan: its networks come to the device when they are used, in the way the plan says."""
+"""A model that follows a plan: each network moves to the device when it is used, as the plan's placement says."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,15 @@ from ..model.guidance_passes import set_guidance_mode
 from ..model.model import SVDModel
 from ..model.retry import FallbackStep, limit_chunks, retrying
 from ..model.weight_stream import WeightStream
-from ..networks.reused_work import join_groups
+from ..networks.joined_weights import join_groups
 from ..sampling.guidance import batches_conditions
 from .memory_plan import PLACEMENTS, MemoryPlan
 
 
 @dataclass
-class _Whereabouts:
+class _Placement:
+    """The current placement, and which networks are on the device. Mutable state of a frozen model."""
+
     placement: str
     stream: WeightStream | None = None
     on_device: set[str] = field(default_factory=set)
@@ -25,58 +27,58 @@ class _Whereabouts:
 
 @dataclass(frozen=True)
 class PlacedModel(SVDModel):
-    """An SVDModel that was loaded in main memory and computes on `target` as `plan` says (`place`)."""
+    """An SVDModel loaded in main memory that computes on `target` as `plan` says. Create one with `place`."""
 
     target: torch.device = torch.device("cpu")
     plan: MemoryPlan | None = None
-    _where: _Whereabouts = field(default_factory=lambda: _Whereabouts(PLACEMENTS[0]))
+    _state: _Placement = field(default_factory=lambda: _Placement(PLACEMENTS[0]))
 
     @property
     def device(self) -> torch.device:
-        """Where the networks compute."""
+        """Return the device on which the networks compute."""
         return self.target
 
     @property
     def placement(self) -> str:
-        """One of PLACEMENTS; it may have become a smaller one than the plan's when memory ran out."""
-        return self._where.placement
+        """Return the current placement of PLACEMENTS, smaller than the plan's if memory ran out."""
+        return self._state.placement
 
     def part(self, name: str) -> nn.Module:
-        """The network, brought to the device; others make room where the placement says so."""
-        module, where = super().part(name), self._where
-        if where.placement != "resident":
-            for other in sorted(where.on_device - {name}):
-                self._send_home(other)
-        if name not in where.on_device:
-            where.on_device.add(name)
+        """Return a network on the device; unless all stay resident, the others move to main memory first."""
+        module, state = super().part(name), self._state
+        if state.placement != "resident":
+            for other in sorted(state.on_device - {name}):
+                self._offload(other)
+        if name not in state.on_device:
+            state.on_device.add(name)
             try:
-                self._bring(name, module)
+                self._load(name, module)
             except Exception:
-                self._send_home(name)  # what came before memory ran out is in the way of the next attempt
+                self._offload(name)  # a partly loaded network would take memory from the next attempt
                 raise
         return module
 
-    def _bring(self, name: str, module: nn.Module) -> None:
-        if name == "unet" and self._where.placement == "streamed":
-            self._where.stream = WeightStream(module, self.target)
+    def _load(self, name: str, module: nn.Module) -> None:
+        if name == "unet" and self._state.placement == "streamed":
+            self._state.stream = WeightStream(module, self.target)
             return
         module.to(self.target)
         if name == "unet" and self.target.type != "cpu":
             join_groups(module)
 
-    def _send_home(self, name: str) -> None:
-        if name == "unet" and self._where.stream is not None:
-            self._where.stream.close()
-            self._where.stream = None
+    def _offload(self, name: str) -> None:
+        if name == "unet" and self._state.stream is not None:
+            self._state.stream.close()
+            self._state.stream = None
         else:
             getattr(self, name).to("cpu")
-        self._where.on_device.discard(name)
+        self._state.on_device.discard(name)
 
     def move(self, placement: str) -> None:
-        """Change the placement; networks come back when they are used."""
-        for name in sorted(self._where.on_device):
-            self._send_home(name)
-        self._where.placement = placement
+        """Change the placement. All networks are offloaded and return to the device when they are used."""
+        for name in sorted(self._state.on_device):
+            self._offload(name)
+        self._state.placement = placement
 
     def _smaller_placements(self) -> Iterator[FallbackStep]:
         for placement in PLACEMENTS[PLACEMENTS.index(self.placement) + 1 :]:
@@ -91,14 +93,14 @@ class PlacedModel(SVDModel):
         *,
         features: DeepFeatures | None = None,
     ) -> Tensor:
-        """As SVDModel's; where memory runs out, in smaller passes, then with fewer weights on the device."""
+        """Denoise as `SVDModel.denoise`; where memory runs out, retry in smaller passes, then with fewer weights."""
         return retrying(
             lambda: super(PlacedModel, self).denoise(x, sigma, condition, features=features),
             self._smaller_placements(),
         )
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
-        """As SVDModel's, with the plan's strategy; where memory runs out, with smaller ones, then fewer weights."""
+        """Decode as `SVDModel.decode` with the plan's strategy; where memory runs out, retry with smaller ones."""
         if self.plan is not None:
             options.setdefault("strategy", self.plan.strategy)
         return retrying(
@@ -108,7 +110,7 @@ class PlacedModel(SVDModel):
 
 
 def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> PlacedModel:
-    """`model`, loaded in main memory, as one that computes on `device` by `plan`."""
+    """Return `model`, loaded in main memory, as one that computes on `device` as `plan` says."""
     placed = PlacedModel(
         model.unet,
         model.vae,
@@ -116,9 +118,9 @@ def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> Plac
         model.config,
         torch.device(device),
         plan,
-        _Whereabouts(plan.placement),
+        _Placement(plan.placement),
     )
     if placed.unet is not None:
-        limit_chunks(placed.unet, plan.numbers_per_call)
+        limit_chunks(placed.unet, plan.chunk_elements)
         set_guidance_mode(placed.unet, plan.guidance)
     return placed

@@ -161,10 +161,10 @@ class Features:
         def reusing(x: Tensor, sigma: float, condition: Any) -> Tensor:
             role = (condition is conditional, self.backward)
             passed = DeepFeatures(self.store.settings.depth, self.store.find(role, condition, self.frames))
-            whole = passed.kept is None
+            whole = passed.cached is None
             estimate = denoise(x, sigma, condition, features=passed)
-            if whole and passed.kept is not None:
-                self.store.keep(role, condition, self.frames, passed.kept)
+            if whole and passed.cached is not None:
+                self.store.keep(role, condition, self.frames, passed.cached)
             return estimate
 
         return reusing

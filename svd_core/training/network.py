@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..networks.reused_work import join, joined
+from ..networks.joined_weights import join_weights, joined_view
 from ..networks.transformer import VideoTransformer
 from ..networks.unet import VideoResidualBlock
 from .settings import TrainSettings
@@ -21,13 +21,13 @@ def master_weights(unet: nn.Module, names: Collection[str]) -> dict[str, nn.Para
 
     Smaller types would swallow small steps, and the memory that was loaded may be another model's too.
     """
-    groups = [group for group in unet.joinable() if joined(group) is not None]
+    groups = [group for group in unet.joinable() if joined_view(group) is not None]
     trained = {name: parameter for name, parameter in unet.named_parameters() if name in names}
     for parameter in trained.values():
         parameter.data = parameter.data.to(torch.float32, copy=True)
     for group in groups:
         if len({parameter.dtype for parameter in group}) == 1:
-            join(group)
+            join_weights(group)
     return trained
 
 

@@ -17,8 +17,7 @@ from svd_core.checkpoints.source import TensorSource
 from svd_core.lora.apply import with_terms
 from svd_core.lora.delta import LoraLayer
 from svd_core.model.retry import limit_chunks
-from svd_core.model.switches import use_channels_last
-from svd_core.networks.reused_work import join_groups, joined
+from svd_core.networks.joined_weights import join_groups, joined_view
 from tests.helpers.checkpoint_files import (
     SMALL_METADATA,
     folder_tensors,
@@ -177,7 +176,8 @@ def moved(model: SVDModel) -> None:
 
 
 def laid_out_anew(model: SVDModel) -> None:
-    use_channels_last(model.vae)
+    weight = model.vae.decoder.conv_in.weight
+    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def rounded_in_between(model: SVDModel) -> None:
@@ -295,7 +295,7 @@ def test_neighbours_stay_neighbours(file):
     models = [load_model(file, device="meta") for _ in range(2)]
     for groups in zip(*(model.unet.joinable() for model in models), strict=True):
         assert groups[0][0] is not groups[1][0]
-        assert all(joined(group) is not None for group in groups)
+        assert all(joined_view(group) is not None for group in groups)
         assert groups[0][0].untyped_storage()._cdata == groups[1][0].untyped_storage()._cdata
 
 
@@ -339,7 +339,7 @@ def test_training_leaves_joined_weights_joined(tmp_path):
     join_groups(unet)
     before = copy.deepcopy(unet)
     train(tmp_path / "run", unet=unet, steps=1, batch=1, **FULL)
-    assert all(joined(group) is not None for group in unet.joinable()) and not same_weights(unet, before)
+    assert all(joined_view(group) is not None for group in unet.joinable()) and not same_weights(unet, before)
 
 
 def test_many_threads_may_load_at_once(file):

@@ -7,8 +7,8 @@ from svd_core.condition import Region
 from svd_core.controls.windows import slice_inputs
 from svd_core.model.conditioning import motion_vector
 from svd_core.networks.config import UNetConfig
+from svd_core.networks.embedding import RegionalEmbedding, add_embedding
 from svd_core.networks.layers import accumulate
-from svd_core.networks.regional import RegionalEmbedding, add_embedding
 from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Inputs
 from svd_core.sampling.denoiser import denoise_with
@@ -82,5 +82,5 @@ def test_regions_go_with_their_frames():
     assert torch.equal(whole.unconditional().region.share, share)
     part = slice_inputs(Inputs(whole, None, Guidance(torch.tensor(1.0))), torch.tensor([4, 5]), 6).condition
     assert torch.equal(part.region.share, share[4:]) and len(part.region.vector) == 1
-    with pytest.raises(ValueError, match="3, 6 frames"):
+    with pytest.raises(ValueError, match="got 1, 3, 6 rows"):
         type(plain)(plain.token, plain.latent, plain.vector.expand(3, -1), Region(plain.vector, share))

@@ -11,8 +11,7 @@ from torch import nn
 
 from svd_core.networks import layers
 from svd_core.networks.attention import FeedForward
-from svd_core.networks.kernels import choice, norms, products
-from svd_core.networks.kernels import norms as gates
+from svd_core.networks.kernels import dispatch, fused, matmul
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF, BF16, FULL = torch.float16, torch.bfloat16, torch.float32
@@ -104,11 +103,11 @@ def group_norms() -> None:
         x = laid_out(drawn(*shape, dtype=dtype, offset=offset), layout)
 
         def plain(norm, x, frames=frames, activate=activate, tokens=tokens):
-            y = layers.over_frames(norm, x, frames)
+            y = layers.norm_over_frames(norm, x, frames)
             y = F.silu(y) if activate else y
             return y.flatten(2).transpose(1, 2) if tokens else y
 
-        found = norms.group_norm(norm, x, frames, activate=activate, tokens=tokens)
+        found = fused.group_norm(norm, x, frames, activate=activate, tokens=tokens)
         exact = plain(copied(norm), x.double())
         emit(
             "GroupNorm", name, ran=found is not None, dtype=str(dtype), contiguous=found.is_contiguous(),
@@ -116,7 +115,7 @@ def group_norms() -> None:
             **errors(found, plain(norm, x), exact),
         )  # fmt: skip
     norm, frame = shaken(nn.GroupNorm(4, 12), BF16), drawn(1, 12, 20, 30, dtype=BF16, offset=1.0)
-    variance, mean = norms.frame_moments(frame, 4)
+    variance, mean = fused.frame_moments(frame, 4)
     exact = torch.var_mean(frame.double().reshape(4, -1), dim=1, correction=0)
     emit(
         "moments",
@@ -125,7 +124,7 @@ def group_norms() -> None:
         dtype=str(FULL),
         **errors(torch.stack([variance, mean]), torch.stack(exact).float(), torch.stack(exact)),
     )
-    given = norms.normalise_silu(norm, frame, variance, mean)
+    given = fused.normalise_silu(norm, frame, variance, mean)
     exact = F.silu(copied(norm)(frame.double()))
     emit("moments", "applied", ran=True, dtype=str(BF16), **errors(given, F.silu(norm(frame)), exact))
 
@@ -138,10 +137,10 @@ def add_norms() -> None:
         update = None if other is None else drawn(*other, dtype=dtype)
         before = x.clone()
         exact = x.double() + (0 if update is None else update.double())
-        choice.use_kernels("plain")
+        dispatch.use_kernels("plain")
         plain_sum, plain = layers.add_norm(norm, x.clone(), update, fresh=fresh)
-        choice.use_kernels("auto")
-        total, found = norms.add_norm(norm, x, update, fresh=fresh)
+        dispatch.use_kernels("auto")
+        total, found = fused.add_norm(norm, x, update, fresh=fresh)
         kept = torch.equal(x, before) if fresh else total.data_ptr() == x.data_ptr()
         emit(
             "add and LayerNorm", name, ran=True, dtype=str(dtype), kept=kept,
@@ -154,7 +153,7 @@ def gate_cases() -> None:
     for name, (rows, channels, hidden, dtype, bias) in GATES.items():
         layer = nn.Linear(channels, 2 * hidden, bias=bias).to(DEVICE, dtype)
         x = drawn(rows, channels, dtype=dtype)
-        found = gates.gated(layer, x)
+        found = fused.geglu(layer, x)
 
         def plain(layer, x):
             value, gate = layer(x).chunk(2, dim=-1)
@@ -169,15 +168,15 @@ def gate_cases() -> None:
         )
 
 
-def quantised() -> None:
+def quantise_fp8() -> None:
     """Rows in 8 bits: kernel and plain path, both against what they stand for."""
     for name, (rows, channels, dtype) in QUANTISED.items():
         x = drawn(rows, channels, dtype=dtype)
         x[0] = 0  # a row of zeros must not divide by zero
-        found, scale = products._quantised(x)
-        choice.use_kernels("plain")
-        plain, plain_scale = products.quantised(x)
-        choice.use_kernels("auto")
+        found, scale = matmul._quantise_rows(x)
+        dispatch.use_kernels("plain")
+        plain, plain_scale = matmul.quantise_fp8(x)
+        dispatch.use_kernels("auto")
         emit(
             "8 bits", name, ran=True, dtype=str(dtype), scales=torch.allclose(scale, plain_scale, rtol=1e-6),
             **errors(found.float() * scale, plain.float() * plain_scale, x.double()),
@@ -189,9 +188,9 @@ def whole_layers() -> None:
     layer = FeedForward(32).to(DEVICE)
     norm, x, update = shaken(nn.LayerNorm(32), FULL), drawn(2, 3, 5, 32), drawn(2, 3, 5, 32)
     ours = layer.add_to(*layers.add_norm(norm, x.clone(), update))
-    choice.use_kernels("plain")
+    dispatch.use_kernels("plain")
     plain = layer.add_to(*layers.add_norm(norm, x.clone(), update))
-    choice.use_kernels("auto")
+    dispatch.use_kernels("auto")
     emit("layer", "feed-forward", ran=True, dtype=str(FULL), **errors(ours, plain, plain.double()))
 
 
@@ -212,10 +211,11 @@ def copied(module: nn.Module) -> nn.Module:
 @torch.no_grad()
 def main() -> None:
     """Everything, or the kinds named."""
+    dispatch.use_kernels("auto")
     if DEVICE == "cpu":
-        choice.unsuitable = lambda device: None
+        dispatch.unsupported_reason = lambda device: None
     torch.manual_seed(0)
-    kinds = {f.__name__: f for f in (group_norms, add_norms, gate_cases, quantised, whole_layers)}
+    kinds = {f.__name__: f for f in (group_norms, add_norms, gate_cases, quantise_fp8, whole_layers)}
     for name in sys.argv[1:] or kinds:
         kinds[name]()
 

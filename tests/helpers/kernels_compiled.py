@@ -10,8 +10,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from svd_core.networks.kernels import triton_norms
-from svd_core.networks.kernels import triton_norms as triton_gates
+from svd_core.networks.kernels import triton_source
 
 CARDS = (80, 90)
 EIGHT_BITS_FROM = 89
@@ -23,26 +22,26 @@ POINTERS = {
 ONES = dict.fromkeys(("groups", "group_channels", "pixels", "splits", "parts", "channels", "clip_frames"), 1)
 VARIANTS = {
     # name: kernel, what a launch turns into constants
-    "moments": (triton_norms.moments, {"pixel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
-    "moments, channels last": (triton_norms.moments, {"channel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
+    "moments": (triton_source.moments, {"pixel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
+    "moments, channels last": (triton_source.moments, {"channel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
     "moments of one number": (
-        triton_norms.moments,
+        triton_source.moments,
         {**ONES, "frame_stride": 1, "channel_stride": 1, "pixel_stride": 1, "BLOCK_C": 1, "BLOCK_P": 16},
     ),
-    "combine": (triton_norms.combine, {"BLOCK": 32}),
-    "combine of one": (triton_norms.combine, {**ONES, "BLOCK": 1}),
-    "apply": (triton_norms.apply, {"x_pixel": 1, "y_pixel": 1, "BLOCK_C": 16, "BLOCK_P": 128}),
-    "apply to tokens": (triton_norms.apply, {"x_pixel": 1, "y_channel": 1, "BLOCK_C": 64, "BLOCK_P": 32}),
-    "apply, channels last": (triton_norms.apply, {"x_channel": 1, "y_channel": 1, "BLOCK_C": 128, "BLOCK_P": 16}),
-    "apply to one number": (triton_norms.apply, {**ONES, "x_pixel": 1, "y_pixel": 1, "BLOCK_C": 1, "BLOCK_P": 64}),
-    "add and LayerNorm": (triton_norms.add_layer_norm, {"every": 1, "BLOCK_R": 4, "BLOCK_C": 512}),
+    "combine": (triton_source.combine, {"BLOCK": 32}),
+    "combine of one": (triton_source.combine, {**ONES, "BLOCK": 1}),
+    "apply": (triton_source.apply, {"x_pixel": 1, "y_pixel": 1, "BLOCK_C": 16, "BLOCK_P": 128}),
+    "apply to tokens": (triton_source.apply, {"x_pixel": 1, "y_channel": 1, "BLOCK_C": 64, "BLOCK_P": 32}),
+    "apply, channels last": (triton_source.apply, {"x_channel": 1, "y_channel": 1, "BLOCK_C": 128, "BLOCK_P": 16}),
+    "apply to one number": (triton_source.apply, {**ONES, "x_pixel": 1, "y_pixel": 1, "BLOCK_C": 1, "BLOCK_P": 64}),
+    "add and LayerNorm": (triton_source.add_layer_norm, {"every": 1, "BLOCK_R": 4, "BLOCK_C": 512}),
     "add and LayerNorm, a bias": (
-        triton_norms.add_layer_norm,
+        triton_source.add_layer_norm,
         {"every": 1, "period": 1, "rows": 1, "BLOCK_R": 1, "BLOCK_C": 2048},
     ),
-    "GEGLU": (triton_gates.gate, {"BLOCK_R": 8, "BLOCK_C": 256}),
-    "GEGLU of one row": (triton_gates.gate, {"rows": 1, "hidden": 1, "y_row": 1, "BLOCK_R": 8, "BLOCK_C": 256}),
-    "8 bits": (triton_gates.quantise, {"BLOCK": 1024}),
+    "GEGLU": (triton_source.gate, {"BLOCK_R": 8, "BLOCK_C": 256}),
+    "GEGLU of one row": (triton_source.gate, {"rows": 1, "hidden": 1, "y_row": 1, "BLOCK_R": 8, "BLOCK_C": 256}),
+    "8 bits": (triton_source.quantise, {"BLOCK": 1024}),
 }
 SWITCHES = ("AFFINE", "SILU", "UPDATE", "BIAS")
 
@@ -59,7 +58,7 @@ def compiled(kernel, constants: dict, card: int) -> dict:
     constants = {name: value for name, value in constants.items() if name in names}
     constants |= dict.fromkeys((name for name in SWITCHES if name in names), True)
     types = {"eps": "fp32", **POINTERS}
-    if kernel is triton_gates.quantise:
+    if kernel is triton_source.quantise:
         types["y"] = "*fp8e4nv"
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
     sizes = [name for name in names if signature[name] == "i32" and name not in UNALIGNED]
@@ -74,7 +73,7 @@ def main() -> None:
     """Every variant for every card."""
     for name, (kernel, constants) in VARIANTS.items():
         for card in CARDS:
-            if kernel is triton_gates.quantise and card < EIGHT_BITS_FROM:
+            if kernel is triton_source.quantise and card < EIGHT_BITS_FROM:
                 continue
             print(json.dumps({"case": f"{name}, {card}", **compiled(kernel, constants, card)}), flush=True)
 

@@ -9,7 +9,7 @@ from svd_core.lora.apply import layer_shapes
 from svd_core.lora.delta import LoraLayer, merged, problem
 from svd_core.lora.names import is_temporal
 from svd_core.lora.read import StoredLayer
-from svd_core.networks.reused_work import join_groups, joined
+from svd_core.networks.joined_weights import join_groups, joined_view
 from tests.helpers.checkpoint_files import same_weights
 from tests.helpers.lora_files import ATTENTION, random_layers
 
@@ -147,13 +147,13 @@ def test_weights_that_lie_side_by_side_do_so_with_a_lora(attention):
     plain = output(model)
     join_groups(model.unet)
     changed = svd.apply_loras(model, [(lora_of(attention), 1.0, 1.0)])
-    assert all(joined(group) is not None for group in changed.unet.joinable())
+    assert all(joined_view(group) is not None for group in changed.unet.joinable())
     separate = svd.apply_loras(svd.load_model("nano"), [(lora_of(attention), 1.0, 1.0)])
     assert same_weights(changed.unet, separate.unet)
     # One product of three instead of three products: rounding.
     torch.testing.assert_close(output(changed), output(separate), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output(model), plain, rtol=1e-4, atol=1e-5)
-    assert all(joined(group) is not None for group in model.unet.joinable())
+    assert all(joined_view(group) is not None for group in model.unet.joinable())
 
 
 def test_half_precision_rounds_once(attention):

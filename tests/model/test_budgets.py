@@ -13,7 +13,8 @@ from svd_core.model.streamed_decode import decode_clip
 from svd_core.networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
 from svd_core.networks.attention import FeedForward
 from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
-from svd_core.networks.reused_work import Kept, join_groups, joined
+from svd_core.networks.joined_weights import join_groups, joined_view
+from svd_core.networks.step_cache import StepCache
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
 
@@ -105,7 +106,7 @@ def test_joined_weights_give_what_single_layers_give():
     alone = unet(**inputs)
     names = list(unet.state_dict())
     join_groups(unet)
-    assert all(joined(group) is not None for group in unet.joinable())
+    assert all(joined_view(group) is not None for group in unet.joinable())
     assert list(unet.state_dict()) == names
     # Wider matrix products may sum in another order: a few ulp.
     torch.testing.assert_close(unet(**inputs), alone, rtol=0, atol=1e-5)
@@ -167,19 +168,19 @@ def test_weights_replaced_by_others_end_the_joining():
     unet(**inputs)
     attention = unet.input_blocks[1][1].time_stack[0].attn1
     attention.to_k.weight = torch.nn.Parameter(attention.to_k.weight * 2, requires_grad=False)
-    assert joined(attention.joinable()) is None
+    assert joined_view(attention.joinable()) is None
     torch.testing.assert_close(unet(**inputs), copy.deepcopy(unet)(**inputs), rtol=0, atol=1e-5)
 
 
 def test_nothing_is_kept_where_gradients_are_wanted():
-    kept, source = Kept(), torch.ones(2, requires_grad=True)
+    kept, source = StepCache(), torch.ones(2, requires_grad=True)
     first = kept.get([source], "twice", lambda: source * 2)
     assert kept.get([source], "twice", lambda: source * 2) is not first
     assert first.requires_grad
 
 
 def test_kept_results_do_not_outlive_their_sources():
-    kept = Kept()
+    kept = StepCache()
     with torch.no_grad():
         for value in (1.0, 2.0):
             # The second source may well get the memory of the first.

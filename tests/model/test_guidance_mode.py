@@ -52,7 +52,7 @@ CHOICES = [
 def test_the_plan_chooses_by_size_and_memory(frames, width, height, memory, options, way):
     plan = make_plan(XT, frames, width, height, memory * GIB, **options)
     assert plan.guidance == way
-    assert f"branches of guidance {way}" in plan.text()
+    assert f"CFG passes: {way}" in plan.text()
     assert draw_plan(plan).ndim == 4
 
 
@@ -62,7 +62,7 @@ def test_sharing_a_pass_never_costs_another_choice_of_the_plan():
     for memory in range(3 * GIB, 12 * GIB, step):
         plan, apart = make_plan(*size, memory), make_plan(*size, memory, guidance="in turn")
         assert plan.fits == apart.fits
-        for name in ("placement", "strategy", "numbers_per_call", "flops"):
+        for name in ("placement", "strategy", "chunk_elements", "flops"):
             assert getattr(plan, name) == getattr(apart, name)
         ways.add((plan.guidance, plan.placement))
     # The decode binds this plan, not the sampling, so that both branches fit wherever the weights lie.

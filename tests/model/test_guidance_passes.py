@@ -11,7 +11,7 @@ import svd_core as svd
 from svd_core.condition import Condition, DeepFeatures, Region
 from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.model import SVDModel
-from svd_core.networks.reused_work import rows_are_equal
+from svd_core.networks.embedding import is_broadcast
 from svd_core.networks.unet import UNet
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.guidance import Guidance, batches_conditions, guided_denoiser, linear_guidance
@@ -139,7 +139,7 @@ def test_whatever_conditions_tell_one_pass_gives_what_each_gives_alone(tiny, pai
 def test_what_does_not_depend_on_the_step_is_computed_once_for_both_branches(tiny):
     set_guidance_mode(tiny.unet, "together")
     condition, x = condition_for(tiny), random(FRAMES, 4, SIDE, SIDE)
-    kept = [module.attn2._kept._entries for module in tiny.unet.modules() if hasattr(module, "attn2")]
+    kept = [module.attn2._cache._entries for module in tiny.unet.modules() if hasattr(module, "attn2")]
 
     def step(sigma: float) -> torch.Tensor:
         return tiny.denoise(x, sigma, (condition.unconditional(), condition))
@@ -161,7 +161,7 @@ def test_one_motion_for_both_branches_stays_known_as_one_row(tiny, name, alike):
     told = []
 
     def network(noisy, c_noise, context, vector, num_frames):
-        told.append([rows_are_equal(part) for part in (c_noise, vector, *context)])
+        told.append([is_broadcast(part) for part in (c_noise, vector, *context)])
         return noisy[:, :4]
 
     denoise_with(network, random(FRAMES, 4, SIDE, SIDE), 2.0, PAIRS[name](condition_for(tiny)))

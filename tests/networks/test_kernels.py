@@ -19,8 +19,7 @@ from torch import nn
 
 from svd_core.networks import kernels, layers
 from svd_core.networks.attention import FeedForward
-from svd_core.networks.kernels import choice, norms
-from svd_core.networks.kernels import norms as gates
+from svd_core.networks.kernels import dispatch, fused
 from tests.helpers import kernels_child
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +121,7 @@ def test_every_kernel_compiles_for_cards_without_having_one(tmp_path):
 )
 def test_rows_of_an_update_are_found_by_division(shape, update):
     values = torch.randn(update)
-    every, period = norms.repetition(torch.Size(shape), values)
+    every, period = fused.repetition(torch.Size(shape), values)
     rows = torch.arange(torch.Size(shape[:-1]).numel())
     expected = values.expand(shape).reshape(-1, shape[-1])
     assert torch.equal(values.reshape(-1, shape[-1])[(rows // every) % period], expected)
@@ -130,25 +129,26 @@ def test_rows_of_an_update_are_found_by_division(shape, update):
 
 @pytest.mark.parametrize("update", [(2, 1, 5, 4), (2, 3, 5, 1), (3, 4), (1, 2, 3, 5, 4)])
 def test_other_updates_go_the_plain_way(update):
-    assert norms.repetition(torch.Size((2, 3, 5, 4)), torch.randn(update)) is None
+    assert fused.repetition(torch.Size((2, 3, 5, 4)), torch.randn(update)) is None
 
 
 def test_an_unknown_choice_is_refused_and_the_choice_is_described():
     with pytest.raises(ValueError, match="unknown"):
         kernels.use_kernels("fast")
-    assert kernels.use_kernels("plain") == "auto"
+    assert kernels.describe(torch.device("cpu")) == "plain PyTorch (chosen)", "off by default"
+    assert kernels.use_kernels("auto") == "plain"
     try:
-        assert kernels.describe(torch.device("cpu")) == "plain PyTorch (chosen)"
+        assert kernels.describe(torch.device("cpu")) == "plain PyTorch (the device is cpu)"
     finally:
-        kernels.use_kernels("auto")
-    assert kernels.describe(torch.device("cpu")) == "plain PyTorch (the device is cpu)"
+        kernels.use_kernels("plain")
 
 
 @pytest.fixture
 def suitable(monkeypatch):
-    """A process that believes its device takes kernels."""
-    monkeypatch.setattr(choice, "unsuitable", lambda device: None)
-    monkeypatch.setattr(choice, "_failed", set())
+    """A process with kernels switched on, in which every device supports them."""
+    monkeypatch.setattr(dispatch, "_mode", ["auto"])
+    monkeypatch.setattr(dispatch, "unsupported_reason", lambda device: None)
+    monkeypatch.setattr(dispatch, "_failed", set())
 
 
 def broken(*given, **more):
@@ -157,7 +157,7 @@ def broken(*given, **more):
 
 
 def test_a_kernel_that_fails_is_said_once_and_the_plain_path_gives_the_result(suitable, monkeypatch, caplog):
-    for module, name in ((norms, "_statistics"), (norms, "_add_norm"), (gates, "_gate")):
+    for module, name in ((fused, "_statistics"), (fused, "_add_norm"), (fused, "_geglu")):
         monkeypatch.setattr(module, name, broken)
     torch.manual_seed(2)
     group, layer, feed_forward = nn.GroupNorm(2, 8), nn.LayerNorm(8), FeedForward(8)
@@ -190,17 +190,17 @@ def test_running_out_of_memory_is_not_a_broken_kernel(suitable):
         raise torch.cuda.OutOfMemoryError("full")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        choice.attempt("GroupNorm", full)
-    assert choice.attempt("GroupNorm", lambda: 1) == 1
+        dispatch.try_kernel("GroupNorm", full)
+    assert dispatch.try_kernel("GroupNorm", lambda: 1) == 1
 
 
 def test_no_kernel_runs_where_it_must_not(suitable):
     norm, x = nn.GroupNorm(2, 8), torch.randn(1, 8, 3, 4)
-    assert not choice.runs_on(x), "gradients are wanted"
+    assert not dispatch.can_run(x), "gradients are wanted"
     with torch.no_grad():
-        assert choice.runs_on(x)
-        assert not choice.runs_on(x.double())
-        assert not choice.runs_on(x[:0])
+        assert dispatch.can_run(x)
+        assert not dispatch.can_run(x.double())
+        assert not dispatch.can_run(x[:0])
         norm.register_forward_hook(lambda *given: None)
         assert kernels.group_norm(norm, x, activate=True) is None
         assert kernels.add_norm(nn.LayerNorm((4, 8)), torch.randn(2, 4, 8), None) is None
@@ -211,10 +211,12 @@ def test_layers_of_a_host_are_asked_for_their_weights(monkeypatch):
     class Hosted(nn.Linear):
         pass
 
-    monkeypatch.setattr("svd_core.networks.kernels.weights._ways", [])
+    monkeypatch.setattr("svd_core.networks.kernels.weights._readers", [])
     layer, x = Hosted(4, 3), torch.randn(2, 4)
     assert kernels.weights_of(layer, nn.Linear, x) is None
-    kernels.also_takes(lambda layer, kind, x: (2 * layer.weight, layer.bias) if isinstance(layer, kind) else None)
+    kernels.register_weight_reader(
+        lambda layer, kind, x: (2 * layer.weight, layer.bias) if isinstance(layer, kind) else None
+    )
     assert kernels.weights_of(layer, nn.GroupNorm, x) is None
     doubled = kernels.multiply(layer, x, lambda x, weight, bias: F.linear(x, weight, bias))
     torch.testing.assert_close(doubled, F.linear(x, 2 * layer.weight, layer.bias))

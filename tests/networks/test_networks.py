@@ -94,7 +94,7 @@ def test_unet_gives_the_same_numbers_with_and_without_gradients(unet):
 def test_slicing_of_attention_and_feed_forward_does_not_change_the_result(unet, monkeypatch, sequences, numbers):
     whole = unet(**unet_inputs())
     monkeypatch.setattr("svd_core.networks.attention.SEQUENCES_PER_CALL", sequences)
-    monkeypatch.setattr("svd_core.networks.attention.NUMBERS_PER_CALL", numbers)
+    monkeypatch.setattr("svd_core.networks.attention.CHUNK_ELEMENTS", numbers)
     # Matrix products of other heights may sum in another order: a few ulp of activations near 10.
     torch.testing.assert_close(unet(**unet_inputs()), whole, rtol=0, atol=1e-5)
 

@@ -3,14 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from svd_core.cli.main import main
-from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by, use_channels_last
+from svd_core.model.switches import PRODUCTS, compile_blocks, multiply_by
 from svd_core.networks import kernels
 from svd_core.networks.attention import Attention, FeedForward, use_product
-from svd_core.networks.kernels import products
-from svd_core.networks.reused_work import join_groups
+from svd_core.networks.joined_weights import join_groups
+from svd_core.networks.kernels import matmul
 from svd_core.networks.unet import UNet
 from tests.helpers.nodes_pack import pack, part
 from tests.model.test_budgets import TINY, inputs_of, tiny_unet
@@ -38,7 +37,7 @@ def test_the_product_in_8_bits_is_that_of_the_rounded_numbers(by_rows, bias, dty
     x, weight = torch.randn(3, 7, 64).to(dtype), (0.1 * torch.randn(48, 64)).to(dtype)
     x[0, 0] = 0  # a row of zeros has no largest number
     added = torch.randn(48).to(dtype) if bias else None
-    found = products.product_in_eight_bits(x, weight, added, by_rows=by_rows)
+    found = matmul.fp8_linear(x, weight, added, by_rows=by_rows)
     expected = in_float32(x.reshape(21, 64), weight, added, by_rows).reshape(3, 7, 48)
     assert found.dtype == dtype
     # The format of the result is rounded to once, and once more for the bias.
@@ -54,8 +53,8 @@ def test_scales_by_rows_keep_small_rows_apart_from_large_ones():
     x, weight = torch.randn(4, 64), torch.randn(32, 64)
     x[0] *= 1e-6
     exact = F.linear(x, weight)
-    by_rows = products.product_in_eight_bits(x, weight, by_rows=True)
-    by_matrix = products.product_in_eight_bits(x, weight, by_rows=False)
+    by_rows = matmul.fp8_linear(x, weight, by_rows=True)
+    by_matrix = matmul.fp8_linear(x, weight, by_rows=False)
     assert (by_rows[0] - exact[0]).norm() < 0.06 * exact[0].norm()
     assert (by_matrix[0] - exact[0]).norm() > 0.5 * exact[0].norm()
 
@@ -64,7 +63,7 @@ def test_scales_by_rows_keep_small_rows_apart_from_large_ones():
 @pytest.mark.parametrize("shape", [(24, 64), (48, 40)])
 def test_sides_that_8_bits_cannot_take_are_multiplied_exactly(shape):
     x, weight = torch.randn(5, shape[1]), torch.randn(shape)
-    assert torch.equal(products.product_in_eight_bits(x, weight), F.linear(x, weight))
+    assert torch.equal(matmul.fp8_linear(x, weight), F.linear(x, weight))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ def test_sides_that_8_bits_cannot_take_are_multiplied_exactly(shape):
 )
 def test_cards_without_8_bits_are_refused_by_their_number(monkeypatch, capability, refused):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    reason = products.without_eight_bits(torch.device("cuda"))
+    reason = matmul.fp8_unsupported_reason(torch.device("cuda"))
     assert (reason is not None) == refused
     if refused:
         assert "{}.{}".format(*capability) in reason and "8.9" in reason
@@ -80,7 +79,7 @@ def test_cards_without_8_bits_are_refused_by_their_number(monkeypatch, capabilit
 
 def test_a_cpu_is_refused_with_a_sentence():
     with pytest.raises(ValueError, match="the device is cpu.*leave them off"):
-        kernels.in_eight_bits(CPU)
+        kernels.fp8_product(CPU)
     with pytest.raises(ValueError, match="unknown.*exact, fp8"):
         multiply_by(tiny_unet(), "int4", CPU)
 
@@ -105,10 +104,9 @@ def test_the_node_offers_every_way_and_refuses_8_bits_without_a_card():
 
 
 def test_weights_of_8_bits_are_the_matrices_alone():
-    load = part("nodes.load")
-    small = load.open_parts(load.NANO).unet
-    unet = UNet(load.open_parts(load.NANO).config.unet, device="meta")
-    load.fill_in_eight_bits(unet, small, torch.float16)
+    nano = part("nodes.load").open_parts("nano (embedded)")
+    small, unet = nano.unet, UNet(nano.config.unet, device="meta")
+    part("nodes.host.build").fill_in_eight_bits(unet, small, torch.float16)
     for name, weight in unet.named_parameters():
         assert weight.dtype == (torch.float8_e4m3fn if weight.ndim > 1 else torch.float16), name
         exact = small.fetch(name).float()
@@ -147,7 +145,7 @@ def test_8_bits_change_the_result_by_little_and_training_not_at_all():
     exact = unet(**inputs)
     with torch.enable_grad():
         trained = unet(**inputs)
-    use_product(unet, products.product_in_eight_bits)
+    use_product(unet, matmul.fp8_linear)
     error = (unet(**inputs) - exact).norm() / exact.norm()
     assert 1e-5 < error < 0.05
     with torch.enable_grad():
@@ -155,29 +153,11 @@ def test_8_bits_change_the_result_by_little_and_training_not_at_all():
 
 
 def test_sums_in_half_precision_are_switched_on_for_the_product_alone():
-    product = kernels.summed_in_half()
+    product = kernels.fp16_sum_product()
     before = torch.backends.cuda.matmul.allow_fp16_accumulation
     x, weight = torch.randn(2, 4), torch.randn(3, 4)
     assert torch.equal(product(x, weight), F.linear(x, weight))
     assert torch.backends.cuda.matmul.allow_fp16_accumulation == before
-
-
-@torch.no_grad()
-def test_channels_last_gives_the_same_numbers_and_can_be_taken_back():
-    unet = tiny_unet()
-    inputs = inputs_of(TINY, 3, 8, 8)
-    exact = unet(**inputs)
-    convolutions = [m for m in unet.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
-    seen = []
-    for block in (unet.input_blocks[1][0], unet.input_blocks[1][1], unet.output_blocks[-1][0]):
-        block.register_forward_hook(
-            lambda m, given, out: seen.append(out.is_contiguous(memory_format=torch.channels_last))
-        )
-    assert use_channels_last(unet) == len(convolutions)
-    torch.testing.assert_close(unet(**inputs), exact, rtol=0, atol=1e-5)  # sums in another order
-    assert seen == [True] * 3  # the layout is handed on from block to block
-    use_channels_last(unet, False)
-    assert torch.equal(unet(**inputs), exact)
 
 
 @torch.no_grad()

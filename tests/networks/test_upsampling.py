@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from svd_core.networks.layers import enlarge_and_convolve
-from svd_core.networks.reused_work import Kept
+from svd_core.networks.step_cache import StepCache
 
 
 def layer(channels_in: int = 3, channels_out: int = 5, **options) -> nn.Conv2d:
@@ -31,7 +31,7 @@ def test_doubling_gives_what_both_steps_give(height, width, bias):
     size = (2 * height, 2 * width)
     # Sums of up to four products of order 1 are added in another order: a few units in the last place.
     torch.testing.assert_close(
-        enlarge_and_convolve(conv, x, size, Kept()), in_two_steps(conv, x, size), atol=2e-6, rtol=0
+        enlarge_and_convolve(conv, x, size, StepCache()), in_two_steps(conv, x, size), atol=2e-6, rtol=0
     )
 
 
@@ -39,7 +39,7 @@ def test_doubling_gives_what_both_steps_give(height, width, bias):
 def test_doubling_takes_four_ninths_of_the_operations_and_a_border():
     conv, x = layer(16, 16), picture(20, 30, 16)
     with FlopCounterMode(display=False) as ours:
-        enlarge_and_convolve(conv, x, (40, 60), kept := Kept())
+        enlarge_and_convolve(conv, x, (40, 60), kept := StepCache())
     with FlopCounterMode(display=False) as again:
         enlarge_and_convolve(conv, x, (40, 60), kept)
     with FlopCounterMode(display=False) as both_steps:
@@ -50,7 +50,7 @@ def test_doubling_takes_four_ninths_of_the_operations_and_a_border():
 
 @torch.no_grad()
 def test_a_changed_weight_shows_at_once():
-    conv, x, kept = layer(), picture(4, 4), Kept()
+    conv, x, kept = layer(), picture(4, 4), StepCache()
     enlarge_and_convolve(conv, x, (8, 8), kept)
     conv.weight.mul_(2)
     conv.bias.add_(1)
@@ -93,12 +93,12 @@ def of_a_host() -> nn.Module:
 )
 def test_everything_else_goes_in_two_steps_bit_for_bit(conv, dtype, size):
     conv, x = conv().to(dtype), picture(4, 5).to(dtype)
-    assert torch.equal(enlarge_and_convolve(conv, x, size, Kept()), in_two_steps(conv, x, size))
+    assert torch.equal(enlarge_and_convolve(conv, x, size, StepCache()), in_two_steps(conv, x, size))
 
 
 def test_gradients_reach_the_weights():
     conv, x = layer(), picture(4, 4)
-    out = enlarge_and_convolve(conv, x, (8, 8), Kept())
+    out = enlarge_and_convolve(conv, x, (8, 8), StepCache())
     assert torch.equal(out, in_two_steps(conv, x, (8, 8))), "training is exact"
     out.sum().backward()
     assert conv.weight.grad is not None and conv.weight.grad.abs().sum() > 0

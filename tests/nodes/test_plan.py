@@ -59,7 +59,7 @@ def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded,
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
     positive, negative, latent = run("SVDReelCondition", model=model, image=picture, width=64, height=64, frames=3)
     plan = run("SVDReelPlan", model=model, width=64, height=64, frames=3, memory="6 GB", measure_time=False)[2]
-    small = part("svd_core.plan.memory_plan").replace(plan, numbers_per_call=4096, strategy="recompute")
+    small = part("svd_core.plan.memory_plan").replace(plan, chunk_elements=4096, strategy="recompute")
     used = []
     streamed = part("svd_core.model.decoding")
     original = streamed.decode_clip

@@ -11,7 +11,15 @@ from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate,
 from svd_core.controls.steady import FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
 from svd_core.networks.config import UNetConfig
-from svd_core.plan.control_costs import HEAD, METHODS, control_cost, controls_text, cost_rows, cost_text, method_costs
+from svd_core.plan.control_costs import (
+    COLUMNS,
+    METHODS,
+    control_cost,
+    controls_text,
+    cost_rows,
+    cost_text,
+    method_costs,
+)
 from svd_core.sampling.controls import Control
 from svd_core.sampling.schedules import karras_sigmas
 from tests.helpers.motion_models import FRAMES, Counted, H, W, condition, run, still
@@ -49,7 +57,7 @@ def test_passes_are_those_of_real_sampling_and_bounded(name):
     told = cost(control)
     assert told.passes == len(model.sigmas) / 2
     assert told.frame_passes == sum(len(x) for x in model.states) / 2 / FRAMES
-    assert told.plain_passes == STEPS and told.extra_passes_per_step <= most
+    assert told.plain_passes == STEPS and told.relative_time - 1 <= most
     assert told.frames_at_once == max(len(x) for x in model.states)
 
 
@@ -82,7 +90,7 @@ def told():
 def test_no_method_of_the_table_takes_more_than_one_extra_pass_a_step_unless_it_says_so(told):
     for one in told:
         most = {"windows, 60 frames": 1.0}.get(one.name, 2.0 if "repeats" in one.name else 1.0)
-        assert one.cost.extra_passes_per_step <= most, one.name
+        assert one.cost.relative_time - 1 <= most, one.name
     assert sum(one.relative_time < 1 for one in told) == 3  # those that start later
 
 
@@ -98,14 +106,14 @@ def test_every_method_is_in_the_table(told):
 
 
 def make_of(row):
-    from svd_core.plan.control_costs import _Shapes
+    from svd_core.plan.control_costs import _Placeholders
 
-    return row[2](_Shapes(UNetConfig(), 6, H, W))
+    return row[2](_Placeholders(UNetConfig(), 6, H, W))
 
 
 def test_the_table_is_even_columns_in_words(told):
     rows = cost_rows(told)
-    assert len(rows) == len(METHODS) and all(len(row) == len(HEAD) for row in rows)
+    assert len(rows) == len(METHODS) and all(len(row) == len(COLUMNS) for row in rows)
     lines = cost_text(told).splitlines()
     assert lines[0].startswith("method") and lines[1].startswith("partial re-noise")
     assert any(line.startswith("windows, 60 frames") for line in lines)

@@ -13,14 +13,15 @@ from svd_core.condition import Condition
 from svd_core.model.model import SVDModel
 from svd_core.model.switches import compile_blocks
 from svd_core.model.weight_stream import WeightStream
-from svd_core.networks import attention, attention_kernels
+from svd_core.networks import attention
 from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
-from svd_core.networks.reused_work import join_groups
+from svd_core.networks.joined_weights import join_groups
+from svd_core.networks.kernels import attention_backends
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
 from svd_core.plan import PRESETS, make_plan
-from svd_core.plan.costs import decoder_flops, encoder_flops, tower_flops, unet_flops
+from svd_core.plan.costs import decoder_flops, encoder_flops, image_encoder_flops, unet_flops
 from svd_core.plan.memory_plan import GIB, PLACEMENTS
 from svd_core.plan.page import draw_plan
 from svd_core.plan.placed import PlacedModel, place
@@ -77,14 +78,14 @@ def test_operations_are_those_that_a_counter_sees():
     config = ImageEncoderConfig(56, 14, 64, 3, 16, 256, 32)
     tower = ImageEncoder(config, **meta)
     pixels = torch.empty(1, 3, 56, 56, **meta)
-    assert tower_flops(config) == pytest.approx(counted(lambda: tower(pixels)), rel=0.05)
+    assert image_encoder_flops(config) == pytest.approx(counted(lambda: tower(pixels)), rel=0.05)
 
 
 def test_real_sizes_are_the_published_numbers():
     assert 2 * unet_flops(UNetConfig(), 25, 72, 128) / 1e12 == pytest.approx(153.9, rel=0.005)
     assert decoder_flops(CoderConfig(), 25, 72, 128) / 1e12 == pytest.approx(173.6, rel=0.005)
     assert encoder_flops(CoderConfig(), 72, 128) / 1e12 == pytest.approx(2.61, rel=0.01)
-    assert tower_flops(ImageEncoderConfig()) / 1e12 == pytest.approx(0.335, rel=0.05)
+    assert image_encoder_flops(ImageEncoderConfig()) / 1e12 == pytest.approx(0.335, rel=0.05)
 
 
 def test_every_preset_has_a_plan_for_svd_xt_that_fits_and_larger_ones_are_no_slower():
@@ -109,8 +110,8 @@ def test_nonsense_is_refused(memory, width):
 def test_time_follows_the_rate_and_the_page_shows_a_bar_per_stage():
     plan = plan_for(8)
     assert plan.seconds is None
-    assert plan.with_rate(2e14).seconds == pytest.approx(plan.with_rate(1e14).seconds / 2)
-    page = draw_plan(plan.with_rate(1e14))
+    assert replace(plan, rate=2e14).seconds == pytest.approx(replace(plan, rate=1e14).seconds / 2)
+    page = draw_plan(replace(plan, rate=1e14))
     assert page.shape[0] == 1 and page.shape[3] == 3
     assert page.min() >= 0 and page.max() <= 1
 
@@ -161,7 +162,7 @@ def test_a_network_that_comes_only_half_goes_back_and_comes_again(model, monkeyp
     step, went = one_step(model), []
     placed = place(model, plan_for(24, model.config), "cpu")
     monkeypatch.setattr(UNet, "to", lambda self, where: went.append(str(where)))
-    monkeypatch.setattr(PlacedModel, "_bring", run_out(1)(PlacedModel._bring))
+    monkeypatch.setattr(PlacedModel, "_load", run_out(1)(PlacedModel._load))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         placed.part("unet")
     assert went == ["cpu"]
@@ -185,7 +186,7 @@ def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
 ):
     whole = one_step(model)
     if pieces == "of a card":
-        monkeypatch.setattr(attention, "NUMBERS_PER_CALL_ON_CPU", attention.NUMBERS_PER_CALL)
+        monkeypatch.setattr(attention, "CHUNK_ELEMENTS_ON_CPU", attention.CHUNK_ELEMENTS)
     placed = place(model, plan_for(24, model.config), "cpu")
     monkeypatch.setattr(
         "svd_core.model.guidance_passes.denoise_with", run_out(times)(svd.model.guidance_passes.denoise_with)
@@ -220,7 +221,7 @@ def test_memory_that_runs_out_for_good_is_an_error(model, monkeypatch):
 
 
 def test_the_attention_kernel_is_chosen_once_per_shape_and_only_for_a_clear_gain(monkeypatch):
-    monkeypatch.setattr(attention_kernels, "_chosen", {})
+    monkeypatch.setattr(attention_backends, "_fastest", {})
     times, asked = {"flash": 1.0, "cudnn": 0.95, "efficient": 0.5}, []
 
     def time_of(name, *tensors):
@@ -228,14 +229,14 @@ def test_the_attention_kernel_is_chosen_once_per_shape_and_only_for_a_clear_gain
         return times[name]
 
     q = torch.zeros(1, 2, 4, 8)
-    assert attention_kernels.fastest_backend(q, q, q, time_of) == "efficient"
+    assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
     times["efficient"] = None  # not asked again for this shape
-    assert attention_kernels.fastest_backend(q, q, q, time_of) == "efficient"
+    assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
     longer = torch.zeros(1, 2, 5, 8)
-    assert attention_kernels.fastest_backend(longer, longer, longer, time_of) == "flash"
-    assert len(asked) == 2 * (len(attention_kernels.BACKENDS) - 1)
+    assert attention_backends.fastest_backend(longer, longer, longer, time_of) == "flash"
+    assert len(asked) == 2 * (len(attention_backends.BACKENDS) - 1)
     with pytest.raises(ValueError, match="unknown"):
-        attention_kernels.force_backend("fastest")
+        attention_backends.force_backend("fastest")
 
 
 @torch.no_grad()

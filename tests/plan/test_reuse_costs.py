@@ -10,7 +10,7 @@ from svd_core.memory import PeakMemory
 from svd_core.networks.activation_bytes import unet_activation_bytes
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
-from svd_core.plan.reuse_costs import kept_bytes, mean_flops, shallow_flops
+from svd_core.plan.reuse_costs import feature_cache_bytes, mean_flops, shallow_flops
 from svd_core.sampling.reuse import ReuseFeatures
 from tests.helpers.motion_models import Counted, run
 from tests.helpers.nodes_pack import part
@@ -47,20 +47,20 @@ def test_costs_at_full_size_are_those_that_are_told(real):
     config, size = UNetConfig(), (25, 72, 128)
     first = DeepFeatures(2)
     whole = flops(first)
-    assert kept_bytes(config, 2, *size, branches=1) == first.kept.numel() * first.kept.element_size()
+    assert feature_cache_bytes(config, 2, *size) == first.cached.numel() * first.cached.element_size()
     for depth, share, channels in ((1, 0.087, 320), (2, 0.25, 320), (3, 0.42, 640)):
         kept = torch.empty(25, channels, 72, 128, device="meta", dtype=torch.float16)
         reusing = flops(DeepFeatures(depth, kept))
         assert reusing <= share * whole
         assert shallow_flops(config, depth, *size) == pytest.approx(reusing, rel=0.02)
-        assert kept_bytes(config, depth, *size, branches=1) == kept.numel() * kept.element_size()
+        assert feature_cache_bytes(config, depth, *size) == kept.numel() * kept.element_size()
     assert mean_flops(config, 3, 1, *size) == pytest.approx((whole + 2 * shallow_flops(config, 1, *size)) / 3, rel=0.02)
 
     other = DeepFeatures(2)
     with PeakMemory() as memory:  # the second branch, while the first one's features are kept
         real(**real_inputs(), features=other)
-    peak = memory.peak + first.kept.numel() * first.kept.element_size()
-    assert peak == pytest.approx(unet_activation_bytes(config, *size) + kept_bytes(config, 2, *size), rel=0.1)
+    peak = memory.peak + first.cached.numel() * first.cached.element_size()
+    assert peak == pytest.approx(unet_activation_bytes(config, *size) + feature_cache_bytes(config, 2, *size), rel=0.1)
 
 
 def test_the_node_chains_and_its_bytes_are_planned_for():
@@ -71,7 +71,7 @@ def test_the_node_chains_and_its_bytes_are_planned_for():
     assert len(longer.of_clip(0, 1)) == 2 and longer.features_depth == 2
     size = (8, 16, 16)
     config = model.config.unet
-    assert model.kept_bytes(chain, *size) == kept_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
+    assert model.kept_bytes(chain, *size) == feature_cache_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
     assert model.kept_bytes(part("nodes.shared.controls").ControlChain(), *size) == 0
 
 
@@ -83,9 +83,9 @@ def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():
 
     def step(sigma, branches, context=tokens, shown=x):
         def forward(features):
-            seen.append(None if features is None else features.kept)
-            if features.kept is None:
-                features.kept = torch.full((4, 1), float(sigma) + branches[0])
+            seen.append(None if features is None else features.cached)
+            if features.cached is None:
+                features.cached = torch.full((4, 1), float(sigma) + branches[0])
             return shown
 
         kept_of.run(forward, shown, context, {"sigmas": torch.tensor([sigma]), "cond_or_uncond": branches})

@@ -45,10 +45,10 @@ def test_a_pass_that_takes_up_its_own_features_gives_the_same_bits(depth):
     unet, inputs = small_unet(), given()
     features = DeepFeatures(depth)
     whole = unet(**inputs, features=features)
-    kept = features.kept.clone()
+    kept = features.cached.clone()
     assert torch.equal(whole, unet(**inputs))
     assert torch.equal(unet(**inputs, features=features), whole)
-    assert torch.equal(features.kept, kept)  # nothing wrote into it
+    assert torch.equal(features.cached, kept)  # nothing wrote into it
 
 
 @torch.no_grad()
@@ -66,14 +66,14 @@ def test_streamed_weights_follow_a_pass_that_leaves_blocks_out():
     unet, inputs, features = small_unet(), given(), DeepFeatures(2)
     whole = unet(**inputs, features=features)
     stream = WeightStream(unet, "cpu")
-    for kept in (features.kept, None, features.kept):
+    for kept in (features.cached, None, features.cached):
         assert torch.equal(unet(**inputs, features=DeepFeatures(2, kept)), whole)
     stream.close()
 
 
 @pytest.mark.parametrize("depth", [0, PAIRS])
 def test_a_depth_that_the_network_has_not_is_refused(depth):
-    with pytest.raises(ValueError, match=f"{depth} pairs of blocks.*use 1 to 11"):
+    with pytest.raises(ValueError, match=rf"must be 1 to 11 .*got {depth}"):
         small_unet()(**given(), features=DeepFeatures(depth))
 
 
@@ -89,9 +89,9 @@ def straight_model(x, sigma, given_, features=None):
     features.
     """
     made = inner(x) * (1 + given_.token.mean())
-    if features is not None and features.kept is None:
-        features.kept = made
-    made = made if features is None else features.kept
+    if features is not None and features.cached is None:
+        features.cached = made
+    made = made if features is None else features.cached
     return made * x.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) / (2 + sigma)
 
 
@@ -122,7 +122,7 @@ def test_every_branch_and_frame_takes_up_its_own(name, first):
     asked = []
 
     def model(x, sigma, given_, features=None):
-        asked.append(features is not None and features.kept is not None)
+        asked.append(features is not None and features.cached is not None)
         return straight_model(x, sigma, given_, features)
 
     guidance = Guidance(torch.linspace(1.5, 3, FRAMES))
@@ -137,9 +137,9 @@ def test_one_cache_for_both_branches_would_be_seen():
     store = {}
 
     def careless(x, sigma, given_, features=None):
-        features.kept = store.get("kept")
+        features.cached = store.get("kept")
         estimate = straight_model(x, sigma, given_, features)
-        store["kept"] = features.kept
+        store["kept"] = features.cached
         return estimate
 
     assert not torch.allclose(run((ReuseFeatures(3),), careless), run((), straight_model), atol=1e-2)
@@ -157,8 +157,8 @@ def test_every_solver_makes_the_whole_pass_at_every_third_sigma(solver):
     whole = []
 
     def model(x, sigma, given_, features=None):
-        whole.append((round(sigma, 6), features.kept is None))
-        features.kept = x
+        whole.append((round(sigma, 6), features.cached is None))
+        features.cached = x
         return obedient_model(x, sigma, given_)
 
     control = ReuseFeatures(3)
@@ -174,9 +174,9 @@ def test_outside_the_range_of_sigmas_passes_are_whole_and_keep_nothing():
     asked = {}
 
     def model(x, sigma, given_, features=None):
-        asked[round(sigma, 3)] = None if features is None else features.kept is None
+        asked[round(sigma, 3)] = None if features is None else features.cached is None
         if features is not None:
-            features.kept = x
+            features.cached = x
         return obedient_model(x, sigma, given_)
 
     run((ReuseFeatures(2, 2, 1.0, 100.0),), model, sigmas=[700.0, 200, 50, 10, 2, 0.5, 0], guidance=1.0)
@@ -187,8 +187,8 @@ def test_guidance_that_begins_between_whole_passes_starts_with_one():
     asked = []
 
     def model(x, sigma, given_, features=None):
-        asked.append((sigma, bool(given_.token.any()), features.kept is None))
-        features.kept = x
+        asked.append((sigma, bool(given_.token.any()), features.cached is None))
+        features.cached = x
         return obedient_model(x, sigma, given_)
 
     sigmas = [700.0, 200, 50, 10, 0]
@@ -216,8 +216,8 @@ def test_a_condition_that_changes_has_nothing_to_take_up():
     counted = []
 
     def model(x, sigma, given_, features=None):
-        counted.append(features.kept is None)
-        features.kept = x
+        counted.append(features.cached is None)
+        features.cached = x
         return obedient_model(x, sigma, given_)
 
     run((ReuseFeatures(3), Windows(3, 1, shift=False, rolling=1e6)), model, guidance=1.0)

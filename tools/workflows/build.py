@@ -1,4 +1,4 @@
-"""Writes the described workflows to files."""
+"""Descriptions to files."""
 
 import json
 from pathlib import Path

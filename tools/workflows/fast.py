@@ -1,4 +1,4 @@
-"""Workflows that take fewer or cheaper steps."""
+"""Workflows that take fewer or cheaper steps, described."""
 
 from .graph import Graph
 from .pieces import FIRST_STEPS, NANO, PICTURE, SVD_XT, Weights, load, sample, save

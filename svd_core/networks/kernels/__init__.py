@@ -1,28 +1,29 @@
-"""Triton kernels for what PyTorch does in several passes over memory: GroupNorm with SiLU, GEGLU, add with LayerNorm.
+"""GPU paths beside the plain PyTorch ones: fused Triton kernels, fp8 matrix products, a choice of attention kernels.
 
-Each function here answers None where its kernel does not run (no CUDA device, no Triton, gradients wanted, layers that
-do more than their class says); the caller then takes the plain path, which gives the same numbers up to rounding and
-stands beside every call. Knows tensors and layers, no networks.
+The fused kernels replace several passes over memory by one: GroupNorm with SiLU, add with LayerNorm, GEGLU. They are
+off unless `use_kernels("auto")` turns them on, because no benchmark on a GPU has shown their gain yet. Each function
+returns None where its kernel cannot run (no CUDA device, no Triton, gradients enabled, layers with hooks), and the
+caller uses the plain path. Both paths give the same numbers up to rounding.
 """
 
-from .choice import MODES, describe, use_kernels
-from .norms import add_norm, frame_moments, gated, group_norm, normalise_silu
-from .products import Product, in_eight_bits, multiply, summed_in_half
-from .weights import also_takes, weights_of
+from .dispatch import MODES, describe, use_kernels
+from .fused import add_norm, frame_moments, geglu, group_norm, normalise_silu
+from .matmul import Product, fp8_product, fp16_sum_product, multiply
+from .weights import register_weight_reader, weights_of
 
 __all__ = [
     "MODES",
     "Product",
     "add_norm",
-    "also_takes",
     "describe",
+    "fp16_sum_product",
+    "fp8_product",
     "frame_moments",
-    "gated",
+    "geglu",
     "group_norm",
-    "in_eight_bits",
     "multiply",
     "normalise_silu",
-    "summed_in_half",
+    "register_weight_reader",
     "use_kernels",
     "weights_of",
 ]

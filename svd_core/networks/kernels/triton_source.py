@@ -1,6 +1,7 @@
-"""Triton source of the norms. Imported only where it can run: importing it imports Triton.
+"""Triton source of the fused kernels. Importing this module imports Triton, so only the launchers do.
 
-Sizes and strides may be any; offsets are 64 bits wide, because a clip of large frames has more than 2^31 numbers.
+In this order: GroupNorm (moments, combine, apply), add with LayerNorm, GEGLU, rounding to fp8. Sizes and strides are
+arbitrary. Offsets are 64 bits wide, because a clip of large frames has more than 2^31 elements.
 """
 
 import triton
@@ -13,9 +14,9 @@ def moments(
     frame_stride, channel_stride, pixel_stride,
     BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
-    """Mean and sum of squared distances from it, over one group of channels in one stretch of pixels of one frame.
+    """Compute mean and sum of squared deviations of one channel group in one range of pixels of one frame.
 
-    Sums are taken of distances from the mean of the stretch's first tile, so that a large mean cancels nothing.
+    The sums are over distances from the mean of the range's first tile, so a large mean causes no cancellation.
     """
     unit = tl.program_id(0)
     split = tl.program_id(1)
@@ -57,7 +58,7 @@ def combine(
     means, squares, out_means, out_variances, groups, group_channels, pixels, split_pixels, splits, parts,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Mean and variance of one group over `parts` stretches: those of all frames whose statistics are pooled."""
+    """Combine `parts` ranges of pixels, from all frames that are pooled, to mean and variance of one group."""
     unit = tl.program_id(0)
     clip = unit // groups
     group = unit % groups
@@ -68,8 +69,8 @@ def combine(
     place = (frame.to(tl.int64) * groups + group) * splits + split
     mean = tl.load(means + place, mask=inside, other=0.0)
     square = tl.load(squares + place, mask=inside, other=0.0)
-    stretch = tl.minimum(pixels - split * split_pixels, split_pixels)
-    count = tl.where(inside, (stretch * group_channels).to(tl.float32), 0.0)
+    length = tl.minimum(pixels - split * split_pixels, split_pixels)
+    count = tl.where(inside, (length * group_channels).to(tl.float32), 0.0)
     total = tl.sum(count, 0)
     middle = tl.sum(mean * count, 0) / total
     distance = tl.where(inside, mean - middle, 0.0)
@@ -84,20 +85,20 @@ def apply(
     x_frame, x_channel, x_pixel, y_frame, y_channel, y_pixel,
     AFFINE: tl.constexpr, SILU: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
-    """Normalise one tile with its groups' statistics, scale and shift it, SiLU, and write it in y's layout."""
+    """Normalise one tile by its groups' statistics, apply scale, shift and SiLU, and write it in y's layout."""
     frame = tl.program_id(1)
     pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
-    known = channel < channels
-    inside = known[:, None] & (pixel < pixels)[None, :]
+    valid = channel < channels
+    inside = valid[:, None] & (pixel < pixels)[None, :]
     unit = (frame // clip_frames) * groups + channel // group_channels
-    mean = tl.load(means + unit, mask=known, other=0.0)
-    variance = tl.load(variances + unit, mask=known, other=1.0)
+    mean = tl.load(means + unit, mask=valid, other=0.0)
+    variance = tl.load(variances + unit, mask=valid, other=1.0)
     scale = 1.0 / tl.sqrt(variance + eps)
     shift = tl.zeros([BLOCK_C], dtype=tl.float32)
     if AFFINE:
-        scale *= tl.load(weight + channel, mask=known, other=0.0).to(tl.float32)
-        shift += tl.load(bias + channel, mask=known, other=0.0).to(tl.float32)
+        scale *= tl.load(weight + channel, mask=valid, other=0.0).to(tl.float32)
+        shift += tl.load(bias + channel, mask=valid, other=0.0).to(tl.float32)
     far_c = channel.to(tl.int64)[:, None]
     far_p = pixel.to(tl.int64)[None, :]
     source = x + frame.to(tl.int64) * x_frame + far_c * x_channel + far_p * x_pixel
@@ -114,11 +115,14 @@ def add_layer_norm(
     x, update, total, y, weight, bias, eps, rows, channels, every, period, x_row, update_row, total_row, y_row,
     UPDATE: tl.constexpr, AFFINE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """total = x + update and y = LayerNorm(total) for a few rows; row r takes row (r // every) % period of update."""
+    """Compute total = x + update and y = LayerNorm(total) for a few rows.
+
+    Row r uses row (r // every) % period of update.
+    """
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     channel = tl.arange(0, BLOCK_C)
-    known = channel < channels
-    inside = (row < rows)[:, None] & known[None, :]
+    valid = channel < channels
+    inside = (row < rows)[:, None] & valid[None, :]
     far = row.to(tl.int64)[:, None]
     values = tl.load(x + far * x_row + channel[None, :], mask=inside, other=0.0).to(tl.float32)
     if UPDATE:
@@ -131,8 +135,8 @@ def add_layer_norm(
     variance = tl.sum(distance * distance, 1) / channels
     result = distance * (1.0 / tl.sqrt(variance + eps))[:, None]
     if AFFINE:
-        result *= tl.load(weight + channel, mask=known, other=0.0).to(tl.float32)[None, :]
-        result += tl.load(bias + channel, mask=known, other=0.0).to(tl.float32)[None, :]
+        result *= tl.load(weight + channel, mask=valid, other=0.0).to(tl.float32)[None, :]
+        result += tl.load(bias + channel, mask=valid, other=0.0).to(tl.float32)[None, :]
     tl.store(y + far * y_row + channel[None, :], result.to(y.dtype.element_ty), mask=inside)
 
 
@@ -140,27 +144,28 @@ def add_layer_norm(
 def gate(
     x, bias, y, rows, hidden, x_row, y_row, BIAS: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
 ):  # fmt: skip
-    """y = (x1 + b1) * GELU(x2 + b2) of rows [x1, x2]. y may be x1: each program reads what it writes, and nobody else.
+    """Compute y = (x1 + b1) * GELU(x2 + b2) for rows [x1, x2].
 
-    The exact GELU: quick or tanh forms degrade the result (spec trap 21).
+    y may be x1, because each program writes only what it alone reads. The GELU is exact: the quick and tanh forms
+    degrade the result (spec trap 21).
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
-    known = column < hidden
-    inside = (row < rows)[:, None] & known[None, :]
+    valid = column < hidden
+    inside = (row < rows)[:, None] & valid[None, :]
     source = x + row[:, None] * x_row + column[None, :]
     value = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    steep = tl.load(source + hidden, mask=inside, other=0.0).to(tl.float32)
+    gate_value = tl.load(source + hidden, mask=inside, other=0.0).to(tl.float32)
     if BIAS:
-        value += tl.load(bias + column, mask=known, other=0.0).to(tl.float32)[None, :]
-        steep += tl.load(bias + hidden + column, mask=known, other=0.0).to(tl.float32)[None, :]
-    result = value * (0.5 * steep * (1.0 + tl.erf(steep * 0.7071067811865476)))
+        value += tl.load(bias + column, mask=valid, other=0.0).to(tl.float32)[None, :]
+        gate_value += tl.load(bias + hidden + column, mask=valid, other=0.0).to(tl.float32)[None, :]
+    result = value * (0.5 * gate_value * (1.0 + tl.erf(gate_value * 0.7071067811865476)))
     tl.store(y + row[:, None] * y_row + column[None, :], result.to(y.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def quantise(x, y, scales, channels, x_row, y_row, BLOCK: tl.constexpr):
-    """One row of x in 8 bits, scaled so that its largest number is 448, and the scale that undoes it."""
+    """Round one row of x to fp8, scaled so that its largest element is 448, and store the scale that undoes it."""
     row = tl.program_id(0).to(tl.int64)
     lane = tl.arange(0, BLOCK)
     largest = tl.zeros([BLOCK], dtype=tl.float32)
