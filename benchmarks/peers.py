@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from svd_core.checkpoints.names import tower_from_folder, unet_from_folder, vae_from_folder
+from svd_core.checkpoints.names import image_encoder_from_folder, unet_from_folder, vae_from_folder
 from svd_core.model.model import SVDModel
 from svd_core.networks.config import SVDConfig
 
@@ -94,7 +94,7 @@ def transformers_tower(model: SVDModel) -> nn.Module:
     found: dict[str, Tensor] = {}
     for key, old in tower.state_dict().items():
         # Newer versions keep the tower's keys without `vision_model.` in front.
-        place = tower_from_folder(key) or tower_from_folder(f"vision_model.{key}")
+        place = image_encoder_from_folder(key) or image_encoder_from_folder(f"vision_model.{key}")
         if place is None:
             found[key] = old
             continue

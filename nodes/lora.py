@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..svd_core.lora import Lora, LoraReport, embedded_loras, load_lora, match_lora
-from ..svd_core.lora.apply import layer_shapes
+from ..svd_core.lora.apply import parameter_shapes
 from .host import comfy as host
 from .host.lora import with_lora
 from .shared import inputs
@@ -115,7 +115,7 @@ class SVDReelLoadLora:
 
 def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
     """The model with a LoRA over the ones that it has, and the report; partial matches are logged."""
-    shapes = layer_shapes(model.unet.model.diffusion_model)
+    shapes = parameter_shapes(model.unet.model.diffusion_model)
     terms, report = match_lora(lora, shapes, model.config.unet, spatial, temporal)
     if warning := report.warning():
         log.warning(warning)

@@ -1,8 +1,11 @@
-"""Write files whole or not at all.
+"""Write files whole or not at all, and read JSON that anybody may have written.
 
 Everything the project writes goes through `replacing`: the content is written under a temporary name in the same
 folder, flushed to the disk, and then renamed over the old file. A crash, a full disk or a kill at any moment leaves
 either the old content or the new one.
+
+Every JSON text that comes out of a file goes through `parse_json`: it limits size, depth and numbers, so that a
+hostile file ends in one sentence. `printable` makes text from a file safe to show.
 """
 
 import errno
@@ -30,6 +33,13 @@ REMEDIES = {
     errno.EPERM: "choose another folder",
     errno.EROFS: "choose another folder",
 }
+JSON_BYTES = 20_000_000
+JSON_DEPTH = 64
+SHOWN = 80  # characters of a text from a file in a message
+
+
+class JsonError(ValueError):
+    """JSON that is not read; the message says why and fits into a sentence."""
 
 
 @contextmanager
@@ -220,3 +230,83 @@ def _remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink(missing_ok=True)
+
+
+def parse_json(text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: int = JSON_DEPTH) -> Any:
+    """Parse JSON from a file that anybody may have made.
+
+    Bytes may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark. Raises JsonError for text that is longer
+    than `most_bytes` or nested deeper than `most_depth`, for NaN, infinity and numbers beyond 64 bits, for lone
+    surrogates, and for everything that is not JSON.
+    """
+    if len(text) > most_bytes:
+        raise JsonError(f"{len(text):,} bytes of JSON; at most {most_bytes:,} are read")
+    try:
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text))
+        value = json.loads(
+            text.removeprefix("\ufeff"), parse_int=_whole, parse_float=_finite, parse_constant=_no_constant
+        )
+    except JsonError:
+        raise
+    except RecursionError as error:
+        raise JsonError(f"nested deeper than {most_depth} levels") from error
+    except ValueError as error:  # bytes that are no text are a ValueError as well
+        raise JsonError(f"not valid JSON: {printable(error)}") from error
+    if _depth(value, most_depth) > most_depth:
+        raise JsonError(f"nested deeper than {most_depth} levels")
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise JsonError("text with a lone surrogate, which is not valid Unicode") from error
+    return value
+
+
+def read_json(path: str | PathLike, *, most_bytes: int = JSON_BYTES, most_depth: int = JSON_DEPTH) -> Any:
+    """Parse a JSON file as `parse_json` does. Raises JsonError, and OSError where the file cannot be read."""
+    with open(path, "rb") as file:
+        content = file.read(most_bytes + 1)
+    return parse_json(content, most_bytes=most_bytes, most_depth=most_depth)
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether a JSON value is a whole number in a range."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def is_number(value: Any, most: float) -> bool:
+    """Whether a JSON value is a finite number of at most this magnitude."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= most
+
+
+def printable(text: object, most: int = SHOWN) -> str:
+    """Return text that a terminal, a log or a browser can show: escapes for control characters, at most `most` long."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text)[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise JsonError(f"number {printable(text, 20)} is too large")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if abs(value) == float("inf"):
+        raise JsonError(f"number {printable(text, 20)} is too large")
+    return value
+
+
+def _no_constant(text: str) -> None:
+    raise JsonError(f"{text} is not a finite number")
+
+
+def _depth(value: Any, most: int) -> int:
+    """Return how deep lists and objects are nested; stops counting beyond `most`."""
+    level, depth = [value], 0
+    while depth <= most and (containers := [item for item in level if isinstance(item, (list, dict))]):
+        level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
+        depth += 1
+    return depth

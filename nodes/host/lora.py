@@ -27,7 +27,7 @@ class LoraPatch(host.AdapterBase):
 
 
 def with_lora(patcher, terms: Terms):
-    """A patcher of the same UNet with `terms` (module path -> layers and strengths) added to what it already has.
+    """A patcher of the same UNet with `terms` (parameter name -> layers and strengths) added to what it already has.
 
     All of our LoRAs of a weight are one patch, so that each is taken over the weight as loaded.
     """
@@ -35,8 +35,8 @@ def with_lora(patcher, terms: Terms):
         return _plain_with_lora(patcher, terms)
     clone = patcher.clone()
     patches = {}
-    for path, added in terms.items():
-        key = f"diffusion_model.{path}.weight"
+    for name, added in terms.items():
+        key = f"diffusion_model.{name}"
         entries = clone.patches.get(key, [])
         before = [part for entry in entries if isinstance(entry[1], LoraPatch) for part in entry[1].weights]
         clone.patches[key] = [entry for entry in entries if not isinstance(entry[1], LoraPatch)]

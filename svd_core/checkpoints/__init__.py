@@ -1,4 +1,4 @@
-"""Checkpoint files become models: single file and diffusers folder, safetensors only (spec section 1)."""
+"""Load models from checkpoint files: single files and diffusers folders, safetensors only (spec section 1)."""
 
 from .describe import CheckpointInfo, inspect_checkpoint
 from .load import load_model, read_state_dict

@@ -1,7 +1,6 @@
-"""Checkpoints saved anew: another precision or layout, or one part of them; tensor by tensor, whole or not at all."""
+"""Save checkpoints in another precision or layout, or one network of them: tensor by tensor, whole or not at all."""
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,23 +8,22 @@ import torch
 from torch import Tensor
 
 from ..files import replacing, write_error, write_text
-from .diffusers_folder import folder_json, vae_json
+from .diffusers_folder import folder_configs, folder_vae_config
 from .licence import licence_of, notice_text
 from .load import read_state_dict
-from .names import Piece, folder_pieces
+from .names import FolderTensor, to_folder
 from .parts import Part
 from .source import FLOAT_TYPES, PICKLE_SUFFIXES, CheckpointError, TensorSource
-from .split import NETWORKS, SPOKEN, Parts, split_state_dict
-from .writing import Planned, write_tensors
+from .split import LABELS, NETWORKS, Parts, split_state_dict
+from .writing import LazyTensor, write_tensors
 
 LAYOUTS = ("single", "diffusers")
 PARTS = ("all", *NETWORKS)
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp8": torch.float8_e4m3fn}
-LARGEST = 448.0  # of float8_e4m3fn
+MOST_FP8 = 448.0  # the largest number of float8_e4m3fn
 UNET, FIRST_STAGE = "model.diffusion_model.", "first_stage_model."
-CONDITIONER, TOWER = "conditioner.embedders.3.encoder.", "conditioner.embedders.0.open_clip.model.visual."
+CONDITIONER, IMAGE_ENCODER = "conditioner.embedders.3.encoder.", "conditioner.embedders.0.open_clip.model.visual."
 FILE_STEMS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "image_encoder": "model"}
-log = logging.getLogger("svd_reel")
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) tensors; what it raises ends the conversion, and nothing is left."""
@@ -40,13 +38,13 @@ def convert(
     part: str = "all",
     on_progress: Progress | None = None,
 ) -> Path:
-    """Save a checkpoint (file, folder or "nano") anew and return the path of the new file or folder.
+    """Save a checkpoint (file, folder or "nano") in another form and return the path of the new file or folder.
 
     dtype: fp16, bf16, fp32, fp8 (matrices of the UNet in 8 bits, the rest in fp16), None as stored. layout: "single" or
-    "diffusers", None: a name that ends in .safetensors is a single file. part: all, unet, vae or image_encoder; a lone
-    VAE or image encoder has the names that the host's own loaders read. Tensors are mapped, cast and written one at a
-    time. Settings in the metadata are kept, and a notice of licence and changes is written beside the file. Raises
-    CheckpointError for what cannot be read, converted or written.
+    "diffusers"; None: a name that ends in .safetensors is a single file. part: all, unet, vae or image_encoder; a
+    single VAE or image encoder gets the names that ComfyUI's own loaders read. Tensors are mapped, cast and written
+    one at a time. Settings in the metadata are kept, and a notice of licence and changes is written beside the file.
+    Raises CheckpointError for what cannot be read, converted or written.
     """
     target = Path(target).expanduser()
     layout = layout or ("single" if target.suffix == ".safetensors" else "diffusers")
@@ -58,28 +56,27 @@ def convert(
     present = parts.present()
     if part != "all":
         if part not in present:
-            raise CheckpointError(f"{tensors.name} has no {SPOKEN[part]}; it has {', '.join(present)}")
+            raise CheckpointError(f"{tensors.name} has no {LABELS[part]}; it has {', '.join(present)}")
         present = {part: present[part]}
     if layout == "diffusers" and "vae" in present:
-        vae_json(parts.config.vae)
+        folder_vae_config(parts.config.vae)
     types = {name: _types(parts, name, dtype) for name in present}
     changes = _changes(tensors, dtype, layout, part)
     metadata = _metadata(tensors, parts, changes)
     counter = _Counter(on_progress)
     notice = notice_text(target.name, parts.config.variant, changes)
     try:
-        with replacing(target) as temporary:
-            if layout == "single":
-                planned: dict[str, Planned] = {}
-                for name, network in present.items():
-                    planned |= _single(name, network, types[name], parts, alone=part != "all")
-                counter.total = len(planned)
-                write_tensors(temporary, planned, metadata, counter.tick)
-            else:
-                _write_folder(temporary, present, types, parts, metadata, counter)
-                (temporary / "NOTICE.txt").write_text(notice, encoding="utf-8")
         if layout == "single":
+            planned: dict[str, LazyTensor] = {}
+            for name, network in present.items():
+                planned |= _single(name, network, types[name], parts, alone=part != "all")
+            counter.total = len(planned)
+            write_tensors(target, planned, metadata, counter.tick)
             write_text(target.with_name(f"{target.stem}.NOTICE.txt"), notice)
+        else:
+            with replacing(target) as temporary:
+                _write_folder(temporary, present, types, parts, metadata, counter)
+                write_text(temporary / "NOTICE.txt", notice)
     except OSError as error:
         raise CheckpointError(str(write_error(target, error))) from error
     return target
@@ -93,10 +90,10 @@ def _check(target: Path, dtype: str | None, layout: str, part: str) -> None:
     if part not in PARTS:
         raise CheckpointError(f"part {part!r} is unknown; use {', '.join(PARTS)}")
     if target.suffix.lower() in PICKLE_SUFFIXES:
-        raise CheckpointError(f"{target.name} is a name of pickled files; end it in .safetensors, or name a new folder")
+        raise CheckpointError(f"{target.name} is the name of a pickle; end it in .safetensors, or name a new folder")
     if (layout == "single") != (target.suffix == ".safetensors"):
-        right = "end its name in .safetensors" if layout == "single" else "leave .safetensors out of its name"
-        raise CheckpointError(f"{target.name} is no name for the layout {layout}; {right}")
+        remedy = "end its name in .safetensors" if layout == "single" else "leave .safetensors out of its name"
+        raise CheckpointError(f"{target.name} does not fit the layout {layout}; {remedy}")
     if not target.absolute().parent.is_dir():
         raise CheckpointError(f"folder {target.parent} does not exist; create it first")
     if target.is_dir() or (layout == "diffusers" and target.exists()):
@@ -104,7 +101,7 @@ def _check(target: Path, dtype: str | None, layout: str, part: str) -> None:
 
 
 def _types(parts: Parts, name: str, dtype: str | None) -> dict[str, torch.dtype]:
-    """The type that each tensor of a network is saved in, by module name."""
+    """Return the type that each tensor of a network is saved in, by module name."""
     part = parts.present()[name]
     if dtype is None:
         stored = part.stored_types()
@@ -112,7 +109,7 @@ def _types(parts: Parts, name: str, dtype: str | None) -> dict[str, torch.dtype]
     wanted = PRECISIONS[dtype]
     if dtype != "fp8":
         return dict.fromkeys(part, wanted)
-    # Norms, biases, blend factors and the small networks are a hundredth of the file and lose most.
+    # Norms, biases, blend factors and the small networks are a hundredth of the file and would lose most.
     return {key: wanted if name == "unet" and len(shape) > 1 else torch.float16 for key, shape in part.shapes.items()}
 
 
@@ -120,43 +117,41 @@ def _cast(tensor: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     if tensor.dtype == dtype:
         return tensor
     if dtype == torch.float8_e4m3fn:
-        return tensor.float().clamp(-LARGEST, LARGEST).to(dtype)
+        return tensor.float().clamp(-MOST_FP8, MOST_FP8).to(dtype)
     cast = tensor.to(dtype)
     if dtype == torch.float16 and bool(torch.isinf(cast).any()):
         raise CheckpointError(f"'{name}' holds numbers beyond fp16's 65504; use bf16 or fp32")
     return cast
 
 
-def _planned(part: Part, piece: Piece, dtype: torch.dtype) -> Planned:
-    key = piece.key
-
+def _planned(part: Part, made: FolderTensor, dtype: torch.dtype) -> LazyTensor:
     def make() -> Tensor:
-        tensor = part.fetch(key)
-        if piece.third is not None:
-            tensor = tensor.chunk(3)[piece.third]
-        if piece.transpose:
+        tensor = part.fetch(made.key)
+        if made.third is not None:
+            tensor = tensor.chunk(3)[made.third]
+        if made.transpose:
             tensor = tensor.t()
-        return _cast(tensor.reshape(piece.shape), dtype, key)
+        return _cast(tensor.reshape(made.shape), dtype, made.key)
 
-    return Planned(dtype, piece.shape, make)
+    return LazyTensor(dtype, made.shape, make)
 
 
-def _single(name: str, part: Part, types: dict[str, torch.dtype], parts: Parts, alone: bool) -> dict[str, Planned]:
-    """One network under the names of the official single files, or alone under those that the host's loaders read."""
-    own = {key: _planned(part, Piece(key, shape), types[key]) for key, shape in part.shapes.items()}
+def _single(name: str, part: Part, types: dict[str, torch.dtype], parts: Parts, alone: bool) -> dict[str, LazyTensor]:
+    """Return one network under the names of the official files, or alone under those that ComfyUI's loaders read."""
+    own = {key: _planned(part, FolderTensor(key, shape), types[key]) for key, shape in part.shapes.items()}
     if name == "unet":
         return {UNET + key: entry for key, entry in own.items()}
     if name == "image_encoder":
         if not alone:
-            return {TOWER + key: entry for key, entry in own.items()}
-        pieces = folder_pieces(name, part.shapes, parts.config)
-        return {out: _planned(part, piece, types[piece.key]) for out, piece in pieces.items()}
+            return {IMAGE_ENCODER + key: entry for key, entry in own.items()}
+        made = to_folder(name, part.shapes, parts.config)
+        return {out: _planned(part, tensor, types[tensor.key]) for out, tensor in made.items()}
     folded = parts.config.vae.temporal and parts.config.vae.quant_conv and parts.config.vae.encoder is not None
     prefix = "" if alone else FIRST_STAGE
     if not folded:
         return {prefix + key: entry for key, entry in own.items()}
-    # As in the official files: the encoder with its 1x1 map for conditioning, and beside the temporal decoder, where
-    # the host looks for it, the same encoder with the map folded into its last layer.
+    # As in the official files: the encoder and its 1x1 convolution in the conditioner, and beside the temporal
+    # decoder, where ComfyUI reads it, the same encoder with the convolution folded into its last layer.
     planned = {prefix + key: entry for key, entry in own.items() if not key.startswith("quant_conv.")}
     for last in ("weight", "bias"):
         key = f"encoder.conv_out.{last}"
@@ -168,8 +163,8 @@ def _single(name: str, part: Part, types: dict[str, torch.dtype], parts: Parts, 
     return planned
 
 
-def _folded(part: Part, last: str, dtype: torch.dtype) -> Planned:
-    """The encoder's last layer followed by its 1x1 map, as one layer."""
+def _folded(part: Part, last: str, dtype: torch.dtype) -> LazyTensor:
+    """Return the encoder's last layer and its 1x1 convolution as one layer."""
 
     def make() -> Tensor:
         outer = part.fetch("quant_conv.weight").float()[:, :, 0, 0]
@@ -179,7 +174,7 @@ def _folded(part: Part, last: str, dtype: torch.dtype) -> Planned:
             folded = outer @ part.fetch("encoder.conv_out.bias").float() + part.fetch("quant_conv.bias").float()
         return _cast(folded, dtype, f"encoder.conv_out.{last}")
 
-    return Planned(dtype, part.shapes[f"encoder.conv_out.{last}"], make)
+    return LazyTensor(dtype, part.shapes[f"encoder.conv_out.{last}"], make)
 
 
 def _write_folder(
@@ -193,12 +188,12 @@ def _write_folder(
     folder.mkdir()
     files = {}
     for name, part in present.items():
-        pieces = folder_pieces(name, part.shapes, parts.config)
-        files[name] = {out: _planned(part, p, types[name][p.key]) for out, p in pieces.items()}
+        made = to_folder(name, part.shapes, parts.config)
+        files[name] = {out: _planned(part, tensor, types[name][tensor.key]) for out, tensor in made.items()}
     counter.total = sum(map(len, files.values()))
-    for path, content in folder_json(parts.config, list(present)).items():
+    for path, content in folder_configs(parts.config, list(present)).items():
         (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(folder / path, json.dumps(content, indent=2) + "\n")
     for name, planned in files.items():
         write_tensors(folder / name / f"{FILE_STEMS[name]}.safetensors", planned, metadata, counter.tick)
 
@@ -208,21 +203,21 @@ def _changes(tensors: TensorSource, dtype: str | None, layout: str, part: str) -
     if dtype is not None:
         changes.append(f"weights cast to {dtype}")
     if part != "all":
-        changes.append(f"only the {SPOKEN[part]} kept")
+        changes.append(f"only the {LABELS[part]} kept")
     return [*changes, f"saved in the layout {layout}, tensors that no network uses left out"]
 
 
 def _metadata(tensors: TensorSource, parts: Parts, changes: list[str]) -> dict[str, str]:
-    """The file's own metadata, and what its name told: a new name must not change the variant."""
+    """Return the metadata of the file, and what was read from its name: a new name must not change the variant."""
     config = parts.config
-    told = {"svd.variant": config.variant, "svd.frames": str(config.frames)}
-    told |= {"svd.width": str(config.width), "svd.height": str(config.height)}
+    found = {"svd.variant": config.variant, "svd.frames": str(config.frames)}
+    found |= {"svd.width": str(config.width), "svd.height": str(config.height)}
     if config.unet is not None:
-        told["svd.head_channels"] = str(config.unet.head_channels)
+        found["svd.head_channels"] = str(config.unet.head_channels)
     if config.image_encoder is not None:
-        told["svd.clip_head_channels"] = str(config.image_encoder.head_channels)
+        found["svd.clip_head_channels"] = str(config.image_encoder.head_channels)
     licence = {"svd.licence": licence_of(config.variant).sentence, "svd.changes": "; ".join(changes)}
-    return {**told, **tensors.metadata, "format": "pt", **licence}
+    return {**found, **tensors.metadata, "format": "pt", **licence}
 
 
 class _Counter:

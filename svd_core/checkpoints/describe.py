@@ -1,4 +1,4 @@
-"""What a checkpoint is, from its header alone: nothing is loaded, damage and leftovers are listed, not raised."""
+"""Describe checkpoints from their headers: nothing is loaded, and damage is listed instead of raised."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TYPE_NAMES = {
 
 @dataclass(frozen=True)
 class PartInfo:
-    """One network of a checkpoint: stored tensors, parameters, bytes, and how many tensors there are of each type."""
+    """One network of a checkpoint: stored tensors, parameters, bytes, and the number of tensors of each type."""
 
     tensors: int
     parameters: int
@@ -32,7 +32,7 @@ class PartInfo:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """Description of a checkpoint. `tensors` and `parameters` count what is stored, used or not; `size` is in bytes."""
+    """A checkpoint. `tensors` and `parameters` count what is stored, used or not; `size` is in bytes."""
 
     path: Path
     layout: str
@@ -48,7 +48,7 @@ class CheckpointInfo:
     problems: tuple[str, ...]
 
     def text(self) -> str:
-        """Several lines for people."""
+        """Return the description as several lines."""
         config = self.config
         lines = [
             f"{self.path.name}: {self.variant}, {self.layout} layout, {self.size:,} bytes",
@@ -100,7 +100,7 @@ def _part_info(source: TensorSource, keys: list[str]) -> PartInfo:
 
 
 def _sizes(config: SVDConfig) -> dict[str, str]:
-    """A few words on the size of each network."""
+    """Return a few words on the size of each network."""
     words = dict.fromkeys(("unet", "vae", "image_encoder"), "")
     if unet := config.unet:
         levels = " ".join(str(unet.model_channels * mult) for mult in unet.channel_mult)
@@ -110,6 +110,6 @@ def _sizes(config: SVDConfig) -> dict[str, str]:
         if vae.decoder:
             halves.append("temporal decoder" if vae.temporal else "frame decoder")
         words["vae"] = " and ".join(halves)
-    if tower := config.image_encoder:
-        words["image_encoder"] = f"{tower.layers} layers of {tower.width}, pictures of {tower.image_size}"
+    if encoder := config.image_encoder:
+        words["image_encoder"] = f"{encoder.layers} layers of {encoder.width}, pictures of {encoder.image_size}"
     return words

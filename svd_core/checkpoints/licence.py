@@ -1,6 +1,6 @@
-"""What the licences of the official files ask of everyone who passes a file on, and the notice that says so beside it.
+"""Licences of the official files: what they ask of everyone who passes a file on, and the notice beside a new file.
 
-Facts from the licence texts in short, no advice; NOTICE of this repository holds the same sentences.
+Facts from the licence texts in short, not advice. NOTICE of this repository holds the same sentences.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Licence:
-    """The licence of a model file: its name, the sentence it wants kept with every copy, and what else it asks for."""
+    """The licence of a model file: its name, the sentence that must stay with every copy, and what else it asks for."""
 
     name: str
     sentence: str
@@ -38,8 +38,9 @@ APACHE = Licence(
     "SVD Reel's nano model is licensed under the Apache License, Version 2.0.",
     ("hand on a copy of the licence", "say what was changed in a changed file"),
 )
-# Its page on Hugging Face names no licence. The author on the AnimateLCM models: most are built upon Stable Diffusion
-# and Stable Video Diffusion, follow their licence (github.com/G-U-N/AnimateLCM, issue 17). The code there is MIT.
+# Its page on Hugging Face names no licence. Its author wrote that most AnimateLCM models are built upon Stable
+# Diffusion and Stable Video Diffusion and follow their licences (github.com/G-U-N/AnimateLCM, issue 17). The code
+# there is MIT.
 ANIMATELCM = Licence(
     "that of the Stable Video Diffusion it was distilled from; AnimateLCM-SVD-xt's own page names none",
     "AnimateLCM-SVD (Fu-Yun Wang and others) was distilled from Stable Video Diffusion. "
@@ -63,22 +64,22 @@ BY_VARIANT = {
 
 
 def licence_of(variant: str) -> Licence:
-    """The licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, or custom."""
+    """Return the licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, or custom."""
     return BY_VARIANT.get(variant, UNKNOWN)
 
 
 def licence_text(variant: str) -> str:
-    """The licence of a variant in a few lines for people."""
+    """Return the licence of a variant in a few lines."""
     licence = licence_of(variant)
     return "\n".join([f"licence: {licence.name}", f"  {licence.sentence}", *(f"  - {line}" for line in licence.asks)])
 
 
 def notice_text(name: str, variant: str, changes: Sequence[str]) -> str:
-    """The notice to lie beside a model file that was made of another."""
+    """Return the notice for a model file that was made of another."""
     licence = licence_of(variant)
     lines = [
         f"Notice for {name}", "", licence.sentence, "", f"Licence of the model: {licence.name}.",
-        "Whoever passes this file on is asked to:", *(f"- {line}" for line in licence.asks), "",
+        "The licence asks everyone who passes this file on to:", *(f"- {line}" for line in licence.asks), "",
         "Changes, made with SVD Reel:", *(f"- {line}" for line in changes),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -1,41 +1,68 @@
-"""Which tensors of a checkpoint make which network, under which module names; what is left over and why.
+"""Sort the tensors of a checkpoint into networks, under the names of our modules.
 
-Works on shapes alone; values are fetched when a part's tensor is asked for.
+Names differ between programs: prefixes of whole files, wrappers of `torch.compile` and of parallel training, the two
+layouts of spec section 1.4, and the naming that ComfyUI saves. Everything here works on names and shapes; values are
+fetched when a tensor of a part is asked for, and 8-bit weights are then multiplied by their stored scales.
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from ..files import printable
 from .names import Shape, image_encoder_from_folder, unet_from_folder, vae_from_folder
-from .source import TensorSource
+from .source import CheckpointError, TensorSource, some
 
 UNET_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.", "")
 UNET_TOPS = ("input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.")
 UNET_FOLDER_TOPS = ("down_blocks.", "mid_block.", "up_blocks.", "conv_in.", "conv_out.", "conv_norm_out.",
                     "time_embedding.", "add_embedding.")  # fmt: skip
-TOWER = re.compile(r"conditioner\.embedders\.\d+\.open_clip\.model\.visual\.(.+)")
-TEXT = re.compile(
+FIRST_BLOCKS = re.compile(r"(.+?\.)(?:input_blocks\.\d|down_blocks\.\d+\.\w+\.\d+\.(?:temporal|spatial)_)")
+# Segments that torch.compile, DataParallel, FSDP and activation checkpointing put into names.
+WRAPPERS = frozenset({"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+AVERAGED = re.compile(r"(?:model_ema|ema_model|ema)\.(.+)")
+IMAGE_ENCODER = re.compile(r"conditioner\.embedders\.\d+\.open_clip\.model\.visual\.(.+)")
+FOLDER_IMAGE_ENCODER = re.compile(r"(?:image_encoder\.)?((?:vision_model|visual_projection)\..+)")
+TEXT_ENCODER = re.compile(
     r"conditioner\.embedders\.\d+\.open_clip\.model\."
     r"(positional_embedding|text_projection|logit_scale|token_embedding\.weight|ln_final\.(weight|bias)|transformer\..+)"
 )
 VAE_PARTS = r"((?:encoder|decoder|quant_conv|post_quant_conv)\..+)"
 CONDITIONER = re.compile(r"conditioner\.embedders\.\d+\.encoder\." + VAE_PARTS)
 FIRST_STAGE = re.compile(r"(?:first_stage_model\.|vae\.)?" + VAE_PARTS)
-FOLDER_TOWER = re.compile(r"(?:image_encoder\.)?((?:vision_model|visual_projection)\..+)")
-NEVER_USED = re.compile(r"model_ema\..+|vision_model\.embeddings\.position_ids")
+# Noise schedules, and what trainers and ComfyUI's save nodes store beside the weights.
+TRAINING_STATE = re.compile(
+    r"(?:model\.)?(?:betas|alphas_cumprod(?:_prev)?|sqrt_\w+|log_one_minus_\w+|posterior_\w+|lvlb_weights|logvar"
+    r"|scale_factor|global_step|epoch|iteration|step|v_pred|ztsnr)"
+    r"|edm_vpred\.sigma_(?:max|min)|denoiser\.[\w.]*sigmas?|loss_fn\..+|first_stage_model\.loss\..+"
+    r"|(?:optimizer|lr_scheduler|scheduler)(?:_states?|s)?\..+|(?:.+\.)?embeddings\.position_ids"
+)
+# Scaled 8-bit weights, as ComfyUI writes them before and since 0.3.70.
+SCALE = re.compile(r"(.+)\.(?:scale_weight|weight_scale)")
+SCALE_SETTINGS = re.compile(r"(?:.+\.)?(?:scaled_fp8|comfy_quant|scale_input|input_scale)")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one module tensor is made: its shape and the stored tensors, joined along axis 0 if there are several."""
+    """How one module tensor is made: its shape, and the stored tensors, joined along axis 0 if there are several.
+
+    scales: names of the stored scales that the tensors are multiplied by, in the order of `keys`; None for none.
+    """
 
     shape: Shape
     keys: tuple[str, ...]
     transpose: bool = False
+    scales: tuple[str | None, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all stored tensors that are read."""
+        return (*self.keys, *(scale for scale in self.scales if scale is not None))
 
 
 class Part(Mapping[str, Tensor]):
@@ -53,34 +80,41 @@ class Part(Mapping[str, Tensor]):
         return {key: recipe.shape for key, (_, recipe) in self._recipes.items()}
 
     def sources(self) -> list[str]:
-        """Names of the stored tensors that this part is made of."""
-        return [key for _, recipe in self._recipes.values() for key in recipe.keys]
+        """Return the names of the stored tensors that this part is made of."""
+        return [key for _, recipe in self._recipes.values() for key in recipe.sources]
 
     def stored_types(self) -> dict[str, str]:
-        """Safetensors type name of every tensor of a part that was read from disk, without fetching any."""
-        known = {id(tensors): tensors.dtypes for tensors, _ in self._recipes.values()}
-        return {key: known[id(tensors)][recipe.keys[0]] for key, (tensors, recipe) in self._recipes.items()}
+        """Return the safetensors type of every tensor of a part that was read from disk, without fetching any.
+
+        Scaled 8-bit weights count as F16, the type that `fetch` gives them.
+        """
+        types = {id(tensors): tensors.dtypes for tensors, _ in self._recipes.values()}
+        return {
+            key: "F16" if any(recipe.scales) else types[id(tensors)][recipe.keys[0]]
+            for key, (tensors, recipe) in self._recipes.items()
+        }
 
     def joined(self, other: "Part") -> "Part":
-        """This part with the tensors of `other` that it lacks."""
+        """Return this part with the tensors of `other` that it lacks."""
         part = Part({}, {})
         part._recipes = {**other._recipes, **self._recipes}
         return part
 
     def without(self, starts: tuple[str, ...]) -> "Part":
-        """This part less the tensors whose names begin with one of `starts`."""
+        """Return this part without the tensors whose names begin with one of `starts`."""
         part = Part({}, {})
         part._recipes = {key: value for key, value in self._recipes.items() if not key.startswith(starts)}
         return part
 
     def fetch(self, key: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """One tensor on `device` as `dtype` (None = as stored); no copy where the stored one already fits."""
+        """Return one tensor on `device` as `dtype`; no copy where the stored one already fits.
+
+        dtype None: as stored, and float16 for scaled 8-bit weights.
+        """
         tensors, recipe = self._recipes[key]
-        if isinstance(tensors, TensorSource):
-            pieces = [tensors.fetch(name, device, dtype) for name in recipe.keys]
-        else:
-            pieces = [tensors[name].to(device=device, dtype=dtype) for name in recipe.keys]
-        tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        scales = recipe.scales or (None,) * len(recipe.keys)
+        stored = [_stored(tensors, *names, device, dtype) for names in zip(recipe.keys, scales, strict=True)]
+        tensor = stored[0] if len(stored) == 1 else torch.cat(stored)
         return (tensor.t().contiguous() if recipe.transpose else tensor).reshape(recipe.shape)
 
     def __getitem__(self, key: str) -> Tensor:
@@ -93,62 +127,131 @@ class Part(Mapping[str, Tensor]):
         return len(self._recipes)
 
 
+def _stored(
+    tensors: Mapping[str, Tensor],
+    key: str,
+    scale: str | None,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> Tensor:
+    def fetch(name: str, wanted: torch.dtype | None) -> Tensor:
+        if isinstance(tensors, TensorSource):
+            return tensors.fetch(name, device, wanted)
+        return tensors[name].to(device=device, dtype=wanted)
+
+    if scale is None:
+        return fetch(key, dtype)
+    weight, factor = fetch(key, torch.float32), fetch(scale, torch.float32)
+    if factor.numel() > 1:
+        factor = factor.reshape(-1, *[1] * (weight.ndim - 1))  # one for each row
+    return (weight * factor).to(dtype or torch.float16)
+
+
 @dataclass
-class Sorted:
-    """Stored tensors by what they are; the networks already under module names, everything else under stored names."""
+class SortedTensors:
+    """Recipes of the networks under module names, and the stored names of everything else.
+
+    first_stage and conditioner: the two autoencoders of a single file. unused: reason -> stored names. stray: names
+    that belong to no part of SVD. problems: sentences.
+    """
 
     unet: dict[str, Recipe] = field(default_factory=dict)
     first_stage: dict[str, Recipe] = field(default_factory=dict)
     conditioner: dict[str, Recipe] = field(default_factory=dict)
-    tower: dict[str, Recipe] = field(default_factory=dict)
+    image_encoder: dict[str, Recipe] = field(default_factory=dict)
     unused: dict[str, list[str]] = field(default_factory=dict)
     stray: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     folder_naming: bool = False
 
-    def drop(self, why: str, recipes: Mapping[str, Recipe]) -> None:
+    def drop(self, reason: str, recipes: Mapping[str, Recipe]) -> None:
         """Count the stored tensors behind `recipes` as unused."""
         if recipes:
-            self.unused.setdefault(why, []).extend(key for recipe in recipes.values() for key in recipe.keys)
+            self.unused.setdefault(reason, []).extend(key for recipe in recipes.values() for key in recipe.sources)
 
 
-def sort_tensors(shapes: Mapping[str, Shape]) -> Sorted:
-    """Sort the tensors of a checkpoint in any of the layouts of spec section 1.4 by the network they belong to."""
-    result = Sorted()
-    prefix, folder_unet = _unet_prefix(shapes)
+def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
+    """Sort the tensors of a checkpoint (stored name -> shape) by the network they belong to."""
+    result = SortedTensors()
+    names, prefix = _plain_names(stored)
+    folder_unet = prefix is not None and not any(name.startswith(f"{prefix}input_blocks.") for name in names)
     tops = UNET_FOLDER_TOPS if folder_unet else UNET_TOPS
     unet: dict[str, str] = {}
     first: dict[str, str] = {}
-    tower: dict[str, str] = {}
-    for key, shape in shapes.items():
-        rest = key[len(prefix) :] if prefix is not None and key.startswith(prefix) else ""
-        if rest and (prefix or rest.startswith(tops)):
-            unet[rest] = key
-        elif match := TOWER.fullmatch(key):
-            result.tower[match[1]] = Recipe(shape, (key,))
-        elif TEXT.fullmatch(key):
-            result.unused.setdefault("leftovers of the text tower", []).append(key)
-        elif NEVER_USED.fullmatch(key):
+    folder_encoder: dict[str, str] = {}
+    scales: dict[str, str] = {}
+    for name, key in names.items():
+        rest = name[len(prefix) :] if prefix is not None and name.startswith(prefix) else ""
+        if match := SCALE.fullmatch(name):
+            scales[f"{match[1]}.weight"] = key
+        elif SCALE_SETTINGS.fullmatch(name):
+            result.unused.setdefault("settings of 8-bit products", []).append(key)
+        elif TRAINING_STATE.fullmatch(name) or AVERAGED.fullmatch(name):
             result.unused.setdefault("training state", []).append(key)
-        elif match := CONDITIONER.fullmatch(key):
-            result.conditioner[match[1]] = _recipe(match[1], shape, key)
-        elif match := FIRST_STAGE.fullmatch(key):
+        elif rest and (prefix or rest.startswith(tops)):
+            unet[rest] = key
+        elif match := FOLDER_IMAGE_ENCODER.fullmatch(IMAGE_ENCODER.sub(r"\1", name)):
+            folder_encoder[match[1]] = key
+        elif match := IMAGE_ENCODER.fullmatch(name):
+            result.image_encoder[match[1]] = Recipe(stored[key], (key,))
+        elif TEXT_ENCODER.fullmatch(name):
+            result.unused.setdefault("leftovers of the text encoder", []).append(key)
+        elif match := CONDITIONER.fullmatch(name):
+            result.conditioner[match[1]] = _recipe(match[1], stored[key], key)
+        elif match := FIRST_STAGE.fullmatch(name):
             first[match[1]] = key
-        elif match := FOLDER_TOWER.fullmatch(key):
-            tower[match[1]] = key
         else:
             result.stray.append(key)
-    _add_unet(result, unet, shapes, folder_unet)
-    _add_first_stage(result, first, shapes)
-    _add_folder_tower(result, tower, shapes)
+    _add_unet(result, unet, stored, folder_unet)
+    _add_first_stage(result, first, stored)
+    _add_folder_image_encoder(result, folder_encoder, stored)
+    if scales:
+        _add_scales(result, {names.get(name, ""): scale for name, scale in scales.items()}, stored)
     return result
 
 
-def _unet_prefix(shapes: Mapping[str, Shape]) -> tuple[str | None, bool]:
+def _plain_names(stored: Mapping[str, Shape]) -> tuple[dict[str, str], str | None]:
+    """Return plain name -> stored name, and the prefix of the UNet's names (None where there is no UNet).
+
+    Plain names have no wrappers, no `state_dict.` and no prefix around the whole file. Averaged weights (EMA) stand in
+    where there are no others.
+    """
+    names: dict[str, str] = {}
+    for key in stored:
+        name = ".".join(part for part in key.split(".") if part not in WRAPPERS)
+        while name.startswith("state_dict."):
+            name = name.removeprefix("state_dict.")
+        if name in names:
+            raise CheckpointError(f"{some([names[name], key])} are two copies of one tensor; keep only one of them")
+        names[name] = key
+    averaged = {match[1]: key for name, key in names.items() if (match := AVERAGED.fullmatch(name))}
+    trained = {name: key for name, key in names.items() if not AVERAGED.fullmatch(name)}
+    for candidates in (trained, averaged):
+        found = _unet_prefix(candidates)
+        if found is not None:
+            outer = next(found.removesuffix(known) for known in UNET_PREFIXES if found.endswith(known))
+            if candidates is averaged:
+                names = {**{name: key for name, key in trained.items() if name not in averaged}, **averaged}
+            plain = {name.removeprefix(outer): key for name, key in names.items()}
+            if len(plain) < len(names):
+                raise CheckpointError(
+                    f"{len(names) - len(plain)} tensors are there with the prefix '{printable(outer)}' and without it; "
+                    "keep only one copy of the weights"
+                )
+            return plain, found.removeprefix(outer)
+    return names, None
+
+
+def _unet_prefix(names: Mapping[str, str]) -> str | None:
+    """Return what stands before the UNet's names: a known prefix, or the most common one before its first blocks."""
     for prefix in UNET_PREFIXES:
-        for folder, top in ((False, "input_blocks."), (True, "down_blocks.")):
-            if any(key.startswith(prefix + top) for key in shapes):
-                return prefix, folder
-    return None, False
+        if any(name.startswith((f"{prefix}input_blocks.", f"{prefix}down_blocks.")) for name in names):
+            return prefix
+    found: Counter[str] = Counter()
+    for name in names:
+        if match := FIRST_BLOCKS.match(name):
+            found[match[1]] += 1
+    return found.most_common(1)[0][0] if found else None
 
 
 def _recipe(name: str, shape: Shape, key: str) -> Recipe:
@@ -159,34 +262,34 @@ def _recipe(name: str, shape: Shape, key: str) -> Recipe:
     return Recipe(shape, (key,))
 
 
-def _add_unet(result: Sorted, found: dict[str, str], shapes: Mapping[str, Shape], folder: bool) -> None:
+def _add_unet(result: SortedTensors, found: dict[str, str], stored: Mapping[str, Shape], folder: bool) -> None:
     if not folder:
-        result.unet = {name: _recipe(name, shapes[key], key) for name, key in found.items()}
+        result.unet = {name: _recipe(name, stored[key], key) for name, key in found.items()}
         return
     result.folder_naming = True
-    layers = [int(match[1]) for key in found if (match := re.match(r"down_blocks\.0\.resnets\.(\d+)\.", key))]
-    ups = frozenset(int(match[1]) for key in found if (match := re.match(r"up_blocks\.(\d+)\.attentions\.", key)))
+    layers = [int(match[1]) for key in found if (match := re.match(r"down_blocks\.0\.resnets\.(\d{1,4})\.", key))]
+    ups = frozenset(int(match[1]) for key in found if (match := re.match(r"up_blocks\.(\d{1,4})\.attentions\.", key)))
     for rest, key in found.items():
         name = unet_from_folder(rest, max(layers, default=1) + 1, ups)
         if name is None:
             result.stray.append(key)
         else:
-            result.unet[name] = _recipe(name, shapes[key], key)
+            result.unet[name] = _recipe(name, stored[key], key)
 
 
-def _add_first_stage(result: Sorted, found: dict[str, str], shapes: Mapping[str, Shape]) -> None:
+def _add_first_stage(result: SortedTensors, found: dict[str, str], stored: Mapping[str, Shape]) -> None:
     folder = any(".mid_block." in key or "_blocks." in key for key in found)
     result.folder_naming |= folder
-    levels = 1 + max((int(m[1]) for key in found if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", key))), default=3)
+    ups = [int(match[1]) for key in found if (match := re.match(r"decoder\.up_blocks\.(\d{1,4})\.", key))]
     for rest, key in found.items():
-        name = vae_from_folder(rest, levels) if folder else rest
+        name = vae_from_folder(rest, 1 + max(ups, default=3)) if folder else rest
         if name is None:
             result.stray.append(key)
         else:
-            result.first_stage[name] = _recipe(name, shapes[key], key)
+            result.first_stage[name] = _recipe(name, stored[key], key)
 
 
-def _add_folder_tower(result: Sorted, found: dict[str, str], shapes: Mapping[str, Shape]) -> None:
+def _add_folder_image_encoder(result: SortedTensors, found: dict[str, str], stored: Mapping[str, Shape]) -> None:
     fused: dict[str, dict[int, str]] = {}
     for rest, key in found.items():
         place = image_encoder_from_folder(rest)
@@ -197,7 +300,33 @@ def _add_folder_tower(result: Sorted, found: dict[str, str], shapes: Mapping[str
     result.folder_naming |= bool(found)
     for name, places in fused.items():
         keys = tuple(places[index] for index in sorted(places))
-        shape = shapes[keys[0]]
+        shape = stored[keys[0]]
         if len(keys) > 1:
-            shape = (sum(shapes[key][0] for key in keys), *shape[1:])
-        result.tower[name] = Recipe(shape[::-1], keys, True) if name == "proj" else Recipe(shape, keys)
+            shape = (sum(math.prod(stored[key][:1]) for key in keys), *shape[1:])
+        if name == "proj":
+            result.image_encoder[name] = Recipe(shape[::-1], keys, transpose=True)
+        else:
+            result.image_encoder[name] = Recipe(shape, keys)
+
+
+def _add_scales(result: SortedTensors, scales: Mapping[str, str], stored: Mapping[str, Shape]) -> None:
+    """Give recipes the scales (stored name of the weight -> stored name of its scale) that belong to them."""
+    used = set()
+    for recipes in (result.unet, result.first_stage, result.conditioner, result.image_encoder):
+        for name, recipe in recipes.items():
+            if any(key in scales for key in recipe.keys):
+                recipes[name] = replace(recipe, scales=tuple(scales.get(key) for key in recipe.keys))
+                used |= {scales[key] for key in recipe.keys if key in scales}
+    wrong = [
+        scale
+        for key, scale in scales.items()
+        if scale in used and math.prod(stored[scale]) not in (1, math.prod(stored[key][:1]))
+    ]
+    if wrong:
+        result.problems.append(
+            f"{len(wrong)} scales of 8-bit weights ({some(wrong)}: {list(stored[min(wrong)])}) are neither one number "
+            "nor one for each row; use a file with float8 weights that are scaled as a whole"
+        )
+    unused = [scale for scale in scales.values() if scale not in used]
+    if unused:
+        result.unused.setdefault("scales of unused weights", []).extend(unused)

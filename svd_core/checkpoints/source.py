@@ -1,25 +1,25 @@
-"""Tensors on disk: safetensors headers, lazily mapped tensors, refusal of everything else.
+"""Safetensors files as mappings of tensors, and the refusal of every other kind of file.
 
-Knows files and bytes, nothing of what the tensors mean.
+`read_header` is the only reader of headers. It checks a file before the safetensors library opens it, because the
+library does not say what a person can do about a pickle, a web page or a file that was cut off. `TensorSource` then
+reads tensors through the library's `safe_open`, which maps the file and copies nothing.
+
+This module knows files, types and bytes. What the tensors mean is decided in `parts`.
 """
 
 import difflib
-import json
 import math
-import mmap
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says why, with numbers, and what to do."""
-
+from ..files import is_whole, parse_json, printable
 
 FLOAT_TYPES = {
     "F64": torch.float64,
@@ -29,17 +29,20 @@ FLOAT_TYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
-TYPES = FLOAT_TYPES | {
-    "BOOL": torch.bool,
+INTEGER_TYPES = {
     "U8": torch.uint8,
     "I8": torch.int8,
     "I16": torch.int16,
     "I32": torch.int32,
     "I64": torch.int64,
+    # Torch has had these three since 2.3.
+    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (16, 32, 64) if hasattr(torch, f"uint{bits}")},
 }
+TYPES = FLOAT_TYPES | INTEGER_TYPES | {"BOOL": torch.bool}
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
-MAPPED_AROUND = 2**21  # bytes; the most that Linux maps at once around a place that is read
-LONGEST_HEADER = 100_000_000  # bytes; the safetensors library's own bound
+MOST_HEADER = 20_000_000  # bytes; the header of SVD-XT takes 0.3 MB
+MOST_DIMENSIONS = 16
+RELEASED_AFTER = 2**28  # bytes that are read to be cast before the file is mapped anew
 FOREIGN_STARTS = (
     (b"version https://git-lfs", "a git-lfs pointer, not weights", "run `git lfs pull`, or download the file itself"),
     (b"<", "a web page, not weights", "the download needs a login or another link; download the file itself"),
@@ -48,19 +51,22 @@ FOREIGN_STARTS = (
 )
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why, with numbers, and what to do."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a header: safetensors type name, shape, first byte in the file, bytes."""
+    """One tensor of a header: safetensors type name, shape, bytes."""
 
     dtype: str
     shape: tuple[int, ...]
-    begin: int
     size: int
 
 
 @dataclass(frozen=True)
 class Header:
-    """Header of one safetensors file, with the file's size in bytes."""
+    """The header of one safetensors file; `size` is that of the whole file in bytes."""
 
     path: Path
     entries: dict[str, Entry]
@@ -69,17 +75,18 @@ class Header:
 
 
 class TensorSource(Mapping[str, Tensor]):
-    """Tensors of a checkpoint (one file, shards, or a folder's parts), mapped from disk when asked for.
+    """Tensors of a checkpoint (one file, shards, or the parts of a folder), mapped from disk when asked for.
 
-    `shapes`, `dtypes` (safetensors names) and `metadata` come from the headers. A tensor that is asked for is a private
-    mapping of the file: no copy is made, and writing to it does not reach the disk.
+    `shapes`, `dtypes` (safetensors names) and `metadata` come from the headers. A tensor is a private mapping of the
+    file: nothing is copied, and writing to the tensor does not reach the disk.
     """
 
     def __init__(self, path: Path, headers: Sequence[Header], metadata: Mapping[str, str], name: str) -> None:
         self.path, self.headers, self.metadata, self.name = path, tuple(headers), dict(metadata), name
         self._headers: dict[str, Header] = {}
-        self._mapped: dict[Path, torch.UntypedStorage] = {}
-        self._passing: dict[Path, mmap.mmap] = {}
+        self._mapped: dict[Path, Any] = {}
+        self._passing: dict[Path, Any] = {}
+        self._passed = 0  # bytes
         for header in headers:
             twice = self._headers.keys() & header.entries.keys()
             if twice:
@@ -110,53 +117,45 @@ class TensorSource(Mapping[str, Tensor]):
         return sum(header.size for header in self.headers)
 
     def __getitem__(self, key: str) -> Tensor:
-        header = self._headers[key]
-        entry = header.entries[key]
-        dtype = TYPES.get(entry.dtype)
-        if dtype is None:
-            raise CheckpointError(f"'{key}' of {header.path} is stored as {entry.dtype}; use a file with float tensors")
-        if entry.size == 0:
-            return torch.empty(entry.shape, dtype=dtype)
-        data = self._map(header)[entry.begin : entry.begin + entry.size]  # a view with a storage of its own
-        if entry.begin % dtype.itemsize:  # old writers did not align the data, and torch cannot view it in place
-            data = data.clone()
-        return torch.empty(0, dtype=dtype).set_(data).view(entry.shape)
+        return self._read(key, self._mapped)
 
     def fetch(self, key: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """One tensor on `device` as `dtype` (None = as stored); mapped where that is what is stored, else a copy.
+        """Return one tensor on `device` as `dtype` (None = as stored).
 
-        What is only read to be copied does not stay in memory: cast to half, a file takes half of its size.
+        A tensor that is stored that way already stays mapped; every other one is copied. What is only read to be
+        copied does not stay in memory: a float32 file that is cast to float16 takes half of its size.
         """
+        device = torch.device("cpu" if device is None else device)
+        entry = self._headers[key].entries[key]
+        if device.type == "cpu" and dtype in (None, TYPES.get(entry.dtype)):
+            return self[key]
+        # Pages of a mapping stay in memory as long as the mapping does, so it is dropped from time to time.
+        self._passed += entry.size
+        if self._passed > RELEASED_AFTER:
+            self._passing, self._passed = {}, entry.size
+        return self._read(key, self._passing).to(device=device, dtype=dtype, copy=True)
+
+    def _read(self, key: str, opened: dict[Path, Any]) -> Tensor:
         header = self._headers[key]
         entry = header.entries[key]
-        stored, device = TYPES.get(entry.dtype), torch.device("cpu" if device is None else device)
-        if stored is None or entry.size == 0 or (device.type == "cpu" and dtype in (None, stored)):
-            return self[key].to(device)
-        if header.path not in self._passing:
-            with header.path.open("rb") as file:
-                self._passing[header.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        memory = self._passing[header.path]
-        data = torch.frombuffer(memory, dtype=torch.uint8, count=entry.size, offset=entry.begin)
-        if entry.begin % stored.itemsize:
-            data = data.clone()
-        tensor = data.view(stored).view(entry.shape).to(device=device, dtype=dtype, copy=True)
-        if hasattr(memory, "madvise"):  # not on Windows, which takes such pages back by itself
-            begin = entry.begin // MAPPED_AROUND * MAPPED_AROUND
-            end = -(-(entry.begin + entry.size) // MAPPED_AROUND) * MAPPED_AROUND
-            memory.madvise(mmap.MADV_DONTNEED, begin, min(end, len(memory)) - begin)
-        return tensor
-
-    def _map(self, header: Header) -> torch.UntypedStorage:
-        if header.path not in self._mapped:
-            try:
-                storage = torch.UntypedStorage.from_file(str(header.path), False, header.size)
-            except (OSError, RuntimeError) as error:
-                raise CheckpointError(
-                    f"{header.path} ({header.size:,} bytes) cannot be mapped into memory ({error}); "
-                    "close other programs, or use the fp16 file of the model"
-                ) from error
-            self._mapped[header.path] = storage
-        return self._mapped[header.path]
+        if entry.dtype not in TYPES:
+            raise CheckpointError(
+                f"'{printable(key)}' of {header.path} is stored as {printable(entry.dtype)}; "
+                "use a file with float tensors"
+            )
+        try:
+            if header.path not in opened:
+                opened[header.path] = safe_open(header.path, framework="pt")
+            tensor = opened[header.path].get_tensor(key)
+        except (OSError, RuntimeError, MemoryError) as error:
+            raise CheckpointError(
+                f"{header.path} ({header.size:,} bytes) cannot be mapped into memory ({printable(error)}); "
+                "close other programs, or use the fp16 file of the model"
+            ) from error
+        except SafetensorError as error:
+            raise damaged(header.path, error) from error
+        # Files of old writers are not aligned, and most kernels need that.
+        return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._headers)
@@ -166,56 +165,81 @@ class TensorSource(Mapping[str, Tensor]):
 
 
 def read_header(path: Path) -> Header:
-    """Header of a safetensors file, checked against the file's size; reads no tensor.
+    """Read the header of a safetensors file and check it against the size of the file; reads no tensor.
 
     Raises CheckpointError for everything that is not a whole safetensors file.
     """
-    refuse_foreign(path)
+    reject_other_files(path)
     size = path.stat().st_size
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         text = file.read(length) if length <= size - 8 else b""
     if not text:
-        raise truncated(path, size, 8 + length)
+        raise _truncated(path, size, 8 + length)
     try:
-        raw = json.loads(text)
+        raw = parse_json(text, most_bytes=MOST_HEADER)
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a JSON object")
         metadata = raw.pop("__metadata__", None) or {}
-        entries = {key: _entry(value, 8 + length) for key, value in raw.items()}
-        end = max((value["data_offsets"][1] for value in raw.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"the safetensors header of {path} is damaged ({error}); download it again") from error
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata is not a JSON object")
+        entries, end = _entries(raw)
+    except ValueError as error:
+        raise damaged(path, error) from error
     expected = 8 + length + end
     if size < expected:
-        raise truncated(path, size, expected)
+        raise _truncated(path, size, expected)
     if size > expected:
         raise CheckpointError(f"{path} is {size:,} bytes but its header describes {expected:,}; download it again")
-    return Header(path, entries, {str(key): str(value) for key, value in metadata.items()}, size)
+    return Header(path, entries, {key: str(value) for key, value in metadata.items()}, size)
 
 
-def _entry(raw: dict[str, Any], start: int) -> Entry:
-    shape, (begin, end) = tuple(int(n) for n in raw["shape"]), raw["data_offsets"]
-    dtype = TYPES.get(raw["dtype"])
-    if begin < 0 or end < begin or min(shape, default=0) < 0:
-        raise ValueError(f"offsets {begin} to {end}, shape {list(shape)}")
-    if dtype is not None and math.prod(shape) * dtype.itemsize != end - begin:
-        raise ValueError(f"{raw['dtype']} {list(shape)} does not fill {end - begin} bytes")
-    return Entry(raw["dtype"], shape, start + begin, end - begin)
+def _entries(raw: Mapping[str, Any]) -> tuple[dict[str, Entry], int]:
+    """Return the tensors of a header and the bytes of their data; ValueError where they do not fill it in order."""
+    found = {key: _entry(key, value) for key, value in raw.items()}
+    end = 0
+    for key in sorted(raw, key=lambda key: raw[key]["data_offsets"]):
+        begin, following = raw[key]["data_offsets"]
+        if begin != end:
+            raise ValueError(f"'{printable(key)}' begins at byte {begin}, the tensor before it ends at {end}")
+        end = following
+    return found, end
 
 
-def truncated(path: Path, size: int, expected: int) -> CheckpointError:
-    """The error for a file that ends too early (sizes in bytes)."""
+def _entry(key: str, raw: Any) -> Entry:
+    fields = raw if isinstance(raw, dict) else {}
+    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise ValueError(f"the entry of '{printable(key)}' is not a type, a shape and two offsets")
+    size = offsets[1] - offsets[0]
+    known = TYPES.get(dtype)
+    if size < 0 or (known is not None and math.prod(shape) * known.itemsize != size):
+        raise ValueError(f"'{printable(key)}', {printable(dtype)} {printable(shape)} does not fill {size} bytes")
+    return Entry(dtype, tuple(shape), size)
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_DIMENSIONS and all(is_whole(n, 0, 2**63) for n in value)
+
+
+def damaged(path: Path, error: object) -> CheckpointError:
+    """Return the error for a header that makes no sense."""
+    return CheckpointError(f"the safetensors header of {path} is damaged ({printable(error, 200)}); download it again")
+
+
+def _truncated(path: Path, size: int, expected: int) -> CheckpointError:
     return CheckpointError(f"{path} is truncated: {size:,} bytes of {expected:,} are there; download it again")
 
 
-def refuse_foreign(path: Path) -> None:
-    """Raise CheckpointError unless the first bytes may start a safetensors file."""
+def reject_other_files(path: Path) -> None:
+    """Raise CheckpointError unless the first bytes of a file may begin a safetensors file."""
     try:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened ({error.strerror}); check its permissions") from error
     (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\0"))
-    if path.suffix.lower() not in PICKLE_SUFFIXES and length <= LONGEST_HEADER and start[8:9] == b"{":
+    if path.suffix.lower() not in PICKLE_SUFFIXES and length <= MOST_HEADER and start[8:9] == b"{":
         return
     pickled = start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and start[1:2] <= b"\5")
     if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
@@ -233,7 +257,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def missing_path(path: Path) -> CheckpointError:
-    """The error for a path that does not exist, with what is near it."""
+    """Return the error for a path that does not exist, with what is near it."""
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -248,8 +272,8 @@ def missing_path(path: Path) -> CheckpointError:
     return CheckpointError(f"there is no model at {path}; {near}; {remedy}")
 
 
-def some(names: Any, count: int = 3) -> str:
-    """The first `count` of the names in order, as text, with the number of the rest."""
+def some(names: Iterable[str], count: int = 3) -> str:
+    """Return the first `count` names in order as text, with the number of the others."""
     names = sorted(names)
     rest = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + rest
+    return ", ".join(printable(name) for name in names[:count]) + rest

@@ -1,4 +1,4 @@
-"""A state dict becomes networks: parts under module names, their sizes, and a report of what does not fit."""
+"""Split a state dict into networks: parts under module names, their sizes, and a report of what does not fit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,30 +11,31 @@ from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
 from .detect import (
+    CONTROLNET,
+    LORA,
     NATIVE,
     REMEDY,
-    decoder_config,
-    encoder_config,
-    foreign,
     guess_variant,
-    image_encoder_config,
+    has_temporal_layers,
+    image_model,
+    other_model,
     read_hints,
-    unet_config,
 )
 from .names import Shape
-from .parts import Part, Recipe, Sorted, sort_tensors
+from .parts import Part, Recipe, SortedTensors, sort_tensors
+from .sizes import decoder_config, encoder_config, image_encoder_config, unet_config
 from .skeleton import skeleton
 from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
 
+FOLDED = ("decoder.conv_in", "post_quant_conv")  # a convolution and the 1x1 convolution before it
 FOLD_LIMIT = 1e-3  # relative difference below which SV3D's two decoders count as one
-
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
-SPOKEN = {"unet": "UNet", "vae": "VAE", "image_encoder": "image encoder"}
+LABELS = {"unet": "UNet", "vae": "VAE", "image_encoder": "image encoder"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was found: layout, stored tensors that no network uses (by reason), and problems as sentences."""
+    """What was found: the layout, the stored tensors that no network uses by reason, and problems as sentences."""
 
     layout: str
     unused: dict[str, list[str]] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Parts:
     """State dicts of the networks under module names (None = absent), their configuration, and the report.
 
     The state dicts are mappings whose tensors are fetched when asked for; `dict(parts.unet)` makes a plain dictionary.
-    skeletons: the networks, without memory, that the tensors were compared with.
+    skeletons: the networks on the meta device that the tensors were compared with.
     """
 
     unet: Part | None
@@ -57,7 +58,7 @@ class Parts:
     skeletons: dict[str, nn.Module] = field(default_factory=dict, repr=False, compare=False)
 
     def present(self) -> dict[str, Part]:
-        """The networks that the checkpoint has, by name."""
+        """Return the networks that the checkpoint has, by name."""
         return {name: part for name in NETWORKS if (part := getattr(self, name)) is not None}
 
 
@@ -67,8 +68,8 @@ def split_state_dict(
     """Split a checkpoint of any layout of spec section 1.4 into its networks.
 
     tensors: real, meta or lazily mapped (`read_state_dict`) tensors; values are not touched. metadata: the file's
-    (`svd.*` keys; None = that of `tensors` if it was read from disk). name: file or folder name, which tells variants
-    apart that shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
+    (`svd.*` keys; None = that of `tensors` if it was read from disk). name: of the file or folder; it tells variants
+    apart where shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
     raise CheckpointError; otherwise they are listed in `report.problems`.
     """
     if not isinstance(tensors, TensorSource):
@@ -77,38 +78,44 @@ def split_state_dict(
         shapes = tensors.shapes
         metadata, name = tensors.metadata if metadata is None else metadata, name or tensors.name
     found = sort_tensors(shapes)
-    _refuse_other_models(found, shapes, name)
+    _reject_other_models(found, shapes, name)
     hints = read_hints(metadata or {})
     unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
     vae, vae_recipes = _vae(found, tensors)
-    tower = image_encoder_config(_shapes(found.tower), hints.clip_head_channels) if found.tower else None
+    encoder = None
+    if found.image_encoder:
+        encoder = image_encoder_config(_shapes(found.image_encoder), hints.clip_head_channels)
     variant = hints.variant or "custom"
     if unet and not hints.variant:
         variant = guess_variant(name, unet.vector_channels, hints.frames, unet.model_channels == 320)
     frames, width, height = NATIVE[variant]
     config = SVDConfig(
-        unet, vae, tower, variant, hints.frames or frames, hints.width or width, hints.height or height
+        unet, vae, encoder, variant, hints.frames or frames, hints.width or width, hints.height or height
     )  # fmt: skip
-    recipes = {"unet": found.unet, "vae": vae_recipes, "image_encoder": found.tower}
+    recipes = {"unet": found.unet, "vae": vae_recipes, "image_encoder": found.image_encoder}
     parts = {key: Part(tensors, value) if value else None for key, value in recipes.items()}
     layout = "folder" if found.folder_naming else "single file"
     if list(filter(parts.get, parts)) == ["unet"]:
         layout = f"UNet only, {layout} naming"
     skeletons = {key: skeleton(NETWORKS[key], getattr(config, key)) for key, part in parts.items() if part is not None}
     problems = [*part_problems(skeletons, parts), *_stray(found.stray, shapes), *_types(tensors, parts)]
-    if unet and tower and unet.context_channels != tower.output_channels:
-        problems.append(token_mismatch(unet.context_channels, tower.output_channels))
+    problems += found.problems
+    if unet and encoder and unet.context_channels != encoder.output_channels:
+        problems.append(token_mismatch(unet.context_channels, encoder.output_channels))
     if strict and problems:
         raise CheckpointError(f"{name or 'the model'}: " + "; ".join(problems))
     return Parts(**parts, config=config, report=Report(layout, found.unused, tuple(problems)), skeletons=skeletons)
 
 
-def complete(parts: Parts, donor: Parts, name: str) -> Parts:
-    """`parts` with the networks, or halves of the VAE, that it lacks taken from `donor` (called `name` in errors)."""
+def complete(parts: Parts, base_checkpoint: Parts, name: str) -> Parts:
+    """Return `parts` with the networks, or halves of the VAE, that it lacks taken from another checkpoint.
+
+    name: of that checkpoint, for errors. Raises CheckpointError where it lacks them too, or does not fit the UNet.
+    """
     config, mine = parts.config, parts.config.vae
     vae, vae_config = parts.vae, mine
-    if donor.vae is not None and donor.config.vae is not None:
-        other = donor.config.vae
+    if base_checkpoint.vae is not None and base_checkpoint.config.vae is not None:
+        other = base_checkpoint.config.vae
         vae_config = other if mine is None else replace(
             mine,
             encoder=mine.encoder or other.encoder,
@@ -117,37 +124,36 @@ def complete(parts: Parts, donor: Parts, name: str) -> Parts:
             temporal=mine.temporal if mine.decoder else other.temporal,
             post_quant_conv=mine.post_quant_conv if mine.decoder else other.post_quant_conv,
         )  # fmt: skip
-        vae = donor.vae if vae is None else vae.joined(_half(donor.vae, mine))
-    tower, tower_config = parts.image_encoder, config.image_encoder
-    if tower is None:
-        tower, tower_config = donor.image_encoder, donor.config.image_encoder
-    lacking = [SPOKEN[key] for key, part in (("vae", vae), ("image_encoder", tower)) if part is None]
+        vae = base_checkpoint.vae if vae is None else vae.joined(_missing_half(base_checkpoint.vae, mine))
+    encoder, encoder_config = parts.image_encoder, config.image_encoder
+    if encoder is None:
+        encoder, encoder_config = base_checkpoint.image_encoder, base_checkpoint.config.image_encoder
+    lacking = [LABELS[key] for key, part in (("vae", vae), ("image_encoder", encoder)) if part is None]
     if lacking:
         raise CheckpointError(f"{name} has no {' and no '.join(lacking)} to complete the model with; {REMEDY}")
-    if config.unet and tower_config and config.unet.context_channels != tower_config.output_channels:
-        raise CheckpointError(f"{name}: {token_mismatch(config.unet.context_channels, tower_config.output_channels)}")
-    config = replace(config, vae=vae_config, image_encoder=tower_config)
-    return replace(parts, vae=vae, image_encoder=tower, config=config)
+    if config.unet and encoder_config and config.unet.context_channels != encoder_config.output_channels:
+        raise CheckpointError(f"{name}: {token_mismatch(config.unet.context_channels, encoder_config.output_channels)}")
+    config = replace(config, vae=vae_config, image_encoder=encoder_config)
+    return replace(parts, vae=vae, image_encoder=encoder, config=config)
 
 
-def _half(part: Part, mine: VAEConfig | None) -> Part:
-    """The half of the donor's VAE that `mine` lacks."""
-    skip = (
-        ()
-        if mine is None
-        else (("encoder.", "quant_conv.") if mine.encoder else ())
-        + (("decoder.", "post_quant_conv.") if mine.decoder else ())
-    )
-    return part.without(skip)
+def _missing_half(part: Part, mine: VAEConfig | None) -> Part:
+    """Return the half of another checkpoint's VAE that `mine` lacks."""
+    present: tuple[str, ...] = ()
+    if mine is not None and mine.encoder:
+        present += ("encoder.", "quant_conv.")
+    if mine is not None and mine.decoder:
+        present += ("decoder.", "post_quant_conv.")
+    return part.without(present)
 
 
 def token_mismatch(context: int, output: int) -> str:
-    """The sentence for an image encoder whose token the UNet cannot take."""
-    return f"the image encoder's token has {output} numbers, the UNet takes {context}; they belong to different models"
+    """Return the sentence for an image encoder whose token does not fit the UNet."""
+    return f"the image encoder's token has {output} numbers, the UNet takes {context}; use parts of one model"
 
 
 def part_problems(skeletons: Mapping[str, nn.Module], parts: Mapping[str, Part | None]) -> list[str]:
-    """Sentences on tensors that are missing, unexpected or misshapen for the networks of the same names."""
+    """Return sentences on tensors that are missing, unexpected or misshapen for the networks of the same names."""
     problems = []
     for name, module in skeletons.items():
         part = parts[name]
@@ -155,21 +161,21 @@ def part_problems(skeletons: Mapping[str, nn.Module], parts: Mapping[str, Part |
         have = part.shapes
         absent, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
         other = {key for key in wanted.keys() & have.keys() if wanted[key] != have[key]}
-        label = SPOKEN[name]
+        label = LABELS[name]
         if absent:
             count = f"{len(absent)} of {len(wanted)}"
             problems.append(f"the {label} lacks {count} tensors ({some(absent)}); download the file again")
         if extra:
-            kind = foreign(extra)
+            kind = other_model(extra)
             problems.append(
-                f"the {label} has {len(extra)} tensors that SVD has not ({some(extra)}){f': {kind}' if kind else ''}; "
-                "use the plain SVD model, this one needs code of its own"
+                f"the {label} has {len(extra)} tensors that SVD does not have ({some(extra)})"
+                f"{f': {kind}' if kind else ''}; use the plain SVD model, this one needs its own code"
             )
         if other:
             key = min(other)
             problems.append(
-                f"{len(other)} tensors of the {label} have other shapes than its size asks for ({some(other)}: "
-                f"{list(have[key])} instead of {list(wanted[key])}); the file mixes models, use an unmodified one"
+                f"{len(other)} tensors of the {label} have unexpected shapes ({some(other)}: {list(have[key])} instead "
+                f"of {list(wanted[key])}); the file mixes models, use an unmodified one"
             )
     return problems
 
@@ -178,8 +184,8 @@ def _shapes(recipes: Mapping[str, Recipe]) -> dict[str, Shape]:
     return {key: recipe.shape for key, recipe in recipes.items()}
 
 
-def _vae(found: Sorted, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig | None, dict[str, Recipe]]:
-    """Choose encoder and decoder where a file has several (spec sections 6.1 and 6.3); counts the others as unused."""
+def _vae(found: SortedTensors, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig | None, dict[str, Recipe]]:
+    """Choose encoder and decoder where a file has several (spec sections 6.1 and 6.3); count the others as unused."""
 
     def half(source: Mapping[str, Recipe], *starts: str) -> dict[str, Recipe]:
         return {key: recipe for key, recipe in source.items() if key.startswith(starts)}
@@ -195,13 +201,11 @@ def _vae(found: Sorted, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig | None
     frame = half(conditioner, "decoder.", "post_quant_conv.")
     decoder = half(first, "decoder.", "post_quant_conv.")
     temporal = any(key.endswith(".mix_factor") for key in decoder)
-    folded = bool(decoder) and not temporal and "post_quant_conv.weight" not in decoder
-    whole_frame = "decoder.conv_in.weight" in frame and "post_quant_conv.weight" in frame
-    if folded and whole_frame and not _is_folded(tensors, decoder, frame):
-        found.drop(
-            "conditioner's decoder, which is not the first stage's own that the official SV3D script runs", frame
-        )
-    elif (folded or not decoder) and whole_frame:
+    without_map = bool(decoder) and not temporal and "post_quant_conv.weight" not in decoder
+    whole_frame = all(f"{name}.{kind}" in frame for name in FOLDED for kind in ("weight", "bias"))
+    if without_map and whole_frame and not _is_folded(tensors, decoder, frame):
+        found.drop("conditioner's decoder, unlike the first stage's own, which the official SV3D script uses", frame)
+    elif (without_map or not decoder) and whole_frame:
         found.drop("VAE decoder without its 1x1 convolution", decoder)
         decoder, temporal = frame, False
     else:
@@ -220,18 +224,20 @@ def _vae(found: Sorted, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig | None
 
 
 def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame: Mapping[str, Recipe]) -> bool:
-    """Return whether SV3D's two decoders are the same: the first stage's conv_in has the 1x1 convolution folded in.
+    """Whether the first stage's `conv_in` is the conditioner's with its 1x1 convolution folded in.
 
-    Then either gives the same frames. On the meta device there are no values to compare; the answer is True.
+    Both decoders then give the same frames. True on the meta device, where there are no values to compare.
     """
+    names = [f"decoder.conv_in.{kind}" for kind in ("weight", "bias")]
+    inner = frame["post_quant_conv.bias"].shape
+    if any(name not in first or first[name].shape != frame[name].shape for name in names):
+        return False
+    if frame["post_quant_conv.weight"].shape != (*inner, *inner, 1, 1) or frame[names[0]].shape[1:2] != inner:
+        return False
     first_part, frame_part = Part(tensors, first), Part(tensors, frame)
     mine, theirs, one = (
         [part.fetch(f"{name}.{kind}", dtype=torch.float32) for kind in ("weight", "bias")]
-        for part, name in (
-            (first_part, "decoder.conv_in"),
-            (frame_part, "decoder.conv_in"),
-            (frame_part, "post_quant_conv"),
-        )
+        for part, name in ((first_part, FOLDED[0]), (frame_part, FOLDED[0]), (frame_part, FOLDED[1]))
     )
     if any(tensor.is_meta for tensor in (*mine, *theirs, *one)):
         return True
@@ -241,31 +247,41 @@ def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame
     return max(map(float, differences)) < FOLD_LIMIT
 
 
-def _refuse_other_models(found: Sorted, shapes: Mapping[str, Shape], name: str) -> None:
-    temporal = any("time_stack" in key for key in found.unet)
-    if temporal or (not found.unet and (found.first_stage or found.tower) and not found.stray):
+def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name: str) -> None:
+    """Raise CheckpointError for a model that is not SVD, or SVD under names that are not known."""
+    kind = other_model(shapes)
+    temporal = has_temporal_layers(found.unet)
+    if temporal and kind != CONTROLNET:
         return
-    kind = foreign(shapes)
-    if found.unet and kind != "a LoRA; it is applied to an SVD model, not loaded as one":
+    if not found.unet and (found.first_stage or found.image_encoder) and not found.stray:
+        return
+    if temporal:
+        what = f"{CONTROLNET} for SVD, not a whole model"
+    elif kind == LORA:
+        what = kind
+    elif found.unet:
         first = found.unet.get("input_blocks.0.0.weight")
         width = f" and takes {first.shape[1]} channels instead of 8" if first and len(first.shape) == 4 else ""
-        kind = f"{kind or 'an image model'}: its UNet has no temporal layers{width}"
-    what = kind or f"no model that is known here ({len(shapes)} tensors: {some(shapes)})"
+        what = f"{kind or image_model(shapes)}: its UNet has no temporal layers{width}"
+    elif kind is None and has_temporal_layers(shapes):
+        what = f"perhaps SVD, but its UNet has unknown names ({len(shapes)} tensors: {some(shapes)})"
+    else:
+        what = kind or f"not a known model ({len(shapes)} tensors: {some(shapes)})"
     raise CheckpointError(f"{name or 'the model'} is {what}; {REMEDY}")
 
 
 def _stray(keys: list[str], shapes: Mapping[str, Shape]) -> list[str]:
     if not keys:
         return []
-    kind = foreign(keys)
+    kind = other_model(keys)
     return [
         f"{len(keys)} of {len(shapes)} tensors belong to no part of SVD ({some(keys)}){f': {kind}' if kind else ''}; "
-        "use an unmodified SVD file, or save it again without them"
+        "use an unmodified SVD file, or save it again without these"
     ]
 
 
 def _types(tensors: Mapping[str, Tensor], parts: Mapping[str, Part | None]) -> list[str]:
-    """Sentence on used tensors that are not float."""
+    """Return a sentence on used tensors that are not float, in a list, or an empty list."""
     keys = [key for part in parts.values() if part is not None for key in part.sources()]
     if isinstance(tensors, TensorSource):
         dtypes = tensors.dtypes
@@ -276,5 +292,5 @@ def _types(tensors: Mapping[str, Tensor], parts: Mapping[str, Part | None]) -> l
         return []
     return [
         f"{len(wrong)} tensors are stored as {some(set(wrong.values()))} ({some(wrong)}); only float types are read "
-        "(float32, float16, bfloat16, float8), so use a file that is not quantised otherwise"
+        "(float32, float16, bfloat16, float8), so use a file without other quantisation"
     ]

@@ -1,63 +1,68 @@
-"""Write safetensors files tensor by tensor."""
+"""Write safetensors files tensor by tensor, so that a conversion never holds a second copy of the weights.
+
+The library's own `save_file` needs all tensors in memory at once. Files are byte for byte those that it writes.
+"""
 
 import json
 import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 
 import torch
 from torch import Tensor
 
+from ..files import replacing
 from .source import TYPES, CheckpointError
 
 TYPE_NAMES = {dtype: name for name, dtype in TYPES.items()}
-ALIGNMENT = 8  # bytes of the header's end, as the library writes it
+ALIGNMENT = 8  # bytes of the end of the header, as the library writes it
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A tensor to be written: its type, its shape, and what makes it when its turn comes."""
+class LazyTensor:
+    """A tensor that is made when it is written: its type, its shape, and the function that makes it."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
     make: Callable[[], Tensor]
 
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
 
 def write_tensors(
-    path: Path,
-    tensors: Mapping[str, Planned],
+    path: str | PathLike,
+    tensors: Mapping[str, Tensor | LazyTensor],
     metadata: Mapping[str, str],
     on_tensor: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write a safetensors file; each tensor is made, written and let go before the next. `path` is written directly."""
+    """Replace `path` by a safetensors file; each lazy tensor is made, written and freed before the next one.
+
+    on_tensor: called after every tensor; what it raises ends the writing. The file takes its name only when it is
+    whole and on the disk. Raises OSError where it cannot be written.
+    """
     # Wide types first, then by name: every tensor is aligned, and equal models make equal files.
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
-    position = 0
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
     for name in order:
-        entry = tensors[name]
-        header[name] = {
-            "dtype": TYPE_NAMES[entry.dtype],
-            "shape": list(entry.shape),
-            "data_offsets": [position, position + entry.size],
-        }
-        position += entry.size
+        dtype, shape = tensors[name].dtype, list(tensors[name].shape)
+        begin, end = end, end + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
-    with path.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in order:
-            entry = tensors[name]
-            tensor = entry.make().contiguous()
-            if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
-                raise CheckpointError(f"'{name}' became {tensor.dtype} {list(tensor.shape)}, not as planned")
-            file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-            del tensor
+            file.write(_bytes(name, tensors[name]))
             on_tensor()
+
+
+def _bytes(name: str, tensor: Tensor | LazyTensor) -> memoryview:
+    if isinstance(tensor, LazyTensor):
+        made = tensor.make()
+        if made.dtype != tensor.dtype or tuple(made.shape) != tensor.shape:
+            raise CheckpointError(
+                f"'{name}' became {made.dtype} {list(made.shape)} instead of {tensor.dtype} {list(tensor.shape)}"
+            )
+        tensor = made
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

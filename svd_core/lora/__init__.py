@@ -1,4 +1,4 @@
-"""LoRAs for SVD: read in every known spelling, added to models, saved (spec section 11.1)."""
+"""LoRAs for SVD: read in every known spelling, applied to models, and saved (spec section 11.1)."""
 
 from .apply import apply_loras, match_lora
 from .delta import LoraError

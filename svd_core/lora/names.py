@@ -1,17 +1,18 @@
-"""Names of LoRA tensors in every known spelling, and the layers of the UNet that they mean (spec section 11.1).
+"""Names of LoRA tensors in every known spelling, and the layers of the UNet that they stand for (spec section 11.1).
 
-Knows no files and no values. Module paths are those of the single-file layout, such as
+Works on names alone. Module paths are those of the single-file layout, such as
 `input_blocks.1.1.time_stack.0.attn1.to_q`.
 """
 
 import re
 from collections.abc import Iterable
 
-from ..checkpoints.names import RESIDUAL, UNET_TOP
+from ..checkpoints.names import unet_to_folder
+from ..checkpoints.parts import WRAPPERS
 from ..networks.config import UNetConfig
 
 PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "lora_unet_", "lora_unet.",
-            "lycoris_unet_", "lycoris_", "module.", "unet.", "unet_")  # fmt: skip
+            "lycoris_unet_", "lycoris_", "unet.", "unet_")  # fmt: skip
 PAIR = r"(?:[._]lora|\.lora_linear_layer)"  # before down and up in what trainers and attention processors write
 ADAPTER = r"(?:\.(?!weight$)\w+)?(?:\.weight)?$"  # PEFT may store the adapter's name
 SLOTS = tuple(
@@ -23,31 +24,53 @@ SLOTS = tuple(
         (rf"{PAIR}?\.(?:lora_|network_)?alpha$", "alpha"),
         (rf"\.lora_magnitude_vector{ADAPTER}", "magnitude"),
         (r"\.dora_scale$", "dora_scale"),
+        (r"\.(?:diff|w_norm)$", "diff"),  # of ComfyUI's LoraSave, and of LyCORIS for norms
+        (r"\.(?:diff_b|b_norm)$", "bias"),
     )
 )
-UNSUPPORTED = (
-    (r"\.hada_", "LoHa factors, which are not read"),
-    (r"\.lokr_", "LoKr factors, which are not read"),
-    (r"\.oft_|\.boft_", "rotations (OFT), which are not read"),
-    (r"\.diff(_b)?$|\.[wb]_norm$", "whole differences, which are not read"),
-    (r"\.lora_[AB]\.bias$|\.lora_(up|down)\.bias$", "biases, which are not read"),
+UNSUPPORTED = tuple(
+    (re.compile(pattern), reason)
+    for pattern, reason in (
+        (r"\.hada_", "LoHa factors, which are not read"),
+        (r"\.lokr_", "LoKr factors, which are not read"),
+        (r"\.oft_|\.boft_", "rotations (OFT), which are not read"),
+        (r"\.set_weight$|\.reshape_weight$", "replaced weights, which are not read"),
+        (r"\.lora_[AB]\.bias$|\.lora_(up|down)\.bias$", "biases of factors, which are not read"),
+    )
 )
-TEXT = re.compile(r"(base_model\.model\.)?(lora_te\d*[_.]|te\d?_|text_encoder|lora_prior_|text_model\.)")
-# What no LoRA for SVD has; any of these tells another model even where some names happen to be SVD's too.
-FOREIGN = (
-    (r"motion_modules", "AnimateDiff", "AnimateDiff moves other models"),
-    (r"lora_te2_|text_encoder_2_|attentions_\d+_transformer_blocks_[1-9]|"
-     r"(in|out)put_blocks_\d+_1_transformer_blocks_[1-9]|middle_block_1_transformer_blocks_[1-9]", "SDXL", ""),
-    (r"double_blocks|single_blocks|single_transformer_blocks|joint_(transformer_)?blocks", "a diffusion transformer",
-     "such as Flux, Hunyuan or SD 3"),
-    (r"^blocks_\d+_(self_attn|cross_attn|attn)", "a video transformer", "such as Wan"),
-    (r"^(transformer_)?transformer_blocks_\d+", "a diffusion transformer", "such as Flux or LTX"),
-    (r"down_blocks_\d+_temp_(attentions|convs)|transformer_in_", "a text-to-video model", "such as ModelScope"),
+TEXT_ENCODER = re.compile(r"(base_model\.model\.)?(lora_te\d*[_.]|te\d?_|text_encoder|lora_prior_|text_model\.)")
+# What no LoRA for SVD has. A single name is enough, even where others happen to be SVD's too.
+OTHER_MODELS = tuple(
+    (re.compile(pattern), what)
+    for pattern, what in (
+        (r"motion_modules", "AnimateDiff, whose motion modules SVD does not have"),
+        (r"lora_te2_|text_encoder_2_|attentions_\d+_transformer_blocks_[1-9]|"
+         r"(in|out)put_blocks_\d+_1_transformer_blocks_[1-9]|middle_block_1_transformer_blocks_[1-9]", "SDXL"),
+        (r"double_blocks|single_blocks|single_transformer_blocks|joint_(transformer_)?blocks",
+         "a diffusion transformer, such as Flux, Hunyuan or SD 3"),
+        (r"^blocks_\d+_(self_attn|cross_attn|attn)", "a video transformer, such as Wan"),
+        (r"^(transformer_)?transformer_blocks_\d+", "a diffusion transformer, such as Flux or LTX"),
+        (r"down_blocks_\d+_temp_(attentions|convs)|transformer_in_", "a text-to-video model, such as ModelScope"),
+    )
 )  # fmt: skip
+FAMILIES = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        ("self-attention", r"\.attn1\."),
+        ("cross-attention", r"\.attn2\."),
+        ("feed-forward", r"\.ff(_in)?\."),
+        ("projections", r"\.proj_(in|out)$"),
+        ("norms", r"\.norm(\d|_in)?$|layers\.0$|^out\.0$"),
+        ("convolutions", r"\.(in|out)_layers\.|\.skip_connection$|\.op$|\.conv$|^input_blocks\.0\.|^out\."),
+    )
+)
 
 
 def read_key(key: str) -> tuple[str, str] | None:
-    """Layer name as written and slot (down, up, mid, alpha, magnitude, dora_scale) of a tensor, or None."""
+    """Return the layer's name as written and the slot of a tensor, or None.
+
+    The slot is down, up, mid, alpha, magnitude, dora_scale, diff (of the weight) or bias (diff of the bias).
+    """
     for pattern, slot in SLOTS:
         if match := pattern.search(key):
             return key[: match.start()], slot
@@ -55,12 +78,13 @@ def read_key(key: str) -> tuple[str, str] | None:
 
 
 def unsupported(key: str) -> str | None:
-    """What a tensor is that belongs to an adapter of a kind that is not read, or None."""
-    return next((what for pattern, what in UNSUPPORTED if re.search(pattern, key)), None)
+    """Return what a tensor is that belongs to an adapter of a kind that is not read, or None."""
+    return next((reason for pattern, reason in UNSUPPORTED if pattern.search(key)), None)
 
 
 def stem(name: str) -> str:
-    """A layer name without prefixes, with underscores for dots, which is all that the spellings differ in."""
+    """Return a layer's name without prefixes and wrappers, with underscores for dots; spellings differ in these."""
+    name = ".".join(part for part in name.split(".") if part not in WRAPPERS).replace("_orig_mod_", "")
     start = ""
     while start != name:
         start = name
@@ -72,20 +96,17 @@ def stem(name: str) -> str:
     return name.replace(".", "_")
 
 
-def foreign(stems: Iterable[str]) -> str | None:
-    """The model that layers or tensors of these stems are surely of, if that is not SVD, in words."""
+def other_lora(stems: Iterable[str]) -> str | None:
+    """Return the model that layers or tensors of these stems belong to for certain, if that is not SVD."""
     texts = list(stems)
-    for pattern, what, more in FOREIGN:
-        if any(re.search(pattern, text) for text in texts):
-            return f"{what}, {more}" if more else what
-    return None
+    return next((what for pattern, what in OTHER_MODELS if any(map(pattern.search, texts))), None)
 
 
 def layer_table(paths: Iterable[str], config: UNetConfig) -> dict[str, str]:
-    """Stem -> module path, in both layouts, for the layers `paths` of a UNet.
+    """Return stem -> module path, in both layouts, for the layers `paths` of a UNet.
 
-    Residual blocks are also known by the name that they have in two-dimensional UNets, whose LoRAs fit where their
-    sizes do (SVD began as Stable Diffusion 2.1).
+    Residual blocks also have the name that they have in two-dimensional UNets, whose LoRAs fit where their sizes do
+    (SVD began as Stable Diffusion 2.1).
     """
     table: dict[str, str] = {}
     for path in paths:
@@ -95,60 +116,17 @@ def layer_table(paths: Iterable[str], config: UNetConfig) -> dict[str, str]:
     return table
 
 
-_TOP = {new.rstrip("."): old.rstrip(".") for old, new in UNET_TOP.items()}
-_RESIDUAL = {new: old for old, new in RESIDUAL.items()}
-
-
 def folder_path(path: str, blocks: int) -> str:
-    """The folder layout's name of a single-file module path: the inverse of `checkpoints.keys.unet_from_folder`.
-
-    blocks: residual blocks per level. Paths that are not of the UNet come back unchanged.
-    """
-    if path in _TOP:
-        return _TOP[path]
-    if match := re.fullmatch(r"middle_block\.(\d)\.(.+)", path):
-        place = int(match[1])
-        start = "mid_block.attentions.0." if place == 1 else f"mid_block.resnets.{place // 2}."
-        return start + _tail(match[2], attention=place == 1)
-    match = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d)\.(.+)", path)
-    if not match:
-        return path
-    way, index, place, tail = match[1], int(match[2]), int(match[3]), match[4]
-    level, layer = divmod(index - (way == "input"), blocks + 1)
-    block = f"{'down' if way == 'input' else 'up'}_blocks.{level}."
-    if tail == "op":
-        return f"{block}downsamplers.0.conv"
-    if tail == "conv":
-        return f"{block}upsamplers.0.conv"
-    kind = "attentions" if place == 1 else "resnets"
-    return f"{block}{kind}.{layer}.{_tail(tail, attention=place == 1)}"
-
-
-def _tail(tail: str, *, attention: bool) -> str:
-    if attention:
-        tail = re.sub(r"^time_pos_embed\.([02])", lambda m: f"time_pos_embed.linear_{int(m[1]) // 2 + 1}", tail)
-        return tail.replace("time_stack.", "temporal_transformer_blocks.", 1)
-    block = "temporal_res_block" if tail.startswith("time_stack.") else "spatial_res_block"
-    layer = tail.removeprefix("time_stack.")
-    return f"{block}.{_RESIDUAL[layer]}" if layer in _RESIDUAL else tail
+    """Return the folder layout's name of a module path of the UNet. blocks: residual blocks per level."""
+    return unet_to_folder(f"{path}.weight", blocks).removesuffix(".weight")
 
 
 def is_temporal(path: str) -> bool:
-    """Whether a layer of the UNet sees more than one frame (or serves layers that do)."""
+    """Whether a layer of the UNet mixes frames, or serves layers that do."""
     return ".time_stack." in path or ".time_pos_embed." in path
 
 
 def family(path: str) -> str:
-    """The kind of layer, for reports."""
-    kind = "embeddings"
-    for what, pattern in (
-        ("self-attention", r"\.attn1\."),
-        ("cross-attention", r"\.attn2\."),
-        ("feed-forward", r"\.ff(_in)?\."),
-        ("projections", r"\.proj_(in|out)$"),
-        ("convolutions", r"\.(in|out)_layers\.|\.skip_connection$|\.op$|\.conv$|^input_blocks\.0\.|^out\."),
-    ):
-        if re.search(pattern, path):
-            kind = what
-            break
+    """Return the kind of layer, for reports."""
+    kind = next((name for name, pattern in FAMILIES if pattern.search(path)), "embeddings")
     return f"{'temporal' if is_temporal(path) else 'spatial'} {kind}"

@@ -1,19 +1,20 @@
-"""What became of a LoRA's tensors, counted and in words."""
+"""Report which tensors of a LoRA are used, counted and in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..checkpoints.source import some
+from ..files import printable
 
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class LoraReport:
-    """Tensors of one LoRA by what became of them; every tensor of the file is in exactly one of the three.
+    """Tensors of one LoRA by their use; every tensor of the file is in exactly one of the three groups.
 
     matched: kind of layer -> tensors, with `layers` their number of layers. unmatched: reason or first words of the
-    name -> tensors that mean no layer of this model. skipped: reason -> tensors that mean something else.
+    name -> tensors that fit no layer of this model. skipped: reason -> tensors that are not read.
     """
 
     name: str
@@ -25,11 +26,11 @@ class LoraReport:
 
     @property
     def total(self) -> int:
-        """Tensors of the file."""
+        """The number of tensors in the file."""
         return sum(_count(group) for group in (self.matched, self.unmatched, self.skipped))
 
     def warning(self) -> str | None:
-        """One sentence with examples if not everything was used, else None."""
+        """Return one sentence with examples if not everything is used, else None."""
         parts = [_examples(self.unmatched, "fit no layer"), _examples(self.skipped, "were skipped")]
         left = [part for part in parts if part]
         if not left:
@@ -37,7 +38,7 @@ class LoraReport:
         return f"{self.name}: {_count(self.matched)} of {self.total} tensors are used; {'; '.join(left)}"
 
     def text(self) -> str:
-        """Several lines: what matched by kind of layer, what did not, what was skipped and why."""
+        """Return several lines: what matched by kind of layer, what did not, what was skipped and why."""
         ranks = ", ".join(map(str, self.ranks))
         lines = [f"{self.name}: {_count(self.matched)} of {self.total} tensors matched, rank {ranks or 'unknown'}"]
         lines += [f"  {kind}: {len(keys)} tensors, {self.layers[kind]} layers" for kind, keys in self.matched.items()]
@@ -55,4 +56,4 @@ def _examples(groups: Mapping[str, tuple[str, ...]], what: str) -> str:
         return ""
     reasons = ", ".join(f"{len(keys)} {why}" for why, keys in groups.items())
     examples = [keys[0] for keys in groups.values()][:EXAMPLES]
-    return f"{_count(groups)} {what} ({reasons}), such as {', '.join(examples)}"
+    return f"{_count(groups)} {what} ({reasons}), such as {', '.join(map(printable, examples))}"

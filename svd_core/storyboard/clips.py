@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
+from ..checkpoints.writing import write_tensors
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
-from ..files import replacing, write_json
+from ..files import write_json
 from ..pictures import as_batch
 from ..pictures.reading import lay_out
 from ..pipelines.clip import AnimateSettings, animate
@@ -124,8 +124,7 @@ class ClipStore:
         if not self.finished(key):
             self.folder.mkdir(exist_ok=True)
             levels = (make() * DEPTH).round().numpy().astype(np.uint16)
-            with replacing(self.path(key)) as temporary:
-                save_file({"frames": levels}, str(temporary))
+            write_tensors(self.path(key), {"frames": torch.from_numpy(levels)}, {})
         return StoredClip(self.path(key))
 
     def write_manifest(self, rows: list[dict]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoints.writing import write_tensors
 from ..files import replacing, write_error
 from ..lora import Lora
 from ..lora.delta import LoraLayer
@@ -16,7 +17,6 @@ from ..lora.read import StoredLayer
 from ..lora.save import licence_of, notice_path, notice_text
 from ..model.model import SVDModel
 from .adapters import AdapterWeights
-from .state import write_tensors
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,40 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.source import TYPES, CheckpointError, TensorSource, read_header
-from ..files import replacing, write_error
+from ..checkpoints.source import CheckpointError, TensorSource, read_header
+from ..checkpoints.writing import write_tensors
+from ..files import write_error
 from .optimizers import make_optimizers, optimizer_state, restore_optimizers, set_rate
 from .settings import TrainSettings
 
 STATE_FILE = "state.safetensors"
 RECORD = "training"  # name of the JSON text in the file's metadata
-NAMES = {dtype: name for name, dtype in TYPES.items()}
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file tensor by tensor, without a second copy of them in memory.
-
-    The file takes its name only when it is whole and on the disk. Raises OSError with one sentence where that fails;
-    what was there before is then untouched.
-    """
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # large types first: all aligned
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name in names:
-        tensor = tensors[name]
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    try:
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            file.write(struct.pack("<Q", len(text)) + text)
-            for name in names:
-                file.write(_bytes_of(tensors[name]))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise write_error(path, error) from error
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -55,7 +27,11 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 def write_state(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Replace the state of the run in `folder`."""
-    write_tensors(folder / STATE_FILE, tensors, {RECORD: json.dumps(record)})
+    path = folder / STATE_FILE
+    try:
+        write_tensors(path, tensors, {RECORD: json.dumps(record)})
+    except OSError as error:
+        raise write_error(path, error) from error
 
 
 def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | None:

@@ -178,13 +178,10 @@ def test_a_cancel_leaves_nothing(tiny, tmp_path, name):
 
 
 def test_a_full_disk_leaves_nothing(tiny, tmp_path, monkeypatch):
-    import svd_core.checkpoints.convert as module
-
-    def full(path, *rest):
-        path.write_bytes(b"begin")
+    def full(_name, _tensor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "write_tensors", full)
+    monkeypatch.setattr("svd_core.checkpoints.writing._bytes", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         convert(tiny, tmp_path / "out.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -194,7 +191,7 @@ def test_a_full_disk_leaves_nothing(tiny, tmp_path, monkeypatch):
     ("given", "words"),
     [
         ({"target": "out.sft", "layout": "single"}, "end its name in .safetensors"),
-        ({"target": "out.ckpt", "part": "unet"}, "out.ckpt is a name of pickled files"),
+        ({"target": "out.ckpt", "part": "unet"}, "out.ckpt is the name of a pickle; end it in .safetensors"),
         ({"target": "out.safetensors", "layout": "diffusers"}, "leave .safetensors out"),
         ({"target": "out.safetensors", "dtype": "int4"}, "fp16, bf16"),
         ({"target": "out.safetensors", "part": "lungs"}, "image_encoder"),

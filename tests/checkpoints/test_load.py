@@ -232,7 +232,8 @@ def test_tensors_of_the_asked_type_stay_in_the_mapped_file(golden):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="reads the process's memory map")
-def test_what_is_cast_does_not_stay_in_memory_as_stored(golden):
+def test_what_is_cast_does_not_stay_in_memory_as_stored(golden, monkeypatch):
+    monkeypatch.setattr("svd_core.checkpoints.source.RELEASED_AFTER", 2**22)
     path = (golden / "tiny.safetensors").resolve()
     parts = split_state_dict(read_state_dict(path)).present()
 
@@ -313,7 +314,7 @@ def test_blend_factors_without_an_axis_are_taken(model, tmp_path):
 
 def test_a_network_is_constructed_once_per_load(files, monkeypatch):
     made = []
-    for module in ("split", "load", "remembered"):
+    for module in ("split", "load"):
         original = sys.modules[f"svd_core.checkpoints.{module}"].skeleton
         record = lambda network, *args, original=original, **kw: made.append(network) or original(network, *args, **kw)  # noqa: E731
         monkeypatch.setattr(f"svd_core.checkpoints.{module}.skeleton", record)

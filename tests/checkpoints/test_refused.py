@@ -66,7 +66,7 @@ NOT_WEIGHTS = [
         r"F32 \[3\] does not fill 8 bytes",
     ),
     ("header that is a list", raw(with_header(b"{}")[:8] + b"[]"), "not a safetensors file|damaged"),
-    ("no tensors", raw(with_header({})), r"no model that is known here \(0 tensors"),
+    ("no tensors", raw(with_header({})), r"not a known model \(0 tensors"),
 ]
 
 
@@ -160,7 +160,7 @@ OTHER_MODELS = [
     ("LoRA", shapes_of(unet__down_blocks__0__attentions__0__attn1__to_q__lora_A__weight=(4, 320)), "is a LoRA"),
     ("ControlNet", shapes_of(control_model__input_hint_block__0__weight=CONV), "a ControlNet"),
     ("Flux", shapes_of(double_blocks__0__img_attn__qkv__weight=LINEAR), "a diffusion transformer"),
-    ("unknown", shapes_of(layer__weight=LINEAR), r"no model that is known here \(1 tensors: layer\.weight\)"),
+    ("unknown", shapes_of(layer__weight=LINEAR), r"not a known model \(1 tensors: layer\.weight\)"),
 ]
 
 
@@ -216,7 +216,7 @@ DAMAGED = [
         drop(r"label_emb\.0\.0\.weight"),
         r"UNet lacks 'label_emb\.0\.0\.weight', without which",
     ),
-    ("camera layers", add(TIME + "cc_projection.weight"), r"has 1 tensors that SVD has not \(.*MotionCtrl-SVD"),
+    ("camera layers", add(TIME + "cc_projection.weight"), r"has 1 tensors .*MotionCtrl-SVD.*use the plain SVD model"),
     (
         "pose layers",
         add("pose_net.a.weight", "pose_net.b.weight"),
@@ -226,7 +226,7 @@ DAMAGED = [
     (
         "another shape",
         replace("middle_block.0.in_layers.0.weight", 64),
-        r"1 tensors of the UNet have other shapes.*\[64\] instead of \[96\]",
+        r"1 tensors of the UNet have unexpected shapes.*\[64\] instead of \[96\]",
     ),
     (
         "uneven width",

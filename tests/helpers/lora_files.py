@@ -6,12 +6,18 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from svd_core.lora.names import folder_path
 
 ATTENTION = (".to_q", ".to_k", ".to_v", ".to_out.0")
 Layers = Mapping[str, tuple[Tensor, Tensor]]
+
+
+def layer_shapes(unet: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Module path -> shape of the weight, for every layer that multiplies matrices."""
+    weights = {name: weight for name, weight in unet.named_parameters() if name.endswith(".weight") and weight.ndim > 1}
+    return {name.removesuffix(".weight"): tuple(weight.shape) for name, weight in weights.items()}
 
 
 def random_layers(shapes: Mapping[str, tuple[int, ...]], rank: int = 3, seed: int = 1) -> dict[str, tuple]:

@@ -1,19 +1,22 @@
 """The strength that a LoRA file asks for: alphas among the tensors of every spelling, and in settings beside them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 import svd_core as svd
 from svd_core.lora import LoraError, load_lora, match_lora
-from svd_core.lora.apply import layer_shapes
+from svd_core.lora.apply import parameter_shapes
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
-from tests.helpers.lora_files import alpha_key, random_layers, spellings, write
+from tests.helpers.lora_files import alpha_key, layer_shapes, random_layers, spellings, write
 
+DATA = Path(__file__).parents[1] / "data" / "hostile"
 NETWORK = UNetConfig(model_channels=32, head_channels=16, context_channels=48)
 SHAPES = layer_shapes(UNet(NETWORK, device="meta"))
+PARAMETERS = parameter_shapes(UNet(NETWORK, device="meta"))
 LAYER = "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
 EVERY = spellings(random_layers({LAYER: SHAPES[LAYER]}, rank=4))
 FOLDER_NAME = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -43,7 +46,7 @@ def scale_of(path) -> float:
 def test_an_alpha_beside_the_tensors_counts_in_every_spelling(kind, tmp_path):
     lora = load_lora(write(tmp_path / "a.safetensors", with_alpha(kind, torch.tensor(2.0))))
     assert [stored.layer.scale for stored in lora.layers.values()] == [0.5]
-    assert match_lora(lora, SHAPES, NETWORK)[1].warning() is None
+    assert match_lora(lora, PARAMETERS, NETWORK)[1].warning() is None
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -64,22 +67,23 @@ def test_integers_are_no_weights_of_a_lora(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_stored_alpha_that_is_not_finite_is_refused_with_its_name_and_value(value, dtype, tmp_path):
     path = write(tmp_path / "a.safetensors", with_alpha("kohya, folder names", torch.tensor(float(value), dtype=dtype)))
-    with pytest.raises(LoraError, match=rf"attn1_to_q\.alpha' of .*a\.safetensors is {value}, .*; "):
+    with pytest.raises(LoraError, match=rf"attn1_to_q\.alpha' of .*a\.safetensors is {value}; .*download it again"):
         load_lora(path)
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ('{"lora_alpha": NaN}', "lora_alpha as nan"),
-        ('{"lora_alpha": -Infinity}', "lora_alpha as -inf"),
-        ('{"lora_alpha": 1e400}', "lora_alpha as inf"),
-        ('{"lora_alpha": 1e39}', r"lora_alpha as 1e\+39"),
-        (f'{{"lora_alpha": 1{"0" * 400}}}', "lora_alpha as 1000"),
-        ('{"lora_alpha": "much"}', "lora_alpha as 'much'"),
-        ('{"lora_alpha": 4, "alpha_pattern": {"to_q": Infinity}}', "the alpha of 'to_q' as inf"),
-        ('{"alpha_pattern": {"to_q": null}}', "the alpha of 'to_q' as None"),
-        ('{"alpha_pattern": 3}', "alpha_pattern as 3"),
+        ('{"lora_alpha": NaN}', "NaN is not a finite number"),
+        ('{"lora_alpha": -Infinity}', "-Infinity is not a finite number"),
+        ('{"lora_alpha": 1e400}', "1e400 is too large"),
+        ('{"lora_alpha": 1e39}', r"1e\+39; an alpha is a number up to 1,000,000"),
+        ('{"lora_alpha": true}', "True; an alpha is a number"),
+        (f'{{"lora_alpha": 1{"0" * 400}}}', "1000.* is too large"),
+        ('{"lora_alpha": "much"}', "much; an alpha is a number"),
+        ('{"lora_alpha": 4, "alpha_pattern": {"to_q": Infinity}}', "Infinity is not a finite number"),
+        ('{"alpha_pattern": {"to_q": null}}', "None; an alpha is a number"),
+        ('{"alpha_pattern": 3}', "3, not a JSON object"),
     ],
 )
 @pytest.mark.parametrize("place", ["folder", "metadata"])
@@ -89,7 +93,7 @@ def test_settings_without_a_finite_alpha_are_refused_with_the_file_and_the_value
         prefixed = settings.replace('"lora_', '"unet.lora_').replace('"alpha_', '"unet.alpha_')
         file = "a.safetensors"
         path = write(tmp_path / file, EVERY["peft, unet."], {"lora_adapter_metadata": prefixed})
-    with pytest.raises(LoraError, match=rf"the settings in .*{file} give {words}.*; ") as caught:
+    with pytest.raises(LoraError, match=rf"{file}.*{words}.*(so|;) ") as caught:
         load_lora(path)
     assert len(str(caught.value)) < 250 + len(str(tmp_path))
 
@@ -97,20 +101,47 @@ def test_settings_without_a_finite_alpha_are_refused_with_the_file_and_the_value
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xff{}", "not valid JSON .*can't decode byte 0xff"),
-        ('{"lora_alpha": 4, "note": "größer"}'.encode("latin-1"), "not valid JSON .*can't decode"),
+        (b"\xff{}", "not valid JSON.*can't decode byte 0xff"),
+        ('{"lora_alpha": 4, "note": "größer"}'.encode("latin-1"), "not valid JSON.*can't decode"),
         ("{", "not valid JSON"),
         ("", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
+        (f"[{'[' * 80}{']' * 80}]", "nested deeper than 64 levels"),
+        (f'{{"note": "{"x" * 2_000_001}"}}', "at most 2,000,000 are read"),
+        (r'{"note": "\ud800"}', "lone surrogate"),
         ("[4]", r"are \[4\], not a JSON object"),
-        ("null", "are null, not a JSON object"),
-        ('{"alpha_pattern": {"(": 2}}', r"hold '\(', no pattern of names"),
+        ("null", "are None, not a JSON object"),
     ],
 )
 def test_settings_that_cannot_be_read_are_answered_with_the_name_of_their_file(content, words, tmp_path):
     with pytest.raises(LoraError, match=rf"settings in .*adapter_config\.json .*{words}.*; ") as caught:
         load_lora(adapter(tmp_path, content))
     assert "\n" not in str(caught.value)
+
+
+# Expressions that run for ever, or longer than anybody waits, and others that are not names.
+@pytest.mark.parametrize("pattern", ["(", "(a+)+$", "(.*)*x", "to_[qk]", "to_q{1,3}", "a?", r"\d+", "to_q*", "a b"])
+@pytest.mark.parametrize("place", ["folder", "metadata"])
+def test_regular_expressions_of_a_file_are_never_run(pattern, place, tmp_path):
+    settings = json.dumps({"alpha_pattern": {pattern: 2}})
+    path = adapter(tmp_path, settings)
+    if place == "metadata":
+        path = write(tmp_path / "a.safetensors", EVERY["peft, unet."], {"lora_adapter_metadata": settings})
+    with pytest.raises(LoraError, match=r"only names with \^, \$, \|, \\. and \.\* are read"):
+        load_lora(path)
+
+
+def test_a_lora_that_froze_every_reader_is_one_sentence():
+    with pytest.raises(LoraError, match="only names .* are read"):
+        load_lora(DATA / "lora_redos.safetensors")
+
+
+def test_many_wildcards_are_refused_and_many_names_are_not(tmp_path):
+    names = {f"block_{index}.to_q": 2 for index in range(2000)}
+    assert scale_of(adapter(tmp_path, json.dumps({"alpha_pattern": names | {"to_q": 12}}))) == 3
+    settings = json.dumps({"alpha_pattern": {f".*{index}.*": 2 for index in range(21)}})
+    with pytest.raises(LoraError, match="21 patterns.*at most 20"):
+        load_lora(adapter(tmp_path, settings))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -130,6 +161,15 @@ def test_settings_are_read_in_the_encodings_that_editors_give_them(encoding, tmp
         ({"o_q": 4}, 8),
         ({"attn1.to_q": 12}, 12),
         ({"to_k|to_q": 12}, 12),
+        ({"to_q$": 12}, 12),
+        ({r"attn1\.to_q": 12}, 12),
+        ({"attentions.*.to_q": 12}, 12),
+        ({"^.*to_q": 12}, 12),
+        ({"down_blocks.*attn1.*to_q": 12}, 12),
+        ({"down_blocks.*attn1.*to_q.*to_q": 12}, 8),
+        ({"blocks.*to_q": 12}, 8),
+        ({"attentions.*": 12}, 12),
+        ({"attentions.*to": 12}, 8),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "base_model.model.", "unet.", "base_model.model.unet."])

@@ -5,13 +5,12 @@ import torch
 
 import svd_core as svd
 from svd_core.lora import Lora, save_lora
-from svd_core.lora.apply import layer_shapes
 from svd_core.lora.delta import LoraLayer, merged, problem
 from svd_core.lora.names import is_temporal
 from svd_core.lora.read import StoredLayer
 from svd_core.networks.joined_weights import join_groups, joined_view
 from tests.helpers.checkpoint_files import same_weights
-from tests.helpers.lora_files import ATTENTION, random_layers
+from tests.helpers.lora_files import ATTENTION, layer_shapes, random_layers
 
 LINEAR, CONVOLUTION, TEMPORAL = (6, 5), (6, 5, 3, 3), (6, 5, 3, 1, 1)
 

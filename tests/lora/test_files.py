@@ -14,14 +14,15 @@ from svd_core.cli.models import load_named_model
 from svd_core.cli.options import add_machine_options, add_model_options, lora_metadata
 from svd_core.cli.progress import Progress
 from svd_core.lora import LoraError, load_lora, match_lora, save_lora
-from svd_core.lora.apply import layer_shapes
+from svd_core.lora.apply import parameter_shapes
 from svd_core.lora.read import read_lora_options, split_lora_option
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
-from tests.helpers.lora_files import random_layers, spellings, write
+from tests.helpers.lora_files import layer_shapes, random_layers, spellings, write
 
 NETWORK = UNetConfig(model_channels=32, head_channels=16, context_channels=48)
 SHAPES = layer_shapes(UNet(NETWORK, device="meta"))
+PARAMETERS = parameter_shapes(UNet(NETWORK, device="meta"))
 TIME, SPACE = "input_blocks.1.1.time_stack.0.attn1.to_q", "input_blocks.1.1.transformer_blocks.0.attn1.to_q"
 PAIR = {"unet.conv_in.lora_A.weight": torch.ones(2, 8, 3, 3), "unet.conv_in.lora_B.weight": torch.ones(32, 2, 1, 1)}
 
@@ -31,7 +32,7 @@ def two_layers(rank: int = 2) -> dict[str, torch.Tensor]:
 
 
 def report_of(path):
-    return match_lora(load_lora(path), SHAPES, NETWORK)[1]
+    return match_lora(load_lora(path), PARAMETERS, NETWORK)[1]
 
 
 def test_the_report_counts_every_tensor_once_by_family(tmp_path):
@@ -79,8 +80,8 @@ def test_a_partial_match_warns_with_examples_and_a_full_one_is_silent(tmp_path, 
         ("pan_right.safetensors:nan", "folder holds pan_right.safetensors; did you mean pan_right.safetensors[?]"),
         ("nano_pan_lef", "did you mean nano_pan_left[?]"),
         ("zoom.safetensors", "folder holds pan_right.safetensors; check the name, "),
-        ("zoom", "folder holds pan_right.safetensors; check the name, .*or take the embedded nano_pan_left"),
-        ("nowhere/zoom", "there is no folder .*nowhere either; check the name, .*or take the embedded nano_pan_left"),
+        ("zoom", "folder holds pan_right.safetensors; check the name, .*or use the embedded nano_pan_left"),
+        ("nowhere/zoom", "there is no folder .*nowhere either; check the name, .*or use the embedded nano_pan_left"),
     ],
 )
 def test_a_path_without_a_lora_is_answered_with_what_is_near_and_no_word_of_models(tmp_path, monkeypatch, path, words):
@@ -118,7 +119,7 @@ def test_files_without_a_usable_lora_are_answered_with_a_sentence(tmp_path, tens
 
 def test_a_lora_of_which_nothing_matches_is_an_error_that_names_what_it_holds(tmp_path):
     tensors = {"unet.stage.3.lora_A.weight": torch.ones(2, 4), "unet.stage.3.lora_B.weight": torch.ones(4, 2)}
-    with pytest.raises(LoraError, match="none of its 2 tensors means one of its layers.*unet.stage"):
+    with pytest.raises(LoraError, match="none of its 2 tensors fits one of its layers.*unet.stage"):
         report_of(write(tmp_path / "other.safetensors", tensors))
 
 
@@ -181,7 +182,7 @@ def test_a_saved_file_says_what_it_is_and_has_a_notice_beside_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "weights", "words"),
     [
-        ("a.pt", {TIME: (torch.ones(2, 4), torch.ones(4, 2), None)}, "end its name in .safetensors"),
+        ("a.pt", {TIME: (torch.ones(2, 4), torch.ones(4, 2), None)}, "end it in .safetensors"),
         ("a.safetensors", {}, "train first"),
         ("a.safetensors", {TIME: (torch.ones(2, 4), torch.ones(4, 3), None)}, "do not multiply"),
         ("a.safetensors", {TIME: (torch.full((2, 4), float("nan")), torch.ones(4, 2), None)}, "not finite"),
@@ -198,11 +199,10 @@ def test_a_full_disk_leaves_the_old_files_as_they_were(tmp_path, monkeypatch):
     path = save_lora(tmp_path / "pan.safetensors", {TIME: (down, up, None)}, {"trigger": "old"})
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
-    def full(_tensors, file, metadata=None):
-        file.write_bytes(b"half")
+    def full(_name, _tensor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("svd_core.lora.save.save_file", full)
+    monkeypatch.setattr("svd_core.checkpoints.writing._bytes", full)
     with pytest.raises(OSError, match="No space left on device.*free space"):
         save_lora(path, {TIME: (up.T.contiguous(), up, None)}, {"trigger": "new"})
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -7,12 +7,12 @@ import torch
 
 import svd_core as svd
 from svd_core.lora import LoraError, match_lora
-from svd_core.lora.apply import layer_shapes
+from svd_core.lora.apply import parameter_shapes
 from svd_core.lora.names import family, folder_path, is_temporal, layer_table, read_key, stem
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.networks.unet import UNet
 from tests.helpers.golden_rule import key_table
-from tests.helpers.lora_files import ATTENTION, random_layers, spellings, write
+from tests.helpers.lora_files import ATTENTION, layer_shapes, random_layers, spellings, write
 
 REAL = UNetConfig()
 SHAPES = layer_shapes(UNet(REAL, device="meta"))
@@ -126,4 +126,4 @@ def test_a_lora_for_another_model_is_named_even_if_some_layers_happen_to_match(u
                for x, part in zip(("down", "up"), pair, strict=True)}  # fmt: skip
     lora = svd.load_lora(write(tmp_path / "other.safetensors", tensors))
     with pytest.raises(LoraError, match=what.removesuffix(", ")):
-        match_lora(lora, layer_shapes(unet), NETWORK)
+        match_lora(lora, parameter_shapes(unet), NETWORK)

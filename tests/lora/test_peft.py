@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import svd_core as svd
-from svd_core.lora.apply import layer_shapes
-from tests.helpers.lora_files import write
+from tests.helpers.lora_files import layer_shapes, write
 from tests.networks.test_diffusers import TOKEN, WIDTHS, relative, shake
 
 diffusers = pytest.importorskip("diffusers")

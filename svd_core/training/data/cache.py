@@ -10,7 +10,8 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,10 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from ...files import remove_leftovers, write_bytes
+from ...checkpoints.writing import write_tensors
+from ...files import remove_leftovers, write_error, write_json
 from ...networks.vae import LATENT_SCALE
 from ..state import make_folder
 from .cutting import ClipPlan, CutReport
@@ -150,9 +151,13 @@ def _encode_source(
         path = folder / f"{key}-{number:05d}.safetensors"
         if not path.exists():
             seed = int(key[:12], 16) + number
-            _write(path, save(_encoded(clip, model, seed), {"fps": repr(clip.fps), "bucket": repr(clip.bucket)}))
+            notes = {"fps": repr(clip.fps), "bucket": repr(clip.bucket)}
+            tensors = _encoded(clip, model, seed)
+            with _kept_clips(path):
+                write_tensors(path, tensors, notes)
         names.append({"file": path.name, "fps": clip.fps, "bucket": clip.bucket, "strength": clip.strength})
-    _write(index, json.dumps({"report": asdict(report), "clips": names}, indent=1).encode())
+    with _kept_clips(index):
+        write_json(index, {"report": asdict(report), "clips": names})
     return [_listed(entry, folder, source.name) for entry in names], report
 
 
@@ -194,14 +199,16 @@ def _encoded(clip: TrainingClip, model: Encodes, seed: int) -> dict[str, Tensor]
     }
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file; the error says that the clips encoded so far are kept."""
+@contextmanager
+def _kept_clips(path: Path) -> Iterator[None]:
+    """Say in the error of a full disk that the clips encoded so far are kept."""
     try:
-        write_bytes(path, content)
+        yield
     except OSError as error:
-        wrapped = OSError(f"{error}; clips that are already encoded are kept and reused by the next run")
-        wrapped.errno = error.errno
-        raise wrapped from error
+        wrapped = write_error(path, error)
+        kept = OSError(f"{wrapped}; clips that are already encoded are kept and reused by the next run")
+        kept.errno = error.errno
+        raise kept from error
 
 
 def read_clip_tensors(path: Path) -> dict[str, Tensor]:
