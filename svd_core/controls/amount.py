@@ -14,6 +14,7 @@ from torch import Tensor
 from ..condition import Condition
 from ..networks.layers import sinusoidal_embedding
 from ..networks.vae import LATENT_SCALE
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Inputs, Run, Start
 from ..sampling.guidance import custom_guidance
 from .signal import levels_below
@@ -45,7 +46,7 @@ def picture_latent(run: Run, latent: Tensor | None = None) -> Tensor:
             f"the latent of the start picture has shape {list(latent.shape)}, the clip {list(run.noise.shape)}; encode "
             "the picture at the size of the clip"
         )
-    return latent[:1].to(run.noise).contiguous()
+    return lay_out(latent[:1].to(run.noise))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Denoise, Evaluate, Inputs, Run, Start
 from .strength import check_sigma, check_strength, release_level
 
@@ -168,7 +169,7 @@ def inbetween_control(
     """
     if mode not in INBETWEEN_MODES:
         raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(INBETWEEN_MODES)}")
-    return INBETWEEN_MODES[mode](end, first.contiguous(), last.contiguous(), strength, tied=tied)
+    return INBETWEEN_MODES[mode](end, lay_out(first), lay_out(last), strength, tied=tied)
 
 
 def _position(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..condition import Condition, Region
 from ..networks.vae import LATENT_SCALE
-from ..pictures.reading import lay_out_planes
+from ..pictures.reading import lay_out, lay_out_planes
 from ..sampling.controls import Control, Inputs, Run, Start
 from .amount import BUCKET, check_points, picture_latent, with_scalar
 from .mask import FEATHER, StillOverlay, feather_pixels, feathered, still_overlay
@@ -112,7 +112,7 @@ class MotionBrush(Control):
                 f"the motion mask was made for {rows} frames of {8 * w}x{8 * h} pixels, the clip has {frames} of "
                 f"{8 * width}x{8 * height}; make both from the same latent"
             )
-        return self.motion.to(run.noise).contiguous()
+        return lay_out(self.motion.to(run.noise))
 
 
 def motion_brush(
@@ -130,9 +130,9 @@ def motion_brush(
     of the mean side. keep_still: lay the picture itself over the decoded frames where the mask is 0. settings: further
     fields of MotionBrush.
     """
-    picture, masks = lay_out_planes(picture), masks.contiguous()
+    picture, masks = lay_out_planes(picture), lay_out(masks)
     radius = -(-feather_pixels(feather, *picture.shape[2:]) // 2)
     motion = F.avg_pool2d(feathered(masks, radius), 8)
     overlay = still_overlay(picture, masks, radius) if keep_still else None
-    latent = encode(picture).float().contiguous() * LATENT_SCALE
+    latent = lay_out(encode(picture).float()) * LATENT_SCALE
     return MotionBrush(motion, latent=latent, overlay=overlay, **settings)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control
 from .strength import check_share
 
@@ -31,7 +32,7 @@ class Look(NamedTuple):
 
 def look_of(latents: Tensor) -> Look:
     """Return the look of each frame of `latents` [T, 4, h, w]: [T, 4] each."""
-    latents = latents.contiguous()
+    latents = lay_out(latents)
     flat = latents.double().flatten(2)
     fine = latents - _smooth(latents)
     return Look(flat.mean(2), flat.std(2, unbiased=False), fine.double().pow(2).mean((2, 3)).sqrt())
@@ -48,7 +49,7 @@ def match_overlap(chunk: Tensor, known: Tensor, strength: float) -> Tensor:
     The first K frames of the chunk show the same as `known`, so an overall difference is colour, not motion.
     strength: share of the correction, 0..1.
     """
-    chunk, known = chunk.contiguous(), known.contiguous()
+    chunk, known = lay_out(chunk), lay_out(known)
     ours, theirs = (part.double().transpose(0, 1).flatten(1) for part in (chunk[: len(known)], known))  # [4, K*h*w]
     mean, wanted = ours.mean(1, keepdim=True), theirs.mean(1, keepdim=True)
     variance = (ours - mean).pow(2).mean(1)
@@ -66,7 +67,7 @@ def lock_colour(frames: Tensor, anchor: Look, strength: float, ramp: int) -> Ten
     """
     if strength == 0 or not len(frames):
         return frames
-    frames = frames.contiguous()
+    frames = lay_out(frames)
     look = look_of(frames)
     mean, spread = _line_fit(look.mean), _line_fit(look.spread).clamp(min=1e-6)
     share = strength * _ramp(len(frames), ramp).to(mean)  # [T, 1]
@@ -81,7 +82,7 @@ def keep_detail(frames: Tensor, anchor: Look, strength: float, ramp: int) -> Ten
     """
     if strength == 0 or not len(frames):
         return frames
-    frames = frames.contiguous()
+    frames = lay_out(frames)
     gain = anchor.detail.to(frames.device) / look_of(frames).detail.clamp(min=1e-6)  # [T, 4]
     gain = gain.clamp(1.0, DETAIL_LIMIT) ** (strength * _ramp(len(frames), ramp).to(gain))
     smooth = _smooth(frames)
@@ -122,7 +123,7 @@ class LookLock(Control):
         """Return frames [T, H, W, 3] in 0..1 with later ones regraded; a clip that was not extended stays as it is."""
         if len(frames) <= self.frames:
             return frames
-        frames = frames.contiguous()
+        frames = lay_out(frames)
         looks = torch.stack([_colour_and_contrast(frame) for frame in frames])  # [T, 4]
         wanted, own = looks[: self.frames].mean(0), _running_mean(looks, self.ramp)
         late = torch.arange(len(frames) - self.frames)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..networks.vae import LATENT_SCALE
+from ..pictures.reading import lay_out
 from .camera.control import WarpedSignal
 from .camera.path import EASINGS
 from .camera.warping import Warped, fill_holes
@@ -110,8 +111,8 @@ def drag_frames(picture: Tensor, objects: Sequence[tuple[Tensor, DragPath]], fra
     Frame 0 is the picture. Later objects lie over earlier ones. A warning is logged for an object that leaves the
     picture. Raises ValueError for an empty mask.
     """
-    picture = picture.contiguous()
-    objects = [(mask.contiguous(), path) for mask, path in objects]
+    picture = lay_out(picture)
+    objects = [(lay_out(mask), path) for mask, path in objects]
     whole = torch.cat([mask for mask, _ in objects]).amax(0, keepdim=True)
     hole = F.max_pool2d((whole > 0.05).to(picture), 2 * BORDER + 1, 1, BORDER)
     background = fill_holes(picture, 1 - hole)

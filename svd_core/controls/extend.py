@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..condition import Condition
 from ..networks.vae import LATENT_SCALE
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser, Guidance
 from ..sampling.noise import start_noise
@@ -66,7 +67,7 @@ class HoldFrames(Control):
                 f"the held frames have shape {list(self.known.shape)}, the clip {list(run.noise.shape)}; hold fewer "
                 "frames, of the size of the clip"
             )
-        return self.known.to(run.noise).contiguous()
+        return lay_out(self.known.to(run.noise))
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def extend_clip(
     first `extension.frames` frames.
     """
     chunks = _check(clip, new_frames, extension, token_of)
-    clip = (clip if clip.dtype == torch.float64 else clip.float()).contiguous()
+    clip = lay_out(clip if clip.dtype == torch.float64 else clip.float())
     anchor = mean_look(clip[: extension.frames])
     wanted = len(clip) + new_frames
     for j in range(chunks):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..pictures.fitting import resize
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control
 from .strength import check_share
 
@@ -54,10 +55,10 @@ class KeptEnds(Control):
         if len(frames) < self.frames or self.closed and len(frames) > self.frames:
             log.warning("expected %d frames, got %d; end pictures not restored", self.frames, len(frames))
             return frames
-        frames = frames.contiguous()
+        frames = lay_out(frames)
         height, width = frames.shape[1:3]
-        pictures = resize(self.pictures.contiguous(), width, height).clamp(0, 1).to(frames)
-        pictures = pictures.movedim(1, -1).contiguous()  # [P, H, W, 3]
+        pictures = resize(lay_out(self.pictures), width, height).clamp(0, 1).to(frames)
+        pictures = lay_out(pictures.movedim(1, -1))  # [P, H, W, 3]
         steps = torch.stack([_step(frames[k], frames[k + 1]) for k in range(len(frames) - 1)])
         kept = frames.clone()
         for picture, place in zip(pictures, self.places, strict=True):

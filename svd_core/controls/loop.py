@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from .strength import check_sigma, check_strength, release_level
 
@@ -83,7 +84,7 @@ class EvenJoin(Control):
         """Return frames [T, H, W, 3], the first one eased if it jumps."""
         if len(frames) < 4:
             return frames
-        frames = frames.contiguous()
+        frames = lay_out(frames)
         steps = torch.stack([(a - b).abs().mean() for a, b in zip(frames, frames.roll(-1, 0), strict=True)])
         if torch.maximum(steps[0], steps[-1]) <= self.limit * steps[:-1].median():
             return frames

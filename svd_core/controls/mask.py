@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..pictures.fitting import FitMode, resize
+from ..pictures.reading import lay_out
 from .camera.control import fit_map
 
 log = logging.getLogger("svd_reel")
@@ -49,7 +50,7 @@ def feathered(masks: Tensor, radius: int) -> Tensor:
     Pixels of 0 stay exactly 0. If everything painted is thinner than the feather, a narrower feather is used, with a
     warning.
     """
-    masks = masks.contiguous()
+    masks = lay_out(masks)
     wanted, most = radius, float(masks.max())
     while radius >= 1:
         kernel = {"kernel_size": 2 * radius + 1, "stride": 1, "padding": radius}
@@ -84,13 +85,13 @@ class StillOverlay(NamedTuple):
             log.warning("the still picture is %dx%d, the frames %dx%d; the picture was resized", w, h, width, height)
             picture, share = resize(picture, width, height).clamp(0, 1), resize(share, width, height).clamp(0, 1)
         index = torch.arange(len(frames)).clamp(max=len(share) - 1)
-        frames = frames.contiguous()
-        weight = share.to(frames)[index.to(frames.device)].movedim(1, -1).contiguous()  # [T, H, W, 1]
-        still = picture.to(frames).movedim(1, -1).contiguous()  # [1, H, W, 3]
+        frames = lay_out(frames)
+        weight = lay_out(share.to(frames)[index.to(frames.device)].movedim(1, -1))  # [T, H, W, 1]
+        still = lay_out(picture.to(frames).movedim(1, -1))  # [1, H, W, 3]
         return torch.where(weight >= 1, still, torch.lerp(frames, still.expand_as(frames), weight))
 
 
 def still_overlay(picture: Tensor, masks: Tensor, radius: int) -> StillOverlay:
     """Return the overlay of a fitted picture [1, 3, H, W] in -1..1 where masks [1|T, 1, H, W] are 0, feathered."""
     moves = feathered((masks > 0).to(masks), radius)
-    return StillOverlay(((picture.contiguous() + 1) / 2).clamp(0, 1), 1 - moves * moves * (3 - 2 * moves))
+    return StillOverlay(((lay_out(picture) + 1) / 2).clamp(0, 1), 1 - moves * moves * (3 - 2 * moves))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser
 from .strength import check_strength, release_level
@@ -48,7 +49,7 @@ class Signal:
                 f"the control was made for {frames} frames of {8 * w}x{8 * h} pixels, the clip has {wanted[0]} of "
                 f"{8 * wanted[3]}x{8 * wanted[2]}; make both from the same latent"
             )
-        return self.latents.to(run.noise).contiguous(), self.valid.to(run.noise).contiguous()
+        return lay_out(self.latents.to(run.noise)), lay_out(self.valid.to(run.noise))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .planes import blur, extent, gradients, inside, positions, pyramid, sample
+from .planes import blur, extent, gradients, inside, lay_out, positions, pyramid, sample
 from .shared import Similarity
 
 SMALLEST_LEVEL = 16
@@ -31,7 +31,7 @@ def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
 
     shared: the fitted similarity of the pairs (`fit_similarity`); its change of light is removed first.
     """
-    earlier, later = earlier.contiguous(), later.contiguous()
+    earlier, later = lay_out(earlier), lay_out(later)
     reach = extent(*earlier.shape[-2:])
     gain, bias = (part[:, None, None, None] for part in (shared.gain, shared.bias))
     lit = earlier * (1 + gain) + bias
@@ -50,6 +50,7 @@ def dense_flow(earlier: Tensor, later: Tensor, shared: Similarity) -> Tensor:
 
 def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
     """Return a flow [N, 2, h, w] at another (height, width), in pixels of that size."""
+    flow = lay_out(flow)
     if tuple(flow.shape[-2:]) == tuple(size):
         return flow
     scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]]).reshape(1, 2, 1, 1)
@@ -58,7 +59,7 @@ def enlarge(flow: Tensor, size: tuple[int, int]) -> Tensor:
 
 def warp_back(planes: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[Tensor, Tensor]:
     """Return later pictures [N, C, h, w] warped back along `flow` [N, 2, h, w], and where that is inside: [N, h, w]."""
-    planes, flow = planes.contiguous(), flow.contiguous()
+    planes, flow = lay_out(planes), lay_out(flow)
     reach = extent(*planes.shape[-2:])
     there = _ends(planes, flow, reach)
     return sample(planes, *there, reach, mode), inside(*there, reach)
@@ -66,6 +67,7 @@ def warp_back(planes: Tensor, flow: Tensor, mode: str = "bilinear") -> tuple[Ten
 
 def visible(forward: Tensor, backward: Tensor) -> Tensor:
     """Return 1 where a pixel of the earlier picture is visible in the later, from the flows both ways: [N, h, w]."""
+    forward, backward = lay_out(forward), lay_out(backward)
     returned, within = warp_back(backward, forward)
     length = forward.norm(dim=1)
     return within * ((forward + returned).norm(dim=1) < 0.5 + FORGIVEN * length)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dense import dense_flow, shared_flow, visible, warp_back
-from .planes import blur
+from .planes import blur, lay_out
 from .shared import Similarity, fit_similarity
 
 PIXELS_AT_ONCE = 2**20  # in a batch of pairs, which limits memory to a few hundred megabytes
@@ -25,7 +25,7 @@ def measure_pairs(grey: Tensor, area: Tensor | None, size: tuple[int, int]) -> N
 
     area: mask [1 | T, h, w] or None. size: (height, width) of the clip; motion is in its pixels.
     """
-    grey, area = grey.contiguous(), None if area is None else area.contiguous()
+    grey, area = lay_out(grey), None if area is None else lay_out(area)
     found: dict[str, list[float]] = {
         name: [] for name in ("pan_x", "pan_y", "zoom", "roll", "rigid", "motion", "fast_motion", "flicker")
     }

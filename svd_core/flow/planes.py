@@ -14,14 +14,23 @@ from torch import Tensor
 REC709 = (0.2126, 0.7152, 0.0722)
 
 
+def lay_out(planes: Tensor) -> Tensor:
+    """Return `planes` contiguous in memory, without a copy if they are already.
+
+    PyTorch chooses kernels by strides, and their results differ in the last bit. Every entrance of this room lays out
+    its input, so that equal values give equal bits.
+    """
+    return planes.contiguous().flatten().view(planes.shape)  # also resets the strides of axes of length 1
+
+
 def luminance(rgb: Tensor) -> Tensor:
     """Return the luminance [...] of colours [..., 3] in 0..1 (Rec. 709)."""
-    return rgb.contiguous() @ rgb.new_tensor(REC709)
+    return lay_out(rgb) @ rgb.new_tensor(REC709)
 
 
 def blur(planes: Tensor, sigma: float) -> Tensor:
     """Return the Gaussian blur of [N, C, h, w]; sigma is in pixels, borders are repeated."""
-    planes = planes.contiguous()
+    planes = lay_out(planes)
     height, width = planes.shape[-2:]
     return _blur_matrix(height, sigma).to(planes) @ planes @ _blur_matrix(width, sigma).to(planes).T
 
@@ -53,7 +62,7 @@ def pyramid(planes: Tensor, smallest: int) -> list[Tensor]:
 
 def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     """Return [N, C, h, w] at another (height, width), antialiased."""
-    planes = planes.contiguous()
+    planes = lay_out(planes)
     if tuple(planes.shape[-2:]) == tuple(size):
         return planes
     return F.interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)

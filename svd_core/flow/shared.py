@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .planes import blur, extent, gradients, inside, positions, pyramid, sample
+from .planes import blur, extent, gradients, inside, lay_out, positions, pyramid, sample
 
 SMALLEST_LEVEL = 16  # shorter side in pixels: a pan of a fifth of the picture is about 3 pixels there
 SIGMA = 1.0  # blur of each level in pixels, so that luminance is linear over a step and noise is small
@@ -58,7 +58,7 @@ def fit_similarity(earlier: Tensor, later: Tensor, steps: tuple[int, int] = (COA
 
     steps: number of steps on each coarser level, and on the finest.
     """
-    earlier, later = earlier.contiguous(), later.contiguous()
+    earlier, later = lay_out(earlier), lay_out(later)
     count, reach = len(earlier), extent(*earlier.shape[-2:])
     zero = earlier.new_zeros(count)
     motion = Similarity(torch.complex(zero + 1, zero), torch.complex(zero, zero), zero, zero)

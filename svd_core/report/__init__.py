@@ -1,6 +1,6 @@
-"""Measures of a clip without any network but the model's own: motion, flicker, drift, likeness, loops and seams.
+"""Measures of a clip [T, H, W, 3] in 0..1: motion, flicker, drift, similarity to the start image, loops and seams.
 
-Knows clips [T, H, W, 3] in 0..1; of models only that they may encode images.
+No networks are needed; similarity uses the image encoder of a model, if one is given.
 """
 
 from .clip_report import ClipReport, Seam

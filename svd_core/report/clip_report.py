@@ -1,4 +1,4 @@
-"""What was measured of a clip: numbers, their means, and both as text and JSON."""
+"""The report of a clip: its measures per frame and pair, their summary, and both as text and JSON."""
 
 import json
 import math
@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass
 
 import numpy
 
-SLIGHT = 0.1  # per cent of the range: a change below it is rounding, and no yardstick for others
+SLIGHT = 0.1  # per cent of the range; a smaller median change counts as this, because it is mostly rounding
 
 
 @dataclass(frozen=True)
 class Seam:
-    """How a join differs from the other steps of its clip.
+    """A join between parts of a clip, compared with the other steps.
 
-    frame: index of the first frame behind the join. step: its change over the median change of the other steps.
-    flicker: the same of the change that motion does not explain. speed: by how much the pan differs there from that of
-    the steps beside it, in pixels per frame.
+    frame: index of the first frame after the join. step: its change over the median change of the other steps.
+    flicker: the same for the change that motion does not explain. speed: difference of the pan from that of the steps
+    beside it, in pixels per frame.
     """
 
     frame: int
@@ -25,7 +25,7 @@ class Seam:
 
     @property
     def score(self) -> float:
-        """1 for a join like any other step, 2 for twice the change or flicker; the larger of both."""
+        """The larger of step and flicker: 1 for a join like any other step, 2 for twice the change."""
         return max(self.step, self.flicker)
 
 

@@ -1,4 +1,4 @@
-"""Measures a clip: checks what is given, walks over the frames once, then over the pairs of neighbours."""
+"""Measure a clip: check the input, then measure every frame, and every pair of neighbouring frames."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from torch import Tensor
 from ..flow.pairs import measure_pairs
 from ..flow.planes import luminance, resize
 from ..pictures import composite
+from ..pictures.reading import lay_out
 from .clip_report import ClipReport, Seam, mean, ratio
 from .fidelity import change, contrast, cover, psnr, sharpness, ssim
 
-SMALLEST = 16  # pixels: below, the windows of the measures no longer fit
-LONGEST_SIDE = 256  # motion is estimated on frames shrunk to this, a hundredth of their pixel being lost
-OVERSHOOT = 0.5  # of the range 0..1: more is a clip of another range
+SMALLEST = 16  # pixels per side; the windows of the measures need them
+LONGEST_SIDE = 256  # motion is estimated on frames of this size, to about a hundredth of their pixel
+OVERSHOOT = 0.5  # of the range 0..1; more means a clip of another range
 CLIP_BATCH = 8  # frames in the image encoder at once
 
 
@@ -24,7 +25,7 @@ class EncodesImages(Protocol):
     """A model with an image encoder, such as SVDModel."""
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Tokens [B, n, D] of images [B, 3, H, W] in -1..1."""
+        """Return the tokens [B, n, D] of images [B, 3, H, W] in -1..1."""
 
 
 @torch.no_grad()
@@ -36,12 +37,12 @@ def measure(
     mask: Tensor | None = None,
     seams: Sequence[int] = (),
 ) -> ClipReport:
-    """Measure a clip [T, H, W, 3] in 0..1, T >= 1, sides of 16 pixels or more; see ClipReport for the measures.
+    """Return the measures of a clip [T, H, W, 3] in 0..1, T >= 1, with sides of at least 16 pixels.
 
-    image: the start image [1, H, W, C] or [H, W, C] in 0..1 to compare frame 0 with, cropped to the clip's aspect as
-    `pictures.fit` does. model: its image encoder tells how similar the frames stay to the start image.
-    mask: [H, W], [1, H, W] or [T, H, W], 0..1, of any size: motion is also told apart inside and outside of it.
-    seams: indices of frames, 1 to T - 1, that begin a new part. Nothing is drawn at random.
+    image: start image [1, H, W, C] or [H, W, C] in 0..1 to compare frame 0 with, cropped to the aspect of the clip.
+    model: its image encoder measures how similar the frames stay to the start image.
+    mask: [H, W], [1, H, W] or [T, H, W] in 0..1, of any size; motion is also measured inside and outside of it.
+    seams: indices of frames, 1 to T - 1, that begin a new part.
     Raises ValueError for a clip, image or mask of another shape or range or with NaN, and for seams outside the clip.
     """
     check_clip(clip)
@@ -50,7 +51,7 @@ def measure(
     small = _small_size(height, width)
     area = None if mask is None else _mask_at(mask, frames, small).to(clip.device)
     start = None if image is None else cover(_picture(image).to(clip.device), height, width)
-    single, grey = _walk(clip, small)
+    single, grey = _measure_frames(clip, small)
     pairs = measure_pairs(grey, area, (height, width))
     return ClipReport(
         frames=frames,
@@ -66,41 +67,44 @@ def measure(
 
 
 def check_clip(clip: Tensor) -> None:
-    """Raise ValueError unless this is a clip that can be measured."""
+    """Raise ValueError unless the clip can be measured."""
     if not isinstance(clip, Tensor) or not clip.is_floating_point():
         kind = clip.dtype if isinstance(clip, Tensor) else type(clip).__name__
-        raise ValueError(f"the clip is {kind}; give a tensor of floats in 0 to 1")
+        raise ValueError(f"the clip must be a float tensor in 0 to 1 (got {kind}); convert it first")
     if clip.ndim != 4 or clip.shape[-1] != 3 or not len(clip):
         raise ValueError(f"the clip has shape {list(clip.shape)}; give [frames, height, width, 3]")
     height, width = clip.shape[1:3]
     if min(height, width) < SMALLEST:
-        raise ValueError(f"the clip is {width}x{height} pixels; give at least {SMALLEST}x{SMALLEST}")
+        raise ValueError(f"the clip must be at least {SMALLEST}x{SMALLEST} pixels (got {width}x{height}); enlarge it")
     least, most = (float(value) for value in clip.aminmax())
     if not (math.isfinite(least) and math.isfinite(most)):
         bad = int((~torch.isfinite(clip)).sum())
         raise ValueError(f"the clip has {bad} values that are NaN or infinite; check the step that made it")
     if least < -OVERSHOOT or most > 1 + OVERSHOOT:
-        raise ValueError(f"the clip's values run from {least:g} to {most:g}; bring them to 0 to 1")
+        raise ValueError(
+            f"the values of the clip must be 0 to 1 (got {least:g} to {most:g}); divide 8-bit values by 255"
+        )
 
 
 def check_seams(seams: Sequence[int], frames: int) -> tuple[int, ...]:
-    """The seams as numbers; ValueError unless each has a frame before it."""
+    """Return the seams as integers; raises ValueError unless each is a frame of the clip after the first."""
     for index in seams:
         if int(index) != index or not 1 <= index < frames:
-            room = f"whole numbers from 1 to {frames - 1}" if frames > 1 else "none, as the clip has one frame"
-            raise ValueError(f"seam {index:g} is outside the clip of {frames} frames; possible are {room}")
+            remedy = f"use 1 to {frames - 1}" if frames > 1 else "leave them out, because the clip has one frame"
+            raise ValueError(f"seams must be frames after the first (got {index:g} of {frames} frames); {remedy}")
     return tuple(int(index) for index in seams)
 
 
 def _picture(image: Tensor) -> Tensor:
+    """Return the start image as [1, H, W, 3], without transparency."""
     image = image[None] if image.ndim == 3 else image
     if image.ndim == 4 and len(image) > 1:
-        raise ValueError(f"the start image is a batch of {len(image)} pictures; give 1")
-    return composite(image)
+        raise ValueError(f"the start image must be one picture (got a batch of {len(image)}); give the first")
+    return lay_out(composite(image))
 
 
 def _mask_at(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
-    """The mask [1 | T, h, w] at another size (height, width)."""
+    """Return the mask at another size (height, width): [1 | T, h, w]."""
     given = mask[None] if mask.ndim == 2 else mask
     if given.ndim != 3 or len(given) not in (1, frames) or 0 in given.shape or not given.is_floating_point():
         raise ValueError(
@@ -113,18 +117,20 @@ def _mask_at(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
 
 
 def _small_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size at which motion is estimated."""
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     return max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
 
 
 def _frame(clip: Tensor, index: int) -> Tensor:
-    return clip[index].float().clamp(0, 1)
+    """Return one frame [H, W, 3], contiguous, as floats in 0..1."""
+    return lay_out(clip[index]).float().clamp(0, 1)
 
 
-def _walk(clip: Tensor, small: tuple[int, int]) -> tuple[dict, Tensor]:
-    """What single frames and their differences tell, and the small luminance [T, 1, h, w].
+def _measure_frames(clip: Tensor, small: tuple[int, int]) -> tuple[dict, Tensor]:
+    """Return the measures of single frames and of their differences, and the small luminance [T, 1, h, w].
 
-    Frame by frame, because a clip may fill most of the memory.
+    Works frame by frame, because a clip may fill most of the memory.
     """
     greys, colours, contrasts, edges, steps = [], [], [], [], []
     before = first = _frame(clip, 0)
@@ -148,27 +154,28 @@ def _walk(clip: Tensor, small: tuple[int, int]) -> tuple[dict, Tensor]:
 
 
 def _against_first(values: list[float]) -> tuple[float, ...]:
-    """Values over the first; both below what 8 bits can show count as equal."""
+    """Return values divided by the first; values below a quarter of an 8-bit step count as that."""
     least = 0.25 / 255
     return tuple(max(value, least) / max(values[0], least) for value in values)
 
 
 def _similarity(clip: Tensor, start: Tensor, model: EncodesImages) -> tuple[float, ...]:
-    """Cosine of every frame's token and that of the start image [H, W, 3]."""
-    aim = _tokens(start[None], model)
+    """Return the cosine between the token of each frame and that of the start image [H, W, 3]."""
+    wanted = _tokens(start[None], model)
     found = []
     for index in range(0, len(clip), CLIP_BATCH):
-        tokens = _tokens(clip[index : index + CLIP_BATCH].float().clamp(0, 1), model)
-        found += F.cosine_similarity(tokens, aim).tolist()
+        tokens = _tokens(lay_out(clip[index : index + CLIP_BATCH]).float().clamp(0, 1), model)
+        found += F.cosine_similarity(tokens, wanted).tolist()
     return tuple(found)
 
 
 def _tokens(frames: Tensor, model: EncodesImages) -> Tensor:
+    """Return the flattened image tokens [B, n*D] of frames [B, H, W, 3] in 0..1."""
     return model.encode_image(frames.movedim(-1, 1) * 2 - 1).float().flatten(1)  # [B, n*D]
 
 
 def _seam(index: int, steps: tuple[float, ...], pairs: dict) -> Seam:
-    """How the pair before frame `index` differs from the others."""
+    """Return how the step to frame `index` differs from the other steps."""
     place = index - 1
     others = {
         name: values[:place] + values[place + 1 :] for name, values in (("step", steps), ("flicker", pairs["flicker"]))

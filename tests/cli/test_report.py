@@ -81,7 +81,7 @@ def test_the_node_takes_another_packs_image_encoder(clip: torch.Tensor, monkeypa
     assert len(found) == 5 and found[0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("seams", "words"), [("two", "seams is 'two'"), ("9", "seam 9 is outside the clip of 5")])
+@pytest.mark.parametrize(("seams", "words"), [("two", "seams is 'two'"), ("9", "got 9 of 5 frames")])
 def test_the_node_answers_bad_seams_with_a_sentence(clip: torch.Tensor, seams: str, words: str):
     with pytest.raises(ValueError, match=words):
         run("SVDReelReport", frames=clip, seams=seams)
@@ -111,7 +111,7 @@ def test_the_command_reads_an_encoded_clip(clip: torch.Tensor, tmp_path: Path, c
     [
         (("absent.mp4",), "absent.mp4 does not exist"),
         (("{folder}", "--image", "absent.png"), "absent.png does not exist"),
-        (("{folder}", "--seams", "7"), "seam 7 is outside the clip of 5 frames"),
+        (("{folder}", "--seams", "7"), "got 7 of 5 frames"),
         (("{folder}", "--page", "page.pdf"), "page.pdf is no picture"),
         (("{folder}", "--json", "absent/report.json"), "folder absent of --json does not exist"),
         (("{folder}", "--model", "absent.safetensors"), "absent.safetensors"),

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -188,15 +187,6 @@ def test_json_holds_every_number_and_the_summary(pan: torch.Tensor):
         assert read["summary"][name] == (None if value is None else pytest.approx(value, rel=1e-4)), name
 
 
-def test_a_clip_of_nanos_size_takes_well_under_a_second():
-    clip = moving(128, 128, frames=14, **PAN)
-    measure(clip[:2])
-    start = time.process_time()
-    plot(measure(clip, image=clip[:1]))
-    # Half a second of one core; processor time, so that a busy machine does not matter, with room for a slow one.
-    assert time.process_time() - start < 2
-
-
 GOOD = torch.rand(3, 32, 48, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -206,22 +196,22 @@ GOOD = torch.rand(3, 32, 48, 3, generator=torch.Generator().manual_seed(0))
         ({"clip": GOOD[0]}, r"shape \[32, 48, 3\]; give \[frames"),
         ({"clip": GOOD[..., :1]}, r"\[3, 32, 48, 1\]; give"),
         ({"clip": GOOD[:0]}, r"\[0, 32, 48, 3\]; give"),
-        ({"clip": GOOD[:, :8]}, "48x8 pixels; give at least 16x16"),
-        ({"clip": (GOOD * 255).byte()}, "uint8; give a tensor of floats"),
-        ({"clip": GOOD.numpy()}, "ndarray; give a tensor"),
-        ({"clip": GOOD * 255}, "bring them to 0 to 1"),
+        ({"clip": GOOD[:, :8]}, r"16x16 pixels \(got 48x8\); enlarge"),
+        ({"clip": (GOOD * 255).byte()}, r"got torch.uint8\); convert"),
+        ({"clip": GOOD.numpy()}, r"got ndarray\); convert"),
+        ({"clip": GOOD * 255}, r"0 to 1 \(got 0.* to 25\d.*\); divide"),
         ({"clip": GOOD.where(GOOD > 0.5, torch.nan)}, r"\d+ values that are NaN"),
         ({"clip": GOOD.where(GOOD > 0.5, torch.inf)}, r"\d+ values that are NaN"),
-        ({"image": torch.rand(2, 32, 48, 3)}, "batch of 2 pictures; give 1"),
+        ({"image": torch.rand(2, 32, 48, 3)}, r"batch of 2\); give"),
         ({"image": torch.rand(32, 48, 3) * torch.nan}, "image has 4608 values that are NaN"),
         ({"image": torch.rand(32, 48)}, "image has 2 axes"),
         ({"mask": torch.rand(2, 32, 48)}, r"mask has shape \[2, 32, 48\]"),
         ({"mask": torch.rand(32, 48) * torch.nan}, "mask has values that are NaN"),
         ({"mask": torch.ones(32, 48, dtype=torch.int64)}, "mask has shape .* give floats"),
-        ({"seams": [0]}, "seam 0 is outside .* possible are whole numbers from 1 to 2"),
-        ({"seams": [3]}, "seam 3 is outside"),
-        ({"seams": [1.5]}, "seam 1.5 is outside"),
-        ({"clip": GOOD[:1], "seams": [1]}, "none, as the clip has one frame"),
+        ({"seams": [0]}, r"got 0 of 3 frames\); use 1 to 2"),
+        ({"seams": [3]}, r"got 3 of 3 frames\); use 1 to 2"),
+        ({"seams": [1.5]}, "got 1.5 of 3"),
+        ({"clip": GOOD[:1], "seams": [1]}, r"got 1 of 1 frames\); leave"),
     ],
 )
 def test_bad_input_is_answered_with_a_sentence(given: dict, words: str):

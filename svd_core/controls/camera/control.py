@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...networks.vae import LATENT_SCALE
 from ...pictures.fitting import FitMode, fit, resize
+from ...pictures.reading import lay_out
 from ..signal import SIGNAL_MODES, Signal, SignalControl
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
 from .path import CameraPath
@@ -42,7 +43,7 @@ def fit_map(
         raise ValueError(
             f"the {what} has shape {list(values.shape)}; give [height, width], [B, height, width] or an image"
         )
-    values = values.contiguous().reshape(-1, 1, *values.shape[-2:])  # [B, 1, h, w]
+    values = lay_out(values).reshape(-1, 1, *values.shape[-2:])  # [B, 1, h, w]
     if index >= len(values) > 1:
         raise ValueError(f"there are {len(values)} {what}s for picture {index + 1}; give one, or one per picture")
     own = _sized(values[min(index, len(values) - 1)][None], picture_size, what)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ...pictures.reading import lay_out
+
 FAR_TO_NEAR = 4.0  # distance of the farthest point over that of the nearest
 HORIZON = 0.4  # share of the height, from the top, of the guessed scene
 
@@ -14,7 +16,7 @@ def depth_from_map(brightness: Tensor, foreground: Tensor | None = None, *, far_
     [1, 1, H, W] (above 0.5) is set to its median distance, so that it moves in one piece.
     """
     _check(far_to_near)
-    brightness = brightness.contiguous()
+    brightness = lay_out(brightness)
     low, high = brightness.aminmax()
     near = (brightness - low) / (high - low) if float(high - low) > 1e-3 else torch.ones_like(brightness)
     depth = _distance(near, far_to_near) if float(high - low) > 1e-3 else near
@@ -30,7 +32,7 @@ def depth_from_foreground(foreground: Tensor, *, far_to_near: float = FAR_TO_NEA
     Raises ValueError for an empty mask.
     """
     _check(far_to_near)
-    foreground = foreground.contiguous()
+    foreground = lay_out(foreground)
     rows = (foreground > 0.5).flatten(0, 2).any(dim=1).nonzero()
     if not len(rows):
         raise ValueError("the foreground mask is empty; paint over the object, or remove the mask")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...pictures.reading import lay_out
 from .poses import Poses, intrinsics
 
 TEAR = 0.1  # relative change of depth per pixel above which two pixels belong to different surfaces
@@ -35,7 +36,7 @@ def warp(picture: Tensor, poses: Poses, depth: Tensor | None = None) -> Warped:
     distance 1. It only matters if the camera changes its position. Frames without motion are the picture itself.
     """
     _check(picture, depth)
-    picture, depth = picture.contiguous(), None if depth is None else depth.contiguous()
+    picture, depth = lay_out(picture), None if depth is None else lay_out(depth)
     if depth is None or not poses.travels:
         frames, valid = zip(*_by_homography(picture, poses), strict=True)
     else:
@@ -166,7 +167,7 @@ def fill_holes(pictures: Tensor, valid: Tensor) -> Tensor:
     Valid pixels are unchanged; filled ones lie between the least and the greatest valid value of their picture. A
     picture without valid pixels becomes 0. (Push-pull: Gortler et al. 1996, "The Lumigraph", section 3.5.)
     """
-    pictures, valid = pictures.contiguous(), valid.contiguous()
+    pictures, valid = lay_out(pictures), lay_out(valid)
     known = valid.to(pictures.dtype)
     levels = [(pictures * known, known)]
     while min(levels[-1][0].shape[-2:]) > 1:
