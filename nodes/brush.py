@@ -266,7 +266,8 @@ class SVDReelCutAndDrag:
         masks = mask[None] if mask.ndim == 2 else mask
         if len(paths) not in (1, len(masks)):
             raise ValueError(
-                f"there are {len(paths)} drag paths for {len(masks)} masks; write one, or one per mask with | between"
+                f"the number of drag paths must be 1 or the number of masks, {len(masks)} (got {len(paths)}); separate "
+                "paths with |"
             )
         height, width = pictures.shape[2:]
         fitted = [fit_map(row[None], 0, size, width, height, fit, "object mask").clamp(0, 1) for row in masks]
@@ -298,20 +299,20 @@ class SVDReelCutAndDrag:
 def start_pictures(
     image: Tensor, latent: dict, fit_mode: str, background: str
 ) -> tuple[Tensor, tuple[int, int], int, int]:
-    """Fitted pictures [1|B, 3, H, W] of IMAGE for the clips of a LATENT, their size before, frames and clips."""
+    """Return fitted images [1|B, 3, H, W] for the clips of a LATENT, their size before fitting, frames and clips."""
     frames, samples = clip_length(latent), check_samples(latent)
     clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
     batch = as_batch(image, background)
     if len(batch) not in (1, clips):
         raise ValueError(
-            f"there are {len(batch)} pictures for the {clips} clips of the latent; connect the picture that Prepare "
-            "Image for SVD gets"
+            f"the number of images must be 1 or the number of clips in the latent, {clips} (got {len(batch)}); connect "
+            "the image that Prepare Image for SVD receives"
         )
     return fit(batch, width, height, fit_mode)[0], tuple(batch.shape[2:]), frames, clips
 
 
 def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:
-    """The rows of masks [N, 1, H, W] that belong to each clip: one for all, one per clip, per frame, or per both."""
+    """Divide masks [N, 1, H, W] among the clips: one for all, one per clip, per frame, or per clip and frame."""
     if len(masks) == clips * frames and clips > 1:
         return list(masks.split(frames))
     if len(masks) in (1, frames):
@@ -319,8 +320,8 @@ def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:
     if len(masks) == clips:
         return list(masks.split(1))
     raise ValueError(
-        f"there are {len(masks)} motion masks for {clips} clip{'s' * (clips > 1)} of {frames} frames; give 1, one per "
-        "picture, or one per frame"
+        f"{len(masks)} motion masks do not fit {clips} clip{'s' * (clips > 1)} of {frames} frames; connect 1, one per "
+        "image, or one per frame"
     )
 
 

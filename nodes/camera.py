@@ -260,7 +260,7 @@ class SVDReelCameraControl:
         background: str = "white",
     ) -> tuple:
         if depth is not None and depth_mask is not None:
-            raise ValueError("depth and depth_mask are both connected, but there is one depth; disconnect one of them")
+            raise ValueError("depth and depth_mask are both connected; disconnect one of them")
         maps = {"depth map": depth if depth is not None else depth_mask, "foreground mask": foreground}
         signals = warp_clips(model.with_parts(vae=vae), image, camera, latent, maps, fit, far_to_near, background)
         settings = mode_settings(mode, sigma, repeats, keep, last_weight)
@@ -281,14 +281,14 @@ def warp_clips(
     far_to_near: float,
     background: str,
 ) -> list:
-    """The signal of each picture in IMAGE [B, H, W, C] for the clips of a LATENT: one picture for all, or one each."""
+    """Return the camera signal of each image in IMAGE [B, H, W, C]; B is 1 or the number of clips in the LATENT."""
     frames, samples = clip_length(latent), check_samples(latent)
     clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
     batch = as_batch(image, background)
     if len(batch) not in (1, clips):
         raise ValueError(
-            f"there are {len(batch)} pictures for the {clips} clips of the latent; connect the picture that Prepare "
-            "Image for SVD gets"
+            f"the number of images must be 1 or the number of clips in the latent, {clips} (got {len(batch)}); connect "
+            "the image that Prepare Image for SVD receives"
         )
     size = tuple(batch.shape[2:])
     pictures, _ = fit(batch, width, height, fit_mode)
@@ -313,10 +313,10 @@ def warp_clips(
 
 
 def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:
-    """What a mode needs besides the strength; a sigma of 0 is the mode's own."""
+    """Return the settings of a mode besides its strength; a sigma of 0 uses the mode's own."""
     settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
     if SIGNAL_MODES.get(mode) is DualClock and sigma > 0:
-        # The start keeps its distance to the release, as in the published constants.
+        # Keep the ratio of both levels as in the published constants.
         settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
     if mode == "replace estimate":
         settings |= {"repeats": repeats, "keep": keep, "last": last_weight}

@@ -20,7 +20,7 @@ LIKELY = ("svd", "stable-video", "stable_video", "img2vid", "animatelcm")
 
 
 def model_names() -> list[str]:
-    """What the model widgets offer: nano, then files and folders whose names sound like SVD, then all other files."""
+    """Return the choices of the model widgets: nano, names that look like SVD, then all other files."""
     files = [name for folder in FOLDERS for name in host.model_files(folder) if name.lower().endswith(".safetensors")]
     names = list(dict.fromkeys([*files, *diffusers_folders()]))
     names.sort(key=lambda name: not any(word in name.lower() for word in LIKELY))
@@ -28,7 +28,7 @@ def model_names() -> list[str]:
 
 
 def diffusers_folders() -> list[str]:
-    """Names of the folders in the host's `diffusers` folder and ours that hold a video model."""
+    """Return the names of folders with a video model in models/diffusers and models/svd."""
     found = []
     for root in (Path(path) for key in ("svd", "diffusers") for path in host.model_roots(key)):
         if root.is_dir():
@@ -38,7 +38,7 @@ def diffusers_folders() -> list[str]:
 
 
 def model_location(name: str) -> str:
-    """Path of a name that the widgets offer, or "nano"; FileNotFoundError says where models belong."""
+    """Return the path of a model name, or "nano"; raise FileNotFoundError that says where models belong."""
     if name == NANO:
         return "nano"
     for folder in FOLDERS:
@@ -49,14 +49,14 @@ def model_location(name: str) -> str:
         roots = (Path(path) / name for key in ("svd", "diffusers") for path in host.model_roots(key))
         return next(str(path) for path in roots if path.is_dir())
     raise FileNotFoundError(
-        f"there is no model {name!r}; put svd_xt.safetensors or another SVD file into models/svd or "
+        f"model {name!r} not found; put svd_xt.safetensors or another SVD file into models/svd or "
         "models/checkpoints and press R, or choose the embedded nano model"
     )
 
 
 def open_parts(name: str, variant: str = AUTO) -> Parts:
-    """The parts of a checkpoint that the widgets offer, its tensors read by the host's loader."""
-    source = read_state_dict(model_location(name))  # headers only; refuses what is no model
+    """Return the parts of a checkpoint by its name in the widgets, with tensors read by ComfyUI's loader."""
+    source = read_state_dict(model_location(name))  # reads headers only; rejects files that are not models
     tensors = source
     if host.PRESENT:
         tensors = {}
@@ -64,7 +64,7 @@ def open_parts(name: str, variant: str = AUTO) -> Parts:
             tensors |= host.load_state_dict(str(header.path))[0]
     metadata = dict(source.metadata)
     if variant != AUTO:
-        # A chosen variant brings its own native size and length.
+        # A chosen variant has its own native size and length.
         metadata = {
             key: text for key, text in metadata.items() if key.removeprefix("svd.") not in ("frames", "width", "height")
         }
@@ -151,16 +151,16 @@ class SVDReelLoadModel:
 
     @classmethod
     def VALIDATE_INPUTS(cls, model_name: str | None) -> bool | str:
-        """Say what to do about a model that is not there; the host's own check would list those that are."""
+        """Return a remedy for a missing model; ComfyUI's own check would only list the existing ones."""
         try:
-            return model_name is None or bool(model_location(model_name))  # None: the name comes over a link
+            return model_name is None or bool(model_location(model_name))  # None: the name comes from a link
         except FileNotFoundError as error:
             return str(error)
 
     @classmethod
     def IS_CHANGED(cls, model_name: str, variant: str, precision: str, complete_from: str = NONE, **others) -> str:
-        """The files' times and sizes, so that a replaced file is loaded again."""
-        # The host passes None for inputs that come over a link.
+        """Return modification times and sizes, so that a replaced file is loaded again."""
+        # ComfyUI passes None for inputs that come from a link.
         return " ".join(_stamp(name) for name in (model_name, complete_from) if name not in (None, NONE))
 
     def execute(
@@ -174,10 +174,10 @@ class SVDReelLoadModel:
     ) -> tuple:
         wanted = PRECISIONS[precision]
         if wanted == EIGHT_BITS and not host.PRESENT:
-            raise ValueError("fp8 weights need the layers of ComfyUI, which is not there; choose fp16, bf16 or fp32")
+            raise ValueError("fp8 weights need the layers of ComfyUI, which is not running; choose fp16, bf16 or fp32")
         parts = open_parts(model_name, variant)
         if parts.unet is None:
-            raise CheckpointError(f"{model_name} holds no UNet; choose an SVD checkpoint such as svd_xt.safetensors")
+            raise CheckpointError(f"{model_name} contains no UNet; choose an SVD checkpoint such as svd_xt.safetensors")
         if complete_from != NONE:
             parts = complete(parts, open_parts(complete_from), complete_from)
         unet, compute = manage_unet(parts, wanted)

@@ -18,19 +18,19 @@ log = logging.getLogger("svd_reel")
 
 
 def lora_names() -> list[str]:
-    """What the widget offers: none, the LoRAs inside this pack, then the host's files."""
+    """Return the choices of the widget: none, the LoRAs inside this pack, then files in models/loras."""
     files = [name for name in host.model_files(FOLDER) if name.lower().endswith(".safetensors")]
     return [NONE, *(name + EMBEDDED for name in embedded_loras()), *files]
 
 
 def lora_location(name: str) -> str:
-    """Path of a name that the widget offers, or the name of an embedded LoRA; FileNotFoundError if there is none."""
+    """Return the path of a LoRA name, or the name of an embedded one; raise FileNotFoundError if it is missing."""
     plain = name.removesuffix(EMBEDDED)
     if plain != name and plain in embedded_loras():
         return plain
     path = host.model_path(FOLDER, name)
     if path is None:
-        raise FileNotFoundError(f"there is no LoRA {name!r}; put its .safetensors file into models/loras and press R")
+        raise FileNotFoundError(f"LoRA {name!r} not found; put its .safetensors file into models/loras and press R")
     return path
 
 
@@ -90,8 +90,8 @@ class SVDReelLoadLora:
     def IS_CHANGED(
         cls, lora_name: str, model=None, strength: float = 1.0, temporal_strength: float = 1.0, lora=None
     ) -> str:
-        """The file's time and size, so that a replaced file is loaded again."""
-        # The host passes None for inputs that come over a link.
+        """Return modification time and size, so that a replaced file is loaded again."""
+        # ComfyUI passes None for inputs that come from a link.
         if lora_name in (None, NONE) or lora_name.endswith(EMBEDDED):
             return str(lora_name)
         stat = Path(lora_location(lora_name)).stat()
@@ -114,7 +114,7 @@ class SVDReelLoadLora:
 
 
 def add_lora(model: LoadedModel, lora: Lora, spatial: float, temporal: float) -> tuple[LoadedModel, LoraReport]:
-    """The model with a LoRA over the ones that it has, and the report; partial matches are logged."""
+    """Return the model with one more LoRA, and the report; log partial matches."""
     shapes = parameter_shapes(model.unet.model.diffusion_model)
     terms, report = match_lora(lora, shapes, model.config.unet, spatial, temporal)
     if warning := report.warning():

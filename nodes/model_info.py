@@ -76,7 +76,7 @@ class SVDReelModelInfo:
         info = inspect_checkpoint(location)
         text, path = f"{info.text()}\n{licence_text(info.variant)}", str(info.path)
         if fix != LOOK:
-            # Imported when used: the host imports every pack when it starts, and few starts convert.
+            # Imported on first use, because ComfyUI imports every pack at start-up.
             from ..svd_core.checkpoints.convert import convert
 
             dtype, layout, part, folder, ending = FIXES[fix]
@@ -95,16 +95,16 @@ class SVDReelModelInfo:
 
 
 def _target(folder: str, name: str, layout: str) -> Path:
-    """Where a new model goes; ValueError for names that lead elsewhere or are taken."""
+    """Return the path of a new model; raise ValueError for names with folders and for existing files."""
     if Path(name).name != name or name.startswith("."):
-        raise ValueError(f"{name!r} is no plain name for a model; leave folders out of it")
+        raise ValueError(f"new_name must be a plain name without folders (got {name!r}); use a name such as my_model")
     roots = host.model_roots(folder)
     if not roots:
-        raise ValueError(f"there is no folder models/{folder} here; use python -m svd_core convert instead")
+        raise ValueError(f"the folder models/{folder} does not exist; create it, or use python -m svd_core convert")
     Path(roots[0]).mkdir(parents=True, exist_ok=True)
     target = Path(roots[0]) / (f"{name}.safetensors" if layout == "single" else name)
     if target.exists():
-        raise ValueError(f"{target} exists; give another name in new_name, or remove it first")
+        raise ValueError(f"{target} already exists; enter another name in new_name, or remove the file")
     return target
 
 

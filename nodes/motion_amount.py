@@ -124,9 +124,9 @@ class SVDReelMotionAmount:
 
 
 def parse_points(text: str, what: str) -> Points:
-    """Points (position, value) of "0:60, 0.5:180, 1:127", or of "60, 180, 127" at even distances; none if empty.
+    """Parse "0:60, 0.5:180, 1:127", or "60, 180, 127" at even distances, into points (position, value).
 
-    ValueError naming `what` for anything else.
+    An empty text gives no points. Raise ValueError, naming `what`, for anything else.
     """
     words = text.replace(",", " ").split()
     points = []
@@ -138,7 +138,9 @@ def parse_points(text: str, what: str) -> Points:
             points.clear()
             break
     if bool(points) != bool(words) or 0 < text.count(":") < len(words):
-        raise ValueError(f"{what} is {text!r}; write positions and values such as 0:60, 0.5:180, 1:127")
+        raise ValueError(
+            f"{what} cannot be read (got {text!r}); write positions and values such as 0:60, 0.5:180, 1:127"
+        )
     return tuple(points)
 
 

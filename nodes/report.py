@@ -10,13 +10,13 @@ from .shared.model import LoadedModel, image_token
 
 
 @dataclass(frozen=True, eq=False)
-class ImageTower:
-    """A CLIP_VISION as `measure` uses it."""
+class ImageEncoder:
+    """Adapts a CLIP_VISION for `measure`."""
 
     clip_vision: Any
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Image token [B, 1, D] of images [B, 3, H, W] in -1..1."""
+        """Return the image token [B, 1, D] of images [B, 3, H, W] in -1..1."""
         return image_token(self.clip_vision, image)
 
 
@@ -93,14 +93,14 @@ class SVDReelReport:
         clip_vision=None,
         seams: str = "",
     ) -> tuple:
-        # Imported when used: the host imports every pack when it starts, and few starts measure.
+        # Imported on first use, because ComfyUI imports every pack at start-up.
         from ..svd_core.report import measure, plot
 
         report = measure(
-            frames[..., :3],  # of an IMAGE with transparency the colours
+            frames[..., :3],  # without an alpha channel
             image=image,
             mask=mask,
-            model=model if clip_vision is None else ImageTower(clip_vision),
+            model=model if clip_vision is None else ImageEncoder(clip_vision),
             seams=inputs.parse_numbers(seams, "seams") if seams.strip() else (),
         )
         return (report.text(), report.to_json(), plot(report))

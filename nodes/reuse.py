@@ -77,7 +77,7 @@ class SVDReelReuseFeatures:
         sigma_high: float = SIGMA_MAX,
         sigma_low: float = 0.0,
     ) -> tuple[ControlChain]:
-        # The widget's highest start means no limit, so that schedules that begin above it are covered as well.
+        # The highest value means no limit, so that schedules that start above it are covered as well.
         upper = math.inf if sigma_high >= SIGMA_MAX else sigma_high
         return ((control or ControlChain()).then([ReuseFeatures(interval, depth, sigma_low, upper)]),)
 

@@ -230,7 +230,7 @@ class SVDReelColorMatch:
     ) -> tuple[Tensor]:
         if strength == 0:
             return (frames,)
-        colours = frames[..., :3]  # an alpha channel stays as it is
+        colours = frames[..., :3]  # an alpha channel is unchanged
         wanted = None if reference is None else reference[..., :3]
         matched = match_colours(colours, wanted, strength=strength, method=method, ramp=ramp, smoothing=smoothing)
         return (torch.cat([matched, frames[..., 3:]], dim=-1),)

@@ -139,7 +139,7 @@ class SVDReelTrainLora:
         chosen = {name: value for name, value in given.items() if value not in (0, AUTO)} | {"seed": seed}
         if save_memory != AUTO:
             chosen["gradient_checkpointing"] = save_memory == "on"
-        # The host runs nodes in inference mode, whose tensors cannot be trained on.
+        # ComfyUI runs nodes in inference mode, whose tensors cannot be trained.
         with torch.inference_mode(False), torch.enable_grad():
             return run_training(model, training_set, chosen, picture, trigger)
 
@@ -174,11 +174,14 @@ class SVDReelSaveLora:
 
         plain = name.strip().removesuffix(".safetensors")
         if not plain or Path(plain).name != plain or plain.startswith("."):
-            raise ValueError(f"a LoRA cannot be called {name!r}; write a name without slashes, such as my_svd_lora")
+            raise ValueError(
+                f"name must not be empty, contain slashes or start with a dot (got {name!r}); use a name such as "
+                "my_svd_lora"
+            )
         if len(plain.encode()) > LONGEST_NAME or not plain.isprintable():
             raise ValueError(
-                f"the name of a LoRA has {len(plain.encode())} bytes or signs that cannot be printed; write at most "
-                f"{LONGEST_NAME}, such as my_svd_lora"
+                f"name must be printable and at most {LONGEST_NAME} bytes long (got {len(plain.encode())}); use a name "
+                "such as my_svd_lora"
             )
         folder = host.lora_folder()
         path, number = folder / f"{plain}.safetensors", 2

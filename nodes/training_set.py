@@ -153,7 +153,7 @@ class SVDReelTrainingSet:
         least_motion: float = 0.3,
         clips_per_picture: int = 0,
     ) -> tuple:
-        # Imported when used: the host imports every pack when it starts, and few starts train.
+        # Imported on first use, because ComfyUI imports every pack at start-up.
         from ..svd_core.training.data.sources import FrameBatch, find_sources, stills_of_batch
         from ..svd_core.training.data.stills import check_move
 
@@ -171,8 +171,8 @@ class SVDReelTrainingSet:
             sources.append(FrameBatch(images, fps=images_fps))
         if not sources:
             raise ValueError(
-                "there is nothing to train on; name a folder of videos, or connect frames or, with a camera move, "
-                "photographs"
+                "no training data given; set folder to a folder of videos, or connect the frames of a video, or "
+                "connect photographs and set camera_move"
             )
         plan = {"width": width, "height": height, "frames": frames, "fps": fps, "stride": stride}
         plan = {name: value for name, value in plan.items() if value} | {"least_motion": least_motion}

@@ -1,4 +1,4 @@
-"""Draws curves over a clip or a schedule for people to look at."""
+"""Charts of curves over a clip or a schedule."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ FRAMES = {0: "first frame", POINTS - 1: "last frame"}
 
 
 def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[float, ...] = ()) -> Tensor:
-    """A guidance curve over the clip as IMAGE [1, H, W, 3] in 0..1; ends of None are labelled as the model's own."""
+    """Draw a guidance curve over the clip, [1, H, W, 3] in 0..1; ends of None are labelled as the model's own."""
     # Ends that only the model knows are drawn one apart.
     ends = (low if low is not None else (high or 1.0) - 1, high if high is not None else (low or 0.0) + 1)
     scales = (custom_guidance(points, POINTS) if points else guidance_curve(shape, *ends, POINTS)).tolist()
@@ -30,7 +30,7 @@ def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[
 
 
 def draw_sigmas(sigmas: Tensor) -> Tensor:
-    """Noise levels [steps + 1] over the steps, on a logarithmic axis, as IMAGE [1, H, W, 3] in 0..1."""
+    """Draw noise levels [steps + 1] over the steps on a logarithmic axis, [1, H, W, 3] in 0..1."""
     values = sigmas.tolist()
     steps = len(values) - 1
     title = f"noise: {steps} step{'s' * (steps > 1)} from {values[0]:.4g} to {values[-1]:g}"
@@ -39,7 +39,7 @@ def draw_sigmas(sigmas: Tensor) -> Tensor:
 
 
 def draw_motion(controls: Sequence[Control]) -> Tensor:
-    """What controls of the amount of motion do over the clip, as IMAGE [1, H, W, 3] in 0..1."""
+    """Draw what controls of the amount of motion change over the clip, [1, H, W, 3] in 0..1."""
     charts, words = [], []
     for control in controls:
         if isinstance(control, LowPassStart) and control.active:

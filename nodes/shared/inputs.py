@@ -47,7 +47,7 @@ def parse_numbers(text: str, what: str) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if not numbers:
-        raise ValueError(f"{what} is {text!r}; write numbers separated by commas, such as 1, 2.5, 1")
+        raise ValueError(f"{what} must be numbers separated by commas, such as 1, 2.5, 1 (got {text!r})")
     return numbers
 
 

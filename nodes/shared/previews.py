@@ -1,4 +1,4 @@
-"""Draws a camera path for people to look at."""
+"""Previews of camera paths and dragged objects."""
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ from ...svd_core.controls.drag import DragPath, drag_frames
 from ...svd_core.pictures import as_batch
 from ...svd_core.pictures.fitting import resize
 
-FRAMES = 25  # of a usual clip; holds come on top
+FRAMES = 25  # of a usual clip, without holds
 VIEWS, SHOWN = 7, 4  # outlines on the map, frames below it
 WIDTH, MAP_HEIGHT, GAP, TEXT = 768, 400, 8, 26
 INK, PAPER, FIRST, LAST = (235, 235, 235), (32, 33, 38), (80, 170, 255), (255, 150, 40)
-MAP_SHARE = 0.5  # of the map's width that the picture takes; the rest is for views beyond its edges
+MAP_SHARE = 0.5  # of the map's width for the image; the rest shows views beyond its edges
 
 
 def draw_path(path: CameraPath, image: Tensor | None = None) -> Tensor:
-    """The path over a picture (the first of IMAGE [B, H, W, C], or a pattern), and four of its frames: [1, H, W, 3]."""
+    """Draw a path and four of its frames over the first image of IMAGE [B, H, W, C], or a pattern: [1, H, W, 3]."""
     picture = pattern() if image is None else as_batch(image[:1])
     cell = (WIDTH - (SHOWN - 1) * GAP) // SHOWN
     height = max(16, round(cell * picture.shape[2] / picture.shape[3]))
@@ -32,7 +32,7 @@ def draw_path(path: CameraPath, image: Tensor | None = None) -> Tensor:
     pen.text((GAP, 6), words, fill=INK, font=font)
     indices = _spread(frames, SHOWN)
     warped, valid = warp(picture, path.poses(frames).at(indices))
-    # What is filled in is dimmed: it is not in the picture.
+    # Filled areas are dimmed, because the image does not show them.
     shown = torch.lerp(warped * 0.35 - 0.5, warped, valid)
     for place, index in enumerate(indices):
         x, y = place * (cell + GAP), MAP_HEIGHT + TEXT
@@ -42,14 +42,14 @@ def draw_path(path: CameraPath, image: Tensor | None = None) -> Tensor:
 
 
 def pattern() -> Tensor:
-    """A picture in which every place can be told: coloured squares, [1, 3, 144, 256] in -1..1."""
+    """Return a pattern of coloured squares in which every place is distinct: [1, 3, 144, 256] in -1..1."""
     y, x = torch.meshgrid(torch.linspace(0, 1, 144), torch.linspace(0, 1, 256), indexing="ij")
     squares = ((x * 16).floor() + (y * 9).floor()) % 2 * 0.35 + 0.65
     return torch.stack([x, y * 0.8 + 0.1, 1 - x])[None] * squares * 2 - 1
 
 
 def _draw_map(sheet: Image.Image, pen: ImageDraw.ImageDraw, picture: Tensor, path: CameraPath, frames: int) -> None:
-    """The picture in the middle, and what the camera sees of its plane in several frames, from blue to orange."""
+    """Draw the image in the middle, and the camera's view of its plane in several frames, from blue to orange."""
     height, width = picture.shape[2:]
     scale = min(WIDTH * MAP_SHARE / width, MAP_HEIGHT * MAP_SHARE / height)
     left, top = (WIDTH - width * scale) / 2, TEXT + (MAP_HEIGHT - height * scale) / 2
@@ -61,7 +61,7 @@ def _draw_map(sheet: Image.Image, pen: ImageDraw.ImageDraw, picture: Tensor, pat
     views = torch.linalg.inv(path.poses(frames).homographies(width, height)) @ corners  # [T, 3, 5]
     for index, view in enumerate(views):
         if not bool((view[2] > 0).all()):
-            continue  # this corner looks past the horizon of the picture's plane
+            continue  # a corner beyond the horizon of the image plane
         points = [(left + x * scale, top + y * scale) for x, y in ((view[:2] + 0.5 * view[2]) / view[2]).T.tolist()]
         centres.append((points[4], _colour(index, frames)))
         if index in _spread(frames, VIEWS):
@@ -90,11 +90,11 @@ def _to_pil(frame: Tensor) -> Image.Image:
 WIDTH = 768
 TINT = (255, 90, 40)
 COLOURS = ((80, 170, 255), (255, 190, 40), (120, 230, 120), (240, 120, 240))
-GHOST = 0.45  # of the objects at the end of their paths
+GHOST = 0.45  # opacity of the objects at the end of their paths
 
 
 def draw_drags(picture: Tensor, objects: list[tuple[Tensor, DragPath]], frames: int) -> Tensor:
-    """The picture [1, 3, H, W] in -1..1 with tinted objects, where they end, and a dot per frame: [1, h, 768, 3]."""
+    """Draw tinted objects, their end positions and a dot per frame over an image [1, 3, H, W]: [1, h, 768, 3]."""
     height = round(WIDTH * picture.shape[2] / picture.shape[3])
     ends, _ = drag_frames(picture, objects, max(frames, 2))
     shown = torch.lerp(picture, ends.frames[-1:], GHOST)

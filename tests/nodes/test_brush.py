@@ -132,14 +132,14 @@ REFUSED = [
     (drag, {"path": ""}, "at least 2 points (got 0); write"),
     (drag, {"path": "0.5,0.5; right"}, "not a list of numbers"),
     (drag, {"path": "0.5,0.5; 400,300"}, "(got 400,300)"),
-    (drag, {"path": "0,0; 1,1 | 0,0; 1,0"}, "there are 2 drag paths for 1 masks"),
+    (drag, {"path": "0,0; 1,1 | 0,0; 1,0"}, "masks, 1 (got 2); separate"),
     (drag, {"mask": torch.zeros(1, 64, 64)}, "the mask of object 1 is empty"),
     (drag, {"scale": "0"}, "0.1 to 10 (got 0)"),
     (drag, {"hold_background": 2.0}, "between 0 and 1 (got 2)"),
     (brush, {"mask": torch.full((1, 64, 64), 7.0)}, "outside 0..1; give"),
-    (brush, {"mask": torch.zeros(3, 64, 64)}, "there are 3 motion masks for 1 clip of 4 frames"),
+    (brush, {"mask": torch.zeros(3, 64, 64)}, "3 motion masks do not fit 1 clip of 4 frames; connect 1"),
     (brush, {"feather": 90.0}, "0 to 25 % (got 90)"),
-    (brush, {"image": torch.zeros(2, 64, 64, 3)}, "there are 2 pictures for the 1 clips"),
+    (brush, {"image": torch.zeros(2, 64, 64, 3)}, "clips in the latent, 1 (got 2); connect"),
 ]
 
 

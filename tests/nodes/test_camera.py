@@ -178,12 +178,12 @@ def test_bad_input_is_answered_with_a_sentence(loaded, picture, prepared, given,
 
 
 def test_pictures_and_clips_must_agree_in_number(loaded, picture, prepared):
-    with pytest.raises(ValueError, match="there are 2 pictures for the 1 clips"):
+    with pytest.raises(ValueError, match=r"clips in the latent, 1 \(got 2\); connect the image"):
         steer(loaded, torch.cat([picture, picture]), prepared)
     three = run("SVDReelCondition", model=loaded[0], image=torch.cat([picture] * 3))
     two = run("SVDReelCondition", model=loaded[0], image=torch.cat([picture] * 2))
     control = steer(loaded, torch.cat([picture] * 2), two)[0]
-    with pytest.raises(ValueError, match="a control is for 2 clips, the latent holds 3"):
+    with pytest.raises(ValueError, match="made for 2 clips, .* has 3; connect the latent"):
         clip(loaded, three, control)
 
 

@@ -189,7 +189,7 @@ def test_any_guidance_curve_can_be_drawn(shape, low, high):
         ("SVDReelGuidance", {"shape": "custom", "points": "one, two"}, "one, two"),
         ("SVDReelGuidance", {"low": -0.5}, "-0.5"),
         ("SVDReelGuidance", {"sigma_low": 5.0, "sigma_high": 1.0}, "interval"),
-        ("SVDReelSchedule", {"kind": "custom", "sigmas": ""}, "numbers separated"),
+        ("SVDReelSchedule", {"kind": "custom", "sigmas": ""}, "custom sigma list.*numbers separated"),
         ("SVDReelSchedule", {"kind": "custom", "sigmas": "1, 2, 0"}, "decrease"),
         ("SVDReelSchedule", {"sigma_min": 5.0, "sigma_max": 1.0}, "sigma"),
         ("SVDReelLoadModel", {"model_name": "absent.safetensors"}, "models/svd"),

@@ -138,5 +138,5 @@ def test_fixes_go_into_the_hosts_folders(folders, fix, made):
 
 @pytest.mark.parametrize("name", ["../out", "a/b", ".hidden"])
 def test_new_names_lead_nowhere_else(folders, name):
-    with pytest.raises(ValueError, match="no plain name"):
+    with pytest.raises(ValueError, match="new_name must be a plain name"):
         run("SVDReelModelInfo", model_name="svd_xt_tiny.safetensors", fix="save as fp16", new_name=name)
