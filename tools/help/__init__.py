@@ -1,1 +1,1 @@
-"""The help pages of the nodes: written by hand where they explain, from the code where they list."""
+"""The help pages of the nodes: prose written by hand, tables made from the code."""

@@ -1,4 +1,4 @@
-"""`python -m tools.help` writes the help pages anew; --check says what is not up to date; --pictures makes pictures."""
+"""`python -m tools.help` writes the help pages; --check lists outdated ones; --pictures makes their pictures."""
 
 import argparse
 import sys

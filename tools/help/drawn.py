@@ -1,4 +1,4 @@
-"""Pictures that need no clip: what nodes draw themselves, and what their numbers look like."""
+"""Pictures without clips: what nodes draw themselves, and charts of their numbers."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ RELEASES = {
 
 
 def load_model(studio: Studio) -> Image.Image:
-    """What the releases were made for."""
+    """Draw a table of what the releases were made for."""
     rows = [("model", "frames", "size", "steps", "guidance")]
     for variant, name in RELEASES.items():
         # AnimateLCM is SVD-XT's network with weights of its own.
@@ -42,7 +42,7 @@ def load_model(studio: Studio) -> Image.Image:
 
 
 def condition(studio: Studio) -> Image.Image:
-    """The three fits of a wide picture."""
+    """Draw the three fits of a wide image."""
     wide = studio.photograph[:, 90:306]
     heads = ("the picture", "crop", "pad", "stretch")
     frames = [wide[0]]
@@ -53,20 +53,20 @@ def condition(studio: Studio) -> Image.Image:
 
 
 def guidance(studio: Studio) -> Image.Image:
-    """Every shape."""
+    """Draw every guidance shape."""
     shapes = ("linear", "constant", "triangle", "trapezoid", "cosine")
     drawn = [studio.run("SVDReelGuidance", shape=shape, low=1.0, high=2.5)[1] for shape in shapes]
     return tiles([*drawn, studio.run("SVDReelGuidance", shape="custom", points="1, 3, 2, 2.5")[1]], 2)
 
 
 def schedule(studio: Studio) -> Image.Image:
-    """Every kind."""
+    """Draw every kind of schedule."""
     kinds = (("karras", 25), ("align_your_steps", 10), ("exponential", 25), ("lcm", 4))
     return tiles([studio.run("SVDReelSchedule", kind=kind, steps=steps)[1] for kind, steps in kinds], 2)
 
 
 def motion_amount(studio: Studio) -> Image.Image:
-    """Presets, and a curve."""
+    """Draw the presets and a bucket curve."""
     run = studio.run
     return tiles(
         [
@@ -80,13 +80,13 @@ def motion_amount(studio: Studio) -> Image.Image:
 
 
 def camera_path(studio: Studio) -> Image.Image:
-    """A path of two stretches over the photograph."""
+    """Draw a path of two moves over the photograph."""
     words = "pan right 0.15, zoom in 1.2 ease then tilt up 0.1"
     return scaled(studio.run("SVDReelCameraPath", path=words, image=studio.photograph[:, 84:300])[1])
 
 
 def decode(studio: Studio) -> Image.Image:
-    """Memory of the three ways to decode."""
+    """Draw the memory of the three decoding methods."""
     names = {"store": "memory is plenty", "recompute": "less", "host": "least"}
     coder = config_by_name("svd_xt").vae.decoder
     values = {
@@ -98,12 +98,12 @@ def decode(studio: Studio) -> Image.Image:
 
 
 def plan(studio: Studio) -> Image.Image:
-    """A plan of SVD-XT for 8 GB."""
+    """Draw a plan of SVD-XT for 8 GB."""
     return scaled(draw_plan(make_plan(config_by_name("svd_xt"), 25, 1024, 576, 8 * GIB, steps=30)))
 
 
 def duration(studio: Studio) -> Image.Image:
-    """The frames of a film of 5 seconds on a line."""
+    """Draw the frames of a video of 5 seconds on a line."""
     frames, factor, fps, count, motion_fps, text = studio.run("SVDReelDuration")
     sheet, pen = page(210)
     left, right, y = 30, WIDTH - 30, 60
@@ -123,7 +123,7 @@ def duration(studio: Studio) -> Image.Image:
 
 
 def windows(studio: Studio) -> Image.Image:
-    """The weight of each window in each frame."""
+    """Draw the weight of each window in each frame."""
     frames, control = 59, Windows(25, 8)
     curves = [
         Curve(
@@ -137,13 +137,13 @@ def windows(studio: Studio) -> Image.Image:
 
 
 def model_info(studio: Studio) -> Image.Image:
-    """What is said of the model inside the pack, without the path of this machine."""
+    """Draw the description of the embedded model, without the path on this machine."""
     text = studio.run("SVDReelModelInfo")[0].replace(str(ROOT), "...")
     return text_lines(text)
 
 
 def export_model(studio: Studio) -> Image.Image:
-    """The graph of the template with ComfyUI's sampler, ours in blue."""
+    """Draw the graph of the template with ComfyUI's sampler, our nodes in blue."""
     workflow = json.loads((ROOT / "workflows" / "svd_with_comfyui_nodes.json").read_text(encoding="utf-8"))
     boxes = {node["id"]: node for node in workflow["nodes"] if node["type"] not in ("Note", "MarkdownNote")}
     names = load_pack().NODE_DISPLAY_NAME_MAPPINGS
@@ -169,7 +169,7 @@ def export_model(studio: Studio) -> Image.Image:
 
 
 def node_card(node: type) -> Image.Image:
-    """A node as the editor shows it: its name, its inputs on the left, its outputs on the right."""
+    """Draw a node as the editor shows it: its name, its inputs on the left, its outputs on the right."""
     groups = node.INPUT_TYPES()
     inputs = [*groups.get("required", {}), *groups.get("optional", {})]
     rows = max(len(inputs), len(node.RETURN_NAMES))

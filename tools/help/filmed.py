@@ -1,4 +1,4 @@
-"""Pictures made of clips by the nodes themselves: the model inside the pack, few frames, few steps."""
+"""Pictures of clips that the nodes make themselves, with the embedded model, few frames and few steps."""
 
 import math
 import sys
@@ -24,7 +24,7 @@ TRAINED = 48  # steps of the training that is shown
 
 
 def animate(studio: Studio) -> Image.Image:
-    """The photograph and its clip, by the node that does everything."""
+    """Show the photograph and its clip, made by Animate Image."""
     clip = studio.run("SVDReelAnimate", model=studio.model, image=studio.photograph, frames=FRAMES, steps=STEPS,
                       motion_bucket_id=200)[0]  # fmt: skip
     heads = ("the photograph", *(f"frame {place}" for place in _places(4)))
@@ -32,12 +32,12 @@ def animate(studio: Studio) -> Image.Image:
 
 
 def motion(studio: Studio) -> Image.Image:
-    """Three motion buckets."""
+    """Show three motion buckets."""
     return rows_of_frames([(f"motion bucket {bucket}", some(studio.clip(bucket), SHOWN)) for bucket in (10, 127, 255)])
 
 
 def sampler(studio: Studio) -> Image.Image:
-    """The last frame from step to step: what is sampled, and what the model takes it for."""
+    """Show the last frame over the steps: the sample and the model's estimate."""
     model, steps = svd.load_model("nano"), []
     settings = svd.AnimateSettings(frames=FRAMES, steps=10, motion_bucket=200)
     svd.animate(model, studio.photograph, settings, on_step=steps.append)
@@ -57,7 +57,7 @@ def sampler(studio: Studio) -> Image.Image:
 
 
 def report(studio: Studio) -> Image.Image:
-    """Four panels of the page, 216 pixels high and 26 apart, 28 from its edges."""
+    """Show four panels of the page, 216 pixels high and 26 apart, 28 from its edges."""
     sheet = to_picture(studio.run("SVDReelReport", frames=studio.lively, image=studio.photograph)[2])
     lower, right = sheet.height - 28, 28 + 2 * (sheet.width - 2 * 28 - 2 * 26) // 3 + 26
     panels = sheet.crop((22, lower - 2 * 216 - 26 - 6, right + 6, lower + 6))
@@ -65,7 +65,7 @@ def report(studio: Studio) -> Image.Image:
 
 
 def sweep(studio: Studio) -> Image.Image:
-    """A sheet of four clips."""
+    """Show a sheet of four clips."""
     sheet = studio.run(
         "SVDReelSweep",
         model=studio.model,
@@ -79,7 +79,7 @@ def sweep(studio: Studio) -> Image.Image:
 
 
 def storyboard(studio: Studio) -> Image.Image:
-    """Three parts of the photograph, filmed."""
+    """Show a storyboard of three parts of the photograph."""
     picture = studio.photograph
     parts = [picture, picture[:, 40:290, 60:310], picture[:, 180:330, 180:330]]
     images = torch.cat([_resized(part, 256) for part in parts])
@@ -94,7 +94,7 @@ def storyboard(studio: Studio) -> Image.Image:
 
 
 def camera_control(studio: Studio) -> Image.Image:
-    """What is imposed, and what comes of it."""
+    """Show the imposed frames and the resulting clip."""
     camera = studio.run("SVDReelCameraPath", path="pan right 0.2, zoom in 1.15")[0]
     control, warped, holes = studio.run(
         "SVDReelCameraControl", model=studio.model, image=studio.photograph, camera=camera,
@@ -109,7 +109,7 @@ def camera_control(studio: Studio) -> Image.Image:
 
 
 def inbetween(studio: Studio) -> Image.Image:
-    """From one part of the photograph to another."""
+    """Show a clip from one part of the photograph to another."""
     first, last = studio.photograph[:, :320, :320], studio.photograph[:, 64:, 64:]
     latent = studio.run(
         "SVDReelInbetween", model=studio.model, image=first, end_image=last, frames=FRAMES, sigmas=studio.sigmas
@@ -119,7 +119,7 @@ def inbetween(studio: Studio) -> Image.Image:
 
 
 def loop(studio: Studio) -> Image.Image:
-    """A round, and its first frame again."""
+    """Show a loop and its first frame again."""
     latent = studio.run(
         "SVDReelLoop", model=studio.model, image=studio.photograph, frames=FRAMES, sigmas=studio.sigmas,
         motion=studio.run("SVDReelMotion", motion_bucket_id=200)[0],
@@ -131,7 +131,7 @@ def loop(studio: Studio) -> Image.Image:
 
 
 def extend(studio: Studio) -> Image.Image:
-    """A clip, and what follows."""
+    """Show a clip and its extension."""
     positive, negative, _ = studio.prepared(60)
     latent = studio.run(
         "SVDReelExtend", model=studio.model, latent=studio.sampled(60), positive=positive, negative=negative,
@@ -147,7 +147,7 @@ def extend(studio: Studio) -> Image.Image:
 
 
 def motion_mask(studio: Studio) -> Image.Image:
-    """The mask, the clip and where it differs from its first frame."""
+    """Show the mask, the clip, and where it differs from its first frame."""
     y, x = torch.meshgrid(torch.arange(384.0), torch.arange(384.0), indexing="ij")
     mask = (((x - 185) / 130) ** 2 + ((y - 130) / 120) ** 2 < 1).float()[None]
     control, shown = studio.run(
@@ -163,7 +163,7 @@ def motion_mask(studio: Studio) -> Image.Image:
 
 
 def cut_and_drag(studio: Studio) -> Image.Image:
-    """Preview, pasted frames and clip."""
+    """Show preview, pasted frames and clip."""
     y, x = torch.meshgrid(torch.arange(384.0), torch.arange(384.0), indexing="ij")
     mask = (((x - 185) / 128) ** 2 + ((y - 155) / 145) ** 2 < 1).float()[None]
     control, preview, pasted, _ = studio.run(
@@ -178,7 +178,7 @@ def cut_and_drag(studio: Studio) -> Image.Image:
 
 
 def steady(studio: Studio) -> Image.Image:
-    """The last frame with guidance that burns, and with the remedy."""
+    """Show the last frame with burning guidance, and with rescale."""
     hot = studio.run("SVDReelGuidance", shape="constant", high=6.0)[0]
     control = studio.run("SVDReelSteady", rescale=0.7)[0]
     given = ({}, {"guidance": hot}, {"guidance": hot, "control": control})
@@ -187,7 +187,7 @@ def steady(studio: Studio) -> Image.Image:
 
 
 def reuse_features(studio: Studio) -> Image.Image:
-    """The last frame with more and more reuse."""
+    """Show the last frame with increasing reuse."""
     frames, heads = [], []
     for interval, share in ((1, 1.0), (2, 0.62), (3, 0.5)):
         control = studio.run("SVDReelReuseFeatures", interval=interval)[0]
@@ -197,7 +197,7 @@ def reuse_features(studio: Studio) -> Image.Image:
 
 
 def color_match(studio: Studio) -> Image.Image:
-    """A drift put onto a clip, and taken away."""
+    """Show a clip with an artificial drift, and after the match."""
     grow = torch.linspace(0, 1, len(studio.lively)).reshape(-1, 1, 1, 1)
     drifting = (studio.lively * (1 + grow * torch.tensor([-0.35, 0.05, 0.5])) + 0.06 * grow).clamp(0, 1)
     matched = studio.run("SVDReelColorMatch", frames=drifting, strength=1.0)[0]
@@ -205,7 +205,7 @@ def color_match(studio: Studio) -> Image.Image:
 
 
 def finish(studio: Studio) -> Image.Image:
-    """Two frames, and what is put between them."""
+    """Show two frames and the frames added between them."""
     first, last = studio.lively[2], studio.lively[5]
     between = frames_between(first, last, (0.25, 0.5, 0.75))
     heads = ("frame 1", "put in", "put in", "put in", "frame 2")
@@ -213,7 +213,7 @@ def finish(studio: Studio) -> Image.Image:
 
 
 def load_lora(studio: Studio) -> Image.Image:
-    """The LoRA inside the pack at three strengths."""
+    """Show the embedded LoRA at three strengths."""
     rows = []
     for strength in (1.0, 0.0, -1.0):
         model = studio.run(
@@ -225,7 +225,7 @@ def load_lora(studio: Studio) -> Image.Image:
 
 
 def training_set(studio: Studio) -> Image.Image:
-    """Three clips of one photograph."""
+    """Show three clips of one photograph."""
     plan, path = clip_plan(studio.model.config, frames=FRAMES), check_move("pan left", FRAMES)
     picture, generator = studio.photograph.movedim(-1, 1) * 2 - 1, torch.Generator().manual_seed(5)
     rows = []
@@ -238,12 +238,12 @@ def training_set(studio: Studio) -> Image.Image:
 
 
 def train_lora(studio: Studio) -> Image.Image:
-    """A picture animated before, halfway and after a short training."""
+    """Show the validation sheet of a short training run."""
     return scaled(_trained(studio)[3])
 
 
 def save_lora(studio: Studio) -> Image.Image:
-    """What a saved file carries, and the notice beside it."""
+    """Show the description in a saved file, and the notice beside it."""
     lora = _trained(studio)[0]
     with tempfile.TemporaryDirectory() as folder, _outputs(Path(folder)):
         path = Path(studio.run("SVDReelSaveLora", lora=lora, name="pan_left")[0])
@@ -257,7 +257,7 @@ def save_lora(studio: Studio) -> Image.Image:
 
 
 def _trained(studio: Studio) -> tuple:
-    """Outputs of a short training, made once."""
+    """Return the outputs of a short training run, made once."""
     if not hasattr(studio, "trained"):
         clips = studio.run(
             "SVDReelTrainingSet", images=studio.photograph, camera_move="pan left", frames=4, clips_per_picture=8,
@@ -270,7 +270,7 @@ def _trained(studio: Studio) -> tuple:
 
 
 class _outputs:
-    """Lets nodes write into a folder instead of the host's."""
+    """Redirects the nodes' output to a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.host = folder, sys.modules[f"{PACK}.nodes.host.comfy"]

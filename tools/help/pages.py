@@ -1,7 +1,7 @@
-"""Writes `web/docs`, where ComfyUI's help panel looks, from the prose in `tools/help/text` and the nodes' classes.
+"""Writes `web/docs`, which ComfyUI's help panel reads, from the prose in `tools/help/text` and the nodes' classes.
 
 ComfyUI asks for docs/NODE/LANGUAGE.md, then for docs/NODE.md, and puts /extensions/FOLDER/docs/ before the pictures of
-either; so a picture is named alike in all languages. Other links are left as they are written: only whole ones work.
+either; so all languages use the same picture. It leaves other links unchanged, so they must be full addresses.
 """
 
 import re
@@ -22,7 +22,7 @@ MADE = "<!-- made by python -m tools.help; the prose is in tools/help/text -->"
 
 
 def page_path(node_id: str, language: str) -> Path:
-    """Where ComfyUI looks for a page."""
+    """Return the path where ComfyUI looks for a page."""
     return DOCS / f"{node_id}.md" if language == "en" else DOCS / node_id / f"{language}.md"
 
 
@@ -83,7 +83,7 @@ def node_table() -> str:
 
 
 def make_page(node_id: str, language: str) -> str:
-    """The Markdown of a page; PageError where the prose lacks a part or links to nothing."""
+    """Return the Markdown of a page; raise PageError if the prose lacks a part or has a dead link."""
     source = page_source(node_id, language)
     prose = read_page(node_id, language).prose.strip()
     where = source.relative_to(ROOT).as_posix()
@@ -100,7 +100,7 @@ def make_page(node_id: str, language: str) -> str:
 
 
 def picture_of(node_id: str) -> str:
-    """The picture of a node as pages name it, from `web/docs`."""
+    """Return the path of a node's picture, relative to `web/docs`."""
     for suffix in (".png", ".jpg"):
         if (DOCS / PICTURES / f"{node_id}{suffix}").exists():
             return f"{PICTURES}/{node_id}{suffix}"
@@ -108,7 +108,7 @@ def picture_of(node_id: str) -> str:
 
 
 def repository() -> str:
-    """Address of the project's files, under which links open in a browser."""
+    """Return the web address of the project's files."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     return re.search(r'^Repository = "(.+)"$', project, re.MULTILINE)[1] + "/blob/main"
 
@@ -120,7 +120,7 @@ def _picture(node_id: str, caption: str) -> str:
 
 
 def _target(target: str, source: Path, language: str) -> str:
-    """The whole address of a link in prose: to the page of the prose beside it, or to a file of the project."""
+    """Return the full address of a link in prose: to another page, or to a file of the project."""
     path = (source.parent / target).resolve()
     if target.startswith("https://"):
         return target

@@ -1,4 +1,4 @@
-"""The pictures of the help pages, one a node, made anew by `python -m tools.help --pictures [NODE...]`."""
+"""The pictures of the help pages, one per node, made by `python -m tools.help --pictures [NODE...]`."""
 
 import io
 import re
@@ -28,7 +28,7 @@ def maker_of(node_id: str) -> Callable[[Studio], Image.Image]:
 
 
 def write_pictures(wanted: Collection[str] = ()) -> list[Path]:
-    """Make the pictures of the nodes named, or of all; returns the files."""
+    """Make the pictures of the named nodes, or of all; return the files."""
     unknown = sorted(set(wanted) - set(node_ids()))
     if unknown:
         raise ValueError(f"there is no node {', '.join(unknown)}; use node ids such as SVDReelMotion")
@@ -42,7 +42,7 @@ def write_pictures(wanted: Collection[str] = ()) -> list[Path]:
 
 
 def save(picture: Image.Image, folder: Path, node_id: str) -> Path:
-    """Write a drawing as PNG, frames as JPEG; ValueError where that does not get small enough."""
+    """Write a drawing as PNG or frames as JPEG; raise ValueError if the file is too large."""
     plain = io.BytesIO()
     picture.quantize(128, dither=Image.Dither.NONE).save(plain, "PNG", optimize=True)
     packed = {quality: _jpeg(picture, quality) for quality in QUALITIES}
@@ -61,7 +61,7 @@ def save(picture: Image.Image, folder: Path, node_id: str) -> Path:
 
 
 def few_colours(picture: Image.Image) -> bool:
-    """Whether a picture is drawn: lines and letters have some hundred colours, frames many thousand."""
+    """Return whether a picture is drawn: drawings have some hundred colours, frames many thousand."""
     return picture.getcolors(3000) is not None
 
 

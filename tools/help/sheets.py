@@ -1,4 +1,4 @@
-"""How pictures of help pages are put together: rows of frames with words, lines of text, small charts; 640 wide."""
+"""Building blocks of help pictures, 640 pixels wide: rows of frames with captions, lines of text, small charts."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ LABEL = 22  # pixels of a row of words
 
 
 def page(height: int, width: int = WIDTH) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """A white page and a pen."""
+    """Return a white page and a pen."""
     sheet = Image.new("RGB", (width, height), PAPER)
     return sheet, ImageDraw.Draw(sheet)
 
@@ -22,7 +22,7 @@ def page(height: int, width: int = WIDTH) -> tuple[Image.Image, ImageDraw.ImageD
 def rows_of_frames(
     rows: Sequence[tuple[str, Sequence[Tensor]]], *, heads: Sequence[str] = (), marks: dict[int, int] | None = None
 ) -> Image.Image:
-    """Frames [H, W, 3] in 0..1 in rows, each row with words above it; `heads` above the columns of the first row.
+    """Draw rows of frames [H, W, 3] in 0..1, each with a caption; `heads` are captions of the columns.
 
     marks: row -> number of frames after which a line is drawn.
     """
@@ -50,7 +50,7 @@ def rows_of_frames(
 
 
 def table(rows: Sequence[Sequence[str]], shares: Sequence[float], title: str = "") -> Image.Image:
-    """Words in columns, `shares` of the width; the first row is the head."""
+    """Draw a table; `shares` are the relative column widths, and the first row is the head."""
     top = MARGIN + (30 if title else 0)
     sheet, pen = page(top + len(rows) * 28 + MARGIN)
     if title:
@@ -66,7 +66,7 @@ def table(rows: Sequence[Sequence[str]], shares: Sequence[float], title: str = "
 
 
 def text_lines(text: str, title: str = "", *, columns: int = 88) -> Image.Image:
-    """Text as a page, long lines wrapped."""
+    """Draw text as a page with long lines wrapped."""
     lines = [
         part for line in text.splitlines() for part in textwrap.wrap(line, columns, subsequent_indent="    ") or [""]
     ]
@@ -82,7 +82,7 @@ def text_lines(text: str, title: str = "", *, columns: int = 88) -> Image.Image:
 
 
 def tiles(images: Sequence[Tensor], columns: int) -> Image.Image:
-    """Drawings [1, H, W, 3] side by side, each with the height of its row."""
+    """Arrange drawings [1, H, W, 3] in rows."""
     wide = (WIDTH - (columns - 1) * GAP) // columns
     small = [to_picture(image) for image in images]
     small = [picture.resize((wide, round(picture.height * wide / picture.width)), Image.LANCZOS) for picture in small]
@@ -97,7 +97,7 @@ def tiles(images: Sequence[Tensor], columns: int) -> Image.Image:
 
 
 def stacked(parts: Sequence[Image.Image]) -> Image.Image:
-    """Pages below one another."""
+    """Stack pages below one another."""
     sheet, _ = page(sum(part.height for part in parts))
     y = 0
     for part in parts:
@@ -107,7 +107,7 @@ def stacked(parts: Sequence[Image.Image]) -> Image.Image:
 
 
 def scaled(image: Tensor, width: int = WIDTH) -> Image.Image:
-    """A drawing [1, H, W, 3] at another width."""
+    """Resize a drawing [1, H, W, 3] to a width."""
     picture = to_picture(image)
     return picture.resize((width, round(picture.height * width / picture.width)), Image.LANCZOS)
 

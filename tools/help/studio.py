@@ -1,4 +1,4 @@
-"""What pictures are made with: the nodes themselves, the model inside the pack, a photograph, few frames and steps."""
+"""Runs the nodes that make the help pictures, with the embedded model, a photograph, few frames and few steps."""
 
 import inspect
 from functools import cached_property
@@ -16,7 +16,7 @@ CALM = 10  # motion bucket under which a control shows best
 
 
 class Studio:
-    """Runs nodes as a graph would; what several pictures need is made once."""
+    """Runs nodes as a graph would; results shared by several pictures are cached."""
 
     def run(self, node_id: str, **given: Any) -> tuple:
         """Execute a node with the defaults of its widgets, except for what is given."""
@@ -30,7 +30,7 @@ class Studio:
 
     @cached_property
     def model(self):
-        """The model inside the pack."""
+        """The embedded model."""
         return self.run("SVDReelLoadModel", precision="fp32")[0]
 
     @cached_property
@@ -40,26 +40,26 @@ class Studio:
 
     @cached_property
     def sigmas(self) -> Tensor:
-        """Few steps."""
+        """A schedule with few steps."""
         return self.run("SVDReelSchedule", steps=STEPS)[0]
 
     def prepared(self, bucket: int = 127, frames: int = FRAMES) -> tuple:
-        """Positive, negative and latent of the photograph."""
+        """Return positive, negative and latent of the photograph."""
         motion = self.run("SVDReelMotion", motion_bucket_id=bucket)[0]
         return self.run("SVDReelCondition", model=self.model, image=self.photograph, frames=frames, motion=motion)
 
     def sampled(self, bucket: int = 127, frames: int = FRAMES, model=None, **given: Any) -> dict:
-        """LATENT of a clip of the photograph."""
+        """Return the LATENT of a clip of the photograph."""
         positive, negative, latent = self.prepared(bucket, frames)
         given = {"model": model or self.model, "sigmas": self.sigmas, **given}
         return self.run("SVDReelSampler", positive=positive, negative=negative, latent=latent, **given)[0]
 
     def decoded(self, latent: dict) -> Tensor:
-        """IMAGE [T, H, W, 3] of a LATENT."""
+        """Return the IMAGE [T, H, W, 3] of a LATENT."""
         return self.run("SVDReelDecode", vae=self.model.vae, latent=latent)[0]
 
     def clip(self, bucket: int = 127, frames: int = FRAMES, **given: Any) -> Tensor:
-        """IMAGE of a clip of the photograph."""
+        """Return the IMAGE of a clip of the photograph."""
         return self.decoded(self.sampled(bucket, frames, **given))
 
     @cached_property
@@ -69,6 +69,6 @@ class Studio:
 
 
 def some(frames: Tensor, count: int) -> list[Tensor]:
-    """`count` frames from the first to the last."""
+    """Return `count` frames from the first to the last."""
     places = torch.linspace(0, len(frames) - 1, count).round().long().tolist()
     return [frames[place] for place in places]

@@ -1,4 +1,4 @@
-"""The tables of inputs and outputs on a help page, from the node's class and a language's node definitions."""
+"""The tables of inputs and outputs on a help page, from the node's class and its translations."""
 
 import json
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Texts:
     entry: dict[str, Any] = field(default_factory=dict)
 
     def get(self, english: str, *path: str) -> str:
-        """The text at a path of the node's definition, such as ("inputs", "seed", "tooltip")."""
+        """Return the text at a path of the node's definition, such as ("inputs", "seed", "tooltip")."""
         if self.language == "en" or not english:
             return english
         found: Any = self.entry
@@ -30,12 +30,12 @@ class Texts:
 
 
 def node_ids() -> list[str]:
-    """Ids of all nodes, in the order of the pack."""
+    """Return the ids of all nodes, in the order of the pack."""
     return list(load_pack().NODE_CLASS_MAPPINGS)
 
 
 def node_class(node_id: str) -> type:
-    """The class of a node."""
+    """Return the class of a node."""
     return load_pack().NODE_CLASS_MAPPINGS[node_id]
 
 
@@ -46,24 +46,24 @@ def texts_of(node_id: str, language: str) -> Texts:
 
 
 def display_name(texts: Texts) -> str:
-    """What the node is called in the editor."""
+    """Return the name of the node in the editor."""
     return texts.get(node_class(texts.node_id).DISPLAY_NAME, "display_name")
 
 
 def entries(node: type) -> list[tuple[str, tuple, bool]]:
-    """Name, declaration and whether it may be left open, for every input that people see."""
+    """Return name, declaration and whether it is optional, for every visible input."""
     groups = node.INPUT_TYPES()
     shown = [(group, groups.get(group, {})) for group in ("required", "optional")]
     return [(name, spec, group == "optional") for group, inputs in shown for name, spec in inputs.items()]
 
 
 def words_of(language: str) -> dict[str, str]:
-    """The few words that the tables have themselves."""
+    """Return the words that the tables themselves use."""
     return json.loads((PROSE / language / "words.json").read_text(encoding="utf-8"))
 
 
 def parameters(texts: Texts) -> str:
-    """Both tables of a node."""
+    """Return both tables of a node."""
     node, words = node_class(texts.node_id), words_of(texts.language)
     rows = _head(words, "input")
     for name, spec, optional in entries(node):
@@ -86,7 +86,7 @@ def _head(words: dict[str, str], first: str) -> list[str]:
 
 
 def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> str:
-    """Type, range and default of an input."""
+    """Return type, range and default of an input."""
     default = options.get("default")
     if isinstance(kind, (list, tuple)):
         choices = [f"`{value}`" for value in kind]
@@ -114,12 +114,12 @@ def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> 
 
 
 def _number(value: float) -> str:
-    """A limit as people write it."""
+    """Format a limit."""
     return "2^64 - 1" if value == 2**64 - 1 else f"{value:.12g}"
 
 
 def cell(text: str) -> str:
-    """Plain text made safe for a cell of a Markdown table."""
+    """Escape plain text for a cell of a Markdown table."""
     text = " ".join(text.split())
     for sign in "\\|*_~<[":
         text = text.replace(sign, f"\\{sign}")

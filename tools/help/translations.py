@@ -1,8 +1,8 @@
-"""`python -m tools.help.translations` says what a language lacks; --accept notes what follows the English of now.
+"""`python -m tools.help.translations` lists missing and outdated translations; --accept marks them as current.
 
-A translation stands in locales/LANGUAGE/nodeDefs.json, or for a help page in tools/help/text/LANGUAGE. There, beside
-the pages, sources.json keeps a digest of the English that each was made from: when the English changes, its translation
-is reported until someone has read both and accepted it.
+A translated page in tools/help/text/LANGUAGE holds the texts of its node and its prose. Beside the pages, sources.json
+stores a digest of the English text of each translation. When the English changes, its translation is reported until
+someone has compared both and accepted it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ KEPT = {"VAE", "JSON", "CSV", "LoRA", "Sigma", "Sigmas", "Latent"}
 
 
 def english() -> dict[str, str]:
-    """Every English text of the nodes and their pages by its path, such as SVDReelPlan.inputs.steps.tooltip."""
+    """Return every English text of nodes and pages by its path, such as SVDReelPlan.inputs.steps.tooltip."""
     found = {}
     for node_id in node_ids():
         node = node_class(node_id)
@@ -48,14 +48,14 @@ def english() -> dict[str, str]:
 
 
 def translated(language: str) -> dict[str, str]:
-    """Every text of a language by the same paths, those of no node as well."""
+    """Return every text of a language by the same paths, including texts of unknown nodes."""
     folder = LOCALES / language
     strings = dict(_leaves(json.loads(node_definitions(language)))) | dict(_leaves(_read(folder / "main.json")))
     return strings | _pages(language)
 
 
 def faults(language: str) -> list[str]:
-    """What is missing, left over, untranslated, unreadable for the frontend, or made from an older English."""
+    """Return what is missing, left over, untranslated, unreadable for the frontend, or outdated."""
     sources, texts, accepted = english(), translated(language), _read(_record(language))
     found = [f"{path} is missing" for path in sources if not texts.get(path, "").strip()]
     found += [f"{path} belongs to nothing" for path in texts if path not in sources]
@@ -68,7 +68,7 @@ def faults(language: str) -> list[str]:
 
 
 def accept(language: str, paths: list[str]) -> None:
-    """Note that these translations (by path or its beginning; all of them for "all") follow the English of now."""
+    """Mark translations as current, by path or the beginning of one; "all" marks all."""
     sources, texts, kept = english(), translated(language), _read(_record(language))
     for path in sources:
         if (
@@ -82,12 +82,12 @@ def accept(language: str, paths: list[str]) -> None:
 
 
 def digest(text: str) -> str:
-    """Eight hexadecimal digits that change with the text."""
+    """Return eight hexadecimal digits that change with the text."""
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _follows(path: str) -> bool:
-    """Whether the English at a path can change: an input or a category of another name has another path."""
+    """Return whether the English at a path can change; a renamed input or category has another path."""
     return not re.search(r"\.inputs\.\w+\.name$|^nodeCategories\.", path)
 
 
@@ -107,7 +107,7 @@ def _faults_of(path: str, source: str, text: str) -> Iterator[str]:
 
 
 def _open_bold(text: str) -> Iterator[str]:
-    """Bold that ends in punctuation with a word close behind, as Chinese writes it: no end of bold for Markdown."""
+    """Yield bold text that Markdown does not close, because it ends in punctuation directly before a word."""
     for line in text.splitlines():
         parts = line.split("**")
         for bold, after in zip(parts[1::2], parts[2::2], strict=False):

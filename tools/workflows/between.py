@@ -1,11 +1,11 @@
-"""Workflows of clips between given pictures, described; all with the embedded model."""
+"""Workflows of clips between given pictures, all with the embedded model."""
 
 from .graph import Graph
 from .pieces import EMBEDDED, FIRST_STEPS, PICTURE, load, measure, save
 
 
 def first_and_last_frame(graph: Graph) -> Graph:
-    """From one picture to another."""
+    """Sample a clip from one image to another."""
     graph.note(f"""
 # From a first image to a last one
 
@@ -44,7 +44,7 @@ def first_and_last_frame(graph: Graph) -> Graph:
 
 
 def seamless_loop(graph: Graph) -> Graph:
-    """A picture that moves and returns, as an endless animation."""
+    """Make an endless animation of one image."""
     graph.note(f"""
 # An image that moves in an endless loop
 

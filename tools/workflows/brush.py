@@ -1,4 +1,4 @@
-"""Workflows of painted masks and of depth, described; masks are drawn by nodes, so that all run as they are."""
+"""Workflows of painted masks and of depth; masks are drawn by nodes, so that all run as they are."""
 
 from typing import Any
 

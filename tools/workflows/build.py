@@ -1,4 +1,4 @@
-"""Descriptions to files."""
+"""Writes the described workflows to files."""
 
 import json
 from pathlib import Path

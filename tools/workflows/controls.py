@@ -1,4 +1,4 @@
-"""Workflows of the controls, described; all with the embedded model."""
+"""Workflows of the controls, all with the embedded model."""
 
 from .graph import Graph
 from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save

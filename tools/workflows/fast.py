@@ -1,4 +1,4 @@
-"""Workflows that take fewer or cheaper steps, described."""
+"""Workflows that take fewer or cheaper steps."""
 
 from .graph import Graph
 from .pieces import FIRST_STEPS, NANO, PICTURE, SVD_XT, Weights, load, sample, save

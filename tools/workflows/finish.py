@@ -1,4 +1,4 @@
-"""Workflows of finished films, described."""
+"""Workflows of finished films."""
 
 from .graph import Graph
 from .pieces import EMBEDDED, INTERPOLATOR, NANO, UPSCALER, load, sample, save
@@ -11,7 +11,7 @@ RUN = """
 
 
 def finish_4k(graph: Graph) -> Graph:
-    """A picture to five seconds of film."""
+    """Turn an image into five seconds of video."""
     graph.note(f"""
 # From an image to five seconds in 4K
 
@@ -92,7 +92,7 @@ versions delete it; the upper video is then the same as the lower.
 
 
 def draft_then_final(graph: Graph) -> Graph:
-    """The same clip quickly, then well."""
+    """Sample the same clip as a draft, then in full."""
     graph.note(f"""
 # A draft in 10 steps, the final clip in 25
 
@@ -165,7 +165,7 @@ delete the node: **Save Video** of ComfyUI saves the same frames.
 
 
 def inspect_model(graph: Graph) -> Graph:
-    """What a model file is, and a film made with it."""
+    """Describe a model file, and make a video with it."""
     graph.note(f"""
 # What is in a model file
 

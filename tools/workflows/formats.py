@@ -1,4 +1,4 @@
-"""Workflows for one kind of film each, described: product, portrait, square."""
+"""Workflows for one kind of film each: product, portrait, square."""
 
 from .graph import Graph
 from .pieces import PICTURE_SIDE, SVD_XT, box, load, sample
@@ -11,7 +11,7 @@ RUN = """
 
 
 def portrait_9_16(graph: Graph) -> Graph:
-    """A face or figure, upright, that stays itself."""
+    """Animate an upright portrait."""
     graph.note(f"""
 # An animated portrait, 9:16
 
@@ -59,7 +59,7 @@ Needs one file:
 
 
 def social_square(graph: Graph) -> Graph:
-    """A square loop."""
+    """Make a square loop."""
     graph.note(f"""
 # A square loop for social media
 
@@ -103,7 +103,7 @@ Needs one file:
 
 
 def product_b_roll(graph: Graph) -> Graph:
-    """A product that stays exactly itself, a slow dolly, and light that sweeps over it."""
+    """Animate a locked product with a slow dolly and a light sweep."""
     graph.note(f"""
 # Product b-roll: locked product, slow dolly, light sweep
 

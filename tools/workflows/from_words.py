@@ -1,4 +1,4 @@
-"""Workflows with the host's text-to-image in front, described."""
+"""Workflows that start with ComfyUI's text-to-image."""
 
 from .graph import Graph, Node, Output, Stage
 from .pieces import CONTROLNET, PICTURE, SVD_XT, TEXT_TO_IMAGE, UPSCALER, load_model, save
@@ -65,7 +65,7 @@ def photo(stage: Stage, model: Node, positive: Output, negative: Output, own: Ou
 
 
 def text_to_video(graph: Graph) -> Graph:
-    """Words to a photo to a clip."""
+    """Turn text into a photo and a clip."""
     graph.note(f"""
 # From text to a clip
 
@@ -101,7 +101,7 @@ Needs two files:
 
 
 def sketch_to_4k_film(graph: Graph) -> Graph:
-    """A drawing to a photo to a clip to five seconds of 4K."""
+    """Turn a drawing into a photo, a clip and five seconds of 4K."""
     graph.note(f"""
 # From a sketch to five seconds in 4K
 

@@ -1,4 +1,4 @@
-"""A workflow while it is being described: nodes in stages, links by socket name; then its layout and its JSON."""
+"""Describes a workflow as nodes in stages with links by socket name, and writes its layout and JSON."""
 
 import re
 import uuid

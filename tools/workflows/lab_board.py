@@ -1,4 +1,4 @@
-"""Workflows of the motion lab and the storyboard, described; both with the embedded model."""
+"""Workflows of the motion lab and the storyboard, both with the embedded model."""
 
 from .graph import Graph
 from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
@@ -10,7 +10,7 @@ PANELS = """image,seconds,move,bucket,seed,transition,title
 
 
 def motion_lab(graph: Graph) -> Graph:
-    """A grid of quick clips, the best of which is made whole and goes on into single nodes."""
+    """Sweep quick clips, and continue with the best in single nodes."""
     graph.note(f"""
 # Find the right motion before the long run
 
@@ -52,7 +52,7 @@ def motion_lab(graph: Graph) -> Graph:
 
 
 def storyboard_animatic(graph: Graph) -> Graph:
-    """Three panels of one picture, each with its own move, as one film."""
+    """Make a film from three panels of one image, each with its own camera move."""
     graph.note(f"""
 # From a storyboard to a film
 

@@ -1,4 +1,4 @@
-"""Ways for long links around the nodes between their ends, as the interface's own reroute points."""
+"""Leads long links around the nodes between their ends, with the interface's own reroute points."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What nodes exist: ours by asking their classes, ComfyUI's by the lists that real servers gave."""
+"""The known nodes: ours from their classes, ComfyUI's from lists that real servers returned."""
 
 import importlib.util
 import json
@@ -97,7 +97,7 @@ def host_nodes(version: str) -> dict[str, NodeType]:
 
 
 def foreign_nodes() -> dict[str, NodeType]:
-    """Nodes of other packs that workflows show, as tests/data/foreign_nodes/PACK.json lists them."""
+    """Return the nodes of other packs in tests/data/foreign_nodes/PACK.json."""
     found = {}
     for path in sorted(FOREIGN_LISTS.glob("*.json")):
         for key, entry in json.loads(path.read_text(encoding="utf-8")).items():
@@ -106,13 +106,13 @@ def foreign_nodes() -> dict[str, NodeType]:
 
 
 def host_versions() -> list[str]:
-    """ComfyUI versions whose node lists are at hand, oldest first."""
+    """Return the ComfyUI versions with a node list, oldest first."""
     versions = [path.stem.removeprefix("comfyui_") for path in HOST_LISTS.glob("comfyui_*.json")]
     return sorted(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
 def library() -> dict[str, NodeType]:
-    """Every node that a workflow may use: ours, the host's (oldest version that has them), a few of other packs."""
+    """Return every node that a workflow may use: ours, ComfyUI's (from the oldest version), a few of other packs."""
     merged: dict[str, NodeType] = foreign_nodes()
     for version in reversed(host_versions()):
         merged.update(host_nodes(version))

@@ -1,11 +1,11 @@
-"""Workflows of clips longer than the model's own, described; all with the embedded model."""
+"""Workflows of clips longer than the model's own, all with the embedded model."""
 
 from .graph import Graph
 from .pieces import FIRST_STEPS, load, measure, sample, save
 
 
 def longer_clip(graph: Graph) -> Graph:
-    """Five seconds: a clip, continued from its end."""
+    """Extend a clip to five seconds."""
     graph.note(f"""
 # Five seconds: extend a clip
 
@@ -39,7 +39,7 @@ SVD-XT in Load SVD Model, and see below.
 
 
 def longer_clip_15_seconds(graph: Graph) -> Graph:
-    """Fifteen seconds in one go, in windows."""
+    """Sample fifteen seconds in one run, in windows."""
     graph.note(f"""
 # Fifteen seconds in one run
 

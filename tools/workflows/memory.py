@@ -1,4 +1,4 @@
-"""Workflows for little memory, described."""
+"""Workflows for little memory."""
 
 from .graph import Graph
 from .pieces import FIRST_STEPS, SVD_XT, load, sample, save

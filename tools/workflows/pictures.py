@@ -1,4 +1,4 @@
-"""Pictures for the template browser and the README: frames that the embedded model really makes, on a CPU."""
+"""Pictures for the template browser and the README: frames made by the embedded model on a CPU."""
 
 from collections.abc import Collection
 from dataclasses import replace
