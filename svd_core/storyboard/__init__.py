@@ -1,6 +1,6 @@
-"""Storyboards: panels become clips, clips one film by cuts and cross-fades, frame by frame; with a sheet and a table.
+"""Storyboards: each panel becomes a clip, and cuts and cross-fades join the clips into one film, frame by frame.
 
-Knows models only as `animate` does.
+The room also draws the contact sheet and the timing table. It uses models only through `animate`.
 """
 
 from .clips import LONGER, ClipStore, MemoryStore

@@ -1,4 +1,4 @@
-"""Makes the clip of a shot, exactly as long as the film needs it, and keeps finished clips in a folder."""
+"""Generate the clip of each shot at the length that the film needs, and keep finished clips in a folder."""
 
 import hashlib
 import json
@@ -26,37 +26,36 @@ if TYPE_CHECKING:
     from ..model.model import SVDModel
 
 LONGER = ("windows", "extend", "slower")
-"""How a panel gets longer than the model's own clip.
+"""How to make a panel longer than the model's own clip.
 
-windows: all its frames at once, in overlapping windows; keeps to the picture, and a camera move takes the whole panel.
-extend: goes on from the end of the clip, gets further; a move of the camera ends with the first clip. slower: the
-model's own frames, each shown several times; takes no longer to make.
+windows: sample all frames at once in overlapping windows. The panel stays close to its picture, and a camera move lasts
+for the whole panel. extend: continue from the end of the clip. The panel moves further away from its picture, and a
+camera move ends with the first clip. slower: show each of the model's own frames several times, at no cost.
 """
-DEPTH = 65535  # clips are kept in 16 bits, on disk and in memory alike: a film is the same whether resumed or not
+DEPTH = 65535  # clips have 16 bits on disk and in memory, so that a resumed film equals one made in one run
 MANIFEST = "panels.json"
-FORMAT = 1  # of kept clips; raised when what `make_clip` makes of the same settings changes
+FORMAT = 1  # of kept clips; increase it when `make_clip` gives another clip for the same settings
 
 
 def shot_settings(settings: AnimateSettings, shot: Shot, own_frames: int, longer: str) -> AnimateSettings:
-    """The settings of the `animate` call of a shot: those of the film, and what the panel says.
+    """Return the `animate` settings of a shot: those of the film with the values of the panel.
 
-    A shot shorter than the model's own clip of `own_frames` is cut from it, with a camera move that ends in time: the
-    model moves best at the length that it was trained on.
+    A shot shorter than the model's own clip of `own_frames` frames is cut from a whole clip, because the model moves
+    best at the length it was trained at. Its camera move ends with the shot. `longer` is one of LONGER.
     """
     if longer not in LONGER:
-        raise ValueError(f"longer is {longer!r}, which is unknown; use one of {', '.join(LONGER)}")
+        raise ValueError(f"longer {longer!r} is unknown; use {', '.join(LONGER)}")
     panel, wanted = shot.panel, shot.clip_frames
-    # A move needs two frames to be one.
-    move, rest = panel.move or "", own_frames - max(wanted, 2)
+    move, rest = panel.move or "", own_frames - max(wanted, 2)  # a move needs 2 frames
     if move and rest > 0 and held_frames(parse_path(move).part) + rest < own_frames - 1:
         move = f"{move} then hold {rest}"
-    mine = {"motion_bucket": panel.bucket, "seed": panel.seed, "camera": move}
+    own = {"motion_bucket": panel.bucket, "seed": panel.seed, "camera": move}
     if wanted <= own_frames or longer == "slower":
-        return replace(settings, frames=own_frames, **mine)
+        return replace(settings, frames=own_frames, **own)
     if longer == "extend":
         overlap = min(settings.extend_overlap, own_frames - 1)
-        return replace(settings, frames=own_frames, extend=wanted - own_frames, extend_overlap=overlap, **mine)
-    return replace(settings, frames=wanted, windows=own_frames, **mine)
+        return replace(settings, frames=own_frames, extend=wanted - own_frames, extend_overlap=overlap, **own)
+    return replace(settings, frames=wanted, windows=own_frames, **own)
 
 
 def make_clip(
@@ -66,7 +65,10 @@ def make_clip(
     settings: AnimateSettings,
     on_step: Callable[[Step], None] | None = None,
 ) -> Tensor:
-    """The clip [shot.clip_frames, height, width, 3] of a picture under `shot_settings`, in 0..1 of 16 bits."""
+    """Return the clip [shot.clip_frames, height, width, 3] of a picture, in 0..1 rounded to 16 bits.
+
+    settings: those of `shot_settings`.
+    """
     frames = animate(model, picture, settings, on_step=on_step)
     if len(frames) < shot.clip_frames:
         frames = frames[[index * len(frames) // shot.clip_frames for index in range(shot.clip_frames)]]
@@ -75,7 +77,7 @@ def make_clip(
 
 
 def _letterbox(frames: Tensor, width: int, height: int) -> Tensor:
-    """Frames of a padded picture, whose borders were cropped off, in the middle of black ones of the film's size."""
+    """Return frames of a padded picture, which were cropped to it, centred on black at the film's size."""
     found_height, found_width = frames.shape[1:3]
     if (found_width, found_height) == (width, height):
         return frames
@@ -86,33 +88,33 @@ def _letterbox(frames: Tensor, width: int, height: int) -> Tensor:
 
 
 def shot_key(picture: Tensor, shot: Shot, settings: AnimateSettings, model: str) -> str:
-    """What tells finished clips apart: the picture's pixels, all settings, the length, and `model`, which names it."""
-    told = {**asdict(settings), "clip_frames": shot.clip_frames, "model": model, "format": FORMAT}
+    """Return 24 hexadecimal digits that identify a clip: its picture, all settings, its length and the model's name."""
+    settled = {**asdict(settings), "clip_frames": shot.clip_frames, "model": model, "format": FORMAT}
     pixels = as_batch(picture, settings.background).contiguous().numpy().tobytes()
     shape = str(list(picture.shape)).encode()
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode() + shape + pixels).hexdigest()[:24]
+    return hashlib.sha256(json.dumps(settled, sort_keys=True).encode() + shape + pixels).hexdigest()[:24]
 
 
 class MemoryStore:
-    """Keeps nothing: a clip lives as long as the film needs it."""
+    """Keeps no clips: each lives only while the film needs it."""
 
     def frames(self, key: str, make: Callable[[], Tensor]) -> Sequence[Tensor]:
-        """The frames of a clip."""
+        """Return the frames of a new clip."""
         return make()
 
 
 class ClipStore:
-    """Keeps clips in a folder, each written whole or not at all, with a manifest that says which panel is which."""
+    """Keeps clips in a folder, each file written whole or not at all, with a manifest of which panel uses which."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def path(self, key: str) -> Path:
-        """The file of a clip."""
+        """Return the path of a clip's file."""
         return self.folder / f"clip_{key}.safetensors"
 
     def finished(self, key: str) -> bool:
-        """Whether the clip is there, whole."""
+        """Return whether the folder holds the whole clip."""
         try:
             with safe_open(self.path(key), "np") as file:
                 return file.get_slice("frames").get_shape()[0] > 0
@@ -120,7 +122,7 @@ class ClipStore:
             return False
 
     def frames(self, key: str, make: Callable[[], Tensor]) -> Sequence[Tensor]:
-        """The frames of a clip, which is made and written if it is not there yet; read one at a time."""
+        """Return the frames of a clip, read one at a time; `make` is called if the folder does not hold it yet."""
         if not self.finished(key):
             self.folder.mkdir(exist_ok=True)
             levels = (make() * DEPTH).round().numpy().astype(np.uint16)
@@ -128,21 +130,21 @@ class ClipStore:
         return StoredClip(self.path(key))
 
     def write_manifest(self, rows: list[dict]) -> None:
-        """Say which clips the film uses, and remove those that the manifest before named and no panel uses any more."""
+        """Write which clips the film uses, and delete clips of the previous manifest that no panel uses any more."""
         path, used = self.folder / MANIFEST, {row["clip"] for row in rows}
         try:
             before = {row["clip"] for row in json.loads(path.read_text(encoding="utf-8"))["panels"]}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             before = set()
         self.folder.mkdir(exist_ok=True)
         write_json(path, {"panels": rows})
         for key in before - used:
-            if str(key).isalnum():
+            if str(key).isalnum():  # the manifest may have been edited: delete nothing outside the folder
                 self.path(key).unlink(missing_ok=True)
 
 
 class StoredClip(Sequence):
-    """The frames of a clip on disk, each read when it is asked for."""
+    """The frames [H, W, 3] of a clip on disk; each is read when it is indexed."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,7 @@
-"""Joins clips to a film: cuts and cross-fades, one frame after the other, never more than two clips at hand."""
+"""Join clips to one film with cuts and cross-fades, and draw its contact sheet.
+
+Frames are yielded one by one. At most the clip of one shot and the last frames of the one before are in memory.
+"""
 
 import logging
 import math
@@ -8,9 +11,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Union
 
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..charts import FAINT, INK, LINE, PAPER, font, shorten
+from ..pictures.sheets import as_image, small_picture
 from ..pipelines.clip import AnimateSettings
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
@@ -21,17 +26,17 @@ from .timing import Timing, plan_timing
 if TYPE_CHECKING:
     from ..model.model import SVDModel
 
-from PIL import Image, ImageDraw
-
-from ..pictures.sheets import as_image, small_picture
-
 log = logging.getLogger("svd_reel")
-FADE = 0.5  # seconds of a cross-fade that says no length
+
+FADE = 0.5  # seconds of a cross-fade without a length of its own
+# The contact sheet, in pixels: outer margin, gap between cells, longer side of a frame, and two font sizes.
+MARGIN, GAP, PICTURE, TITLE, TEXT = 20, 16, 256, 20, 14
+LEAST_CELL, LEAST_SHEET = 176, 480  # widths that leave room for the text
 
 
 @dataclass(frozen=True)
 class Film:
-    """Everything that decides a film: its timing, and for each shot the settings of its clip, complete and checked."""
+    """A planned film: its timing, and the complete, checked settings of each shot's clip."""
 
     timing: Timing
     settings: tuple[AnimateSettings, ...]
@@ -46,11 +51,11 @@ def plan_film(
     longer: str = "windows",
     defaults: Panel | None = None,
 ) -> Film:
-    """Plan the film of `panels` at `fps` frames per second (None: those of the motion, `settings.fps`).
+    """Plan the film of `panels` at `fps` frames per second (None: `settings.fps`, the rate of the motion).
 
-    `settings` hold for every panel, `config` is the model's; `defaults` is what panels leave open; what that leaves
-    open too comes from the settings. A panel without a seed of its own has the film's, so that a panel put in changes
-    no other. ValueError naming the row for whatever is illegal.
+    settings: shared by all panels. config: that of the model. defaults: values for what panels leave open; what these
+    leave open too comes from `settings`. Panels without a seed share one, so that inserting a panel changes no other.
+    Raises ValueError with the panel's row for invalid values.
     """
     own = settings.resolve(config)
     usual = Panel(move=own.camera, bucket=own.motion_bucket, seed=own.seed, transition="cut", fade=FADE)
@@ -62,13 +67,13 @@ def plan_film(
     if not filled:
         raise ValueError("the storyboard has 0 panels; give at least 1")
     timing = plan_timing(filled, parse_fps(own.fps if fps is None else fps), own.frames)
-    made = []
+    resolved = []
     for shot in timing.shots:
         try:
-            made.append(shot_settings(replace(settings, camera=""), shot, own.frames, longer).resolve(config))
+            resolved.append(shot_settings(replace(settings, camera=""), shot, own.frames, longer).resolve(config))
         except ValueError as error:
             raise ValueError(f"{shot.panel.row}: {error}") from None
-    return Film(timing, tuple(made))
+    return Film(timing, tuple(resolved))
 
 
 def film_frames(
@@ -82,11 +87,12 @@ def film_frames(
     on_clip: Callable[[int, bool], None] | None = None,
     on_frame: Callable[[int, int, Tensor], None] | None = None,
 ) -> Iterator[Tensor]:
-    """Yield the frames [H, W, 3] of a film in 0..1, making each clip when it is reached.
+    """Yield the frames [H, W, 3] of a film in 0..1; each clip is generated when it is reached.
 
-    `pictures(i)` gives the picture of panel i, counted from 0, [1, H, W, C]. With a ClipStore finished clips are read;
-    `model` may be None where all are. `on_step` counts over all clips, made or read; `on_clip(panel, made)` is called
-    when one is at hand; `on_frame(panel, index, frame)` gets every frame before it is faded, for a contact sheet.
+    model: may be None if `store` holds every clip. pictures: returns the picture [1, H, W, C] of panel i, counted from
+    0. store: finished clips are read from it. model_name: identifies the model in the store.
+    on_step: gets the steps of all clips, counted over the film. on_clip(panel, generated): called for each clip.
+    on_frame(panel, index, frame): called for each frame before it is faded, for a contact sheet.
     """
     store = store or MemoryStore()
     offsets = [0]
@@ -94,16 +100,16 @@ def film_frames(
         offsets.append(offsets[-1] + clip_steps(settings))
     before: list[Tensor] = []
     for number, (shot, settings) in enumerate(zip(film.timing.shots, film.settings, strict=True)):
-        picture, made = pictures(number), []
+        picture, generated = pictures(number), []
 
-        def make(number: int = number, picture: Tensor = picture, made: list = made) -> Tensor:
-            made.append(True)
-            told = _over_film(on_step, offsets[number], offsets[-1])
-            return make_clip(model, picture, film.timing.shots[number], film.settings[number], told)
+        def make(number: int = number, picture: Tensor = picture, generated: list = generated) -> Tensor:
+            generated.append(True)
+            report = _over_film(on_step, offsets[number], offsets[-1])
+            return make_clip(model, picture, film.timing.shots[number], film.settings[number], report)
 
         clip = store.frames(shot_key(picture, shot, settings, model_name), make)
         if on_clip is not None:
-            on_clip(number, bool(made))
+            on_clip(number, bool(generated))
         for index in range(shot.frames):
             frame = clip[index]
             if on_frame is not None:
@@ -115,46 +121,44 @@ def film_frames(
 
 
 def fade_share(index: int, frames: int) -> float:
-    """How much of the new panel frame `index` of a cross-fade over `frames` shows: even, never 0 nor 1."""
+    """Return the share of the new panel in frame `index` of a cross-fade of `frames`: evenly spaced, never 0 or 1."""
     return (index + 1) / (frames + 1)
 
 
 def clip_steps(settings: AnimateSettings) -> int:
-    """Steps that a clip reports, with those of its extension."""
+    """Return the number of sampling steps of a clip, including those of its extension."""
     chunks = math.ceil(settings.extend / (settings.frames - settings.extend_overlap)) if settings.extend else 0
     return settings.steps * (1 + chunks)
 
 
 def _over_film(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[Step], None] | None:
+    """Return `on_step` for a clip that begins after `done` of the film's `total` steps."""
     if on_step is None:
         return None
     ticks = iter(range(done, total))
     return lambda step: on_step(step._replace(index=next(ticks, total - 1), steps=total))
 
 
-MARGIN, GAP, PICTURE, TITLE, TEXT = 20, 16, 256, 20, 14
-
-
 def sheet_frame(frames: int) -> int:
-    """Which frame of a shot the sheet shows: the middle one."""
+    """Return the index of the frame that represents a shot of `frames` frames: the middle one."""
     return frames // 2
 
 
 def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyboard") -> Tensor:
-    """The sheet [1, H, W, 3] in 0..1 of a frame [H, W, 3] for each panel, in rows that make it about square."""
+    """Return the contact sheet [1, H, W, 3] in 0..1, about square, with one frame [H, W, 3] of each panel."""
     height, width = shown[0].shape[:2]
     scale = PICTURE / max(height, width)
     small = max(16, round(width * scale)), max(16, round(height * scale))
-    cell_width = max(small[0], 176)
+    cell_width = max(small[0], LEAST_CELL)
     cell_height = small[1] + 3 * (TEXT + 4) + 6
     columns = min(len(shown), max(1, math.ceil(math.sqrt(len(shown) * cell_height / cell_width * 1.4))))
     rows = math.ceil(len(shown) / columns)
-    wide = max(2 * MARGIN + columns * (cell_width + GAP) - GAP, 480)
+    sheet_width = max(2 * MARGIN + columns * (cell_width + GAP) - GAP, LEAST_SHEET)
     top = MARGIN + TITLE + 14
-    sheet = Image.new("RGB", (wide, top + rows * (cell_height + GAP) - GAP + MARGIN), PAPER)
+    sheet = Image.new("RGB", (sheet_width, top + rows * (cell_height + GAP) - GAP + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     length = f"{timing.seconds(timing.frames):g} s, {timing.frames} frames at {float(timing.fps):g} fps"
-    head = shorten(pen, f"{title}: {len(shown)} panels, {length}", wide - 2 * MARGIN, TITLE)
+    head = shorten(pen, f"{title}: {len(shown)} panels, {length}", sheet_width - 2 * MARGIN, TITLE)
     pen.text((MARGIN, MARGIN - 4), head, fill=INK, font=font(TITLE))
     for number, (row, frame) in enumerate(zip(timing.rows(), shown, strict=True)):
         x = MARGIN + number % columns * (cell_width + GAP)
@@ -168,6 +172,6 @@ def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyb
             (f"{row['move'] or 'free'}, bucket {row['bucket']}, seed {row['seed']}", FAINT),
         )
         for line, (text, colour) in enumerate(lines):
-            place = (x, y + small[1] + 4 + line * (TEXT + 4))
-            pen.text(place, shorten(pen, text, cell_width, TEXT), fill=colour, font=font(TEXT))
+            position = (x, y + small[1] + 4 + line * (TEXT + 4))
+            pen.text(position, shorten(pen, text, cell_width, TEXT), fill=colour, font=font(TEXT))
     return as_image(sheet)

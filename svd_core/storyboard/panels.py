@@ -1,4 +1,4 @@
-"""What a storyboard says: its panels, from a folder of pictures, a JSON or CSV text, or nothing but pictures."""
+"""Read the panels of a storyboard from a folder of pictures, a CSV table or JSON, and check their values."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..controls.camera.moves import parse_path
 from ..sampling.noise import check_seed
-from .tables import read_json, read_table, read_text
+from .tables import quoted, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TRANSITIONS = {"cut": "cut", "cross-fade": "cross-fade", "crossfade": "cross-fade", "dissolve": "cross-fade"}
@@ -25,12 +25,13 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel. None means what the board says for all.
+    """One panel. None means the value that all panels share.
 
-    image: file name, or the number of a picture in a batch, counted from 1. seconds: of the film, above 0; without it
-    the model's own clip length. move: camera path in words (`motion.moves.parse_path`), "" or "none" for a free clip.
-    bucket: motion bucket. seed: of the noise. transition: how the panel begins, "cut" or "cross-fade"; that of the
-    first is not used. fade: seconds of the cross-fade. title: for sheet and table. row: what errors call it.
+    image: file name, or the number of a picture in a batch, counted from 1. seconds: duration in the film, above 0;
+    default: the model's own clip. move: camera path in words (`controls.camera.moves.parse_path`); "" or "none" leaves
+    the camera free. bucket: motion bucket, 0..1023. seed: of the noise. transition: "cut" or "cross-fade" at the start
+    of the panel; ignored for the first one. fade: seconds of the cross-fade. title: for contact sheet and table.
+    row: name of the panel in errors.
     """
 
     image: str = ""
@@ -44,7 +45,7 @@ class Panel:
     row: str = "panel 1"
 
     def filled(self, defaults: "Panel") -> "Panel":
-        """This panel with what it leaves open taken from another."""
+        """Return this panel with its open fields taken from `defaults`."""
         names = ("seconds", "move", "bucket", "seed", "transition", "fade")
         return replace(self, **{name: getattr(defaults, name) for name in names if getattr(self, name) is None})
 
@@ -55,67 +56,71 @@ NUMBERS = ("seconds", "bucket", "fade", "seed")
 
 @dataclass(frozen=True)
 class Board:
-    """The panels in order, and the folder that their file names start from."""
+    """The panels in order, and the folder that contains their pictures."""
 
     panels: tuple[Panel, ...]
     folder: Path = Path()
 
     def picture_path(self, panel: Panel) -> Path:
-        """Where the picture of a panel lies; FileNotFoundError naming the row where it does not."""
+        """Return the path of a panel's picture; raise FileNotFoundError with the row if there is none."""
         path = self.folder / panel.image
         if not path.is_file():
-            raise FileNotFoundError(f"{panel.row}: picture {path} does not exist; check the name in the storyboard")
+            name = quoted(str(path)).strip("'\"")
+            raise FileNotFoundError(f"{panel.row}: picture {name} does not exist; check the name in the storyboard")
         return path
 
 
 def read_board(path: str | Path) -> Board:
-    """The board of a .json or .csv file, or of a folder of pictures, one panel each in the order of their names."""
+    """Read a .json or .csv file, or a folder of pictures: then one panel each, in the natural order of their names.
+
+    Raises FileNotFoundError, or ValueError with the row for what is invalid.
+    """
     path = Path(path)
     if path.is_dir():
         names = [entry.name for entry in path.iterdir() if entry.suffix.lower() in PICTURES]
         if not names:
             raise ValueError(f"folder {path} holds no pictures; put {', '.join(PICTURES)} files into it")
         ordered = sorted(names, key=_natural)
-        return Board(tuple(Panel(name, title=Path(name).stem, row=f"panel {i}") for i, name in enumerate(ordered, 1)),
-                     path)  # fmt: skip
+        panels = (Panel(name, title=Path(name).stem, row=f"panel {i}") for i, name in enumerate(ordered, 1))
+        return Board(tuple(panels), path)
     if not path.exists():
         raise FileNotFoundError(f"storyboard {path} does not exist; give a .json or .csv file, or a folder of pictures")
     if path.suffix.lower() not in (".json", ".csv"):
-        raise ValueError(f"storyboard {path} is no .json or .csv file and no folder; give one of these")
+        raise ValueError(f"storyboard {path} is not a .json or .csv file or a folder; give one of these")
     text = read_text(path)
     panels = parse_json(text) if path.suffix.lower() == ".json" else parse_csv(text)
     for panel in panels:
         if not panel.image:
-            raise ValueError(f"{panel.row} names no picture; fill in the column image")
+            raise ValueError(f"{panel.row} has no picture; fill in the column image")
     return Board(panels, path.parent)
 
 
 def parse_text(text: str) -> tuple[Panel, ...]:
-    """The panels of JSON or CSV, told apart by the first character; none of an empty text."""
+    """Return the panels of a JSON or CSV text, recognised by its first character; () for an empty text."""
     if not text.strip():
         return ()
     return parse_json(text) if text.lstrip()[0] in "[{" else parse_csv(text)
 
 
 def parse_json(text: str) -> tuple[Panel, ...]:
-    """A list of objects with the columns as names, or {"panels": [...], "defaults": {...}}."""
+    """Return the panels of a list of objects with the columns as keys, or of {"panels": [...], "defaults": {...}}."""
     content = read_json(text, "the storyboard")
     defaults: Mapping = {}
     if isinstance(content, dict):
         unknown = sorted(set(content) - {"panels", "defaults"})
         if unknown:
-            raise ValueError(f"the storyboard has an entry {unknown[0]!r}; it takes panels and defaults")
+            raise ValueError(f"the storyboard has an entry {quoted(unknown[0])}; use panels and defaults")
         content, defaults = content.get("panels"), content.get("defaults", {})
     if not isinstance(content, list) or not isinstance(defaults, dict):
-        raise ValueError("the storyboard holds no list of panels; write [{...}, {...}]")
+        raise ValueError("the storyboard has no list of panels; write [{...}, {...}]")
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, dict):
-            raise ValueError(f'panel {number} is {entry!r}, no object; write {{"image": "name.png"}}')
+            raise ValueError(f'panel {number} is {quoted(entry)}, not an object; write {{"image": "name.png"}}')
     return _panels(content, [f"panel {number}" for number in range(1, len(content) + 1)], defaults)
 
 
 def parse_csv(text: str) -> tuple[Panel, ...]:
-    """A heading with the names of the columns, then a row for each panel; comma, semicolon or tab between them."""
+    """Return the panels of a CSV text: a heading of column names, then one row for each panel."""
     _, rows = read_table(text, "the storyboard")
     return _panels([cells for _, cells in rows], [where for where, _ in rows], {})
 
@@ -123,28 +128,28 @@ def parse_csv(text: str) -> tuple[Panel, ...]:
 def _panels(entries: Sequence[Mapping], rows: Sequence[str], defaults: Mapping) -> tuple[Panel, ...]:
     if not entries:
         raise ValueError("the storyboard has 0 panels; give at least 1")
-    shared = _named(defaults, "the entry defaults")
-    return tuple(_panel(_named(entry, row), shared, row) for entry, row in zip(entries, rows, strict=True))
+    shared = _by_column(defaults, "the entry defaults")
+    return tuple(_panel(_by_column(entry, row), shared, row) for entry, row in zip(entries, rows, strict=True))
 
 
-def _named(entry: Mapping[str, Any], row: str) -> dict[str, str]:
-    """The texts of an entry under the names of `COLUMNS`; "" is what is left open."""
+def _by_column(entry: Mapping[str, Any], row: str) -> dict[str, str]:
+    """Return the values of an entry as text under the names of `COLUMNS`; "" for open ones."""
     named: dict[str, str] = {}
     for column, value in entry.items():
         name = ALIASES.get(str(column).strip().lower(), str(column).strip().lower())
         if name not in COLUMNS:
-            raise ValueError(f"{row} has a column {column!r}, which is unknown; use {', '.join(COLUMNS)}")
+            raise ValueError(f"{row} has an unknown column {quoted(column)}; use {', '.join(COLUMNS)}")
         if name in named:
-            raise ValueError(f"{row} says {name} twice, the second time as {column!r}; remove one of the two columns")
+            raise ValueError(f"{row} has {name} twice, the second as {quoted(column)}; remove one of the two columns")
         if isinstance(value, bool | list | dict):
             kind = "number, such as 2" if name in NUMBERS else 'text, such as "name.png"'
-            raise ValueError(f"{row}: {name} is {value!r}, but must be a {kind}")
+            raise ValueError(f"{row}: {name} is {quoted(value)}; write a {kind}")
         named[name] = "" if value is None else str(value).strip()
     return named
 
 
 def _panel(own: Mapping[str, str], shared: Mapping[str, str], row: str) -> Panel:
-    """One checked panel of what its row says and what it leaves to the entry `defaults`."""
+    """Return the checked panel of its own values and those of the entry `defaults`."""
     given: dict[str, Any] = {name: text for name, text in {**shared, **own}.items() if text}
     for name in NUMBERS:
         if name in given:
@@ -153,26 +158,26 @@ def _panel(own: Mapping[str, str], shared: Mapping[str, str], row: str) -> Panel
     if given.get("transition") == "cut" and given.get("fade"):
         if own.get("fade") or own.get("transition", "").lower() not in ("", "cut"):
             raise ValueError(
-                f"{row}: fade is {given['fade']:g} s, but a cut has none; leave it empty, or write cross-fade"
+                f"{row}: fade is {given['fade']:g} s, but a cut has no fade; leave it empty, or write cross-fade"
             )
-        del given["fade"]  # what all panels share is for those that cross-fade
+        del given["fade"]  # the shared value is for panels that cross-fade
     return check_panel(Panel(**given, row=row))
 
 
 def _transition(given: dict[str, Any], row: str) -> dict[str, Any]:
-    """A transition in words, such as "cross-fade 0.5", taken apart."""
+    """Split a transition with a length, such as "cross-fade 0.5", into transition and fade."""
     if "transition" not in given:
         return given
     word, _, length = given["transition"].lower().partition(" ")
     if word not in TRANSITIONS:
-        raise ValueError(f"{row}: the transition {given['transition']!r} is unknown; use cut or cross-fade")
+        raise ValueError(f"{row}: the transition {quoted(given['transition'])} is unknown; use cut or cross-fade")
     if length.strip():
         given = {"fade": _number(length.strip(), "fade", row), **given}
     return {**given, "transition": TRANSITIONS[word]}
 
 
 def check_panel(panel: Panel) -> Panel:
-    """The panel; ValueError naming its row for a number or a move that is illegal."""
+    """Return the panel with move "none" as ""; raise ValueError with its row for an invalid number or move."""
     limits = (("seconds", 0.01, 3600, "2"), ("bucket", 0, 1023, "127"), ("fade", 0, 3600, "0.5"))
     for name, low, high, good in limits:
         value = getattr(panel, name)
@@ -193,9 +198,9 @@ def _number(text: str, name: str, row: str) -> float | int:
         return int(text) if name == "seed" else float(text.replace(",", "."))
     except ValueError:
         kind = "whole number" if name == "seed" else "number"
-        raise ValueError(f"{row}: {name} is {text!r}, no {kind}; write one, such as 2") from None
+        raise ValueError(f"{row}: {name} is {quoted(text)}, not a {kind}; write one, such as 2") from None
 
 
 def _natural(name: str) -> list:
-    """Sorts panel 10 behind panel 9."""
+    """Return a sort key that counts: panel 10 comes after panel 9."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

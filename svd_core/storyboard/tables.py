@@ -1,4 +1,4 @@
-"""Tables and JSON as people save them: rows, each with the place where its reader finds it. Knows no columns."""
+"""Read CSV tables and JSON as people save them: rows with the place where each is found, for any set of columns."""
 
 import csv
 import io
@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 SEPARATORS = ",;\t"
+MOST_QUOTED = 80  # characters of a value in an error: longer ones are cut
 
 
 class JSONFault(ValueError):
-    """What is no JSON, or says a key twice."""
+    """A text that is not JSON, or has a key twice in one object."""
+
+
+def quoted(value: object) -> str:
+    """Return a value out of a file for an error: control characters escaped, and cut after 80 characters."""
+    text = value[: MOST_QUOTED + 1] if isinstance(value, str) else repr(value)
+    if len(text) > MOST_QUOTED:
+        text = f"{text[:MOST_QUOTED]}..."
+    return repr(text) if isinstance(value, str) else text
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a mark in front."""
+    """Return the text of a UTF-8 file, with or without a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -25,24 +34,24 @@ def read_text(path: Path) -> str:
 
 
 def read_table(text: str, what: str, of: str = "") -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """The heading in small letters, and the rows below it: where each stands, as spreadsheets count, and its cells.
+    """Return the heading of a CSV text in small letters, and its rows: each with its place and its cells by column.
 
-    Commas, semicolons or tabs separate. Empty rows are left out, but counted. `what` names the table in errors, `of`
-    is put behind "row 3".
+    Commas, semicolons or tabs separate cells. Rows are numbered as in spreadsheets; empty ones are skipped but counted.
+    what: names the table in errors. of: follows "row 3" in them. Raises ValueError for a malformed table.
     """
-    # Quotes that do not close would swallow rows: `strict` refuses them.
+    # `strict` refuses quotes that do not close; they would swallow rows.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
     try:
         rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(reader, 1)]
     except csv.Error as error:
-        raise ValueError(f"{what} is no table ({error}); check the quotes around its texts") from None
+        raise ValueError(f"{what} is not a CSV table ({error}); check the quotes around its texts") from None
     rows = [(number, row) for number, row in rows if any(row)]
     if not rows:
         return [], []
     heading = [name.lower() for name in rows[0][1]]
     twice = first_repeated(filter(None, heading))
     if twice is not None:
-        raise ValueError(f"{what} has two columns {twice!r}; remove one of them")
+        raise ValueError(f"{what} has two columns {quoted(twice)}; remove one of them")
     found = []
     for number, row in rows[1:]:
         where = f"row {number}{of}"
@@ -58,24 +67,26 @@ def read_table(text: str, what: str, of: str = "") -> tuple[list[str], list[tupl
 
 
 def read_json(text: str, what: str) -> Any:
-    """What a JSON text holds; a key that an object has twice is refused, since one of the two would be lost."""
+    """Return the value of a JSON text. Raises JSONFault, also for a key that an object has twice."""
 
-    def whole(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = first_repeated(name for name, _ in pairs)
         if twice is not None:
-            raise JSONFault(f"{what} says {twice!r} twice in one object; remove one of them")
+            raise JSONFault(f"{what} has {quoted(twice)} twice in one object; remove one of them")
         return dict(pairs)
 
     try:
-        return json.loads(text, object_pairs_hook=whole)
+        return json.loads(text, object_pairs_hook=unique)
     except JSONFault:
         raise
-    except (ValueError, RecursionError) as error:
-        raise JSONFault(f"{what} is no JSON ({error}); check commas and quotes there") from None
+    except RecursionError:
+        raise JSONFault(f"{what} is nested too deep to be read; write a list of plain objects") from None
+    except ValueError as error:
+        raise JSONFault(f"{what} is not JSON ({error}); check commas and quotes there") from None
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
-    """The first name that comes a second time."""
+    """Return the first name that occurs a second time, None if all differ."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -85,6 +96,6 @@ def first_repeated(names: Iterable[str]) -> str | None:
 
 
 def _separator(text: str) -> str:
-    """What separates the words of the heading, the first line that says anything."""
+    """Return the separator that the heading, the first line with content, has most of."""
     heading = next((line for line in text.splitlines() if line.strip(SEPARATORS + " ")), "")
     return max(SEPARATORS, key=heading.count)

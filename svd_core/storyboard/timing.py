@@ -1,4 +1,4 @@
-"""When each panel is seen: whole frames whose sum is exactly seconds times frames per second."""
+"""Timing of a film: each panel gets whole frames, and the film lasts exactly the sum of the panels' seconds."""
 
 import csv
 import io
@@ -11,8 +11,10 @@ from .panels import Panel
 
 @dataclass(frozen=True)
 class Shot:
-    """One panel in the film. start: its first frame. frames: until the next panel begins. fade: how many of its first
-    frames the panel before shines through. tail: frames that it goes on for under the fade of the next.
+    """One panel in the film; all values are in frames.
+
+    start: its first frame in the film. frames: its length until the next panel begins. fade: length of the cross-fade
+    from the panel before, at its start. tail: frames after its end, which the next panel's cross-fade still shows.
     """
 
     panel: Panel
@@ -23,24 +25,24 @@ class Shot:
 
     @property
     def clip_frames(self) -> int:
-        """Frames that its clip must have."""
+        """Length of the clip that the shot needs."""
         return self.frames + self.tail
 
 
 @dataclass(frozen=True)
 class Timing:
-    """All shots of a film of `fps` frames per second."""
+    """All shots of a film, and its frame rate."""
 
     shots: tuple[Shot, ...]
     fps: Fraction
 
     @property
     def frames(self) -> int:
-        """Frames of the film."""
+        """Number of frames of the film."""
         return sum(shot.frames for shot in self.shots)
 
     def rows(self) -> list[dict[str, object]]:
-        """The table, a dictionary for each panel; seconds are those of whole frames."""
+        """Return the timing table, one dictionary per panel. Seconds are those of whole frames."""
         rows = []
         for number, shot in enumerate(self.shots, 1):
             panel = shot.panel
@@ -64,11 +66,11 @@ class Timing:
         return rows
 
     def seconds(self, frames: int) -> float:
-        """The time of so many frames, in thousandths."""
+        """Return the duration of `frames` frames in seconds, rounded to milliseconds."""
         return round(float(frames / self.fps), 3)
 
     def to_csv(self) -> str:
-        """The table for spreadsheets."""
+        """Return the timing table as CSV for spreadsheets."""
         text, rows = io.StringIO(), self.rows()
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -76,14 +78,14 @@ class Timing:
         return text.getvalue()
 
     def text(self) -> str:
-        """The table for people, and the length of the film."""
+        """Return the timing table as aligned text, with the length of the film in the last line."""
         shown = ("panel", "title", "start", "end", "seconds", "frames", "transition", "move", "bucket", "seed")
         table = [list(shown)]
         for row in self.rows():
             times = {name: f"{row[name]:.2f}" for name in ("start", "end", "seconds")}
             fade = f"cross-fade {row['fade_frames']}" if row["fade_frames"] else "cut"
             table.append([str({**row, **times, "transition": fade}[name]) for name in shown])
-        widths = [max(len(line[place]) for line in table) for place in range(len(shown))]
+        widths = [max(len(line[column]) for line in table) for column in range(len(shown))]
         lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in table]
         length = f"{self.frames} frames, {self.seconds(self.frames):g} s at {float(self.fps):g} fps"
         total = f"{len(self.shots)} panel{'s' * (len(self.shots) > 1)}, {length}"
@@ -91,17 +93,18 @@ class Timing:
 
 
 def plan_timing(panels: Sequence[Panel], fps: Fraction, clip_frames: int) -> Timing:
-    """Lay panels out, whose fields are all filled but for `seconds`, which are then those of `clip_frames` frames.
+    """Lay out panels at `fps`; all their fields are set except `seconds`, whose default is `clip_frames` frames.
 
-    Borders between panels are rounded, not lengths, so that rounding never adds up: the film has round(sum of seconds
-    * fps) frames. A cross-fade lies in the first frames of the panel that begins with it and takes no time of its own.
+    The ends of panels are rounded to frames, not their lengths. Rounding errors then do not add up: the film has
+    round(sum of seconds * fps) frames. A cross-fade takes the first frames of the panel that begins with it and adds no
+    time. Raises ValueError for a panel of less than a frame, and for a cross-fade longer than its panel.
     """
     usual = Fraction(clip_frames) / fps
-    ends, when = [0], Fraction(0)
+    ends, end = [0], Fraction(0)
     for panel in panels:
-        when += usual if panel.seconds is None else Fraction(panel.seconds).limit_denominator(100000)
-        ends.append(_rounded(when * fps))
-    lengths = [end - start for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        end += usual if panel.seconds is None else Fraction(panel.seconds).limit_denominator(100000)
+        ends.append(_rounded(end * fps))
+    lengths = [after - start for start, after in zip(ends[:-1], ends[1:], strict=True)]
     fades = [0]
     for panel, length in list(zip(panels, lengths, strict=True))[1:]:
         fade = _rounded(Fraction(panel.fade or 0).limit_denominator(100000) * fps)
@@ -123,5 +126,5 @@ def plan_timing(panels: Sequence[Panel], fps: Fraction, clip_frames: int) -> Tim
 
 
 def _rounded(value: Fraction) -> int:
-    """To the nearest whole number, halves up."""
+    """Round to the nearest whole number, halves up."""
     return (2 * value.numerator + value.denominator) // (2 * value.denominator)
