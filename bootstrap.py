@@ -1,4 +1,4 @@
-"""Set up what is missing in `.venv` and run the demo or the tests; needs nothing but Python 3.10 or newer.
+"""Set up `.venv` and run the demo or the tests; needs only Python 3.10 or newer.
 
     python bootstrap.py demo [arguments of `python -m svd_core animate`]
     python bootstrap.py test [arguments of pytest]
@@ -35,11 +35,11 @@ LEVELS = ("demo", "test")
 
 
 class SetupError(Exception):
-    """What keeps the set-up from going on, told in a sentence for the person at the keyboard."""
+    """A set-up that cannot continue; the message says why and what to do."""
 
 
 def requirements(level: str) -> list:
-    """List the packages of `level` besides torch: requirements.txt, and for the tests pyproject.toml's `test` extra."""
+    """Return the packages of `level` besides torch: requirements.txt, and for tests pyproject.toml's `test` extra."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     packages = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if level == "test":
@@ -53,30 +53,30 @@ def requirements(level: str) -> list:
 
 
 def torch_spec() -> str:
-    """Return what pip is asked for as torch."""
+    """Return the requirement that pip installs as torch."""
     return os.environ.get("TORCH_SPEC", "").strip() or TORCH_SPEC
 
 
 def pip_arguments() -> list:
-    """Return the reader's own arguments for pip."""
-    # Windows paths have backslashes, which the POSIX rules would eat; the other rules leave the quotes on.
+    """Return the user's own arguments for pip."""
+    # Windows paths have backslashes, which POSIX rules would remove; the other rules keep the quotes.
     words = shlex.split(os.environ.get("BOOTSTRAP_PIP_ARGS", ""), posix=os.name != "nt")
     return [word.strip('"') for word in words] if os.name == "nt" else words
 
 
 def fingerprint(level: str) -> str:
-    """Return a hash of everything that decides what `.venv` must hold at `level`."""
+    """Return a hash of everything that decides what `.venv` contains at `level`."""
     parts = [torch_spec(), "%d.%d" % sys.version_info[:2], *sorted(requirements(level))]  # noqa: UP031
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def stamp(level: str) -> Path:
-    """Return the file that says that the set-up of `level` was finished, and with which fingerprint."""
+    """Return the file that holds the fingerprint of a finished set-up of `level`."""
     return VENV / f"svd-reel.{level}.ready"
 
 
 def is_ready(level: str) -> bool:
-    """Tell from files alone whether `.venv` holds everything of `level`, so that a second run starts at once."""
+    """Return whether `.venv` has everything of `level`; reads files alone, so that a second run starts at once."""
     if not VENV_PYTHON.exists() or UNFINISHED.exists():
         return False
     levels = LEVELS[LEVELS.index(level) :]
@@ -84,7 +84,7 @@ def is_ready(level: str) -> bool:
 
 
 def environment() -> dict:
-    """Return the environment of child processes: ours, less what would lead pip and imports out of `.venv`."""
+    """Return the environment of child processes: ours, without what would point pip and imports outside `.venv`."""
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     variables.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONNOUSERSITE="1")
     return variables
@@ -106,7 +106,7 @@ def answer(code: str) -> str:
 
 
 def make_venv() -> None:
-    """Make `.venv` with pip in it; one that works is kept, a broken or half-made one is made anew."""
+    """Make `.venv` with pip in it; a working one is kept, a broken or unfinished one is made again."""
     if VENV_PYTHON.exists() and not UNFINISHED.exists() and answer("import pip; print(pip.__version__)"):
         return
     version = "%d.%d" % sys.version_info[:2]  # noqa: UP031
@@ -118,7 +118,7 @@ def make_venv() -> None:
     made = subprocess.call([sys.executable, "-m", "venv", "--clear", str(VENV)], env=environment())
     if made != 0:
         raise SetupError(
-            f"making {VENV} failed, the reason stands above; on Debian and Ubuntu "
+            f"making {VENV} failed, see the reason above; on Debian and Ubuntu "
             f"`sudo apt install python{version}-venv` often helps, then run this again."
         )
 
@@ -127,25 +127,25 @@ def install(*arguments: object) -> None:
     """Run `pip install` in `.venv`."""
     code = run("-m", "pip", "install", "-qq", *pip_arguments(), *arguments)
     if code != 0:
-        # pip has taken back what it had begun, so `.venv` is whole and the next run may keep it.
+        # pip has undone its own work, so `.venv` is whole and the next run can keep it.
         UNFINISHED.unlink()
         raise SetupError(
-            f"pip ended with code {code}, the reason stands above; check the network and the free disk space and run "
-            "this again, or hand pip what it needs, such as a proxy or an index, through BOOTSTRAP_PIP_ARGS."
+            f"pip ended with code {code}, see the reason above; check the network and the free disk space and run "
+            "this again, or give pip a proxy or an index through BOOTSTRAP_PIP_ARGS."
         )
 
 
 def set_up(level: str) -> None:
-    """Bring `.venv` to `level`; where it is there already, touch neither network nor files."""
+    """Bring `.venv` to `level`; uses neither network nor disk where it is there already."""
     if is_ready(level):
         return
     started = time.monotonic()
     print(f"Setting up {VENV}, once. The slow part is downloading torch.", flush=True)
     make_venv()
-    UNFINISHED.write_text("A set-up began here and did not end; the next one starts over.\n")
+    UNFINISHED.write_text("A set-up began here and did not finish; the next one starts again.\n")
     print(f"  {torch_spec()} ...", flush=True)
     install(torch_spec())
-    # Nothing that comes after may pull another torch than the one that is there now.
+    # The packages that follow must not replace this torch.
     constraints = VENV / "constraints.txt"
     installed = answer("import importlib.metadata as m; print(m.version('torch'))")
     constraints.write_text(f"torch=={installed}\n" if installed else "")
@@ -159,7 +159,7 @@ def set_up(level: str) -> None:
 
 
 def demo(arguments: list) -> int:
-    """Animate the photograph that comes with the project with the embedded model."""
+    """Animate the photograph of the repository with the embedded model."""
     CLIP.parent.mkdir(exist_ok=True)
     command = ["-m", "svd_core", "animate", PHOTOGRAPH, "--model", "nano"]
     if not any(argument.startswith("--output") for argument in arguments):
@@ -175,16 +175,16 @@ def cores() -> int:
 
 
 def test(arguments: list) -> int:
-    """Run ruff and pytest, the second also where the first has found something.
+    """Run ruff, then pytest, whatever ruff finds.
 
-    The whole suite is shared out among processes, a file of tests at a time. A part of it, or one that starts a
-    ComfyUI, runs in one process, so that pytest's debugger works and a server has the cores to itself.
+    The whole suite runs in several processes, a file of tests at a time. A part of it, or one that starts a ComfyUI,
+    runs in one process, so that pytest's debugger works and the server has the cores to itself.
     """
     style = run("-m", "ruff", "check", ".")
     processes = min(MOST_PROCESSES, cores())
     if arguments or processes == 1 or "COMFYUI_DIR" in os.environ:
         return run("-m", "pytest", *arguments) or style
-    # Threads beyond the cores would wait for each other; what the tests start themselves inherits the number.
+    # Threads beyond the cores would wait for each other; programs that the tests start inherit the number.
     threads = str(max(1, cores() // processes))
     return run("-m", "pytest", "-n", processes, "--dist", "loadfile", OMP_NUM_THREADS=threads) or style
 
@@ -208,7 +208,7 @@ def main() -> int:
         print(f"bootstrap: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("bootstrap: stopped; run the same command to go on.", file=sys.stderr)
+        print("bootstrap: stopped; run the same command to continue.", file=sys.stderr)
         return 130
 
 

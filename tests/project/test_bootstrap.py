@@ -92,7 +92,7 @@ def test_an_interrupted_set_up_starts_over(calls: list[list[str]], monkeypatch: 
     assert "--clear" in calls[0] and bootstrap.is_ready("demo")
 
 
-def test_a_failed_install_is_told_and_keeps_the_environment(
+def test_a_failed_install_is_an_error_and_keeps_the_environment(
     calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bootstrap, "run", lambda *arguments: 1)
@@ -107,7 +107,7 @@ def test_pip_gets_the_readers_arguments(calls: list[list[str]], monkeypatch: pyt
     assert all(command[5:7] == ["--proxy", "http://a b"] for command in calls[1:])
 
 
-def test_a_python_without_ensurepip_is_told_what_to_install(
+def test_the_error_of_a_python_without_ensurepip_names_the_package(
     calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None)
@@ -115,7 +115,9 @@ def test_a_python_without_ensurepip_is_told_what_to_install(
         bootstrap.set_up("demo")
 
 
-def test_an_old_python_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_an_old_python_is_refused_with_the_version_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr(bootstrap.sys, "version_info", (3, 9, 18))
     assert bootstrap.main() == 2
     assert "Python 3.10 or newer" in capsys.readouterr().err
