@@ -15,6 +15,8 @@ import torch
 from ...svd_core.lora.apply import Terms
 from ...svd_core.memory import available_bytes
 from ...svd_core.networks.kernels import register_weight_reader
+from ...svd_core.networks.transformer import VideoTransformer
+from ...svd_core.networks.unet import Downsample, Upsample, VideoResidualBlock
 
 try:
     import folder_paths
@@ -24,10 +26,13 @@ except ImportError:
 if folder_paths is not None:
     import comfy.clip_vision
     import comfy.latent_formats
+    import comfy.ldm.modules.attention
+    import comfy.ldm.modules.diffusionmodules.openaimodel
     import comfy.model_base
     import comfy.model_management as mm
     import comfy.model_patcher
     import comfy.ops
+    import comfy.patcher_extension
     import comfy.sd
     import comfy.supported_models
     import comfy.utils
@@ -176,6 +181,57 @@ def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.
 
 
 register_weight_reader(layer_weights)
+
+
+# Patches of a MODEL
+
+
+def layer_stand_ins() -> tuple[tuple[type, tuple[type, ...]], ...]:
+    """Return the host's layer classes with ours that take their place in the network."""
+    diffusion = comfy.ldm.modules.diffusionmodules.openaimodel
+    return (
+        (diffusion.VideoResBlock, (VideoResidualBlock,)),
+        (diffusion.ResBlock, (VideoResidualBlock,)),
+        (diffusion.Downsample, (Downsample,)),
+        (diffusion.Upsample, (Upsample,)),
+        (comfy.ldm.modules.attention.SpatialVideoTransformer, (VideoTransformer,)),
+        (torch.nn.Conv2d, (torch.nn.Conv2d,)),
+    )
+
+
+def stands_for(layer: torch.nn.Module, kind: type) -> bool:
+    """Return whether `layer` of our UNet takes the place of a host layer of class `kind`."""
+    if isinstance(layer, kind):
+        return True
+    return any(issubclass(theirs, kind) and isinstance(layer, ours) for theirs, ours in layer_stand_ins())
+
+
+def every_layer_is_patched() -> bool:
+    """Return whether the host asks its layer patches for every layer; versions before 0.33 skip most."""
+    return PRESENT and hasattr(comfy.model_patcher.ModelPatcher, "set_model_middle_block_after_patch")
+
+
+def optimized_attention():
+    """Return the host's attention function as it is now (packs replace it), None without a host."""
+    return comfy.ldm.modules.attention.optimized_attention if PRESENT else None
+
+
+def attention_was_chosen() -> bool:
+    """Return whether a start-up flag or a pack chose another attention than the host's defaults."""
+    if not PRESENT:
+        return False
+    known = comfy.ldm.modules.attention
+    chosen = host_arguments.use_split_cross_attention or host_arguments.use_quad_cross_attention
+    return chosen or known.optimized_attention not in (known.attention_pytorch, known.attention_sub_quad)
+
+
+def run_with_wrappers(network: torch.nn.Module, forward, arguments: tuple, options: dict, keywords: dict):
+    """Run `forward` inside the wrappers that nodes have put around the diffusion model, as the host's network does."""
+    extension = comfy.patcher_extension if PRESENT else None
+    wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options) if PRESENT else []
+    if not wrappers:
+        return forward(*arguments, **keywords)
+    return extension.WrapperExecutor.new_class_executor(forward, network, wrappers).execute(*arguments, **keywords)
 
 
 # Memory

@@ -1,13 +1,20 @@
 """Our UNet as the host's SVD model, so that one patcher serves our sampler, KSampler and LoRA loaders."""
 
+import logging
+from functools import cache
+
 from torch import Tensor
 
 from ...svd_core.condition import DeepFeatures
 from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.config import UNetConfig
+from ...svd_core.networks.hooks import Hooks
 from ...svd_core.networks.unet import UNet
 from . import comfy as host
+from .hooks import host_hooks
 from .reuse import KEY
+
+log = logging.getLogger("svd_reel")
 
 FRAMES_KEY = "video_frames"
 """Entry of our CONDITIONING that says how long each clip of a batch is; the host's own nodes hold a single clip."""
@@ -28,24 +35,66 @@ class HostUNet(UNet):
         image_only_indicator: Tensor | None = None,
         region: tuple[Tensor, Tensor] | None = None,
         features: DeepFeatures | None = None,
+        hooks: Hooks | None = None,
         control: dict | None = None,
+        time_context: Tensor | None = None,
         transformer_options: dict | None = None,
         **others,
     ) -> Tensor:
-        """Shapes as in UNet; the clip length comes from either keyword, the other keywords are not for this network."""
-        if control is not None:
-            raise ValueError(
-                "a ControlNet is connected, but SVD Reel's UNet takes none; remove it from the conditioning"
+        """Run one pass for our own sampler, or for the host, which gives `transformer_options`; shapes as in UNet.
+
+        The clip length comes from either keyword; keywords for other networks are ignored, as the host's own network
+        ignores them.
+        """
+        frames = num_frames or num_video_frames
+        if transformer_options is None:
+            frames = frames or x.shape[0]
+            return super().forward(
+                x, timesteps, context, y, frames, image_only_indicator, region, features, hooks, time_context
             )
-        frames = num_frames or num_video_frames or x.shape[0]
-        reuse = (transformer_options or {}).get(KEY)
-        if reuse is not None:
-            run = super().forward
-            return reuse.run(
-                lambda kept: run(x, timesteps, context, y, frames, image_only_indicator, region, kept),
-                x, context, transformer_options,
-            )  # fmt: skip
-        return super().forward(x, timesteps, context, y, frames, image_only_indicator, region, features)
+        # The names and the order of the positional arguments are part of the interface of wrappers.
+        arguments = (x, timesteps, context, y, control, transformer_options)
+        more = {"num_video_frames": frames, "image_only_indicator": image_only_indicator, "time_context": time_context}
+        return host.run_with_wrappers(self, self._host_forward, arguments, transformer_options, more)
+
+    def _host_forward(
+        self,
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        y: Tensor,
+        control: dict | None = None,
+        transformer_options: dict | None = None,
+        *,
+        num_video_frames: int | None = None,
+        image_only_indicator: Tensor | None = None,
+        time_context: Tensor | None = None,
+        **others,
+    ) -> Tensor:
+        options = transformer_options if transformer_options is not None else {}
+        frames = num_video_frames or len(x) // max(1, len(options.get("cond_or_uncond", (0,))))
+        inputs = {"timesteps": timesteps, "context": context, "y": y, "time_context": time_context}
+        hooks = host_hooks(options, control, {**inputs, "model_channels": self.config.model_channels})
+        run = super().forward
+
+        def forward(features: DeepFeatures | None) -> Tensor:
+            return run(x, timesteps, context, y, frames, image_only_indicator, None, features, hooks, time_context)
+
+        reuse = options.get(KEY)
+        if reuse is None:
+            return forward(None)
+        if hooks is not None:
+            warn_of_patched_reuse()
+            return forward(None)
+        return reuse.run(forward, x, context, options)
+
+
+@cache
+def warn_of_patched_reuse() -> None:
+    """Log once that patches need every block to run."""
+    log.warning(
+        "patches or a ControlNet act on the model, so features are not reused; every step runs the whole network"
+    )
 
 
 class HostModel(host.ModelBase):

@@ -4,6 +4,7 @@ Attribute names are the keys of the single-file checkpoint layout.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,8 @@ from .embedding import (
     convolve_and_embed,
     is_broadcast,
 )
+from .hooked_transformer import run_with_hooks
+from .hooks import NO_HOOKS, Hooks
 from .kernels.weights import is_plain
 from .layers import (
     GROUPS,
@@ -246,6 +249,11 @@ class UNet(nn.Module):
             )
         return len(self.output_blocks) - features.depth
 
+    def _hooked_embedding(self, c_noise: Tensor, vector: Tensor, dtype: torch.dtype, hooks: Hooks) -> Tensor:
+        """Return the embedding before its SiLU, [N, 4 * model_channels]; hooks may change the noise level's part."""
+        noise = self.time_embed(sinusoidal_embedding(c_noise, self.config.model_channels).to(dtype))
+        return hooks.embedding(noise) + self._label(vector, dtype)
+
     def forward(
         self,
         x: Tensor,
@@ -256,6 +264,8 @@ class UNet(nn.Module):
         image_only_indicator: Tensor | None = None,
         region: tuple[Tensor, Tensor] | None = None,
         features: DeepFeatures | None = None,
+        hooks: Hooks | None = None,
+        time_context: Tensor | None = None,
     ) -> Tensor:
         """Run the network and return [B*T, 4, h, w]. Rows are clip-major: row b * T + t (spec, symbols).
 
@@ -267,13 +277,21 @@ class UNet(nn.Module):
         region: another vector [B*T, V] and its share [B*T, 1, h, w] in 0..1 per latent pixel, or None.
         features: feature cache. A pass fills an empty one with features [B*T, C, h', w'], and runs only the outer
         blocks for a filled one. Raises ValueError if its depth does not fit the network.
+        hooks: change activations from outside (ControlNets, adapters, a host's patches); None runs the fast path.
+        time_context: other tokens [B*T, n, D] for the temporal blocks of hooked transformers.
         """
         x = x.contiguous()  # one memory layout for all callers, since convolutions round differently per layout
-        if region is None:
-            embedding = self._embedding(c_noise, vector, x.dtype)
-        else:
+        hooked, hooks = hooks is not None, hooks or NO_HOOKS
+        hooks.start(x, num_frames)
+        raw = None
+        if region is not None:
             main, other = (self.embed(c_noise, part, x.dtype) for part in (vector, region[0]))
             embedding = RegionalEmbedding(main, other, region[1])
+        elif hooked:
+            raw = self._hooked_embedding(c_noise, vector, x.dtype, hooks)
+            embedding = F.silu(raw)
+        else:
+            embedding = self._embedding(c_noise, vector, x.dtype)
         context = self._context(context, x.dtype)
         image_only = None if image_only_indicator is None else image_only_indicator.reshape(-1)
 
@@ -281,26 +299,40 @@ class UNet(nn.Module):
             if isinstance(layer, VideoResidualBlock):
                 return layer(h, embedding, num_frames, image_only)
             if isinstance(layer, VideoTransformer):
-                return layer(h, context, num_frames, image_only)
+                return run_with_hooks(layer, h, context, num_frames, hooks, image_only, time_context)
             return layer(h, size) if isinstance(layer, Upsample) else layer(h)
+
+        def run(layers: nn.ModuleList, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+            for layer in layers:
+                h = (
+                    hooks.layer(layer, h, partial(step, layer, size=size))
+                    if hooks.wraps_layers
+                    else step(layer, h, size)
+                )
+            return h
 
         reuse_index = self._reuse_index(features)
         cached = None if features is None else features.cached
         skips, h = [], x
         depth = len(self.input_blocks) if cached is None else features.depth
-        for layers in self.input_blocks[:depth]:
-            for layer in layers:
-                h = step(layer, h)
+        for index, layers in enumerate(self.input_blocks[:depth]):
+            hooks.enter(("input", index))
+            h = hooks.after_input(index, run(layers, h))
             skips.append(h)
+            h = hooks.after_skip(index, h)
         if cached is None:
-            for layer in self.middle_block:
-                h = step(layer, h)
+            hooks.enter(("middle", 0))
+            h = hooks.after_middle(run(self.middle_block, h), raw)
         for index, layers in enumerate(self.output_blocks):
             if index == reuse_index:
                 h = features.cached = h if cached is None else cached
+                # Hooks may write into what they are given; what later steps take must stay as it is.
+                h = h.clone() if hooked else h
             elif cached is not None and index < reuse_index:
                 continue
-            h = torch.cat([h, skips.pop()], dim=1)
-            for layer in layers:
-                h = step(layer, h, skips[-1].shape[-2:] if skips else None)
+            hooks.enter(("output", index))
+            h, skip = hooks.skip(index, h, skips.pop())
+            h = h if skip is None else torch.cat([h, skip], dim=1)
+            del skip
+            h = run(layers, h, skips[-1].shape[-2:] if skips else None)
         return self.out["2"](norm_silu(self.out["0"], h))

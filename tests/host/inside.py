@@ -32,6 +32,7 @@ import utils.extra_config  # noqa: E402, F401  as main.py: later comfy/utils.py 
 # Behind the host's own modules, of which one is called nodes as well.
 sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
 from helpers.nodes_pack import pack, part, run, write_tiny  # noqa: E402
+from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
 
 NODES = pack().NODE_CLASS_MAPPINGS
@@ -90,6 +91,7 @@ def compare_unet(model) -> None:
     noise = comfy.sample.prepare_noise(latent["samples"], 23)
     euler = comfy.samplers.sampler_object("euler")
     theirs = their_unet(model)
+    compare_hooks(model, theirs, RESULTS)
     for name, patcher in (("host network", theirs), ("exported network", model.unet)):
         result = comfy.sample.sample_custom(
             patcher, noise, 2.0, euler, sigmas, positive, negative, latent["samples"], disable_pbar=True, seed=23
