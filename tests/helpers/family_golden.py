@@ -20,8 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import svd_core as svd
+from svd_core.checkpoints import split_state_dict
+from svd_core.checkpoints.controlnet import controlnet_of
 from svd_core.model.conditioning import clip_pixels
 from svd_core.model.orbit import OrbitPath, orbit_vector
+from svd_core.networks.controlnet import AddResiduals, trained_counts
+from svd_core.networks.layers import sinusoidal_embedding
+from svd_core.networks.unet import UNet
 from svd_core.pictures.objects import prepare_object
 
 from .golden_rule import fill_by_rule
@@ -127,10 +132,57 @@ def preparation_findings(golden: Golden) -> Iterator[Finding]:
             yield Finding(name, float((levels - expected.float()).abs().max()), 0.0)
 
 
+def controlnet_findings(golden: Golden) -> Iterator[Finding]:
+    """The SVD ControlNet: hint, residuals, and the UNet with them as trained, at half strength, and each once."""
+    g, frames = golden.tensors, int(golden.settings["frames"])
+    weights = fill_by_rule(golden.shapes, int(golden.settings["seed"]))
+    heads = int(golden.settings["head_channels"])
+    parts = {name: {k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(f"{name}.")} for name in
+             ("unet", "controlnet")}  # fmt: skip
+    unet = rule_unet(parts["unet"], heads)
+    network = controlnet_of(parts["controlnet"], golden.name, head_channels=heads).network
+    x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
+    hint = network.hint(g["control_image"])
+    yield Finding("hint", relative(hint, g["hint"]), EVALUATION)
+    made = network.residuals(x, c_noise, token, vector, frames, hint.repeat(2, 1, 1, 1))
+    for index, residual in enumerate(made.skips):
+        yield Finding(f"residual_{index}_eps5", relative(residual, g[f"residual_{index}_eps5"]), EVALUATION)
+    yield Finding("residual_mid_eps5", relative(made.middle, g["residual_mid_eps5"]), EVALUATION)
+    trained, once = trained_counts(unet.config), [1] * len(made.skips)
+    for name, hooks in (
+        ("unet_without_eps5", None),
+        ("unet_with_eps5", AddResiduals(made, trained)),
+        ("unet_half_eps5", AddResiduals(made, trained, 0.5)),
+        ("unet_once_eps5", AddResiduals(made, once)),
+    ):
+        found = unet(x, c_noise, token, vector, frames, hooks=hooks).unflatten(0, (2, frames))
+        yield Finding(name, relative(found, g[name]), EVALUATION)
+
+
+def rule_unet(tensors: dict[str, Tensor], head_channels: int) -> UNet:
+    """Return the UNet of tensors with diffusers' names, through the product's own splitting of checkpoints."""
+    parts = split_state_dict(
+        {f"unet.{key}": value for key, value in tensors.items()}, {"svd.head_channels": str(head_channels)}
+    )
+    unet = UNet(parts.config.unet)
+    unet.load_state_dict(dict(parts.unet))
+    return unet.requires_grad_(False)
+
+
+def unet_inputs(g: dict[str, Tensor], vector_channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return x [B*T, 8, h, w], c_noise [B*T], tokens [B*T, 1, D] and vectors [B*T, V] of a golden pass."""
+    videos, frames = g["sample"].shape[:2]
+    numbers = g["added_time_ids"]
+    vector = torch.cat([sinusoidal_embedding(row, vector_channels // len(row)).reshape(1, -1) for row in numbers])
+    token = g["token"].repeat_interleave(frames, 0)
+    return g["sample"].flatten(0, 1), g["c_noise"].expand(videos * frames), token, vector.repeat_interleave(frames, 0)
+
+
 KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
     "sv3d_u": orbit_findings,
     "sv3d_p": orbit_findings,
     "sv3d_prepare": preparation_findings,
+    "svdcn": controlnet_findings,
 }
 
 
