@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import UNetConfig
+from .embedding import Embedding
 from .hooks import Hooks
-from .regional import Embedding
 from .transformer import VideoTransformer
 from .unet import UNet, VideoResidualBlock
 
