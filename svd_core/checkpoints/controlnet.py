@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..networks.config import UNetConfig
 from ..networks.controlnet import ControlNet
-from .detect import unet_config
 from .load import read_state_dict
 from .names import unet_from_folder
+from .sizes import unet_config
 from .skeleton import skeleton
 from .source import CheckpointError
 
