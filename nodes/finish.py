@@ -16,7 +16,7 @@ from .shared import inputs
 from .shared.clips import clip_length
 
 if TYPE_CHECKING:
-    from ..svd_core.finish import FilmOptions, Reel, Sound, Stand
+    from ..svd_core.finish import FilmOptions, FilmProgress, Reel, Sound
 
 SIZES = {
     "as it comes": (0, 0),
@@ -228,15 +228,15 @@ def _sound(audio: dict | None) -> "Sound | None":
 
 
 def _write(reel: "Reel", path: Path, film: "FilmOptions", node) -> None:
-    from ..svd_core.finish import watched, write_film
+    from ..svd_core.finish import with_progress, write_film
 
     progress = host.Progress(reel.count)
 
-    def show(stand: "Stand") -> None:
-        progress.update(stand.done)
-        host_film.tell(node, stand)
+    def show(state: "FilmProgress") -> None:
+        progress.update(state.done)
+        host_film.tell(node, state)
 
-    write_film(watched(reel.frames(), reel.count, reel.factor, show), path, film)
+    write_film(with_progress(reel.frames(), reel.count, reel.factor, show), path, film)
 
 
 NODES = [SVDReelFinish]

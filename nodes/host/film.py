@@ -17,7 +17,7 @@ from ...svd_core.memory import is_out_of_memory
 from . import comfy as host
 
 if TYPE_CHECKING:
-    from ...svd_core.finish.stream import Between, FrameStep, Stand
+    from ...svd_core.finish.stream import Between, FilmProgress, FrameStep
 
 TILE, SMALLEST_TILE, TILE_OVERLAP = 512, 128, 32  # pixels; as in the host's own upscale node
 BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimate
@@ -126,8 +126,8 @@ def video_of(path: Path) -> Any:
     return host.InputImpl.VideoFromFile(str(path)) if host.PRESENT else str(path)
 
 
-def tell(node: Any, stand: "Stand") -> None:
+def tell(node: Any, progress: "FilmProgress") -> None:
     """Show the time that is left under the node, where a browser listens."""
     server = host.PromptServer.instance if host.PRESENT else None
-    if server is not None and node is not None and stand.seconds_left is not None:
-        server.send_progress_text(stand.text(), str(node))
+    if server is not None and node is not None and progress.seconds_left is not None:
+        server.send_progress_text(progress.text(), str(node))

@@ -5,8 +5,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import av
-import torch
 from torch import Tensor
 
 from ..checkpoints import load_model
@@ -14,8 +12,9 @@ from ..checkpoints.load import read_state_dict
 from ..checkpoints.source import read_header
 from ..finish.codecs import BIT_DEPTHS, CODECS, codec_for
 from ..finish.duration import fit_duration
-from ..finish.movie import FilmOptions, Sound, check_film, write_film
-from ..finish.stream import ENDINGS, FITS, Reel, Stand, film_size, to_size, watched
+from ..finish.movie import FilmOptions, check_film, write_film
+from ..finish.sound import has_sound, read_sound
+from ..finish.stream import ENDINGS, FITS, FilmProgress, Reel, film_size, to_size, with_progress
 from ..memory import available_bytes
 from ..model.decoding import decode, frames_to_image
 from ..video import read_clip
@@ -25,7 +24,6 @@ from .progress import Progress
 
 LATENT_SUFFIXES = (".latent", ".safetensors")
 LATENT_NAMES = ("latent_tensor", "samples", "latent")
-SILENT_SUFFIXES = (".webp", ".gif")
 CLIP_FPS, FILM_FPS = 7, 24  # where nobody says: what SVD was trained at, and cinema
 
 
@@ -73,7 +71,7 @@ def run_finish(options: argparse.Namespace) -> None:
     height, width = frames.shape[1:3]
     size = film_size(width, height, options.width, options.height, fit)
     reel = replace(reel, source=frames, steps=(size.apply,))
-    write_film(watched(reel.frames(), reel.count, reel.factor, counter.show), options.output, film)
+    write_film(with_progress(reel.frames(), reel.count, reel.factor, counter.show), options.output, film)
     counter.say(f"{reel.count} frames of {size.width}x{size.height}, {reel.count / fps:.2f} s")
     print(options.output, flush=True)
 
@@ -141,41 +139,15 @@ def _tensor(path: str | Path, name: str) -> Tensor:
     return latent
 
 
-def read_sound(path: str) -> Sound:
-    """The sound of an audio or video file, at most two channels."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"sound {path} does not exist; check the path")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise ValueError(f"{path} has no sound; give an audio file, or leave --sound out")
-            stream = container.streams.audio[0]
-            channels = min(2, stream.codec_context.channels)
-            resampler = av.AudioResampler("fltp", "stereo" if channels == 2 else "mono", stream.rate)
-            pieces = [out.to_ndarray() for frame in container.decode(stream) for out in resampler.resample(frame)]
-    except av.FFmpegError as error:
-        raise ValueError(f"{path} cannot be read ({error}); give another audio file") from error
-    if not pieces:
-        raise ValueError(f"{path} holds no sound; give another audio file")
-    return Sound(torch.cat([torch.from_numpy(piece) for piece in pieces], dim=1), stream.rate)
-
-
-def has_sound(clip: str) -> bool:
-    """Whether a clip that could be read has sound."""
-    if Path(clip).is_dir() or Path(clip).suffix.lower() in SILENT_SUFFIXES:
-        return False
-    with av.open(str(clip)) as container:
-        return bool(container.streams.audio)
-
-
 class _Counter(Progress):
     """The line that counts, with the time that is left."""
 
-    def show(self, stand: Stand) -> None:
+    def show(self, progress: FilmProgress) -> None:
         """Show how far the film is."""
         if self.quiet:
             return
         if self.live:
-            print(f"\r{stand.text()}\x1b[K", end="\n" if stand.done == stand.total else "", file=sys.stderr, flush=True)
-        elif stand.done * 10 // stand.total > (stand.done - 1) * 10 // stand.total:
-            self.say(stand.text())
+            end = "\n" if progress.done == progress.total else ""
+            print(f"\r{progress.text()}\x1b[K", end=end, file=sys.stderr, flush=True)
+        elif progress.done * 10 // progress.total > (progress.done - 1) * 10 // progress.total:
+            self.say(progress.text())

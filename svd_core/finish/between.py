@@ -1,8 +1,8 @@
-"""Frames between two frames by their motion, without weights: found small, applied to the frames at full size.
+"""Interpolate frames by optical flow, without a network: flow is estimated small and applied at full size.
 
-Flows both ways (report/flow) are carried to the moment in between by splatting, the better a pixel fits the more it
-counts; both frames are then followed back from there and mixed. What only one of them shows is taken from that one.
-Splatting after Niklaus & Liu, "Softmax splatting for video frame interpolation" (2020), without its networks.
+The flows in both directions are splatted to the time in between, weighted by how well each pixel fits. Both frames are
+then warped to that time and mixed. What only one of them shows is taken from that one. Splatting follows Niklaus and
+Liu, "Softmax Splatting for Video Frame Interpolation" (2020), without its networks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,21 @@ from ..flow.planes import blur, luminance, resize
 from ..flow.shared import fit_similarity
 from ..pictures.reading import lay_out
 
-ESTIMATE_SIDE = 768  # longer side in pixels at which motion is found: finer, texture misleads and time grows
-ROWS_AT_ONCE = 256  # of a full-size frame, so that a 4K frame needs a few tens of megabytes besides itself
-FIT = 30.0  # how fast a pixel's weight falls with its error of luminance
-HIDDEN = 0.02  # weight of pixels that the other frame does not show: less than any that fits
-SOFT = 1.5  # blur of the mix between the frames in pixels, against hard seams
-FILL, FAINT = 6.0, 1e-4  # reach in pixels from which holes take their motion, and what that counts elsewhere
-LEAST_SEEN = 0.15  # share of the picture that both frames must show; less is a cut
+ESTIMATE_SIDE = 768  # longer side in pixels for motion estimation: larger frames take longer and match worse
+ROWS_AT_ONCE = 256  # rows of a full-size frame per chunk, so that a 4K frame needs only tens of megabytes more
+FIT = 30.0  # decay of a pixel's weight with its luminance error
+HIDDEN = 0.02  # weight of pixels that the other frame does not show, lower than that of any that fits
+SOFT = 1.5  # pixels of blur of the mixing weights, against hard seams
+FILL, FAINT = 6.0, 1e-4  # blur in pixels that fills holes of the flow, and its weight where there is no hole
+LEAST_SEEN = 0.15  # share of the picture that both frames must show; below it the pair is a cut
 
 
 @dataclass(frozen=True)
 class Side:
-    """One frame of a pair, at the size of estimation: where its pixels go in the other ([1, 2, h, w] in pixels), how
-    well each fits there, and whether it is hidden there (both [1, 1, h, w] in 0..1).
+    """One frame of a pair at the size of estimation.
+
+    flow: [1, 2, h, w] in pixels, to the other frame. fit: [1, 1, h, w] in 0..1, how well each pixel matches there.
+    hidden: [1, 1, h, w] in 0..1, whether the other frame does not show it.
     """
 
     flow: Tensor
@@ -38,14 +40,14 @@ class Side:
 
 
 def sides_of(earlier: Tensor, later: Tensor) -> tuple[Side, Side]:
-    """The motion between two frames [H, W, 3] in 0..1, from each side."""
+    """Return the motion between two frames [H, W, 3] in 0..1, seen from each of them."""
     height, width = earlier.shape[:2]
     shrink = min(1.0, ESTIMATE_SIDE / max(height, width))
     size = (max(8, round(height * shrink)), max(8, round(width * shrink)))
     first, second = (resize(luminance(lay_out(frame.float()))[None, None], size) for frame in (earlier, later))
     shared = fit_similarity(first, second)
-    forth, back = dense_flow(first, second, shared), dense_flow(second, first, shared.inverse())
-    return _side(first, second, forth, back), _side(second, first, back, forth)
+    forward, backward = dense_flow(first, second, shared), dense_flow(second, first, shared.inverse())
+    return _side(first, second, forward, backward), _side(second, first, backward, forward)
 
 
 def _side(own: Tensor, other: Tensor, flow: Tensor, back: Tensor) -> Side:
@@ -54,9 +56,9 @@ def _side(own: Tensor, other: Tensor, flow: Tensor, back: Tensor) -> Side:
 
 
 def frames_between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-    """Frames [H, W, 3] at `times` between 0 (the earlier frame, [H, W, 3] in 0..1) and 1 (the later).
+    """Yield the frames [H, W, 3] at `times` between 0, the earlier frame [H, W, 3] in 0..1, and 1, the later one.
 
-    Where the two have too little in common to follow anything (a cut), the nearer of them is given.
+    At a cut, where the two have too little in common, the nearer one is repeated.
     """
     if not times:
         return
@@ -72,15 +74,16 @@ def frames_between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> It
 
 
 def seen_from(first: Side, second: Side, time: float) -> tuple[Tensor, Tensor]:
-    """For the moment `time` between two frames: flows to both [1, 4, h, w] (x, y to the earlier, x, y to the later) and
-    the share [1, 1, h, w] of the later one in the mix.
+    """Return the flows [1, 4, h, w] from `time` to both frames, and the weight [1, 1, h, w] of the later one.
+
+    Channels of the flows: x and y to the earlier frame, x and y to the later one.
     """
     here = _carried(first, time, (-time, 1 - time), 1 - time)
     there = _carried(second, 1 - time, (time, time - 1), time)
     sums = here + there
     sums = sums + FAINT * blur(sums, FILL)
     flows, weight, both = sums[:, :4], sums[:, 4:5], sums[:, 5:6]
-    # What is hidden in one frame counts little, so that it decides only where nothing else arrives.
+    # Hidden pixels have little weight: they decide only where no other pixel arrives.
     only_first, only_second = here[:, 6:7], there[:, 6:7]
     alone = FAINT * torch.ones_like(both)
     share = (time * (both + alone) + only_second) / (both + alone + only_first + only_second)
@@ -88,8 +91,10 @@ def seen_from(first: Side, second: Side, time: float) -> tuple[Tensor, Tensor]:
 
 
 def _carried(side: Side, part: float, reach: tuple[float, float], nearness: float) -> Tensor:
-    """One frame's pixels `part` of their way on: sums [1, 7, h, w] of weighted flows to both frames, of weights, and of
-    the fits of what both frames show and of what only this one does. reach: the flows to both, in its own flow.
+    """Splat one frame's pixels along `part` of their flow and return sums [1, 7, h, w].
+
+    Channels: weighted flow to both frames (4), weight, fit of pixels that both frames show, and of those that only this
+    one shows. reach: the flows to both frames in units of its own flow. nearness: weight of this frame at that time.
     """
     both, alone = side.fit * (1 - side.hidden), HIDDEN * side.hidden
     weight = nearness * both + alone
@@ -98,7 +103,7 @@ def _carried(side: Side, part: float, reach: tuple[float, float], nearness: floa
 
 
 def _splat(values: Tensor, flow: Tensor) -> Tensor:
-    """Values [1, C, h, w] added up where their pixels go by `flow` [1, 2, h, w], shared among four pixels each."""
+    """Return the sums of values [1, C, h, w] where `flow` [1, 2, h, w] moves them, each shared among four pixels."""
     height, width = values.shape[-2:]
     flat = values.flatten(2)[0]  # [C, h*w]
     y, x = torch.meshgrid(torch.arange(height).to(flow), torch.arange(width).to(flow), indexing="ij")
@@ -116,13 +121,13 @@ def _splat(values: Tensor, flow: Tensor) -> Tensor:
 
 
 def _render(earlier: Tensor, later: Tensor, flows: Tensor, share: Tensor) -> Tensor:
-    """The frame [H, W, 3] that follows both pictures [1, 3, H, W] along `flows` and mixes them by `share`."""
+    """Return the frame [H, W, 3]: both pictures [1, 3, H, W] warped along `flows` and mixed by `share`."""
     height, width = earlier.shape[-2:]
     scale = flows.new_tensor([2 / flows.shape[-1], 2 / flows.shape[-2]] * 2).reshape(1, 4, 1, 1)
     plan = F.interpolate(
         torch.cat([flows * scale, share], dim=1), (height, width), mode="bilinear", align_corners=False
     )
-    x = (2 * torch.arange(width) + 1 - width).to(plan) / width  # positions of grid_sample: -1 to 1 between the edges
+    x = (2 * torch.arange(width) + 1 - width).to(plan) / width  # grid_sample: -1 and 1 are the edges
     y = ((2 * torch.arange(height) + 1 - height).to(plan) / height)[:, None]
     frame = earlier.new_empty(height, width, 3)
     for top in range(0, height, ROWS_AT_ONCE):

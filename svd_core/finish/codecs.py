@@ -1,4 +1,4 @@
-"""The kinds of film files: encoders, containers, number formats, and what quality 0..100 means to each."""
+"""Codecs of films: encoders, containers, pixel formats, and what quality 0..100 means to each."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ BIT_DEPTHS = (8, 10)
 
 @dataclass(frozen=True)
 class Codec:
-    """One way to write a film. formats: FFmpeg's pixel format by bits; suffix picks the container."""
+    """One codec. formats: FFmpeg's pixel format by bit depth. sound: audio encoders, the best first."""
 
     name: str
     encoder: str
@@ -17,7 +17,7 @@ class Codec:
     container: str
     formats: dict[int, str]
     sound: tuple[str, ...]
-    spoken: str
+    description: str
 
 
 CODECS = {
@@ -30,18 +30,17 @@ CODECS = {
         Codec("prores", "prores_ks", ".mov", "mov", {10: "yuv422p10le"}, ("pcm_s16le",), "ProRes 422, for editing"),
     )
 }  # fmt: skip
-# Above 8 bits players guess wrong least with these.
-TAGS = {"h265": "hvc1"}  # as Apple's players want it
+TAGS = {"h265": "hvc1"}  # the codec tag that Apple's players require
 
 
 def find_codec(name: str, bit_depth: int) -> Codec:
-    """The codec, if this PyAV can write it with that many bits; ValueError that says what it can do otherwise."""
+    """Return the codec; raise ValueError with what this PyAV supports if it cannot write it at that bit depth."""
     if name not in CODECS:
         raise ValueError(f"codec {name!r} is unknown; use {', '.join(CODECS)}")
     codec = CODECS[name]
     if bit_depth not in codec.formats:
-        able = " or ".join(map(str, codec.formats))
-        raise ValueError(f"{name} has no {bit_depth} bits here; use bit depth {able}")
+        supported = " or ".join(map(str, codec.formats))
+        raise ValueError(f"{name} does not support {bit_depth} bits; use bit depth {supported}")
     formats = encoder_formats(codec.encoder)
     if formats is None:
         raise ValueError(f"this PyAV was built without {codec.encoder}; choose {' or '.join(available()) or 'another'}")
@@ -51,7 +50,7 @@ def find_codec(name: str, bit_depth: int) -> Codec:
 
 
 def encoder_formats(encoder: str) -> list[str] | None:
-    """Pixel formats that an encoder of this PyAV takes, empty if it does not say; None if there is no such encoder."""
+    """Return the pixel formats of an encoder of this PyAV, [] if it lists none; None if there is no such encoder."""
     try:
         found = av.codec.Codec(encoder, "w")
     except ValueError:  # PyAV's UnknownCodecError
@@ -60,23 +59,23 @@ def encoder_formats(encoder: str) -> list[str] | None:
 
 
 def available() -> list[str]:
-    """Names of the codecs that this PyAV can write."""
+    """Return the names of the codecs that this PyAV can write."""
     return [name for name, codec in CODECS.items() if encoder_formats(codec.encoder) is not None]
 
 
 def codec_for(suffix: str) -> str:
-    """The codec that a file name asks for."""
+    """Return the name of the default codec for a file suffix."""
     for name, codec in CODECS.items():
         if codec.suffix == suffix.lower():
             return name
-    raise ValueError(f"a film cannot be a {suffix or 'file without suffix'}; use .mp4, .webm or .mov")
+    raise ValueError(f"a film cannot be written as {suffix or 'a file without suffix'}; use .mp4, .webm or .mov")
 
 
 def encoder_options(codec: Codec, quality: int) -> dict[str, str]:
-    """Constant quality: 90 is visually lossless for most films, 70 good for the web."""
+    """Return the encoder's options for a constant quality: 90 is visually lossless for most films, 70 suits the web."""
     lower = 100 - quality
     if codec.name == "h264":
-        # As in video/encoded; a shorter look-ahead, since forty frames of 4K are half a gigabyte.
+        # As in video/encoded, with a shorter look-ahead: its usual 40 frames take half a gigabyte at 4K.
         return {"crf": str(min(51, round(12 + lower * 0.5))), "mbtree": "0", "rc-lookahead": "10"}
     if codec.name == "h265":
         return {"crf": str(min(51, round(14 + lower * 0.5))), "x265-params": "log-level=error:rc-lookahead=10"}

@@ -1,7 +1,6 @@
-"""A film file, written frame by frame: colours tagged, sound alongside, under a temporary name until it is whole."""
+"""Write a film file frame by frame, with colour tags, sound and settings; it gets its name when it is whole."""
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,30 +14,22 @@ from torch import Tensor
 
 from ..files import check_writable, replacing, write_error
 from ..video.clip import parse_fps, settings_text
-from ..video.target import check_quality
+from ..video.media import open_output
+from ..video.target import check_name, check_quality
 from ..video.yuv import BT709, LIMITED, to_yuv
 from .codecs import TAGS, Codec, encoder_options, find_codec
+from .sound import Sound, SoundTrack
 
-SOUND_RATES = {"libopus": (48000, 24000, 16000, 12000, 8000)}
-LEAST_SIDE = {"libx265": 64}  # below it x265 writes beyond its own memory
-SOUND_PIECE = 4096  # samples handed to the encoder at once
-
-
-@dataclass(frozen=True)
-class Sound:
-    """Sound of a film: samples [channels, N] in -1..1, and how many of them make a second."""
-
-    samples: Tensor
-    rate: int
+LEAST_SIDE = {"libx265": 64}  # pixels: with fewer, x265 writes outside its own memory
 
 
 @dataclass(frozen=True)
 class FilmOptions:
     """How a film is written.
 
-    fps: of the film. quality: 0..100. metadata: settings as plain JSON values, which `read_clip` gives back. texts:
-    further entries of the file under their own names, such as a workflow. keep_partial: whether a film that is broken
-    off stays as the shorter film of the frames so far, instead of leaving nothing.
+    fps: frame rate of the film. codec: a name of CODECS. quality: 0..100. bit_depth: 8 or 10. metadata: settings as
+    plain JSON values, which `read_clip` returns. texts: further metadata under their own keys, such as a workflow.
+    keep_partial: keep a cancelled film as a shorter one instead of deleting it.
     """
 
     fps: float | Fraction
@@ -52,16 +43,17 @@ class FilmOptions:
 
 
 def check_film(path: str | PathLike, options: FilmOptions) -> Codec:
-    """Say early whether a film can be written so to `path`; returns its codec.
+    """Check before the first frame that a film can be written to `path`, and return its codec.
 
-    Raises ValueError for settings that make no film, OSError where nothing can be written.
+    Raises ValueError for invalid settings, OSError where nothing can be written.
     """
     codec = find_codec(options.codec, options.bit_depth)
     parse_fps(options.fps)
     path = Path(path)
+    check_name(path)
     check_quality(options.quality)
     if path.suffix.lower() != codec.suffix:
-        raise ValueError(f"{path.name} is no name for {codec.name}; let it end in {codec.suffix}")
+        raise ValueError(f"{path.name} does not suit the codec {codec.name}; use a name that ends in {codec.suffix}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; create it first")
     if path.is_dir():
@@ -71,10 +63,10 @@ def check_film(path: str | PathLike, options: FilmOptions) -> Codec:
 
 
 def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOptions) -> int:
-    """Encode frames [H, W, 3] in 0..1 as they come, and return how many there were.
+    """Encode an iterable of frames [H, W, 3] in 0..1, and return their number.
 
-    The file has its name only once it is whole. What the frames raise (a cancel) is raised again, after the frames so
-    far have become a shorter film if `keep_partial` says so. Raises OSError where the film cannot be written.
+    The file gets its name once it is whole. An exception of the iterable, such as a cancel, is raised again; with
+    `keep_partial` the frames so far become a shorter film first. Raises OSError where the film cannot be written.
     """
     codec, path = check_film(path, options), Path(path)
     frames = iter(frames)
@@ -84,12 +76,12 @@ def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOpti
     least = LEAST_SIDE.get(codec.encoder, 1)
     if min(first.shape[:2]) < least:
         size = f"{first.shape[1]}x{first.shape[0]}"
-        raise ValueError(f"{size} is too small for {codec.name}, which takes {least} pixels a side and more; use h264")
+        raise ValueError(f"{size} is too small for {codec.name}, which needs {least} pixels per side; use h264")
     stopped: BaseException | None = None
     try:
         with (
             replacing(path) as temporary,
-            av.open(str(temporary), "w", format=codec.container, options=_container_options(codec)) as container,
+            open_output(temporary, codec.container, _container_options(codec)) as container,
         ):
             writer = _Writer(container, codec, first, options)
             writer.add(first)
@@ -110,20 +102,20 @@ def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOpti
             raise
         raise write_error(path, error) from error
     if isinstance(stopped, KeyboardInterrupt):
-        # Who pressed Ctrl-C is told what is left; without words it would be taken for nothing.
-        raise KeyboardInterrupt(f"stopped; the {writer.count} frames made so far are in {path}") from stopped
+        # The message says that the file is there; after Ctrl-C nobody would look for it.
+        raise KeyboardInterrupt(f"stopped; the first {writer.count} frames are in {path}") from stopped
     if stopped is not None:
         raise stopped
     return writer.count
 
 
 def _container_options(codec: Codec) -> dict[str, str]:
-    # mp4: the index first, so that a browser starts playing before the last byte; our entries under their own names.
+    # mp4: the index comes first, so that a browser plays before the last byte, and metadata keep their own keys.
     return {"fflags": "bitexact"} if codec.container == "webm" else {"movflags": "faststart+use_metadata_tags"}
 
 
 class _Writer:
-    """Streams of one open container, and how far they are."""
+    """Video and sound streams of one open container."""
 
     def __init__(self, container: Any, codec: Codec, first: Tensor, options: FilmOptions):
         self.container, self.count, self.size = container, 0, first.shape
@@ -140,64 +132,25 @@ class _Writer:
         context.color_range = LIMITED
         if codec.name in TAGS:
             context.codec_tag = TAGS[codec.name]
-        self.sound = None if options.sound is None else _SoundTrack(container, codec, options.sound)
+        self.sound = None if options.sound is None else SoundTrack(container, codec, options.sound)
 
     def add(self, frame: Tensor) -> None:
         """Encode one more frame, and the sound up to its end."""
-        if frame.shape != self.size or not torch.isfinite(frame).all():
+        if frame.shape != self.size:
             raise ValueError(
-                f"frame {self.count} is {list(frame.shape)} or not finite, frame 0 was {list(self.size)}; "
-                "decode again in a higher precision, and give frames of one size"
+                f"frame {self.count} is {list(frame.shape)}, frame 0 was {list(self.size)}; use frames of one size"
+            )
+        if not torch.isfinite(frame).all():
+            raise ValueError(
+                f"frame {self.count} has NaN or infinite values; check the clip, the upscale and interpolation model"
             )
         self.container.mux(self.video.encode(to_yuv(frame.float().cpu().clamp(0, 1), self.count, self.format)))
         self.count += 1
         if self.sound is not None:
-            self.sound.play_until(Fraction(self.count) / self.fps)
+            self.sound.encode_until(Fraction(self.count) / self.fps)
 
     def finish(self) -> None:
-        """What the encoders still hold back."""
+        """Write what the encoders still buffer."""
         if self.sound is not None:
             self.sound.finish()
         self.container.mux(self.video.encode(None))
-
-
-class _SoundTrack:
-    """Sound that is encoded as far as the picture is; it ends with the shorter of the two."""
-
-    def __init__(self, container: Any, codec: Codec, sound: Sound):
-        samples = sound.samples.detach().float().cpu()
-        if samples.ndim != 2 or not 1 <= sound.rate <= 768000:
-            raise ValueError(f"sound of shape {list(samples.shape)} at {sound.rate} is none; give [channels, samples]")
-        self.samples, self.rate, self.done = samples[:2].clamp(-1, 1), sound.rate, 0
-        encoder = next((name for name in codec.sound if _has(name)), None)
-        if encoder is None:
-            raise ValueError(f"this PyAV cannot write sound for {codec.name} ({codec.sound[0]}); leave the sound out")
-        rates = SOUND_RATES.get(encoder, (sound.rate,))
-        self.layout = "stereo" if len(self.samples) == 2 else "mono"
-        self.container = container
-        self.stream = container.add_stream(
-            encoder, rate=sound.rate if sound.rate in rates else rates[0], layout=self.layout
-        )
-
-    def play_until(self, seconds: Fraction) -> None:
-        """Encode what sounds before that time."""
-        end = min(self.samples.shape[1], math.floor(seconds * self.rate))
-        while self.done < end:
-            stop = min(self.done + SOUND_PIECE, end)
-            piece = self.samples[:, self.done : stop].contiguous().numpy()
-            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=self.layout)
-            frame.sample_rate, frame.pts, frame.time_base = self.rate, self.done, Fraction(1, self.rate)
-            self.container.mux(self.stream.encode(frame))
-            self.done = stop
-
-    def finish(self) -> None:
-        """What the encoder still holds back."""
-        self.container.mux(self.stream.encode(None))
-
-
-def _has(encoder: str) -> bool:
-    try:
-        av.codec.Codec(encoder, "w")
-    except ValueError:
-        return False
-    return True

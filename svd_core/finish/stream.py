@@ -1,4 +1,7 @@
-"""The frames of a film one after the other: upscaled, sized, and those in between, never more than a few at a time."""
+"""Stream the frames of a film: read, processed, resized and interpolated one by one, with the remaining time.
+
+A `Reel` describes the film and yields its frames; only a few are in memory at a time.
+"""
 
 import time
 from collections import OrderedDict
@@ -13,23 +16,27 @@ from ..pictures.reading import lay_out
 from .between import frames_between
 
 ENDINGS = ("open", "loop", "ping-pong")
+FITS = ("inside", "crop", "pad", "stretch")
 MOST_FACTOR = 32
+SMALLEST, LARGEST = 16, 16384  # pixels per side of a film
+RECENT = 0.3  # weight of the latest group in the average pace: upscalers warm up, and machines get other work
 
 FrameStep = Callable[[Tensor], Tensor]
-"""Makes of one frame [H, W, 3] in 0..1 another, such as an upscale model's."""
+"""Processes a frame [H, W, 3] in 0..1, for example with an upscale model."""
 
 Between = Callable[[Tensor, Tensor, Sequence[float]], Iterator[Tensor]]
-"""Gives the frames at times in 0..1 between two frames; each must depend on its own time only."""
+"""Yields the frames at times in 0..1 between two frames. Each frame may depend only on its own time."""
 
 
 @dataclass(frozen=True)
 class Reel:
-    """What a film is made of.
+    """Description of a film.
 
-    source: frames [T, H, W, 3] in 0..1, or anything that gives [H, W, 3] by index. steps: what each of them goes
-    through, in order. factor: steps from each frame to the next, 1 for none in between. ending: "open"; "loop" also
-    goes from the last frame on to the first; "ping-pong" plays back to the second, so that both repeat without a jump.
-    cuts: indices of frames that begin a new part, to which nothing leads over. limit: most frames of the film.
+    source: frames [T, H, W, 3] in 0..1, or any sequence that returns [H, W, 3] by index.
+    steps: applied to each source frame, in order. factor: steps from each frame to the next; 1 adds no frames.
+    between: interpolates frames. ending: "open"; "loop" also leads from the last frame to the first; "ping-pong" plays
+    back to the second frame, so that both repeat without a jump.
+    cuts: indices of frames that start a new scene; nothing is interpolated across them. limit: most frames of the film.
     """
 
     source: Sequence[Tensor] | Tensor
@@ -49,7 +56,7 @@ class Reel:
             raise ValueError(f"ending {self.ending!r} is unknown; use {', '.join(ENDINGS)}")
 
     def route(self) -> Iterator[tuple[int, int | None, bool]]:
-        """The way through the source: a frame, the frame it leads over to (None: nowhere), and whether backwards."""
+        """Yield the order of the source frames: each index, the next one (None: a cut or the end), and if backwards."""
         last = len(self.source) - 1
         for index in range(last):
             yield index, None if index + 1 in self.cuts else index + 1, False
@@ -63,12 +70,12 @@ class Reel:
 
     @property
     def count(self) -> int:
-        """Frames of the film."""
+        """Number of frames of the film."""
         whole = sum(1 if after is None else self.factor for _, after, _ in self.route())
         return whole if self.limit is None else min(whole, self.limit)
 
     def frames(self) -> Iterator[Tensor]:
-        """The film's frames [H, W, 3], float32 on the CPU, as they are asked for."""
+        """Yield the frames [H, W, 3] of the film, float32 on the CPU."""
         left = self.count
         for frame in self._all():
             if left == 0:
@@ -77,19 +84,19 @@ class Reel:
             yield frame
 
     def _all(self) -> Iterator[Tensor]:
-        kept = _Recent(self._made, 2)
+        kept = _Recent(self._processed, 2)
         times = [step / self.factor for step in range(1, self.factor)]
         for index, after, backwards in self.route():
             yield kept[index]
             if after is None or not times:
                 continue
             if backwards:
-                # The same frames as forwards, so that the way back is the way there.
+                # The pair in forward order, so that both directions show the same frames.
                 yield from self.between(kept[after], kept[index], times[::-1])
             else:
                 yield from self.between(kept[index], kept[after], times)
 
-    def _made(self, index: int) -> Tensor:
+    def _processed(self, index: int) -> Tensor:
         frame = lay_out(self.source[index][..., :3].float().cpu())
         for step in self.steps:
             frame = lay_out(step(frame))
@@ -97,7 +104,7 @@ class Reel:
 
 
 class _Recent:
-    """The results of the last few calls, so that a frame is not made again for the pair behind it."""
+    """Cache of the most recent results of a function, so that a frame is not processed again for its next pair."""
 
     def __init__(self, make: Callable[[int], Tensor], most: int):
         self.make, self.most = make, most
@@ -113,79 +120,15 @@ class _Recent:
 
 
 def batch_of(reel: Reel) -> Tensor:
-    """All frames of a film [N, H, W, 3] at once, for films that fit in memory."""
+    """Return all frames of a film as one batch [N, H, W, 3], for films that fit in memory."""
     return torch.stack(list(reel.frames()))
-
-
-RECENT = 0.3  # weight of the last part in the pace: upscalers warm up, and machines get other work
-ROUNDING = ((3600, 60, "h", "min"), (60, 1, "min", "s"))
-
-
-@dataclass(frozen=True)
-class Stand:
-    """How far a film is: frames `done` of `total`, and the seconds left, None while nothing is known."""
-
-    done: int
-    total: int
-    seconds_left: float | None
-
-    def text(self) -> str:
-        """One line for people."""
-        left = "" if self.seconds_left is None or self.done == self.total else f", {spoken(self.seconds_left)} left"
-        return f"frame {self.done} of {self.total}{left}"
-
-
-class Remaining:
-    """Guesses the time left. `group` frames make a part (a frame and those up to the next): within a part, times differ
-    by far, since the first frame carries the upscaling and the search for motion; from part to part they are alike.
-    """
-
-    def __init__(self, total: int, group: int, clock: Callable[[], float] = time.monotonic):
-        self.total, self.group, self.clock = total, max(1, group), clock
-        self.begin, self.counted, self.pace = clock(), 0, None
-
-    def after(self, done: int) -> Stand:
-        """The stand after `done` frames; to be called once a frame."""
-        now = self.clock()
-        if done - self.counted >= self.group:
-            pace = (now - self.begin) / (done - self.counted)
-            # The first frame belongs to no part, but has its share of the work.
-            self.pace = pace if self.pace is None else (1 - RECENT) * self.pace + RECENT * pace
-            self.begin, self.counted = now, done
-        if self.pace is None:
-            return Stand(done, self.total, None)
-        return Stand(done, self.total, max(0.0, self.pace * (self.total - self.counted) - (now - self.begin)))
-
-
-def spoken(seconds: float) -> str:
-    """A time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
-    seconds = round(seconds)
-    for whole, part, large, small in ROUNDING:
-        if seconds >= whole:
-            return f"{seconds // whole} {large} {seconds % whole // part} {small}"
-    return f"{seconds} s"
-
-
-def watched(
-    frames: Iterable[Tensor], total: int, group: int, on_frame: Callable[[Stand], None] | None
-) -> Iterator[Tensor]:
-    """The frames, with `on_frame` called after each is taken in; what it raises ends the film."""
-    remaining = Remaining(total, group)
-    for index, frame in enumerate(frames, 1):
-        yield frame
-        del frame
-        if on_frame is not None:
-            on_frame(remaining.after(index))
-
-
-FITS = ("inside", "crop", "pad", "stretch")
-SMALLEST, LARGEST = 16, 16384
 
 
 @dataclass(frozen=True)
 class FilmSize:
-    """How frames of one size become those of a film: scaled to inner_width x inner_height, then cut to width x height,
-    or laid on its centre.
+    """How frames of one size become those of a film, in pixels.
+
+    Frames are resized to inner_width x inner_height, then cropped to the centre of width x height, or centred on black.
     """
 
     width: int
@@ -194,7 +137,7 @@ class FilmSize:
     inner_height: int
 
     def apply(self, frame: Tensor) -> Tensor:
-        """[H, W, 3] in 0..1 at the film's size, antialiased bicubic; untouched where it has that size already."""
+        """Return a frame [H, W, 3] in 0..1 at the film's size, by antialiased bicubic interpolation."""
         planes = lay_out(frame).movedim(-1, 0)[None]
         planes = resize(planes, self.inner_width, self.inner_height)[0]
         left, top = (self.inner_width - self.width) // 2, (self.inner_height - self.height) // 2
@@ -210,10 +153,10 @@ class FilmSize:
 
 
 def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0, fit: str = "inside") -> FilmSize:
-    """The size of a film of from_width x from_height frames that is to be width x height (0: as the other side asks).
+    """Return the size of a film of from_width x from_height frames that shall be width x height (0: by the aspect).
 
-    inside: the aspect kept, no side longer than asked for. crop: filled, what stands over cut off. pad: black bars.
-    stretch: distorted. Raises ValueError for sizes that no film has.
+    fit: "inside" keeps the aspect with no side longer than asked for. "crop" fills the size and crops what exceeds it.
+    "pad" adds black bars. "stretch" distorts. Raises ValueError for sizes outside 16..16384.
     """
     if fit not in FITS:
         raise ValueError(f"fit {fit!r} is unknown; use {', '.join(FITS)}")
@@ -221,14 +164,14 @@ def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0
         if side and not SMALLEST <= side <= LARGEST:
             raise ValueError(f"{name} {side} is outside {SMALLEST} to {LARGEST}; use 3840x2160 for 4K, or 0 to keep it")
     if not width and not height:
-        return _exact(from_width, from_height)  # an odd side is repeated by the encoder, nothing is scaled for it
+        return _unchanged(from_width, from_height)  # the encoder repeats an odd side, so nothing is resized
     scales = [asked / side for asked, side in ((width, from_width), (height, from_height)) if asked]
     if len(scales) == 1 or fit == "inside":
         scale = min(scales)
-        return _exact(_even(from_width * scale), _even(from_height * scale))
+        return _unchanged(_even(from_width * scale), _even(from_height * scale))
     width, height = _even(width), _even(height)
     if fit == "stretch":
-        return _exact(width, height)
+        return _unchanged(width, height)
     scale = max(scales) if fit == "crop" else min(scales)
     inner = [_even(side * scale) for side in (from_width, from_height)]
     if fit == "crop":
@@ -236,7 +179,8 @@ def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0
     return FilmSize(width, height, *inner)
 
 
-def _exact(width: int, height: int) -> FilmSize:
+def _unchanged(width: int, height: int) -> FilmSize:
+    """Return a size without crop and bars."""
     return FilmSize(width, height, width, height)
 
 
@@ -244,11 +188,71 @@ def _even(side: float) -> int:
     return max(SMALLEST, 2 * round(side / 2))
 
 
-def to_size(width: int = 0, height: int = 0, fit: str = "inside") -> Callable[[Tensor], Tensor]:
-    """The step that brings any frame to a size, as `film_size` understands it."""
+def to_size(width: int = 0, height: int = 0, fit: str = "inside") -> FrameStep:
+    """Return the step that resizes frames of any size as `film_size` says; raise ValueError for an invalid size."""
     film_size(SMALLEST, SMALLEST, width, height, fit)
 
     def step(frame: Tensor) -> Tensor:
         return film_size(frame.shape[1], frame.shape[0], width, height, fit).apply(frame)
 
     return step
+
+
+@dataclass(frozen=True)
+class FilmProgress:
+    """Progress of a film: frames `done` of `total`, and the seconds left, None until they can be estimated."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+    def text(self) -> str:
+        """Return the progress as one line."""
+        known = self.seconds_left is not None and self.done < self.total
+        left = f", {format_duration(self.seconds_left)} left" if known else ""
+        return f"frame {self.done} of {self.total}{left}"
+
+
+class RemainingTime:
+    """Estimates the time left of a film of `total` frames.
+
+    `group` frames, a source frame and those up to the next, are timed together: the first of them carries the upscaling
+    and the motion estimation, so single frames differ by far while groups take about the same time.
+    """
+
+    def __init__(self, total: int, group: int, clock: Callable[[], float] = time.monotonic):
+        self.total, self.group, self.clock = total, max(1, group), clock
+        self.begin, self.counted, self.pace = clock(), 0, None
+
+    def after(self, done: int) -> FilmProgress:
+        """Return the progress after `done` frames; call it once per frame."""
+        now = self.clock()
+        if done - self.counted >= self.group:
+            pace = (now - self.begin) / (done - self.counted)
+            self.pace = pace if self.pace is None else (1 - RECENT) * self.pace + RECENT * pace
+            self.begin, self.counted = now, done
+        if self.pace is None:
+            return FilmProgress(done, self.total, None)
+        return FilmProgress(done, self.total, max(0.0, self.pace * (self.total - self.counted) - (now - self.begin)))
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as 45 s, 3 min 20 s or 2 h 5 min."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+    if seconds >= 60:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds} s"
+
+
+def with_progress(
+    frames: Iterable[Tensor], total: int, group: int, on_frame: Callable[[FilmProgress], None] | None
+) -> Iterator[Tensor]:
+    """Yield the frames and call `on_frame` after each is consumed; an exception that it raises ends the film."""
+    remaining = RemainingTime(total, group)
+    for index, frame in enumerate(frames, 1):
+        yield frame
+        del frame
+        if on_frame is not None:
+            on_frame(remaining.after(index))

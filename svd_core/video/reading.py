@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .animated import IMAGE_DESCRIPTION
 from .clip import MARK, Settings, parse_settings
+from .media import open_input
 from .target import frame_files
 
 # FFmpeg's numbers of the matrix in a frame's tag, and PyAV's name for it.
@@ -57,7 +58,7 @@ def read_settings(path: str | PathLike) -> dict[str, Any]:
             return _settings_of_picture(files[0]).metadata if files else {}
         if path.suffix.lower() in (".webp", ".gif"):
             return _settings_of_picture(path).metadata
-        with av.open(str(path)) as container:
+        with open_input(path) as container:
             return parse_settings(_comment(container)).metadata
     except (av.FFmpegError, UnidentifiedImageError, OSError):
         return {}
@@ -100,7 +101,7 @@ def _from_pil(picture: Image.Image) -> np.ndarray:
 
 
 def _read_encoded(path: Path) -> tuple[list[np.ndarray], Fraction, Settings]:
-    with av.open(str(path)) as container:
+    with open_input(path) as container:
         text = _comment(container)
         if not container.streams.video:
             return [], Fraction(0), Settings({})

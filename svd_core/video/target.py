@@ -1,23 +1,26 @@
-"""Where a clip goes: the kind of file its name asks for, and whether it can be written there."""
+"""Check the output of a clip before any work: the kind of file by its name, and whether it can be written."""
 
 import os
+from contextlib import suppress
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
 from PIL import Image
 
-from ..files import check_writable
+from ..files import check_writable, write_error
 from .clip import MARK, parse_fps
 
 FILE_KINDS = ("mp4", "webm", "webp", "gif")
 FOLDER_KIND = "folder"
-GIF_MOST_FPS = 50  # viewers slow frames shorter than 2 hundredths of a second down to 10 per second
+GIF_MOST_FPS = 50  # viewers play frames shorter than 2 hundredths of a second at 10 fps
+WINDOWS_FORBIDDEN = set('<>:"|?*') | {chr(code) for code in range(32)}
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{digit}" for name in ("com", "lpt") for digit in range(1, 10))}
 FRAME_NAME = "frame_{:05d}.png"
 
 
 def clip_kind(path: str | PathLike) -> str:
-    """mp4, webm, webp or gif by suffix; "folder" (of PNG frames) without a suffix or with a slash at the end."""
+    """Return mp4, webm, webp or gif by the suffix, or "folder" (of PNG frames) without one or with a trailing slash."""
     text = os.fspath(path)
     suffix = Path(text).suffix.lower().removeprefix(".")
     if text.endswith(("/", os.sep)) or not suffix:
@@ -29,10 +32,10 @@ def clip_kind(path: str | PathLike) -> str:
 
 
 def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: int = 90) -> str:
-    """Say early whether `write_clip` can write to `path`, before minutes of sampling: returns the kind of clip.
+    """Check before sampling that `write_clip` can write to `path`, and return the kind of clip.
 
-    Raises ValueError for an unknown suffix, a path that holds something else, or numbers that the kind does not take;
-    OSError where nothing can be written.
+    Raises ValueError for an unknown suffix, a path that holds something else, or numbers that the kind does not
+    support; OSError where nothing can be written.
     """
     kind = clip_kind(path)
     rate = parse_fps(fps)
@@ -40,6 +43,7 @@ def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: in
         raise ValueError(f"fps {float(rate):g} is beyond gif's {GIF_MOST_FPS}; lower it, or use mp4 or webp")
     check_quality(quality)
     path = Path(path)
+    check_name(path)
     parent = path.parent
     if not parent.is_dir():
         raise FileNotFoundError(f"folder {parent} does not exist; create it first")
@@ -52,6 +56,23 @@ def check_output(path: str | PathLike, *, fps: float | Fraction = 7, quality: in
     return kind
 
 
+def check_name(path: Path, *, windows: bool = os.name == "nt") -> None:
+    """Raise ValueError or OSError for a file name that the system does not allow, such as one of too many bytes.
+
+    On Windows a colon would write an invisible stream of another file.
+    """
+    if windows:
+        wrong = sorted(WINDOWS_FORBIDDEN & set(path.name))
+        if wrong or path.name[-1:] in (".", " ") or path.name.partition(".")[0].strip().lower() in WINDOWS_DEVICES:
+            what = f"the character {wrong[0]!r}" if wrong else "this name"
+            raise ValueError(f"{path.name} cannot be a file name: Windows does not allow {what}; choose another name")
+    try:
+        with suppress(FileNotFoundError):
+            os.lstat(path)
+    except (OSError, ValueError) as error:  # too long, or with a null character
+        raise write_error(path, error) from error
+
+
 def check_quality(quality: int) -> None:
     """Raise ValueError for a quality outside 0 to 100."""
     if not 0 <= quality <= 100:
@@ -59,13 +80,13 @@ def check_quality(quality: int) -> None:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """The numbered PNG frames of a folder, in order, starting at 0."""
+    """Return the numbered PNG frames of a folder in order, starting at 0."""
     count = len(list(folder.glob("frame_*.png")))
     return [folder / FRAME_NAME.format(index) for index in range(count)]
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or holds nothing but frames that carry our settings."""
+    """Return whether a folder may be replaced: it is empty, or holds nothing but our own frames."""
     if not folder.is_dir():
         return False
     found = set(folder.iterdir())

@@ -111,7 +111,7 @@ def test_latents_that_are_too_few_are_not_decoded_first(tmp_path, monkeypatch, c
     monkeypatch.setattr("svd_core.cli.finish.load_model", lambda name: pytest.fail("a model was loaded"))
     latents, film = saved_latents(tmp_path / "clip.latent"), tmp_path / "film.mp4"
     assert main(["finish", str(latents), "--output", str(film), "--seconds", "3"]) == 2
-    assert "a clip of 3 gives at most 13, 0.54 s" in capsys.readouterr().err
+    assert "a clip of 3 frames gives at most 13 (0.54 s)" in capsys.readouterr().err
 
 
 def test_sound_that_the_film_leaves_out_is_said(tmp_path, capsys):
@@ -134,5 +134,5 @@ def test_ctrl_c_says_where_the_kept_frames_are(tmp_path, monkeypatch, capsys):
     assert main(["finish", str(clip), "--output", str(film)]) == 130
     assert "no clip was written" in capsys.readouterr().err and not film.exists()
     assert main(["finish", str(clip), "--output", str(film), "--keep-partial"]) == 130
-    assert f"stopped; the 4 frames made so far are in {film}" in capsys.readouterr().err
+    assert f"stopped; the first 4 frames are in {film}" in capsys.readouterr().err
     assert len(read_clip(film)[0]) == 4

@@ -122,7 +122,7 @@ def test_a_cancelled_film_leaves_nothing(tmp_path, error):
 def test_a_cancelled_film_may_stay_as_a_shorter_one(tmp_path, kind):
     codec, bits = kind
     path = tmp_path / f"film{CODECS[codec].suffix}"
-    with pytest.raises(KeyboardInterrupt, match="the 4 frames made so far are in .*film"):
+    with pytest.raises(KeyboardInterrupt, match="the first 4 frames are in .*film"):
         write_film(breaking(4, KeyboardInterrupt()), path, FilmOptions(24, codec, 90, bits, keep_partial=True))
     assert len(read_clip(path)[0]) == 4 and list(tmp_path.iterdir()) == [path]
 
@@ -178,7 +178,7 @@ def test_a_killed_process_leaves_no_film(tmp_path):
     [
         (FilmOptions(24, "h266"), "film.mp4", "h264, h265"),
         (FilmOptions(24, "prores", 90, 8), "film.mov", "bit depth 10"),
-        (FilmOptions(24, "h264"), "film.webm", "end in .mp4"),
+        (FilmOptions(24, "h264"), "film.webm", "ends in .mp4"),
         (FilmOptions(24, quality=200), "film.mp4", "0 to 100"),
         (FilmOptions(0), "film.mp4", "0.01 to 1000"),
         (FilmOptions(24), "absent/film.mp4", "create it first"),

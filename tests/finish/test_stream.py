@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from svd_core.finish import Reel, batch_of, film_size, plan_duration, to_size
 from svd_core.finish.between import frames_between
-from svd_core.finish.stream import Remaining, spoken
+from svd_core.finish.stream import RemainingTime, format_duration
 from svd_core.pictures.fitting import resize
 
 STEP = 1e-7  # of float32 in 0..1
@@ -190,7 +190,7 @@ class Clock:
 
 def test_the_time_left_is_right_for_an_even_pace_and_unknown_before_one_part_is_done():
     clock = Clock()
-    remaining = Remaining(121, 5, clock)
+    remaining = RemainingTime(121, 5, clock)
     guesses = []
     for done in range(1, 122):
         clock.now += 11.0 if done % 5 == 1 else 1.0  # the upscaling comes with every fifth
@@ -203,4 +203,4 @@ def test_the_time_left_is_right_for_an_even_pace_and_unknown_before_one_part_is_
 
 @pytest.mark.parametrize(("seconds", "words"), [(45.2, "45 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_times_are_said_as_people_do(seconds, words):
-    assert spoken(seconds) == words
+    assert format_duration(seconds) == words
