@@ -11,6 +11,7 @@ import svd_core as svd
 from svd_core.model.conditioning import condition_on_image
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.pictures import as_batch, fit, open_picture
+from svd_core.pipelines.settings import guidance_of, sigmas_of
 from svd_core.plan.costs import unet_flops
 from svd_core.plan.reuse_costs import shallow_flops
 from svd_core.sampling import guidance as guidances
@@ -130,10 +131,10 @@ def _clip(model: svd.SVDModel, technique: Technique, seed: int, chosen: Setting)
         passes.append(features is None or features.cached is None)
         return model.denoise(*given, features=features)
 
-    scale = guidances.Guidance(settings.guidance(), *INTERVAL) if technique.interval else settings.guidance()
+    scale = guidances.Guidance(guidance_of(settings), *INTERVAL) if technique.interval else guidance_of(settings)
     more = {"solver": settings.solver, "seed": seed, "controls": (technique.reuse,)}
     with stopwatch(chosen.device, chosen.clock) as elapsed:
-        latent = svd.sample(denoise, noise, settings.sigmas(), scale, condition, **more)
+        latent = svd.sample(denoise, noise, sigmas_of(settings), scale, condition, **more)
     frames = ((model.decode(latent).cpu() + 1) / 2).clamp(0, 1)
     work = _work(passes, technique.reuse.depth)
     return {"latent": latent, "frames": frames, "passes": len(passes), "seconds": elapsed[0], "work": work}

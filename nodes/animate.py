@@ -2,10 +2,11 @@
 
 from torch import Tensor
 
-from ..svd_core.pipelines.clip import AnimateSettings
-from .condition import Motion, condition_clips
-from .decode import decode_clips
-from .sample import sample_clips
+from ..svd_core.pipelines.settings import sigmas_of
+from .condition import Motion, clip_settings, condition_image
+from .decode import decode_latent
+from .host import comfy as host
+from .sample import sample_latent, sampling_for
 from .shared import inputs
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
@@ -83,12 +84,12 @@ class SVDReelAnimate:
         control: ControlChain | None = None,
     ) -> tuple:
         motion = Motion(motion_bucket_id, fps, augmentation_level)
-        positive, negative, empty = condition_clips(model, image, width, height, frames, fit, seed, motion)
-        settings = AnimateSettings(steps=steps or None).resolve(model.config)
-        latent = sample_clips(
-            model, positive, negative, empty, seed, settings.solver, sigmas=settings.sigmas(), control=control
-        )
-        return (decode_clips(model.vae, latent), latent, float(fps))
+        settings = clip_settings(model, width, height, frames, fit, seed, motion, steps=steps)
+        positive, negative, empty = condition_image(model, image, settings)
+        sampling = sampling_for(model, settings.frames, seed, settings.solver, sigmas=sigmas_of(settings))
+        latent = sample_latent(model, positive, negative, empty, sampling, control)
+        frames = decode_latent(model.vae, latent, on_decode=host.Progress().decoded)
+        return (frames, latent, float(fps))
 
 
 NODES = [SVDReelAnimate]

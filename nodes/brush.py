@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.brush import HOLD, motion_brush
+from ..svd_core.controls.brush import HOLD
 from ..svd_core.controls.camera.control import camera_control, fit_map
 from ..svd_core.controls.camera.path import EASINGS
-from ..svd_core.controls.drag import BACKGROUND, drag_signal, parse_drags
+from ..svd_core.controls.drag import BACKGROUND, parse_drags
 from ..svd_core.controls.mask import FEATHER, fit_masks
-from ..svd_core.pictures import as_batch, fit
+from ..svd_core.pipelines.steering import drag_signals, motion_brushes
 from .camera import mode_settings
 from .host import comfy as host
 from .shared import inputs
-from .shared.clips import check_samples, clip_length
+from .shared.clips import start_pictures
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 from .shared.previews import draw_drags
@@ -148,13 +148,8 @@ class SVDReelMotionMask:
         rows = divide_masks(masks, clips, frames)
         buckets = {"still_bucket": still_bucket, "moving_bucket": moving_bucket}
         settings = {name: None if value == OFF else float(value) for name, value in buckets.items()}
-        made = []
-        for number in range(max(len(pictures), len(rows))):
-            host.check_interrupt()
-            picture = pictures[number % len(pictures)][None]
-            row = rows[number % len(rows)]
-            settings |= {"strength": strength, "sigma": sigma, "feather": feather, "keep_still": keep_still}
-            made.append(motion_brush(model.encode_latent, picture, row, **settings))
+        settings |= {"strength": strength, "sigma": sigma, "feather": feather, "keep_still": keep_still}
+        made = motion_brushes(model, pictures, rows, **settings)
         shown = torch.cat([brush.motion for brush in made])[:, 0]  # [n, h, w]
         shown = shown.repeat_interleave(8, 1).repeat_interleave(8, 2)
         return ((control or ControlChain()).then(made), shown.to(host.output_device()))
@@ -272,18 +267,9 @@ class SVDReelCutAndDrag:
         height, width = pictures.shape[2:]
         fitted = [fit_map(row[None], 0, size, width, height, fit, "object mask").clamp(0, 1) for row in masks]
         objects = [(row, paths[number % len(paths)]) for number, row in enumerate(fitted)]
-        progress = host.Progress(len(pictures) * frames)
-        signals = [
-            drag_signal(
-                model.encode_latent,
-                picture,
-                objects,
-                frames,
-                background=hold_background,
-                on_frame=lambda done, total, before=number * frames: progress.update(before + done),
-            )
-            for number, picture in enumerate(pictures.split(1))
-        ]
+        signals = drag_signals(
+            model, pictures, objects, frames, background=hold_background, on_frame=host.Progress().decoded
+        )
         settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
         made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
         pasted = torch.cat([one.warped.frames for one in signals])  # [B * T, 3, H, W]
@@ -294,21 +280,6 @@ class SVDReelCutAndDrag:
             ((pasted + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()),
             holes.to(host.output_device()),
         )
-
-
-def start_pictures(
-    image: Tensor, latent: dict, fit_mode: str, background: str
-) -> tuple[Tensor, tuple[int, int], int, int]:
-    """Return fitted images [1|B, 3, H, W] for the clips of a LATENT, their size before fitting, frames and clips."""
-    frames, samples = clip_length(latent), check_samples(latent)
-    clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
-    batch = as_batch(image, background)
-    if len(batch) not in (1, clips):
-        raise ValueError(
-            f"the number of images must be 1 or the number of clips in the latent, {clips} (got {len(batch)}); connect "
-            "the image that Prepare Image for SVD receives"
-        )
-    return fit(batch, width, height, fit_mode)[0], tuple(batch.shape[2:]), frames, clips
 
 
 def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:

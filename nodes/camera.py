@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.camera.control import camera_control, camera_signal, fit_map, scene_depth
+from ..svd_core.controls.camera.control import camera_control
 from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
 from ..svd_core.controls.signal import SIGNAL_MODES, DualClock
-from ..svd_core.pictures import as_batch, fit
+from ..svd_core.pipelines.steering import camera_signals
 from .host import comfy as host
 from .shared import inputs
-from .shared.clips import check_samples, clip_length
+from .shared.clips import start_pictures
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 from .shared.previews import draw_path
@@ -261,55 +261,25 @@ class SVDReelCameraControl:
     ) -> tuple:
         if depth is not None and depth_mask is not None:
             raise ValueError("depth and depth_mask are both connected; disconnect one of them")
-        maps = {"depth map": depth if depth is not None else depth_mask, "foreground mask": foreground}
-        signals = warp_clips(model.with_parts(vae=vae), image, camera, latent, maps, fit, far_to_near, background)
+        pictures, size, frames, _ = start_pictures(image, latent, fit, background)
+        signals = camera_signals(
+            model.with_parts(vae=vae),
+            pictures,
+            camera,
+            frames,
+            depth=depth if depth is not None else depth_mask,
+            foreground=foreground,
+            size=size,
+            fit_mode=fit,
+            far_to_near=far_to_near,
+            on_frame=host.Progress().decoded,
+        )
         settings = mode_settings(mode, sigma, repeats, keep, last_weight)
         controls = [camera_control(made.signal, mode, strength=strength, **settings) for made in signals]
         warped = torch.cat([made.warped.frames for made in signals])  # [B * T, 3, H, W]
         holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
         chain = (control or ControlChain()).then(controls)
         return (chain, ((warped + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()), holes)
-
-
-def warp_clips(
-    model: LoadedModel,
-    image: Tensor,
-    camera: CameraPath,
-    latent: dict,
-    maps: dict[str, Tensor | None],
-    fit_mode: str,
-    far_to_near: float,
-    background: str,
-) -> list:
-    """Return the camera signal of each image in IMAGE [B, H, W, C]; B is 1 or the number of clips in the LATENT."""
-    frames, samples = clip_length(latent), check_samples(latent)
-    clips, (height, width) = len(samples) // frames, (8 * side for side in samples.shape[-2:])
-    batch = as_batch(image, background)
-    if len(batch) not in (1, clips):
-        raise ValueError(
-            f"the number of images must be 1 or the number of clips in the latent, {clips} (got {len(batch)}); connect "
-            "the image that Prepare Image for SVD receives"
-        )
-    size = tuple(batch.shape[2:])
-    pictures, _ = fit(batch, width, height, fit_mode)
-    progress = host.Progress(len(pictures) * frames)
-    signals = []
-    for b, picture in enumerate(pictures.split(1)):
-        depth, foreground = (
-            None if values is None else fit_map(values, b, size, width, height, fit_mode, what)
-            for what, values in maps.items()
-        )
-        signals.append(
-            camera_signal(
-                model.encode_latent,
-                picture,
-                camera,
-                frames,
-                depth=scene_depth((height, width), depth, foreground, far_to_near=far_to_near),
-                on_frame=lambda done, total, before=b * frames: progress.update(before + done),
-            )
-        )
-    return signals
 
 
 def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..svd_core.model.conditioning import augment
 from ..svd_core.pictures import as_batch, fit
-from ..svd_core.pipelines.clip import AnimateSettings, off_distribution
+from ..svd_core.pipelines.batch import condition_pictures
+from ..svd_core.pipelines.settings import AnimateSettings, off_distribution
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, make_conditioning
@@ -133,7 +133,8 @@ class SVDReelCondition:
         background: str = "white",
     ) -> tuple:
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
-        return condition_clips(model, image, width, height, frames, fit, seed, motion or Motion(), background)
+        settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background)
+        return condition_image(model, image, settings)
 
 
 def clip_settings(
@@ -146,12 +147,14 @@ def clip_settings(
     motion: Motion,
     background: str = "white",
     solver: str | None = None,
+    steps: int = 0,
 ) -> AnimateSettings:
-    """What the widgets say, complete; sizes of 0 are the model's own. What was never trained goes to the log."""
+    """Return the resolved settings of the widgets; 0 takes the model's own. Values far from training are logged."""
     settings = AnimateSettings(
         width=width or None,
         height=height or None,
         frames=frames or None,
+        steps=steps or None,
         motion_bucket=motion.motion_bucket_id,
         fps=motion.fps,
         augmentation=motion.augmentation_level,
@@ -165,37 +168,22 @@ def clip_settings(
     return settings
 
 
-def condition_clips(
-    model: LoadedModel,
-    image: Tensor,
-    width: int,
-    height: int,
-    frames: int,
-    fit_mode: str,
-    seed: int,
-    motion: Motion,
-    background: str = "white",
-) -> tuple[list, list, dict]:
-    """Positive and negative CONDITIONING and an empty LATENT for IMAGE [B, H, W, C]; sizes of 0 are the model's own."""
-    settings = clip_settings(model, width, height, frames, fit_mode, seed, motion, background)
-    pictures, placement = fit(
-        as_batch(image, background), settings.width, settings.height, settings.fit
-    )  # [B, 3, H, W]
-    noised = [augment(row, settings.augmentation, (seed + b) % 2**64) for b, row in enumerate(pictures.split(1))]
-    with torch.no_grad():
-        token = torch.cat([model.encode_image(row) for row in pictures.split(1)])  # [B, 1, D]
-        latent = torch.cat([model.encode_latent(row) for row in noised])  # [B, 4, h, w]
+def condition_image(model: LoadedModel, image: Tensor, settings: AnimateSettings) -> tuple[list, list, dict]:
+    """Return positive and negative CONDITIONING and an empty LATENT for IMAGE [B, H, W, C] and resolved settings."""
+    batch = as_batch(image, settings.background)
+    pictures, placement = fit(batch, settings.width, settings.height, settings.fit)  # [B, 3, H, W]
+    conditions = condition_pictures(model, pictures, settings)
+    token = torch.cat([condition.token for condition in conditions])  # [B, 1, D]
+    latent = torch.cat([condition.latent for condition in conditions])  # [B, 4, h, w]
     numbers = {
-        "motion_bucket_id": motion.motion_bucket_id,
-        "fps": motion.fps,
-        "augmentation_level": motion.augmentation_level,
+        "motion_bucket_id": settings.motion_bucket,
+        "fps": settings.fps,
+        "augmentation_level": settings.augmentation,
     }
     count = settings.frames
     positive = make_conditioning(token, latent, numbers, count)
     negative = make_conditioning(torch.zeros_like(token), torch.zeros_like(latent), numbers, count)
-    empty = torch.zeros(
-        len(pictures) * count, 4, settings.height // 8, settings.width // 8, device=host.output_device()
-    )
+    empty = torch.zeros(len(pictures) * count, *latent.shape[1:], device=host.output_device())
     note = ClipNote(count, placement if placement.padded else None)
     return positive, negative, {"samples": empty, CLIP_KEY: note}
 

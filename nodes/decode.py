@@ -1,15 +1,16 @@
 """The node that decodes latents into frames."""
 
 import logging
+from collections.abc import Callable
 
-import torch
+from torch import Tensor
 
-from ..svd_core.controls.loop import decode_closed
+from ..svd_core.pipelines.batch import decode_clips
 from ..svd_core.plan.memory_plan import MemoryPlan
-from ..svd_core.sampling.controls import Control, finish_frames
+from ..svd_core.sampling.controls import Control
 from .host import comfy as host
-from .host.build import borrowed_vae
-from .host.vae_and_clip import MissingPart, ReelVAE
+from .host.build import own_decoder
+from .host.vae_and_clip import ReelVAE
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length
 
@@ -64,39 +65,46 @@ class SVDReelDecode:
         }
 
     def execute(self, vae, latent: dict, frames_per_chunk: int, tile: int = 0, plan: MemoryPlan | None = None) -> tuple:
-        return (decode_clips(vae, latent, frames_per_chunk, tile, plan),)
+        progress = host.Progress().decoded
+        return (decode_latent(vae, latent, frames_per_chunk, tile, plan, on_decode=progress),)
 
 
-def decode_clips(
-    vae, latent: dict, frames_per_chunk: int = 0, tile: int = 0, plan: MemoryPlan | None = None
-) -> torch.Tensor:
-    """IMAGE [N, H, W, 3] of all clips in a LATENT, each decoded by itself, streamed as a plan says."""
+def decode_latent(
+    vae,
+    latent: dict,
+    frames_per_chunk: int = 0,
+    tile: int = 0,
+    plan: MemoryPlan | None = None,
+    *,
+    on_decode: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Return the IMAGE [N, H, W, 3] of all clips in a LATENT, each decoded independently, streamed as a plan says."""
     clips = check_samples(latent).split(clip_length(latent))
-    if not isinstance(vae, (ReelVAE, MissingPart)):
-        vae = borrowed_vae(vae) or vae
+    vae, strategy = own_decoder(vae), plan.strategy if plan else None
+    note = latent.get(CLIP_KEY) or ClipNote(len(clips[0]))
 
-    def decode(clip: torch.Tensor) -> torch.Tensor:
-        if isinstance(vae, ReelVAE):
-            return vae.frames(clip, frames_per_chunk or "exact", tile or None, plan.strategy if plan else None)
-        return vae.decode(clip)
-
-    note = latent.get(CLIP_KEY)
-    finish = finishing(note, len(clips))
-    images = []
-    for clip, controls in zip(clips, finish, strict=True):
+    def decode(part: Tensor, on_decode: Callable[[int, int], None] | None) -> Tensor:
         host.check_interrupt()
-        image = decode_closed(decode, clip) if note is not None and note.closed else decode(clip)
-        images.append(finish_frames(image, controls))
-    frames = torch.cat(images)
-    return note.placement.undo(frames) if note is not None and note.placement is not None else frames
+        if not isinstance(vae, ReelVAE):
+            return vae.decode(part)
+        report = on_decode or (lambda done, total: host.check_interrupt())
+        return vae.frames(part, frames_per_chunk or "exact", tile or None, report, strategy=strategy)
+
+    return decode_clips(
+        decode,
+        clips,
+        closed=note.closed,
+        finish=finish_controls(note, len(clips)),
+        placement=note.placement,
+        on_decode=on_decode,
+    )
 
 
-def finishing(note: ClipNote | None, clips: int) -> list[tuple[Control, ...]]:
-    """What controls still do to the frames of each of so many clips; nothing where the note is for another number."""
-    if note is None or not note.finish:
-        return [()] * clips
+def finish_controls(note: ClipNote, clips: int) -> list[tuple[Control, ...]]:
+    """Return the controls that edit the frames of each clip; none where the note is for another number of clips."""
+    if note.finish and len(note.finish) not in (1, clips):
+        log.warning("expected %d clips, got %d; end pictures and colour locks not applied", len(note.finish), clips)
     if len(note.finish) not in (1, clips):
-        log.warning("the latent has %d clips, its kept stills are for %d; they are left out", clips, len(note.finish))
         return [()] * clips
     return [note.finish[clip % len(note.finish)] for clip in range(clips)]
 

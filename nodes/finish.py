@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .decode import decode_clips
+from .decode import decode_latent
 from .host import comfy as host
 from .host import film as host_film
 from .shared import inputs
@@ -217,7 +217,7 @@ def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, fr
         return images, frozenset()
     if latent is None or vae is None:
         raise ValueError("there is nothing to make a film of; connect images, or latent and vae")
-    frames, length = decode_clips(vae, latent), clip_length(latent)
+    frames, length = decode_latent(vae, latent, on_decode=host.Progress().decoded), clip_length(latent)
     return frames, frozenset(range(length, len(frames), length))
 
 

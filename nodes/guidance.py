@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ..svd_core.networks.config import SVDConfig
-from ..svd_core.pipelines.clip import AnimateSettings
+from ..svd_core.pipelines.settings import AnimateSettings
 from ..svd_core.sampling.guidance import GUIDANCE_SHAPES, Guidance, custom_guidance, guidance_curve
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs

@@ -1,31 +1,29 @@
 """Nodes for clips between given images: first and last frame, chains of images, seamless loops."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..svd_core.controls.between import INBETWEEN_MODES
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import Placement
+from ..svd_core.pipelines.batch import sample_clips
 from ..svd_core.pipelines.between import (
     LOOP_MODES,
-    Keyframe,
-    count_over,
-    finishing,
+    between_input,
+    close_loop,
+    end_controls,
     fit_alike,
     join,
+    loop_input,
     make_keyframes,
     pair_up,
-    sample_between,
-    sample_loop,
 )
-from ..svd_core.pipelines.clip import AnimateSettings
 from ..svd_core.sampling.controls import Control
-from ..svd_core.sampling.solvers import SOLVERS, Step
+from ..svd_core.sampling.solvers import SOLVERS
 from .condition import Motion, clip_settings
 from .guidance import GuidanceCurve
 from .host import comfy as host
+from .sample import sampling_for
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote
 from .shared.controls import ControlChain
@@ -171,19 +169,18 @@ class SVDReelInbetween:
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
         images = [image] if end_image is None else [image, end_image]
-        keyframes, pictures, placement, device = prepare(model, images, settings)
-        closed = ending == CLOSED
-        pairs = pair_up(keyframes, closed)
-
-        def sample_pair(number: int, **options) -> Tensor:
-            pair = (key.to(device) for key in pairs[number])
-            return sample_between(model.denoise, *pair, tied=len(keyframes) == 1, **options)
-
-        options = sampling(model, settings, guidance, sigmas, mode, strength)
-        clips = sample_all(sample_pair, len(pairs), options, seed, control, device)
-        own = finishing(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
-        finish = finish_after(own, (control or ControlChain()).finishing(len(pairs))[:1], 1)
-        return (as_latent([join(clips, closed)], placement, closed, finish),)
+        pictures, placement = fit_alike(images, settings)
+        closed, tied, chain = ending == CLOSED, len(pictures) == 1, control or ControlChain()
+        pairs = pair_up(make_keyframes(model, pictures, settings), closed)
+        clips = [
+            between_input(*pair, mode=mode, strength=strength, tied=tied, controls=chain.of_clip(number, len(pairs)))
+            for number, pair in enumerate(pairs)
+        ]
+        sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
+        made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+        own = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
+        finish = finish_after(own, chain.finishing(len(pairs))[:1], 1)
+        return (as_latent([join(made, closed)], placement, closed, finish),)
 
 
 class SVDReelLoop:
@@ -251,89 +248,32 @@ class SVDReelLoop:
     ) -> tuple:
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
-        keyframes, _, placement, device = prepare(model, [image], settings)
-
-        def sample_one(number: int, **options) -> Tensor:
-            return sample_loop(model.denoise, keyframes[number].to(device), **options)
-
-        options = sampling(model, settings, guidance, sigmas, mode, strength)
-        clips = sample_all(sample_one, len(keyframes), options, seed, control, device)
-        own = finishing(keyframes[0].latent, settings.frames, closed=True, strength=strength)
-        finish = finish_after(own, (control or ControlChain()).finishing(len(clips)), len(clips))
-        return (as_latent(clips, placement, True, finish),)
-
-
-def prepare(
-    model: LoadedModel, images: list[Tensor], settings: AnimateSettings
-) -> tuple[list[Keyframe], Tensor, Placement, torch.device]:
-    """Fit and encode all pictures, then make room for the UNet; returns the fitted ones and where that is, too."""
-    pictures, placement = fit_alike(images, settings)
-    keyframes = make_keyframes(model, pictures, settings)
-    device = model.prepare_unet(settings.frames, settings.height // 8, settings.width // 8)
-    return keyframes, pictures, placement, device
-
-
-def sampling(
-    model: LoadedModel,
-    settings: AnimateSettings,
-    guidance: GuidanceCurve | None,
-    sigmas: Tensor | None,
-    mode: str,
-    strength: float,
-) -> dict:
-    """What every clip of one run shares, under the names of `sample_between` and `sample_loop`."""
-    return {
-        "frames": settings.frames,
-        "sigmas": settings.sigmas() if sigmas is None else sigmas,
-        "guidance": (guidance or GuidanceCurve()).over(settings.frames, model.config),
-        "solver": settings.solver,
-        "mode": mode,
-        "strength": strength,
-    }
-
-
-def sample_all(
-    sample_one: Callable[..., Tensor],
-    count: int,
-    options: dict,
-    seed: int,
-    control: ControlChain | None,
-    device: torch.device,
-) -> list[Tensor]:
-    """The scaled latents of `count` clips, clip b made by `sample_one(b, ...)` with seed + b."""
-    progress = host.Progress(max(1, (len(options["sigmas"]) - 1) * count), preview_device=device)
-
-    def on_step(step: Step) -> None:
-        # A control may have left out steps.
-        progress.update(step.index + 1, step.denoised, total=step.steps)
-
-    clips = []
-    for number in range(count):
-        host.check_interrupt()
-        clip = sample_one(
-            number,
-            seed=(seed + number) % 2**64,
-            controls=(control or ControlChain()).of_clip(number, count),
-            on_step=count_over(on_step, number, count),
-            **options,
-        )
-        clips.append(clip.to(host.output_device()))
-    return clips
+        pictures, placement = fit_alike([image], settings)
+        chain = control or ControlChain()
+        clips = [
+            loop_input(key, mode=mode, strength=strength, controls=chain.of_clip(number, len(pictures)))
+            for number, key in enumerate(make_keyframes(model, pictures, settings))
+        ]
+        sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
+        made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+        own = end_controls(pictures[:1], settings.frames, closed=True, strength=strength)
+        finish = finish_after(own, chain.finishing(len(clips)), len(clips))
+        return (as_latent([close_loop(clip, mode) for clip in made], placement, True, finish),)
 
 
 def finish_after(
     own: tuple[Control, ...], others: tuple[tuple[Control, ...], ...], clips: int
 ) -> tuple[tuple[Control, ...], ...]:
-    """What goes on in the decoded frames of each of so many clips: `own` for all of them, then what others do there."""
+    """Return the controls that edit the frames of each clip: `own` for all clips, then those of other nodes."""
     return tuple((*own, *(others[clip] if others else ())) for clip in range(clips)) if own else others
 
 
 def as_latent(
     clips: list[Tensor], placement: Placement, closed: bool, finish: tuple[tuple[Control, ...], ...] = ()
 ) -> dict:
-    """LATENT of clips of one length in scaled latents; those on sockets are not scaled, as the host's."""
+    """Return the LATENT, unscaled as the host's, of clips of one length in scaled latents."""
     note = ClipNote(len(clips[0]), placement if placement.padded else None, closed, finish)
-    return {"samples": torch.cat(clips) / LATENT_SCALE, CLIP_KEY: note}
+    return {"samples": (torch.cat(clips) / LATENT_SCALE).to(host.output_device()), CLIP_KEY: note}
 
 
 NODES = [SVDReelInbetween, SVDReelLoop]

@@ -13,7 +13,7 @@ from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host
 from .shared import inputs
-from .shared.model import CoreModel, LoadedModel
+from .shared.model import LoadedModel
 
 
 class SVDReelSweep:
@@ -149,19 +149,18 @@ class SVDReelSweep:
             augmentation=augmentation_level,
             fit=fit,
         )
-        core = CoreModel(model)
         all_steps = replace(settings, steps=full_steps or None).resolve(model.config).steps
         total = grid.count * steps + all_steps
-        progress = host.Progress(total, preview_device=core.device)
+        progress = host.Progress(total, preview_device=model.device)
 
         def on_step(step: Step) -> None:
             progress.update(step.index + 1, step.denoised, total=total)
 
         quick = replace(settings, steps=steps)
         aim = Aim(score, wanted_motion, drift_limit)
-        sweep = run_sweep(core, image, quick, grid, aim, shown=SHOWN[shows], on_step=on_step, steps_after=all_steps)
-        best = full_settings(settings, sweep.best, full_steps or None, core)
-        clip = animate(core, image, best, on_step=count_from(on_step, total - all_steps, total))
+        sweep = run_sweep(model, image, quick, grid, aim, shown=SHOWN[shows], on_step=on_step, steps_after=all_steps)
+        best = full_settings(settings, sweep.best, full_steps or None, model)
+        clip = animate(model, image, best, on_step=count_from(on_step, total - all_steps, total))
         motion = Motion(best.motion_bucket, best.fps, best.augmentation)
         sheet, clip = (_image(frames) for frames in (draw_sheet(sweep), clip))
         text = (sweep.text(), sweep.to_json(), sweep.to_csv())

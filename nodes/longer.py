@@ -7,19 +7,21 @@ import torch
 from torch import Tensor
 
 from ..svd_core.controls.colour_lock import LookLock
-from ..svd_core.controls.extend import Extension, extend_clip
+from ..svd_core.controls.extend import Extension
 from ..svd_core.controls.windows import WEIGHTS, Windows
 from ..svd_core.networks.activation_bytes import unet_activation_bytes
 from ..svd_core.networks.vae import LATENT_SCALE
-from ..svd_core.pipelines.clip import AnimateSettings
+from ..svd_core.pipelines.batch import Sampling
+from ..svd_core.pipelines.extend import extend_clips
 from ..svd_core.sampling.controls import Control
-from ..svd_core.sampling.solvers import SOLVERS, Step
-from .decode import decode_clips
+from ..svd_core.sampling.solvers import SOLVERS
+from .decode import decode_latent
 from .guidance import GuidanceCurve
 from .host import comfy as host
 from .host.unet import FRAMES_KEY
+from .sample import sampling_for
 from .shared import inputs
-from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_inputs, clip_length
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 
@@ -280,66 +282,49 @@ class SVDReelExtend:
         shares = {"anchor": anchor, "colour_lock": colour_lock, "detail": detail}
         extension = Extension(chunk_frames or model.config.frames, overlap, repeats=repeats, **shares)
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
-        branches = (positive, negative)
-        return (extend_clips(model, latent, branches, new_frames, extension, seed, solver, guidance, sigmas),)
+        sampling = sampling_for(model, extension.frames, seed, solver, guidance, sigmas)
+        return (extend_latent(model, latent, positive, negative, new_frames, extension, sampling),)
 
 
-def extend_clips(
+def extend_latent(
     model: LoadedModel,
     latent: dict,
-    branches: tuple[list, list],
+    positive: list,
+    negative: list,
     new_frames: int,
     extension: Extension,
-    seed: int,
-    solver: str = "euler",
-    guidance: GuidanceCurve | None = None,
-    sigmas: Tensor | None = None,
+    sampling: Sampling,
 ) -> dict:
-    """LATENT with every clip of `latent` longer by `new_frames` (0: one chunk). `branches`: positive and negative."""
+    """Return the LATENT with every clip longer by `new_frames` (0: one chunk)."""
     frames, samples = clip_length(latent), check_samples(latent)
     if not bool(samples.any()):
         raise ValueError("the latent is empty, but extending needs a clip; connect the latent from Sample SVD Clip")
-    size, clips = tuple(samples.shape[-2:]), samples.split(frames)
     new_frames = new_frames or extension.frames - extension.overlap
-    chunks = extension.chunks(new_frames)
-    sigmas = AnimateSettings(frames=extension.frames).resolve(model.config).sigmas() if sigmas is None else sigmas
+    chunks, steps = extension.chunks(new_frames), len(sampling.sigmas) - 1
     log.info(
-        "%d frames more in %s, %s of activations",
+        "adding %d frames in %d chunk(s) of %d frames with %d steps each, %s of activations",
+        new_frames, chunks, extension.frames, steps, _gigabytes(model, extension.frames, samples.shape[-2:]),
+    )  # fmt: skip
+    conditioned = _conditioned_frames(positive, frames)
+    clips = clip_inputs(samples.split(frames), positive, negative, ControlChain(), conditioned)
+    extended = extend_clips(
+        model,
+        clips,
+        sampling,
         new_frames,
-        f"{chunks} chunk{'s' * (chunks > 1)} of {extension.frames} frames with {len(sigmas) - 1} steps each",
-        _gigabytes(model, extension.frames, size),
+        extension,
+        token_of=lambda row: _token(model, row),
+        on_step=host.Progress(preview_device=model.device).step,
     )
-    device = model.prepare_unet(extension.frames, *size)
-    progress = host.Progress(max(1, (len(sigmas) - 1) * chunks * len(clips)), preview_device=device)
-    longer = []
-    for b, clip in enumerate(clips):
-
-        def on_step(step: Step, b: int = b) -> None:
-            progress.update(b * step.steps + step.index + 1, step.denoised, total=len(clips) * step.steps)
-
-        host.check_interrupt()
-        told = [read_conditioning(branch, b, _frames_told(branch, frames), size).to(device) for branch in branches]
-        extended = extend_clip(
-            model.denoise,
-            (clip * LATENT_SCALE).to(device),
-            told[0],
-            sigmas,
-            (guidance or GuidanceCurve()).over(extension.frames, model.config),
-            new_frames,
-            extension,
-            token_of=lambda row: _token(model, row, extension.frames),
-            unconditional=told[1],
-            solver=solver,
-            seed=(seed + b) % 2**64,
-            on_step=on_step,
-        )
-        kept = frames - extension.overlap  # frames that are handed on as they came, without scaling to and fro
-        longer += [clip[:kept], (extended[kept:] / LATENT_SCALE).to(clip)]
+    kept = frames - extension.overlap  # frames that are passed on unchanged, without scaling back and forth
+    before = samples.unflatten(0, (-1, frames))  # [B, T, 4, h, w]
+    after = torch.stack(extended)[:, kept:] / LATENT_SCALE
+    longer = torch.cat([before[:, :kept], after.to(before)], dim=1).flatten(0, 1)
     note = latent.get(CLIP_KEY) or ClipNote(frames)
     finish = finish_longer(note.finish, extension)
     note = replace(note, frames=frames + new_frames, closed=False, finish=finish)
     rest = {key: value for key, value in latent.items() if key not in ("noise_mask", "batch_index")}
-    return {**rest, "samples": torch.cat(longer).to(host.output_device()), CLIP_KEY: note}
+    return {**rest, "samples": longer.to(host.output_device()), CLIP_KEY: note}
 
 
 def finish_longer(finish: tuple[tuple[Control, ...], ...], extension: Extension) -> tuple[tuple[Control, ...], ...]:
@@ -350,17 +335,15 @@ def finish_longer(finish: tuple[tuple[Control, ...], ...], extension: Extension)
     return rows if any(rows) else ()
 
 
-def _frames_told(conditioning: list, frames: int) -> int:
-    """The length of the clips that a CONDITIONING was made for, which may have been extended since."""
+def _conditioned_frames(conditioning: list, frames: int) -> int:
+    """Return the length of the clips that a CONDITIONING was made for; they may have been extended since."""
     return conditioning[0][1].get(FRAMES_KEY) or frames if conditioning else frames
 
 
-def _token(model: LoadedModel, latent: Tensor, frames: int) -> Tensor:
-    """Image token [1, 1, D] of a scaled latent [1, 4, h, w]; afterwards the UNet is ready again."""
-    image = decode_clips(model.vae, {"samples": latent / LATENT_SCALE})  # [1, H, W, 3]
-    token = model.encode_image(image[..., :3].movedim(-1, 1).float() * 2 - 1)
-    model.prepare_unet(frames, *latent.shape[-2:])
-    return token
+def _token(model: LoadedModel, latent: Tensor) -> Tensor:
+    """Return the image token [1, 1, D] of a scaled latent [1, 4, h, w]."""
+    image = decode_latent(model.vae, {"samples": latent / LATENT_SCALE})  # [1, H, W, 3]
+    return model.encode_image(image[..., :3].movedim(-1, 1).float() * 2 - 1)
 
 
 def _gigabytes(model: LoadedModel, frames: int, size: tuple[int, int]) -> str:

@@ -1,7 +1,7 @@
 """The node that estimates memory and time of a clip and plans its run."""
 
 from ..svd_core.model.guidance_passes import fixed_mode
-from ..svd_core.pipelines.clip import AnimateSettings
+from ..svd_core.pipelines.settings import AnimateSettings, sigmas_of
 from ..svd_core.plan.control_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
@@ -113,7 +113,7 @@ class SVDReelPlan:
         )
         text = plan.text()
         if control is not None:
-            size = (settings.frames, settings.width, settings.height, settings.sigmas())
+            size = (settings.frames, settings.width, settings.height, sigmas_of(settings))
             controls = [link[0] for link in control.links]
             text += "\n  " + controls_text(controls, model.config.unet, *size, guided=guided, itemsize=itemsize)
         return (text, draw_plan(plan), plan)

@@ -6,17 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..svd_core.networks.config import SVDConfig
 from ..svd_core.networks.vae import LATENT_SCALE
-from ..svd_core.pipelines.clip import AnimateSettings
+from ..svd_core.pipelines.batch import Sampling, sample_clips
+from ..svd_core.pipelines.settings import AnimateSettings, sigmas_of
 from ..svd_core.plan.memory_plan import MemoryPlan
-from ..svd_core.sampling.noise import start_noise
-from ..svd_core.sampling.sampler import sample
-from ..svd_core.sampling.solvers import SOLVERS, Step
+from ..svd_core.sampling.solvers import SOLVERS
 from .guidance import GuidanceCurve
 from .host import comfy as host
 from .shared import inputs
-from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length, read_conditioning
+from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_inputs, clip_length
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 
@@ -102,69 +100,46 @@ class SVDReelSampler:
         plan: MemoryPlan | None = None,
     ) -> tuple:
         model = model.following(plan)
-        return (sample_clips(model, positive, negative, latent, seed, solver, guidance, sigmas, churn, control),)
+        sampling = sampling_for(model, clip_length(latent), seed, solver, guidance, sigmas, churn)
+        return (sample_latent(model, positive, negative, latent, sampling, control),)
 
 
-def warn_of_solver(config: SVDConfig, solver: str) -> None:
-    """Log where a model of few steps gets a solver that blurs it."""
-    if config.variant == "animatelcm" and solver != "lcm":
-        log.warning("AnimateLCM models are made for the solver lcm; with %s their clips are blurred", solver)
+def sampling_for(
+    model: LoadedModel,
+    frames: int,
+    seed: int,
+    solver: str,
+    guidance: GuidanceCurve | None = None,
+    sigmas: Tensor | None = None,
+    churn: float = 0.0,
+) -> Sampling:
+    """Return what all clips of a run share; without guidance or sigmas those of the model."""
+    if model.variant == "animatelcm" and solver != "lcm":
+        log.warning("AnimateLCM needs the solver lcm; %s blurs its clips", solver)
+    if sigmas is None:
+        sigmas = sigmas_of(AnimateSettings(frames=frames).resolve(model.config))
+    scales = (guidance or GuidanceCurve()).over(frames, model.config)
+    return Sampling(frames, sigmas, scales, solver=solver, seed=seed, churn=churn)
 
 
-def sample_clips(
+def sample_latent(
     model: LoadedModel,
     positive: list,
     negative: list,
     latent: dict,
-    seed: int,
-    solver: str = "euler",
-    guidance: GuidanceCurve | None = None,
-    sigmas: Tensor | None = None,
-    churn: float = 0.0,
+    sampling: Sampling,
     control: ControlChain | None = None,
 ) -> dict:
-    """LATENT of all clips in `latent`, clip b drawn with seed + b. Latents on sockets are not scaled, as the host's."""
-    frames, samples = clip_length(latent), check_samples(latent)
+    """Return the LATENT of all clips in `latent`, unscaled as the host's latents are."""
     if latent.get("noise_mask") is not None:
-        log.warning("the latent carries a mask, which Sample SVD Clip does not apply; KSampler does")
-    size = tuple(samples.shape[-2:])
-    settings = AnimateSettings(frames=frames).resolve(model.config)
-    sigmas = settings.sigmas() if sigmas is None else sigmas
-    scales = (guidance or GuidanceCurve()).over(frames, model.config)
+        log.warning("Sample SVD Clip ignores the latent's mask; use KSampler to apply it")
     chain = control or ControlChain()
-    kept = model.kept_bytes(chain, frames, *size)
-    device = model.prepare_unet(chain.frames_at_once(frames), *size, kept)
-    warn_of_solver(model.config, solver)
-    starts = samples.split(frames)
-    progress = host.Progress(max(1, (len(sigmas) - 1) * len(starts)), preview_device=device)
-    clips = []
-    for b, start in enumerate(starts):
-        clip_seed = (seed + b) % 2**64
-
-        def on_step(step: Step, b: int = b) -> None:
-            # A control may have left out steps.
-            progress.update(b * step.steps + step.index + 1, step.denoised, total=len(starts) * step.steps)
-
-        host.check_interrupt()
-        clip = sample(
-            model.denoise,
-            start_noise(frames, *size, clip_seed).to(device),
-            sigmas,
-            scales,
-            read_conditioning(positive, b, frames, size).to(device),
-            solver=solver,
-            on_step=on_step,
-            # Zeros are the host's way of saying that there is no clip to start from.
-            latent=(start * LATENT_SCALE).to(device) if bool(start.any()) else None,
-            churn=churn,
-            seed=clip_seed,
-            unconditional=read_conditioning(negative, b, frames, size).to(device),
-            controls=chain.of_clip(b, len(starts)),
-        )
-        clips.append((clip / LATENT_SCALE).to(host.output_device()))
-    note = latent.get(CLIP_KEY) or ClipNote(frames)
-    note = replace(note, closed=note.closed or chain.closed, finish=chain.finishing(len(starts)) or note.finish)
-    return {**latent, "samples": torch.cat(clips), CLIP_KEY: note}
+    starts = check_samples(latent).split(sampling.frames)
+    clips = clip_inputs(starts, positive, negative, chain)
+    made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+    note = latent.get(CLIP_KEY) or ClipNote(sampling.frames)
+    note = replace(note, closed=note.closed or chain.closed, finish=chain.finishing(len(clips)) or note.finish)
+    return {**latent, "samples": (torch.cat(made) / LATENT_SCALE).to(host.output_device()), CLIP_KEY: note}
 
 
 NODES = [SVDReelSampler]

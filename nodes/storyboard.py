@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from ..svd_core.pictures import open_picture
-from ..svd_core.pipelines.clip import AnimateSettings
-from ..svd_core.sampling.solvers import Step
+from ..svd_core.pipelines.settings import AnimateSettings
 from .host import comfy as host
 from .shared import inputs
-from .shared.model import CoreModel, LoadedModel
+from .shared.model import LoadedModel
 
 if TYPE_CHECKING:
     from ..svd_core.storyboard import Panel
@@ -167,7 +166,7 @@ class SVDReelStoryboard:
         pictures = [_picture(panel, number, images) for number, panel in enumerate(board)]
         defaults = Panel(seconds=seconds or None, move=move, transition=transition, fade=fade, row="the widgets")
         film = plan_film(board, settings, model.config, fps=film_fps or None, longer=longer, defaults=defaults)
-        frames, shown = _make(CoreModel(model), pictures, film)
+        frames, shown = _make(model, pictures, film)
         page = draw_contact_sheet(film.timing, shown)
         frames, page = (part.to(host.output_device(), host.output_dtype()) for part in (frames, page))
         return (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
@@ -196,7 +195,7 @@ def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
         raise ValueError(f"{panel.row}: {error}") from None
 
 
-def _make(core: CoreModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
+def _make(model: LoadedModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
     """The film [T, H, W, 3], and a frame of every panel for the sheet."""
     from ..svd_core.storyboard import film_frames
     from ..svd_core.storyboard.film import sheet_frame
@@ -204,16 +203,13 @@ def _make(core: CoreModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor
     first = film.settings[0]
     whole = torch.empty(film.timing.frames, first.height, first.width, 3)
     shown: list[Tensor] = []
-    progress = host.Progress(1, preview_device=core.device)
-
-    def on_step(step: Step) -> None:
-        progress.update(step.index + 1, step.denoised, total=step.steps)
+    progress = host.Progress(preview_device=model.device)
 
     def on_frame(panel: int, index: int, frame: Tensor) -> None:
         if index == sheet_frame(film.timing.shots[panel].frames):
             shown.append(frame.clone())
 
-    frames = film_frames(core, pictures.__getitem__, film, on_step=on_step, on_frame=on_frame)
+    frames = film_frames(model, pictures.__getitem__, film, on_step=progress.step, on_frame=on_frame)
     for index, frame in enumerate(frames):
         whole[index] = frame
     return whole, shown

@@ -20,7 +20,7 @@ from ..svd_core.training.job import DEMO, clip_plan, memory_text, suited, told, 
 from ..svd_core.training.log import PLOT_FILE
 from ..svd_core.training.trainer import Progress, TrainResult
 from ..svd_core.training.validation import Validation
-from .decode import decode_clips
+from .decode import decode_latent
 from .host import comfy as host
 from .lora import add_lora
 from .shared.model import LoadedModel
@@ -62,7 +62,7 @@ def train(
         model,
         picture,
         validation_settings(model.config, plan, training_set.bucket, rate),
-        lambda latents: decode_clips(model.vae, {"samples": latents / LATENT_SCALE}).movedim(-1, 1) * 2 - 1,
+        lambda latents: decode_latent(model.vae, {"samples": latents / LATENT_SCALE}).movedim(-1, 1) * 2 - 1,
         folder / "validation",
     )
     result = _run(unet, ClipSource(clips, bucket=training_set.bucket, seed=settings.seed), settings, folder, validation)

@@ -16,10 +16,12 @@ class DeepFeatures:
     depth: number of outer block pairs that run in every pass; a pair is one input block and its output block.
     cached: features of the inner blocks, one row per frame. A pass that finds None runs all blocks and fills it; a pass
     that finds a tensor uses it instead of running the inner blocks.
+    rows: frames whose features are cached at once per condition, for planning memory.
     """
 
     depth: int
     cached: Tensor | None = None
+    rows: int = 0
 
 
 class Region(NamedTuple):

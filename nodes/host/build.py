@@ -1,4 +1,4 @@
-"""Build the networks of a checkpoint in the care of the host: weights, precision, patchers."""
+"""Build the networks of a checkpoint under the host's memory management: weights, precision, patchers."""
 
 import math
 
@@ -9,17 +9,11 @@ from ...svd_core.checkpoints.parts import Part
 from ...svd_core.networks.image_encoder import ImageEncoder
 from . import comfy as host
 from .unet import HostModel, HostUNet, host_unet_config
-from .vae_and_clip import HostVAE, ReelClipVision, ReelVAE
+from .vae_and_clip import HostVAE, MissingPart, ReelClipVision, ReelVAE
 
 AUTO = "auto"
-
-
 EIGHT_BITS = torch.float8_e4m3fn
-
-
 LARGEST = 448.0  # of EIGHT_BITS
-
-
 PRECISIONS = {
     AUTO: None,
     "fp32": torch.float32,
@@ -30,9 +24,9 @@ PRECISIONS = {
 
 
 def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype | None) -> torch.nn.Module:
-    """Give a module built on the meta device its weights, cast one at a time; those that fit already are not copied.
+    """Load the weights of a module built on the meta device, cast one at a time, without a copy where none is needed.
 
-    dtype None keeps each as it is stored.
+    A dtype of None keeps each as it is stored.
     """
     tensors = {key: part.fetch(key, dtype=dtype) for key in part}
     module.load_state_dict(tensors, strict=True, assign=True)
@@ -42,9 +36,9 @@ def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype | None) -> torc
 
 
 def fill_in_eight_bits(module: torch.nn.Module, part: Part, rest: torch.dtype) -> torch.nn.Module:
-    """As `fill`, matrices and kernels rounded to 8 bits; norms and biases, small and lost most on, kept in `rest`.
+    """Load weights as `fill` does, with matrices and kernels rounded to 8 bits, and norms and biases in `rest`.
 
-    What a file holds in 8 bits already stays as it is.
+    Norms and biases are small and lose most by rounding. Weights stored in 8 bits stay unchanged.
     """
     tensors = {}
     for key, shape in part.shapes.items():
@@ -60,7 +54,7 @@ def fill_in_eight_bits(module: torch.nn.Module, part: Part, rest: torch.dtype) -
 
 
 def manage_unet(parts: Parts, wanted: torch.dtype | None):
-    """The host's patcher around the UNet of a checkpoint, and the format in which it computes."""
+    """Return the host's patcher around the UNet of a checkpoint, and the dtype in which it computes."""
     shapes = parts.unet.shapes
     parameters = sum(math.prod(shape) for shape in shapes.values())
     stored = parts.unet.fetch(next(iter(shapes))).dtype
@@ -69,33 +63,35 @@ def manage_unet(parts: Parts, wanted: torch.dtype | None):
     if wanted == EIGHT_BITS:
         fill_in_eight_bits(unet, parts.unet, compute)
     else:
-        # Files in 8 bits keep some tensors in more; those stay as they are.
+        # Files in 8 bits store some tensors in higher precision; those stay unchanged.
         fill(unet, parts.unet, weight if weight.itemsize > 1 else None)
-    unet.dtype = weight  # the host asks the network itself
+    unet.dtype = weight  # the host reads it from the network
     return host.wrap_unet(unet, HostModel, host_unet_config(parts.config.unet), compute), compute
 
 
 def manage_vae(parts: Parts, wanted: torch.dtype | None) -> ReelVAE:
-    """The VAE of a checkpoint as the host's VAE."""
+    """Return the VAE of a checkpoint as a host VAE."""
     dtype = host.vae_dtype(wanted)
     module = HostVAE(parts.config.vae, ops=host.casting_ops(), device="meta", dtype=dtype)
     return ReelVAE(fill(module, parts.vae, dtype), dtype)
 
 
 def manage_image_encoder(parts: Parts, wanted: torch.dtype | None) -> ReelClipVision:
-    """The image encoder of a checkpoint as the host's CLIP_VISION."""
+    """Return the image encoder of a checkpoint as a host CLIP_VISION."""
     dtype = host.image_encoder_dtype(wanted)
     module = ImageEncoder(parts.config.image_encoder, ops=host.casting_ops(), device="meta", dtype=dtype)
     return ReelClipVision(fill(module, parts.image_encoder, dtype), dtype)
 
 
-def borrowed_vae(vae) -> ReelVAE | None:
-    """Our decoder with the weights of a host's VAE, if that is SVD's with a decoder that mixes frames, else None.
+def own_decoder(vae):
+    """Return `vae` with our decoder, if its weights are those of an SVD decoder that mixes frames, else `vae` itself.
 
-    The host decodes as many frames at a time as happen to fit in free memory, which changes the clip; ours never does.
+    The host decodes as many frames at a time as fit in free memory, which changes the clip; our decoder never does.
     """
+    if isinstance(vae, (ReelVAE, MissingPart)):
+        return vae
     weights = vae.get_sd() if hasattr(vae, "get_sd") else {}
     decoder = {key: tensor for key, tensor in weights.items() if key.startswith("decoder.")}
     if "decoder.mid.block_1.mix_factor" not in decoder:
-        return None
+        return vae
     return manage_vae(split_state_dict(decoder, {}, name="the connected VAE"), None)

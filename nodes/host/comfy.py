@@ -1,7 +1,7 @@
-"""Everything this pack asks of ComfyUI, and what stands in for it where there is no ComfyUI.
+"""Everything this pack uses of ComfyUI, and its replacement where ComfyUI is not installed.
 
-No other file of the pack imports the host. Without a host, models stay on the CPU in plain torch layers, so that
-every node also runs in tests and scripts. Differences between host versions live here and nowhere else.
+No other file of the pack imports the host. Without a host, models stay on the CPU in plain torch layers, so that every
+node also runs in tests and scripts. All differences between host versions are handled here.
 """
 
 import math
@@ -17,6 +17,7 @@ from ...svd_core.memory import available_bytes
 from ...svd_core.networks.kernels import register_weight_reader
 from ...svd_core.networks.transformer import VideoTransformer
 from ...svd_core.networks.unet import Downsample, Upsample, VideoResidualBlock
+from ...svd_core.sampling.solvers import Step
 
 try:
     import folder_paths
@@ -54,52 +55,52 @@ CPU = torch.device("cpu")
 
 
 def register_model_folder(name: str) -> None:
-    """Make `models/<name>` a model folder of the host, beside what the user's extra_model_paths.yaml says of it."""
+    """Register `models/<name>` as a model folder of the host, in addition to the user's extra_model_paths.yaml."""
     if not PRESENT:
         return
     paths, _ = folder_paths.folder_names_and_paths.get(name, ([], set()))
     own = os.path.join(folder_paths.models_dir, name)
     merged = [*paths] if own in paths else [*paths, own]
-    # A folder that only the yaml names has an empty extension set, which would list every file.
+    # A folder that only the yaml names has an empty set of extensions, which lists every file.
     folder_paths.folder_names_and_paths[name] = (merged, folder_paths.supported_pt_extensions)
 
 
 def model_files(folder: str) -> list[str]:
-    """Names of the files in one of the host's model folders; empty without a host."""
+    """Return the names of the files in one of the host's model folders; empty without a host."""
     if not PRESENT or folder not in folder_paths.folder_names_and_paths:
         return []
     return folder_paths.get_filename_list(folder)
 
 
 def model_roots(folder: str) -> list[str]:
-    """The folders on disk that the host searches for models of one kind; empty without a host."""
+    """Return the folders on disk that the host searches for models of one kind; empty without a host."""
     if not PRESENT or folder not in folder_paths.folder_names_and_paths:
         return []
     return folder_paths.get_folder_paths(folder)
 
 
 def model_path(folder: str, name: str) -> str | None:
-    """Full path of a listed file, or None. The host confines the answer to its own folders."""
+    """Return the full path of a listed file, or None. The host confines it to its own folders."""
     return folder_paths.get_full_path(folder, name) if PRESENT else None
 
 
 def input_folder() -> Path:
-    """Where users put what nodes read."""
+    """Return the folder of the files that nodes read."""
     return Path(folder_paths.get_input_directory()) if PRESENT else Path.cwd()
 
 
 def output_folder() -> Path:
-    """Where results go; without a host a folder for temporary files."""
+    """Return the folder for results; without a host a folder for temporary files."""
     return Path(folder_paths.get_output_directory()) if PRESENT else Path(tempfile.gettempdir()) / "svd_reel"
 
 
 def lora_folder() -> Path:
-    """Where LoRAs are saved so that they are found again."""
+    """Return the folder for saved LoRAs, where the loader finds them."""
     return Path(model_roots("loras")[0]) if model_roots("loras") else output_folder() / "loras"
 
 
 def load_state_dict(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file through the host's loader, which dynamic memory needs."""
+    """Return tensors and metadata of a safetensors file through the host's loader, which dynamic memory requires."""
     tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     return tensors, metadata or {}
 
@@ -108,27 +109,27 @@ def load_state_dict(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]
 
 
 def compute_device() -> torch.device:
-    """Where the networks run."""
+    """Return the device where the networks run."""
     return mm.get_torch_device() if PRESENT else CPU
 
 
 def output_device() -> torch.device:
-    """Where node outputs live."""
+    """Return the device of node outputs."""
     return mm.intermediate_device() if PRESENT else CPU
 
 
 def output_dtype() -> torch.dtype:
-    """Number format of IMAGE outputs; hosts before 0.18 know only float32."""
+    """Return the dtype of IMAGE outputs; float32 in hosts before 0.18."""
     return mm.intermediate_dtype() if hasattr_host("intermediate_dtype") else torch.float32
 
 
 def hasattr_host(name: str) -> bool:
-    """Whether the host's model management has a function that older versions lack."""
+    """Return whether the host's model management has a function that older versions lack."""
     return PRESENT and hasattr(mm, name)
 
 
 def unet_dtypes(parameters: int, stored: torch.dtype, wanted: torch.dtype | None) -> tuple[torch.dtype, torch.dtype]:
-    """Formats in which the UNet is kept and in which it computes, from its size, its file and the user's wish."""
+    """Return the storage and the compute dtype of the UNet, from its size, its file and the user's choice."""
     if not PRESENT:
         weight = wanted or torch.float32
         return weight, weight
@@ -137,36 +138,36 @@ def unet_dtypes(parameters: int, stored: torch.dtype, wanted: torch.dtype | None
 
 
 def vae_dtype(wanted: torch.dtype | None) -> torch.dtype:
-    """Format in which the autoencoder is kept and decodes; it encodes in float32."""
+    """Return the dtype in which the autoencoder is stored and decodes; it encodes in float32."""
     if wanted == torch.float32 or not PRESENT:
         return torch.float32
-    # float16 first: it shows less banding than bfloat16, and what overflows is decoded again in float32.
+    # float16 first: it shows less banding than bfloat16, and a decode that overflows is repeated in float32.
     return mm.vae_dtype(mm.vae_device(), [torch.float16, torch.bfloat16, torch.float32])
 
 
 def image_encoder_dtype(wanted: torch.dtype | None) -> torch.dtype:
-    """Format in which the image encoder is kept; it computes in that of its input."""
+    """Return the dtype in which the image encoder is stored; it computes in the dtype of its input."""
     if wanted == torch.float32 or not PRESENT:
         return torch.float32
     device = mm.text_encoder_device()
-    # The host keeps half precision even on a CPU, where it would only cost exactness.
+    # The host uses half precision even on a CPU, where it only loses precision.
     return torch.float32 if mm.is_device_cpu(device) else mm.text_encoder_dtype(device)
 
 
 def layer_ops(weight: torch.dtype, compute: torch.dtype):
-    """Namespace of layers for the UNet: the host's, so that it can offload, cast and patch them."""
+    """Return the layer classes for the UNet: the host's, so that it can offload, cast and patch them."""
     return comfy.ops.pick_operations(weight, compute) if PRESENT else torch.nn
 
 
 def casting_ops():
-    """Namespace of layers that compute in the format of their input, whatever their weights are kept in."""
+    """Return layer classes that compute in the dtype of their input, whatever the dtype of their weights."""
     return comfy.ops.manual_cast if PRESENT else torch.nn
 
 
 def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.Tensor) -> tuple | None:
-    """Weight and bias with which one of the host's layers would compute x, patched and cast as it does, or None.
+    """Return the weight and bias that one of the host's layers would use for x, patched and cast, or None.
 
-    None also where the host brings weights in piece by piece: these must be given back after their use.
+    None also where the host loads weights piece by piece, because these must be released after use.
     """
     base = getattr(comfy.ops.disable_weight_init, kind.__name__, None) if PRESENT else None
     if base is None or not isinstance(layer, base) or layer.weight is None or hasattr(layer, "_v"):
@@ -238,7 +239,7 @@ def run_with_wrappers(network: torch.nn.Module, forward, arguments: tuple, optio
 
 
 class PlainPatcher:
-    """Stands in for the host's model patcher: the model stays where it was built, its only patches are LoRAs."""
+    """Replaces the host's model patcher: the model stays where it was built, and its only patches are LoRAs."""
 
     def __init__(self, model: torch.nn.Module, loaded: torch.nn.Module | None = None, terms: Terms | None = None):
         self.model, self.loaded, self.terms = model, loaded or model, terms or {}
@@ -249,7 +250,10 @@ class PlainPatcher:
 
 
 def managed(module: torch.nn.Module, kind: str):
-    """Hand a module to the host's memory management. `kind` is "unet", "vae" or "image_encoder"."""
+    """Return a patcher that puts a module under the host's memory management.
+
+    `kind` is "unet", "vae" or "image_encoder".
+    """
     if not PRESENT:
         return PlainPatcher(module)
     load, offload = {
@@ -257,33 +261,41 @@ def managed(module: torch.nn.Module, kind: str):
         "vae": (mm.vae_device, mm.vae_offload_device),
         "image_encoder": (mm.text_encoder_device, mm.text_encoder_offload_device),
     }[kind]
-    # Looked up at call time: hosts from 0.12 rebind CoreModelPatcher at start, older ones lack it.
+    # At call time: hosts from 0.12 rebind CoreModelPatcher at start, and older ones lack it.
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher_class(module, load_device=load(), offload_device=offload())
 
 
 def remember_dtypes(module: torch.nn.Module) -> None:
-    """Tell hosts with dynamic memory (0.16 and later) in which formats the weights are to be kept."""
+    """Record the dtypes of the weights for hosts with dynamic memory (0.16 and later)."""
     if hasattr_host("archive_model_dtypes"):
         mm.archive_model_dtypes(module)
 
 
 def use(patcher, activation_bytes: float) -> torch.device:
-    """Bring a model to its device, with room for that many bytes of activations; answers the device."""
+    """Load a model on its device, with room for `activation_bytes`; return the device."""
     if PRESENT:
         mm.load_models_gpu([patcher], memory_required=activation_bytes)
     return patcher.load_device
 
 
+def is_current(patcher) -> bool:
+    """Return whether the host still holds a model as `use` left it: no other was brought to a device since."""
+    if not PRESENT:
+        return True
+    loaded = mm.loaded_models()  # the model that was used last comes first
+    return bool(loaded) and loaded[0] is patcher
+
+
 def free_bytes(device: torch.device) -> int | None:
-    """Memory that a stage may take on a device, None where nobody tells."""
+    """Return the bytes that a stage may use on a device, None where they are unknown."""
     if not PRESENT or mm.is_device_cpu(device):
         return available_bytes(device)
     return int(mm.get_free_memory(device) * 0.9)
 
 
 def make_room(size: int, device: torch.device) -> None:
-    """Send models that the host holds away until so many bytes are free on a device."""
+    """Unload models of the host until `size` bytes are free on a device."""
     if PRESENT and not mm.is_device_cpu(device):
         mm.free_memory(size + mm.minimum_inference_memory(), device)
 
@@ -298,9 +310,9 @@ def check_interrupt() -> None:
 
 
 def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: torch.dtype):
-    """The patcher of a host model around our UNet: what samplers, LoRA loaders and our own sampler share.
+    """Return the patcher of a host model around our UNet, for samplers, LoRA loaders and our own sampler.
 
-    `model_class` makes the model from a host model configuration; `compute` is the format in which the UNet computes.
+    `model_class` makes the model from a host model configuration; `compute` is the dtype in which the UNet computes.
     """
     if not PRESENT:
         holder = torch.nn.Module()
@@ -314,9 +326,9 @@ def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: to
 
 
 def clip_embedding(clip_vision, pixels: torch.Tensor) -> torch.Tensor:
-    """Embeddings [B, D] by a CLIP_VISION of the host from pixels [B, 3, s, s] that are already normalised.
+    """Return the embeddings [B, D] of a CLIP_VISION of the host for normalised pixels [B, 3, s, s].
 
-    The model is called directly because the host's own entry crops the picture and rounds it to 8 bits.
+    The model is called directly because the host's own function crops the picture and rounds it to 8 bits.
     """
     mm.load_model_gpu(clip_vision.patcher)
     output = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)
@@ -324,7 +336,7 @@ def clip_embedding(clip_vision, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Tensor, image_size: torch.Size):
-    """The host's CLIP_VISION_OUTPUT from hidden states [B, N, C], embeddings [B, D] and the input's [3, s, s]."""
+    """Return the host's CLIP_VISION_OUTPUT of hidden states [B, N, C], embeddings [B, D] and input size [3, s, s]."""
     output = comfy.clip_vision.Output() if PRESENT else SimpleNamespace()
     output.last_hidden_state = last.to(output_device())
     output.penultimate_hidden_states = penultimate.to(output_device())
@@ -338,9 +350,9 @@ def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Ten
 
 
 class Progress:
-    """Progress bar of the running node, with a preview of all frames where the user asked for previews."""
+    """The progress bar of the running node, with a preview of all frames if previews are on."""
 
-    def __init__(self, total: int, preview_device: torch.device | None = None):
+    def __init__(self, total: int = 1, preview_device: torch.device | None = None):
         self.total, self.percent = total, -1
         self.bar = comfy.utils.ProgressBar(total) if PRESENT else None
         self.previewer = None
@@ -349,12 +361,20 @@ class Progress:
             self.previewer = latent_preview.get_previewer(preview_device, comfy.latent_formats.SD15())
 
     def update(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
-        """Report `done` of the total; `latents` [T, 4, h, w] (scaled) are shown. Raises if the user cancelled."""
+        """Report `done` of the total and show scaled `latents` [T, 4, h, w]; raises if the user cancelled."""
         check_interrupt()
         self.show(done, latents, total)
 
+    def step(self, step: Step) -> None:
+        """Report a sampling step, with its preview; the `on_step` of pipelines."""
+        self.update(step.index + 1, step.denoised, total=step.steps)
+
+    def decoded(self, done: int, total: int) -> None:
+        """Report the progress of decoding; the `on_decode` of pipelines."""
+        self.update(done, total=total)
+
     def show(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
-        """As `update`, but never raises."""
+        """Report as `update` does, without raising."""
         self.total = total or self.total
         if self.bar is None:
             return
@@ -363,18 +383,18 @@ class Progress:
             picture = self.previewer.decode_latent_to_preview_image("JPEG", self._arranged(latents))
         percent = 100 * done // self.total
         if picture is None and percent == self.percent:
-            return  # every report is a message to the browser, and hosts before 0.9.2 send them all
+            return  # every report sends a message to the browser, and hosts before 0.9.2 send all of them
         self.percent = percent
         self.bar.update_absolute(done, self.total, picture)
 
     def _arranged(self, latents: torch.Tensor) -> torch.Tensor:
         if type(self.previewer).__module__ != latent_preview.__name__:
-            return latents  # previewers of other packs animate the batch themselves
+            return latents  # previewers of other packs animate the batch
         return contact_sheet(latents)
 
 
 def contact_sheet(latents: torch.Tensor) -> torch.Tensor:
-    """All frames [T, 4, h, w] side by side as one latent [1, 4, rows * h, columns * w], about as wide as high."""
+    """Return all frames [T, 4, h, w] as a grid in one latent [1, 4, rows * h, columns * w], about square."""
     frames, channels, height, width = latents.shape
     columns = min(frames, max(1, round(math.sqrt(frames * height / width))))
     rows = math.ceil(frames / columns)

@@ -1,6 +1,6 @@
-"""What films ask of the host: its upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
+"""What films use of the host: upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
 
-Reaches ComfyUI through comfy.py only. Without a host, models are plain callables and a film's path is its VIDEO.
+ComfyUI is used through comfy.py only. Without a host, models are plain callables and a film's path is its VIDEO.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ BYTES_PER_PIXEL = 384 * 3  # of a tile and unit of scale, the host's own estimat
 
 @contextmanager
 def upscaler(upscale_model: Any, width: int, height: int) -> "Iterator[FrameStep]":
-    """A step that puts frames [H, W, 3] of that size through an UPSCALE_MODEL, as the host's node does with a batch."""
+    """Yield a step that upscales frames [H, W, 3] of that size by an UPSCALE_MODEL, as the host's node does."""
     if not host.PRESENT:
         yield lambda frame: upscale_model(frame.movedim(-1, 0)[None])[0].movedim(0, -1).clamp(0, 1)
         return
@@ -64,7 +64,7 @@ def upscaler(upscale_model: Any, width: int, height: int) -> "Iterator[FrameStep
 
 
 def refuse_other_errors(error: BaseException) -> None:
-    """Raise what is no shortage of memory: where torch has no CUDA, hosts catch everything under that name."""
+    """Raise errors other than a shortage of memory: without CUDA, hosts catch every error as OOM_EXCEPTION."""
     if host.hasattr_host("raise_non_oom"):
         host.mm.raise_non_oom(error)
     elif not is_out_of_memory(error):
@@ -72,7 +72,7 @@ def refuse_other_errors(error: BaseException) -> None:
 
 
 def interpolator(model: Any) -> "Between":
-    """Frames in between by an INTERP_MODEL of the host (0.20 and later: RIFE, FILM), pair by pair."""
+    """Return the interpolation of frames by an INTERP_MODEL of the host (0.20 and later: RIFE, FILM), pair by pair."""
     if not host.PRESENT:
         return model
     network = model.model
@@ -103,7 +103,7 @@ def interpolator(model: Any) -> "Between":
 
 
 def film_target(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """Where a film goes in the host's output folder, and the entry under which its interface shows it."""
+    """Return a film's path in the host's output folder, and the entry with which its interface shows it."""
     if not host.PRESENT:
         path = Path(tempfile.mkdtemp()) / f"{Path(prefix).name}{suffix}"
         return path, {"filename": path.name, "subfolder": "", "type": "output"}
@@ -115,19 +115,19 @@ def film_target(prefix: str, suffix: str, width: int, height: int) -> tuple[Path
 
 
 def workflow_texts(prompt: Any, extra: Any) -> dict[str, Any]:
-    """What the host's own save nodes write into a file, unless its user switched that off."""
+    """Return the metadata that the host's save nodes write into a file, unless the user switched that off."""
     if host.PRESENT and host.host_arguments.disable_metadata:
         return {}
     return {**(extra or {}), **({"prompt": prompt} if prompt is not None else {})}
 
 
 def video_of(path: Path) -> Any:
-    """The host's VIDEO of a file."""
+    """Return the host's VIDEO of a file."""
     return host.InputImpl.VideoFromFile(str(path)) if host.PRESENT else str(path)
 
 
 def tell(node: Any, progress: "FilmProgress") -> None:
-    """Show the time that is left under the node, where a browser listens."""
+    """Show the remaining time under the node, if a browser is connected."""
     server = host.PromptServer.instance if host.PRESENT else None
     if server is not None and node is not None and progress.seconds_left is not None:
         server.send_progress_text(progress.text(), str(node))

@@ -1,4 +1,4 @@
-"""LoRAs as patches of the host's model patcher, and what stands in for them where there is no host."""
+"""LoRAs as patches of the host's model patcher, and their replacement where there is no host."""
 
 import torch
 
@@ -8,11 +8,11 @@ from . import comfy as host
 
 
 class LoraPatch(host.AdapterBase):
-    """Our LoRAs of one weight as a patch of the host's, which backs the weight up, puts it back, and applies the patch
-    on the fly where weights are streamed.
+    """Our LoRAs of one weight as a patch of the host.
 
-    `weights` holds per LoRA the fields of its LoraLayer and its strength: nested tuples, which hosts with dynamic
-    memory take apart to move the tensors.
+    The host backs the weight up, restores it, and applies the patch on the fly where weights are streamed. `weights`
+    holds the fields of each LoraLayer and its strength as nested tuples, in which hosts with dynamic memory find the
+    tensors to move.
     """
 
     name = "svd_reel_lora"
@@ -21,15 +21,15 @@ class LoraPatch(host.AdapterBase):
         self.loaded_keys, self.weights = loaded_keys, weights
 
     def calculate_weight(self, weight, key, strength, strength_model, offset, function, *others, **more):
-        """The weight with the LoRAs, in its own format."""
+        """Return the weight with the LoRAs, in its own dtype."""
         terms = [(LoraLayer(*fields), own * strength) for *fields, own in self.weights]
         return merged(weight, terms).to(weight.dtype)
 
 
 def with_lora(patcher, terms: Terms):
-    """A patcher of the same UNet with `terms` (parameter name -> layers and strengths) added to what it already has.
+    """Return a patcher of the same UNet with `terms` (parameter name -> layers and strengths) added to its own.
 
-    All of our LoRAs of a weight are one patch, so that each is taken over the weight as loaded.
+    All our LoRAs of a weight are one patch, so that each applies to the weight as loaded.
     """
     if not host.PRESENT:
         return _plain_with_lora(patcher, terms)

@@ -1,4 +1,4 @@
-"""Reuse of features where the host samples: KSampler and whatever else runs an exported model."""
+"""Feature reuse (DeepCache) in the host's own sampling: KSampler and other samplers of an exported model."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from ...svd_core.sampling.reuse import FeatureStore, ReuseFeatures
 from . import comfy as host
 
 KEY = "svd_reel_reuse"
-"""Entry of the host's transformer options that holds what a run keeps."""
+"""Entry of the host's transformer options with the cached features of a run."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the network is shown of the picture: tokens and latents, by which features are told apart."""
+    """Token and latent of a pass; cached features belong to passes with equal ones."""
 
     token: Tensor
     latent: Tensor
@@ -24,7 +24,7 @@ class Shown:
 
 @dataclass
 class HostReuse:
-    """What one sampling by the host keeps, for every batch of branches by itself."""
+    """The cached features of one sampling run of the host, separate for every combination of conditions in a batch."""
 
     settings: ReuseFeatures
     store: FeatureStore = field(init=False)
@@ -35,7 +35,7 @@ class HostReuse:
     def run(
         self, forward: Callable[[DeepFeatures | None], Tensor], x: Tensor, context: Tensor, options: dict[str, Any]
     ) -> Tensor:
-        """forward(features) for the network's input x [N, 8, h, w] and context, with what there is to take up."""
+        """Return forward(features) for the network's input x [N, 8, h, w] and context, with the cached features."""
         sigma = float(options["sigmas"].reshape(-1)[0])
         self.store.is_whole(sigma)
         if not self.store.inside(sigma):
@@ -50,7 +50,7 @@ class HostReuse:
 
 
 def reuse_in_sampling(patcher: Any, settings: ReuseFeatures) -> None:
-    """Let every sampling of the host with `patcher` reuse features; each begins with nothing and leaves nothing."""
+    """Make every sampling run of the host with `patcher` reuse features; each run has a cache of its own."""
     if not host.PRESENT:
         return
     extension = host.comfy.patcher_extension

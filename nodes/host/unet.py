@@ -1,4 +1,4 @@
-"""Our UNet as the host's SVD model, so that one patcher serves our sampler, KSampler and LoRA loaders."""
+"""Our UNet as the host's SVD model, with one patcher for our sampler, KSampler and LoRA loaders."""
 
 import logging
 from functools import cache
@@ -17,11 +17,11 @@ from .reuse import KEY
 log = logging.getLogger("svd_reel")
 
 FRAMES_KEY = "video_frames"
-"""Entry of our CONDITIONING that says how long each clip of a batch is; the host's own nodes hold a single clip."""
+"""Entry of our CONDITIONING with the length of each clip of a batch; the host's own nodes hold a single clip."""
 
 
 class HostUNet(UNet):
-    """Takes the keywords with which the host calls a diffusion model. Weight names stay those of the single file."""
+    """Our UNet with the keywords with which the host calls a diffusion model. Weight names are unchanged."""
 
     def forward(
         self,
@@ -98,17 +98,17 @@ def warn_of_patched_reuse() -> None:
 
 
 class HostModel(host.ModelBase):
-    """The host's SVD model with our byte estimate and with batches of clips."""
+    """The host's SVD model with our memory estimate and with batches of clips."""
 
     def memory_required(self, input_shape, cond_shapes=None) -> float:
-        """Bytes of activations for a batch of frames [N, 4, h, w], which may hold both halves of the guidance."""
+        """Return the bytes of activations for frames [N, 4, h, w], which may hold both conditions of guidance."""
         rows, _, height, width = input_shape
         dtype = self.manual_cast_dtype or self.get_dtype()
         config = self.diffusion_model.config
         return unet_activation_bytes(config, -(-rows // 2), height, width, dtype.itemsize, videos=2)
 
     def extra_conds(self, **kwargs) -> dict:
-        """As the host's, except that our conditioning may tell the length of a clip."""
+        """Return the host's conditions, with the clip length of our conditioning."""
         conds = super().extra_conds(**kwargs)
         if kwargs.get(FRAMES_KEY):
             conds["num_video_frames"] = type(conds["num_video_frames"])(kwargs[FRAMES_KEY])
@@ -116,7 +116,7 @@ class HostModel(host.ModelBase):
 
 
 def host_unet_config(config: UNetConfig) -> dict:
-    """The host's own description of this UNet, from which it derives the names that LoRA files may use."""
+    """Return the host's description of this UNet, from which it derives the names in LoRA files."""
     levels = range(len(config.channel_mult))
     depths = [1 if level in config.attention_levels else 0 for level in levels]
     blocks = config.num_res_blocks

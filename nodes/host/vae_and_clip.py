@@ -16,35 +16,35 @@ from . import comfy as host
 
 
 class MissingPartError(AttributeError, ValueError):
-    """A part is used that the model's file lacks. Also an AttributeError, because hosts ask objects what they have."""
+    """A part is used that the checkpoint lacks. Also an AttributeError, because hosts probe objects for attributes."""
 
 
 class MissingPart:
-    """Stands on the socket of a part that the file lacks; says so when it is used."""
+    """Placeholder on the socket of a part that the checkpoint lacks; using it raises MissingPartError."""
 
     def __init__(self, part: str, name: str):
         self.__dict__.update(part=part, name=name)
 
     def __getattr__(self, attribute: str):
         raise MissingPartError(
-            f"{self.name} holds no {self.part}; choose a full SVD checkpoint under complete_from in Load SVD Model, "
+            f"{self.name} has no {self.part}; choose a full SVD checkpoint under complete_from in Load SVD Model, "
             "or connect one from another loader"
         )
 
 
 class HostVAE(VAE):
-    """Our VAE with the calls that the host and other packs make on `vae.first_stage_model`."""
+    """Our VAE with the methods that the host and other packs call on `vae.first_stage_model`."""
 
     def decode(self, latent: Tensor, num_frames: int | None = None, **options) -> Tensor:
-        """All rows are one clip unless told otherwise."""
+        """Decode `latent`; without `num_frames` all rows are one clip."""
         return super().decode(latent, num_frames or latent.shape[0])
 
 
 class ReelVAE(host.VAEBase):
-    """The host's VAE on our networks. Decoding is exact however much memory is free, so it never changes a clip."""
+    """The host's VAE on our networks. Decoding is exact whatever memory is free, so it never changes a clip."""
 
     def __init__(self, module: HostVAE, dtype: torch.dtype):
-        # Not calling super: it would build the host's own networks. These are the attributes that it would set.
+        # super().__init__ would build the host's own networks; these are the attributes that it would set.
         self.first_stage_model = module
         self.patcher = host.managed(module, "vae")
         self.device = self.patcher.load_device
@@ -65,15 +65,20 @@ class ReelVAE(host.VAEBase):
         self.crop_input = True
 
     def frames(
-        self, latent: Tensor, plan: str | int = "exact", tile: int | None = None, strategy: str | None = None
+        self,
+        latent: Tensor,
+        plan: str | int = "exact",
+        tile: int | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        *,
+        strategy: str | None = None,
     ) -> Tensor:
         """Decode one clip of unscaled latents [T, 4, h, w] to an IMAGE [T, H, W, 3] in 0..1 on the output device.
 
-        plan, tile and strategy: as in `decoding.decode`.
+        plan, tile and strategy: as in `decoding.decode`. `on_progress(done, total)` replaces the running node's bar.
         """
-        return frames_to_image(self.pixels(latent, plan, tile, strategy=strategy)).to(
-            host.output_device(), host.output_dtype()
-        )
+        pixels = self.pixels(latent, plan, tile, on_progress, strategy=strategy)
+        return frames_to_image(pixels).to(host.output_device(), host.output_dtype())
 
     def pixels(
         self,
@@ -84,10 +89,7 @@ class ReelVAE(host.VAEBase):
         *,
         strategy: str | None = None,
     ) -> Tensor:
-        """As `frames`, but [T, 3, H, W], about -1..1, where it was computed.
-
-        `on_progress(done, total)` takes the place of the running node's bar.
-        """
+        """Decode as `frames` does, to [T, 3, H, W], about -1..1, on the computing device."""
         module, dtype = self.first_stage_model, self.vae_dtype
         size = (latent.shape[0], *latent.shape[-2:])
         needs = decoder_activation_bytes(module.config.decoder, *size, dtype.itemsize, strategy=strategy or "store")
@@ -98,7 +100,7 @@ class ReelVAE(host.VAEBase):
             latent,
             plan,
             scaled=False,
-            # Where the frames wait between layers depends on free memory; what they become does not.
+            # Free memory decides where frames are stored between layers, not their values.
             memory_limit=host.free_bytes(device),
             strategy=strategy,
             tile=tile,
@@ -109,8 +111,8 @@ class ReelVAE(host.VAEBase):
         )
 
     def latent(self, image: Tensor) -> Tensor:
-        """Posterior mode [B, 4, h, w], unscaled, of images [B, 3, H, W] in -1..1, one by one."""
-        # Encoding is one frame's work, so it is always done in single precision, as officially.
+        """Return the posterior mode [B, 4, h, w], unscaled, of images [B, 3, H, W] in -1..1, encoded one by one."""
+        # Encoding one frame is cheap, so it always runs in single precision, as in the official code.
         device = host.use(self.patcher, encoder_bytes(self.first_stage_model.config.encoder, *image.shape[-2:]))
         rows = []
         with torch.no_grad():
@@ -119,31 +121,31 @@ class ReelVAE(host.VAEBase):
                 rows.append(self.first_stage_model.encode(row.to(device=device, dtype=torch.float32)))
         return torch.cat(rows).to(host.output_device())
 
-    # What the host's nodes call
+    # The methods that the host's nodes call
 
     def decode(self, samples_in: Tensor, vae_options: dict | None = None) -> Tensor:
-        """IMAGE [T, H, W, 3] of latents [T, 4, h, w], as one clip."""
+        """Return the IMAGE [T, H, W, 3] of latents [T, 4, h, w], decoded as one clip."""
         return self.frames(samples_in[:, :, 0] if samples_in.ndim == 5 else samples_in)
 
     def decode_tiled(
         self, samples: Tensor, tile_x=None, tile_y=None, overlap=None, tile_t=None, overlap_t=None
     ) -> Tensor:
-        """As `decode`: streaming already needs little memory, and tiles would change the picture."""
+        """Decode without tiles: streaming needs little memory, and tiles would change the picture."""
         return self.decode(samples)
 
     def encode(self, pixel_samples: Tensor) -> Tensor:
-        """Latents [B, 4, h, w] of an IMAGE [B, H, W, C] in 0..1, cropped to multiples of 8 as the host does."""
+        """Return the latents [B, 4, h, w] of an IMAGE [B, H, W, C] in 0..1, cropped to multiples of 8."""
         height, width = (side // 8 * 8 for side in pixel_samples.shape[1:3])
         top, left = ((side % 8) // 2 for side in pixel_samples.shape[1:3])
         pixels = pixel_samples[:, top : top + height, left : left + width, :3]
         return self.latent(pixels.movedim(-1, 1) * 2 - 1)
 
     def encode_tiled(self, pixel_samples: Tensor, **tiles) -> Tensor:
-        """As `encode`."""
+        """Encode without tiles."""
         return self.encode(pixel_samples)
 
     def get_sd(self) -> dict[str, Tensor]:
-        """Weights under the names and in the form that the host's own SVD autoencoder has."""
+        """Return the weights under the names and in the form of the host's own SVD autoencoder."""
         weights = dict(self.first_stage_model.state_dict())
         if self.first_stage_model.config.temporal and "quant_conv.weight" in weights:
             # The host's video autoencoder has no quant_conv: it expects the 1x1 map inside the encoder's last layer.
@@ -154,25 +156,25 @@ class ReelVAE(host.VAEBase):
         return weights
 
     def throw_exception_if_invalid(self) -> None:
-        """Nothing to say: the weights were checked when they were loaded."""
+        """Do nothing: the weights were checked when they were loaded."""
 
     def spacial_compression_decode(self) -> int:
-        """Pixels per latent, under the host's spelling."""
+        """Return the pixels per latent; the host spells the name so."""
         return self.upscale_ratio
 
     def spacial_compression_encode(self) -> int:
-        """Pixels per latent, under the host's spelling."""
+        """Return the pixels per latent; the host spells the name so."""
         return self.downscale_ratio
 
     def temporal_compression_decode(self) -> None:
-        """None: one latent per frame."""
+        """Return None: there is one latent per frame."""
 
 
 class ReelClipVision(host.ClipVisionBase):
     """The host's CLIP_VISION on our image encoder."""
 
     def __init__(self, module: ImageEncoder, dtype: torch.dtype):
-        # Not calling super: it would build the host's own network.
+        # super().__init__ would build the host's own network.
         self.model = module
         self.patcher = host.managed(module, "image_encoder")
         self.load_device = self.patcher.load_device
@@ -182,17 +184,18 @@ class ReelClipVision(host.ClipVisionBase):
         self.model_type, self.return_all_hidden_states, self.config, self.naf = "clip_vision_model", False, {}, None
 
     def token(self, image: Tensor) -> Tensor:
-        """Image token [B, 1, D] of images [B, 3, H, W] in -1..1, with the official preprocessing."""
+        """Return the image token [B, 1, D] of images [B, 3, H, W] in -1..1, with the official preprocessing."""
         device = host.use(self.patcher, 0)
         pixels = clip_pixels(image.to(device), self.image_size)
         with torch.no_grad():
             return self.model(pixels)[:, None].float().to(host.output_device())
 
     def encode_image(self, image: Tensor, crop: bool = False):
-        """The host's CLIP_VISION_OUTPUT of an IMAGE [B, H, W, C] in 0..1.
+        """Return the host's CLIP_VISION_OUTPUT of an IMAGE [B, H, W, C] in 0..1.
 
-        Without `crop` the picture is stretched as SVD was trained. That is the default here, unlike the host's, because
-        its SVD node leaves the choice to it; `crop` does what the host does: centre square, rounded to 8 bits.
+        Without `crop` the picture is stretched, as in SVD's training. This is the default here, unlike in the host,
+        because the host's SVD node does not set `crop`. With `crop` the picture is preprocessed as the host does it:
+        centre square, rounded to 8 bits.
         """
         device = host.use(self.patcher, 0)
         picture = image[..., :3].movedim(-1, 1).to(device).float()
@@ -202,17 +205,17 @@ class ReelClipVision(host.ClipVisionBase):
             return host.clip_output(states[-1], states[-2], self.model.project(states[-1]), pixels.shape[1:])
 
     def get_sd(self) -> dict[str, Tensor]:
-        """Weights under their OpenCLIP names."""
+        """Return the weights under their OpenCLIP names."""
         return self.model.state_dict()
 
 
 def encoder_bytes(config: CoderConfig, height: int, width: int) -> int:
-    """Estimated peak bytes of encoding one picture in single precision: five tensors of the widest layer."""
+    """Return the estimated peak bytes of encoding one picture in float32: five tensors of the widest layer."""
     return 5 * 4 * config.channels * height * width
 
 
 def centre_crop_pixels(image: Tensor, size: int) -> Tensor:
-    """The host's own CLIP preprocessing of [B, 3, H, W] in 0..1: centre square of `size`, 8 bits, normalised."""
+    """Return [B, 3, H, W] in 0..1 with the host's CLIP preprocessing: centre square of `size`, 8 bits, normalised."""
     height, width = image.shape[-2:]
     if (height, width) != (size, size):
         scale = size / min(height, width)

@@ -15,15 +15,6 @@ class ControlChain:
         """Return this chain with one more link."""
         return ControlChain((*self.links, tuple(controls)))
 
-    def frames_at_once(self, frames: int) -> int:
-        """Return how many of `frames` frames the model processes at once with these controls."""
-        return min([frames, *(control.frames_at_once(frames) for link in self.links for control in link)])
-
-    @property
-    def features_depth(self) -> int:
-        """Depth of the features that controls cache from step to step; 0 without caching."""
-        return max((c.features_depth for link in self.links for c in link), default=0)
-
     @property
     def closed(self) -> bool:
         """Whether a control closes the clip into a loop."""

@@ -13,7 +13,7 @@ from ...svd_core.sampling.guidance import custom_guidance, guidance_curve
 WIDTH, HEIGHT, TEXT = 640, 300, 19
 POINTS = 121
 # Curves over a clip go from frame to frame, those over a schedule from step to step.
-FRAMES = {0: "first frame", POINTS - 1: "last frame"}
+OVER_FRAMES = {0: "first frame", POINTS - 1: "last frame"}
 
 
 def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[float, ...] = ()) -> Tensor:
@@ -26,7 +26,7 @@ def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[
     levels = {value: names.get(value, f"{value:g}") for value in (min(scales), max(scales))}
     shown = " and ".join(name for value, name in names.items() if value in levels)
     title = f"guidance: {shape}" + (f" ({shown} as the model was released)" if shown else "")
-    return _page("", [Chart(title, [Curve(scales, width=4)], FRAMES, levels)])
+    return _page("", [Chart(title, [Curve(scales, width=4)], OVER_FRAMES, levels)])
 
 
 def draw_sigmas(sigmas: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def draw_motion(controls: Sequence[Control]) -> Tensor:
 def _over_clip(points: tuple[tuple[float, float], ...], title: str) -> Chart:
     values = custom_guidance(points, POINTS).tolist()
     levels = {value: f"{value:g}" for value in (min(values), max(values))}
-    return Chart(title, [Curve(values, width=4)], FRAMES, levels)
+    return Chart(title, [Curve(values, width=4)], OVER_FRAMES, levels)
 
 
 def _page(title: str, charts: Sequence[Chart]) -> Tensor:

@@ -1,7 +1,9 @@
 """Helpers for the entries of INPUT_TYPES, and the inputs that several nodes share."""
 
+from ...svd_core.pipelines.settings import SETTINGS
+
 CATEGORY = "SVD Reel"
-FIT_MODES = ("crop", "pad", "stretch")
+FIT_MODES = SETTINGS["fit"].choices
 MAX_SEED = 2**64 - 1
 
 
@@ -90,7 +92,7 @@ FIT = choice(
     "blurred border, which Decode SVD Clip cuts off again. stretch distorts it.",
 )
 SEED = whole(
-    23,
+    SETTINGS["seed"].default,
     0,
     MAX_SEED,
     "Seed of the noise. The same seed gives the same clip on every device; image 2 of a batch uses seed + 1, and so "
@@ -98,14 +100,14 @@ SEED = whole(
     control_after_generate=True,
 )
 MOTION_BUCKET = whole(
-    127,
+    SETTINGS["motion_bucket"].default,
     0,
     1023,
     "Amount of motion. 127 is the official value; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 to "
     "255 is lively. Values above 255 were never trained and tend to break the image.",
 )
 FPS = whole(
-    7,
+    SETTINGS["fps"].default,
     1,
     120,
     "Frame rate for which the motion is made, 6 to 30. A higher value makes the motion between frames smaller. The "
@@ -113,7 +115,7 @@ FPS = whole(
     "the video does.",
 )
 AUGMENTATION = decimal(
-    0.02,
+    SETTINGS["augmentation"].default,
     0.0,
     10.0,
     "Noise added to the start image, as a standard deviation in -1..1. 0.02 is the official value. Raise it to 0.1 "

@@ -11,9 +11,9 @@ from ...svd_core.controls.drag import DragPath, drag_frames
 from ...svd_core.pictures import as_batch
 from ...svd_core.pictures.fitting import resize
 
-FRAMES = 25  # of a usual clip, without holds
+USUAL_FRAMES = 25  # of a usual clip, without holds
 VIEWS, SHOWN = 7, 4  # outlines on the map, frames below it
-WIDTH, MAP_HEIGHT, GAP, TEXT = 768, 400, 8, 26
+SHEET_WIDTH, MAP_HEIGHT, GAP, TEXT = 768, 400, 8, 26
 INK, PAPER, FIRST, LAST = (235, 235, 235), (32, 33, 38), (80, 170, 255), (255, 150, 40)
 MAP_SHARE = 0.5  # of the map's width for the image; the rest shows views beyond its edges
 
@@ -21,11 +21,11 @@ MAP_SHARE = 0.5  # of the map's width for the image; the rest shows views beyond
 def draw_path(path: CameraPath, image: Tensor | None = None) -> Tensor:
     """Draw a path and four of its frames over the first image of IMAGE [B, H, W, C], or a pattern: [1, H, W, 3]."""
     picture = pattern() if image is None else as_batch(image[:1])
-    cell = (WIDTH - (SHOWN - 1) * GAP) // SHOWN
+    cell = (SHEET_WIDTH - (SHOWN - 1) * GAP) // SHOWN
     height = max(16, round(cell * picture.shape[2] / picture.shape[3]))
     picture = resize(picture, cell, height)
-    frames = FRAMES + held_frames(path.part)
-    sheet = Image.new("RGB", (WIDTH, MAP_HEIGHT + height + 2 * TEXT), PAPER)
+    frames = USUAL_FRAMES + held_frames(path.part)
+    sheet = Image.new("RGB", (SHEET_WIDTH, MAP_HEIGHT + height + 2 * TEXT), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     _draw_map(sheet, pen, picture, path, frames)
     words = path.text if len(path.text) <= 100 else path.text[:97] + "..."
@@ -51,8 +51,8 @@ def pattern() -> Tensor:
 def _draw_map(sheet: Image.Image, pen: ImageDraw.ImageDraw, picture: Tensor, path: CameraPath, frames: int) -> None:
     """Draw the image in the middle, and the camera's view of its plane in several frames, from blue to orange."""
     height, width = picture.shape[2:]
-    scale = min(WIDTH * MAP_SHARE / width, MAP_HEIGHT * MAP_SHARE / height)
-    left, top = (WIDTH - width * scale) / 2, TEXT + (MAP_HEIGHT - height * scale) / 2
+    scale = min(SHEET_WIDTH * MAP_SHARE / width, MAP_HEIGHT * MAP_SHARE / height)
+    left, top = (SHEET_WIDTH - width * scale) / 2, TEXT + (MAP_HEIGHT - height * scale) / 2
     small = _to_pil(picture[0]).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
     sheet.paste(small, (round(left), round(top)))
     corners = torch.tensor([[0, 0], [width, 0], [width, height], [0, height], [width / 2, height / 2]]) - 0.5
@@ -87,7 +87,6 @@ def _to_pil(frame: Tensor) -> Image.Image:
     return Image.fromarray(pixels.cpu().numpy())
 
 
-WIDTH = 768
 TINT = (255, 90, 40)
 COLOURS = ((80, 170, 255), (255, 190, 40), (120, 230, 120), (240, 120, 240))
 GHOST = 0.45  # opacity of the objects at the end of their paths
@@ -95,17 +94,17 @@ GHOST = 0.45  # opacity of the objects at the end of their paths
 
 def draw_drags(picture: Tensor, objects: list[tuple[Tensor, DragPath]], frames: int) -> Tensor:
     """Draw tinted objects, their end positions and a dot per frame over an image [1, 3, H, W]: [1, h, 768, 3]."""
-    height = round(WIDTH * picture.shape[2] / picture.shape[3])
+    height = round(SHEET_WIDTH * picture.shape[2] / picture.shape[3])
     ends, _ = drag_frames(picture, objects, max(frames, 2))
     shown = torch.lerp(picture, ends.frames[-1:], GHOST)
-    large = ((resize(shown, WIDTH, height)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)  # [h, 768, 3]
+    large = ((resize(shown, SHEET_WIDTH, height)[0].clamp(-1, 1) + 1) * 127.5).movedim(0, -1)  # [h, 768, 3]
     for mask, _ in objects:
-        area = resize(mask, WIDTH, height)[0, 0].clamp(0, 1)[..., None]
+        area = resize(mask, SHEET_WIDTH, height)[0, 0].clamp(0, 1)[..., None]
         large = torch.lerp(large, large.new_tensor(TINT), 0.35 * area)
     sheet = Image.fromarray(large.round().to(torch.uint8).cpu().numpy())
     pen = ImageDraw.Draw(sheet)
     for number, (mask, path) in enumerate(objects):
-        _draw_path(pen, mask, path, frames, (WIDTH, height), COLOURS[number % len(COLOURS)])
+        _draw_path(pen, mask, path, frames, (SHEET_WIDTH, height), COLOURS[number % len(COLOURS)])
     return torch.from_numpy(np.asarray(sheet, dtype=np.float32) / 255)[None]
 
 

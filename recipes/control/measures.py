@@ -9,6 +9,7 @@ from svd_core.controls.drag import drag_signal, parse_drag
 from svd_core.controls.signal import DualClock
 from svd_core.pictures import fit
 from svd_core.pipelines.between import inbetween, loop
+from svd_core.pipelines.settings import window_controls
 from svd_core.report.measuring import measure
 
 from .bench import CALM, Bench, Found, flow, psnr, shown
@@ -95,7 +96,7 @@ def windows(bench: Bench) -> Found:
     found = Found()
     settings = bench.settings(frames=LONG, windows=bench.frames).resolve(bench.model.config)
     clip = svd.animate(bench.model, bench.picture, settings)
-    borders = {start for window in settings.length_controls() for start in window.starts(LONG)[1:]}
+    borders = {start for window in window_controls(settings) for start in window.starts(LONG)[1:]}
     step = torch.tensor([float((b - a).abs().mean()) for a, b in zip(clip[:-1], clip[1:], strict=True)])
     at = torch.tensor([index + 1 in borders for index in range(len(step))])
     ratio = float(step[at].mean() / step[~at].mean().clamp(min=1e-6))

@@ -1,11 +1,11 @@
 """From a folder of pictures, a CSV table or a JSON list to rows: a picture and its settings. Knows no models."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import SETTINGS, AnimateSettings
 from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -15,7 +15,7 @@ LISTS = ("clips", "shots")
 Entry = tuple[str, dict[str, Any]]
 """A row as it was read: where it stands, and what it says."""
 
-_FIELDS = {field.name: get_args(field.type) or (field.type,) for field in fields(AnimateSettings)}
+_FIELDS = {name: setting.kinds for name, setting in SETTINGS.items()}
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..controls.camera.moves import MOVES
-from ..controls.signal import SIGNAL_MODES
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.clip import AnimateSettings, animate
-from ..sampling.guidance import GUIDANCE_SHAPES
-from ..sampling.schedules import SCHEDULES
-from ..sampling.solvers import SOLVERS
 from ..version import __version__
 from ..video import check_output, write_clip
 from ..video.target import FILE_KINDS
 from .models import load_planned_model
-from .options import add_machine_options, add_model_options, add_speed_options, lora_metadata
+from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .progress import Progress, since
 from .steering import add_between, add_brush, between_metadata, brush_metadata, clip_between, clip_steered
 
@@ -46,127 +41,35 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help=f"clip to write: .{', .'.join(FILE_KINDS)}, or a folder of PNG frames if without suffix; {{name}} stands "
         "for the picture's name",
     )
-    _add_clip_options(parser.add_argument_group("clip"))
-    _add_motion_options(parser.add_argument_group("motion and picture"))
-    _add_sampling_options(parser.add_argument_group("sampling"))
+    clip = parser.add_argument_group("clip")
+    add_settings(clip, "width", "height")
+    clip.add_argument(
+        "--keep-aspect", action="store_true", help="size in the picture's aspect, with the model's number of pixels"
+    )
+    add_settings(clip, "frames", "fit", "background")
+    add_settings(parser.add_argument_group("motion and picture"), "motion_bucket", "fps", "augmentation")
+    sampling = parser.add_argument_group("sampling")
+    add_settings(sampling, "steps", "min_guidance", "max_guidance", "guidance_shape", "schedule")
+    add_settings(sampling, "sigma_min", "sigma_max", "solver", "seed")
+    add_settings(sampling, "reuse", "reuse_depth", "reuse_sigma_low", "reuse_sigma_high")
     _add_camera_options(parser.add_argument_group("camera"))
     add_brush(parser.add_argument_group("motion mask, cut and drag"))
     add_between(parser.add_argument_group("end pictures and loops"))
-    _add_length_options(parser.add_argument_group("longer clips"))
+    longer = parser.add_argument_group("longer clips")
+    add_settings(longer, "windows", "window_overlap", "extend", "extend_overlap")
     _add_output_options(parser.add_argument_group("machine and output"))
 
 
-def _add_clip_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--width", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
-    group.add_argument("--height", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
-    group.add_argument(
-        "--keep-aspect",
-        action="store_true",
-        help="size in the picture's aspect instead, with the model's number of pixels",
-    )
-    group.add_argument("--frames", type=int, help="number of frames (default: the model's own, 14 or 25)")
-    group.add_argument(
-        "--fit",
-        choices=("crop", "pad", "stretch"),
-        help="how the picture meets the size; pad is cropped off again (default: crop)",
-    )
-    group.add_argument(
-        "--background", metavar="COLOUR", help="behind transparent pixels: a name or #rrggbb (default: white)"
-    )
-
-
-def _add_motion_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
-    group.add_argument("--fps", type=float, help="frames per second that the motion is meant for, 6 to 30 (default: 7)")
-    group.add_argument(
-        "--augmentation",
-        type=float,
-        metavar="SIGMA",
-        help="noise on the picture, 0 to 0.1: more lets the clip leave it (default: 0.02)",
-    )
-
-
-def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--steps", type=int, help="sampling steps, 10 to 30 (default: the model's own)")
-    group.add_argument("--min-guidance", type=float, metavar="SCALE", help="guidance of the first frame, 1 to 3")
-    group.add_argument("--max-guidance", type=float, metavar="SCALE", help="guidance of the last frame, 1 to 4")
-    group.add_argument(
-        "--guidance-shape", choices=tuple(GUIDANCE_SHAPES), help="curve between the two (default: linear)"
-    )
-    group.add_argument(
-        "--schedule", choices=tuple(SCHEDULES), help="noise levels (default: karras; lcm with AnimateLCM)"
-    )
-    group.add_argument("--sigma-min", type=float, metavar="SIGMA", help="lowest noise level (default: 0.002)")
-    group.add_argument("--sigma-max", type=float, metavar="SIGMA", help="highest noise level (default: 700)")
-    group.add_argument(
-        "--solver", choices=tuple(SOLVERS), help="default: euler, or what schedule and model were made for"
-    )
-    group.add_argument("--seed", type=int, help="same seed, same clip (default: 23)")
-    _add_reuse_options(group)
-
-
-def _add_reuse_options(group: argparse._ArgumentGroup) -> None:
-    """Add the reuse of features across steps, which changes the clip."""
-    group.add_argument(
-        "--reuse",
-        type=int,
-        metavar="N",
-        help="run the whole UNet at every Nth step only: 2 takes about 0.6 of the time, 3 half of it; details drift "
-        "(default: 1, off)",
-    )
-    group.add_argument(
-        "--reuse-depth",
-        type=int,
-        metavar="N",
-        help="outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower "
-        "(default: 2)",
-    )
-    group.add_argument(
-        "--reuse-sigma-low", type=float, metavar="SIGMA", help="no reuse below this noise level (default: 0)"
-    )
-    group.add_argument(
-        "--reuse-sigma-high", type=float, metavar="SIGMA", help="no reuse above this noise level (default: 700, none)"
-    )
-
-
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--camera",
-        metavar="PATH",
-        help=f'camera path in words, such as "pan right 0.15, zoom in 1.2 then hold 4"; moves: {", ".join(MOVES)}',
-    )
-    group.add_argument(
-        "--camera-mode", choices=tuple(SIGNAL_MODES), help="how the path is imposed (default: partial re-noise)"
-    )
-    group.add_argument(
-        "--camera-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a slide show (default: 1)"
-    )
+    add_settings(group, "camera", "camera_mode", "camera_strength")
     group.add_argument(
         "--depth", metavar="FILE", help="picture of the depth, near is bright, for a camera that travels"
     )
     group.add_argument("--foreground", metavar="FILE", help="picture of the object in front, bright on dark")
 
 
-def _add_length_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--windows",
-        type=int,
-        metavar="N",
-        help="for more --frames than the model's own: how many it sees at once, best its own number",
-    )
-    group.add_argument(
-        "--window-overlap", type=int, metavar="N", help="frames that windows share (default: a third of them)"
-    )
-    group.add_argument("--extend", type=int, metavar="N", help="frames to add behind the clip, going on from its end")
-    group.add_argument(
-        "--extend-overlap", type=int, metavar="N", help="frames at its end that they are held to (default: 4)"
-    )
-
-
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--decode", metavar="exact|N", help="exact, or N frames at a time as the official script does (default: exact)"
-    )
+    add_settings(group, "decode")
     group.add_argument(
         "--playback-fps", type=float, metavar="FPS", help="frames per second of the file (default: as --fps)"
     )

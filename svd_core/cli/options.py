@@ -7,8 +7,18 @@ from ..lora.read import split_lora_option
 from ..model.guidance_passes import GUIDANCE_MODES
 from ..networks import kernels
 from ..networks.kernels.attention_backends import BACKENDS
+from ..pipelines.settings import SETTINGS
 
 DTYPES = ("float32", "float16", "bfloat16", "stored")
+
+
+def add_settings(group: argparse._ActionsContainer, *names: str) -> None:
+    """Add options for fields of AnimateSettings, as `pipelines.settings.SETTINGS` describes them."""
+    for name in names:
+        setting = SETTINGS[name]
+        kind = next(kind for kind in (str, float, int) if kind in setting.kinds)
+        more = {"choices": setting.choices} if setting.choices else {"type": kind, "metavar": setting.metavar}
+        group.add_argument(f"--{name.replace('_', '-')}", help=setting.help.replace("%", "%%"), **more)
 
 
 def add_model_options(group: argparse._ActionsContainer) -> None:

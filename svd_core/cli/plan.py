@@ -9,7 +9,7 @@ from ..checkpoints import inspect_checkpoint
 from ..checkpoints.detect import NATIVE
 from ..networks.config import SVDConfig
 from ..pictures.sheets import to_picture
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings, sigmas_of
 from ..plan.control_costs import cost_text, method_costs
 from ..plan.memory_plan import PRESETS, measure_rate
 from ..plan.page import draw_plan
@@ -72,7 +72,7 @@ def run_plan(options: argparse.Namespace) -> None:
     if options.methods:
         settings = _settings(options, config)
         size = (settings.frames, settings.width, settings.height)
-        print(cost_text(method_costs(config.unet, *size, settings.sigmas(), itemsize=dtype.itemsize)))
+        print(cost_text(method_costs(config.unet, *size, sigmas_of(settings), itemsize=dtype.itemsize)))
     if options.page:
         save_page(to_picture(draw_plan(plan)), options.page)
 

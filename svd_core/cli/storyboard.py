@@ -14,7 +14,7 @@ from ..files import check_writable, write_text
 from ..lora.read import read_lora_options, split_lora_option
 from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings
 from ..sampling.solvers import Step
 from ..storyboard.clips import LONGER, ClipStore, shot_key
 from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame

@@ -98,10 +98,6 @@ class Windows(Control):
                 f"before; use about {max(1, self.size // 3)}"
             )
 
-    def frames_at_once(self, frames: int) -> int:
-        """Return the number of frames the model sees at once: one window."""
-        return min(self.size, frames)
-
     def passes(self, frames: int) -> int:
         """Return the largest number of windows in one evaluation of a clip of `frames` frames."""
         return max(len(self.starts(frames, offset)) for offset in range(self._stride if self.shift else 1))

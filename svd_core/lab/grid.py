@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import product
 
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings
 
 MOST_CELLS = 100
 AXES = {"buckets": "motion_bucket", "seeds": "seed", "sigma_max": "sigma_max", "fps": "fps"}

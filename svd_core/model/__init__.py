@@ -1,1 +1,1 @@
-"""A loaded model: encode, denoise in passes, decode; retries and weight streaming."""
+"""A loaded model: encode, denoise, decode; retries after a shortage of memory, and weight streaming."""

@@ -1,7 +1,6 @@
-"""What the network is told besides the noise: image token, conditioning latent and motion vector (spec sections 5.1 and
-7).
+"""The conditioning of a clip: image token, conditioning latent and motion vector (spec sections 5.1 and 7).
 
-Owns the official preprocessing and the noise augmentation. Knows models only as methods that encode.
+Holds the official preprocessing and the noise augmentation. A model is anything with the methods of `Encoders`.
 """
 
 import math
@@ -24,7 +23,7 @@ SCALAR_CHANNELS = 256
 
 
 class Encoders(Protocol):
-    """The methods of a loaded model that conditioning needs; see `SVDModel`."""
+    """The methods of a loaded model that conditioning uses; see `model.VideoModel`."""
 
     def encode_image(self, image: Tensor) -> Tensor: ...
 
@@ -43,7 +42,7 @@ def motion_vector(
 ) -> Tensor:
     """Return the embedded scalars in the order fps, motion, augmentation: [1, 3 * channels] float32 (spec section 7).
 
-    `fps_id` is the number the net sees, frames per second minus 1. `motion_bucket_id` was 0 to 255 in training,
+    `fps_id` is the number the network gets, frames per second minus 1. `motion_bucket_id` was 0 to 255 in training,
     `augmentation_level` is the standard deviation of the noise on the image in -1..1. Each may be a curve over the
     frames, a tensor [T]; the result is then [T, 3 * channels].
     """
@@ -52,10 +51,10 @@ def motion_vector(
     frames = max(len(row) for row in rows)
     for name, row in zip(scalars, rows, strict=True):
         if len(row) not in (1, frames):
-            raise ValueError(f"{name} has {len(row)} values, another has {frames}; give one value, or one per frame")
+            raise ValueError(f"{name} needs 1 value or {frames} (got {len(row)}); give one value, or one per frame")
         if not torch.isfinite(row).all():
             raise ValueError(
-                f"{name} is NaN or infinite, but it must be a number; use 6, 127 and 0.02 for fps, bucket, noise"
+                f"{name} must be finite (got NaN or infinity); use 6, 127 and 0.02 for fps_id, bucket and noise"
             )
     return torch.cat([sinusoidal_embedding(row.expand(frames), channels) for row in rows], dim=-1)  # [T, 3 * channels]
 
@@ -63,8 +62,8 @@ def motion_vector(
 def clip_pixels(image: Tensor, size: int = 224) -> Tensor:
     """Return `image` [B, 3, H, W] in -1..1 as the normalised input [B, 3, size, size] of the image encoder, float32.
 
-    The official preprocessing (spec section 5.1): stretch without crop, Gaussian blur against aliasing, bicubic with
-    a = -0.75 and aligned corners, overshoot kept. Values are resized in -1..1.
+    This is the official preprocessing (spec section 5.1): stretch without crop, Gaussian blur against aliasing, bicubic
+    with a = -0.75 and aligned corners, overshoot kept. Values are resized in -1..1.
     """
     image = image.float()
     if image.shape[-2:] != (size, size):
@@ -77,28 +76,26 @@ def clip_pixels(image: Tensor, size: int = 224) -> Tensor:
 def augmentation_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """Return the standard normal noise [B, 3, H, W] of the noise augmentation, before scaling: float32 on the CPU.
 
-    Drawn from the plain seed, the official first draw. It shares its numbers with the start noise of the same seed, at
-    unrelated places of the picture.
+    It is the first draw from the seed, as in the official code. The start noise of the same seed has the same numbers,
+    at unrelated places of the picture.
     """
     return seeded_noise(shape, seed)
 
 
 def augment(image: Tensor, level: float, seed: int) -> Tensor:
-    """Return `image` [1, 3, H, W] in -1..1 plus `level` times seeded noise, for the VAE only (spec section 7).
+    """Return `image` [1, 3, H, W] in -1..1 plus `level` times seeded noise, not clamped (spec section 7).
 
-    Not clamped. The image encoder gets the clean image.
+    It is for the VAE only; the image encoder gets the clean image.
     """
     if not (math.isfinite(level) and level >= 0):
-        raise ValueError(
-            f"augmentation is {level:g}, but a noise level is finite and not negative; use 0 to 0.1, such as 0.02"
-        )
+        raise ValueError(f"augmentation must be finite and 0 or above (got {level:g}); use 0 to 0.1, such as 0.02")
     if level == 0:
         return image
     return image + level * augmentation_noise(tuple(image.shape), seed).to(image)
 
 
 def condition_on_image(
-    model: "Encoders",
+    model: Encoders,
     image: Tensor,
     *,
     fps_id: float | Tensor = 6,
@@ -106,15 +103,12 @@ def condition_on_image(
     augmentation_level: float = 0.02,
     seed: int = 23,
 ) -> Condition:
-    """Return the condition of one clip from `image` [1, 3, H, W] in -1..1, already at the size of the clip (spec
-    section 7).
+    """Return the condition of one clip from `image` [1, 3, H, W] in -1..1, at the size of the clip (spec section 7).
 
     The image encoder sees the clean picture, the VAE the noised one. `fps_id` is frames per second minus 1.
     """
     if image.dim() != 4 or image.shape[:2] != (1, 3):
-        raise ValueError(
-            f"the image has shape {list(image.shape)}, but a condition is made of one, [1, 3, H, W]; pass image[:1]"
-        )
+        raise ValueError(f"a condition needs one image [1, 3, H, W] (got shape {list(image.shape)}); pass image[:1]")
     return Condition(
         token=model.encode_image(image),
         latent=model.encode_latent(augment(image, augmentation_level, seed)),
@@ -125,7 +119,7 @@ def condition_on_image(
 
 
 def _prefilter(image: Tensor, size: int) -> Tensor:
-    """Blur `image` [B, 3, H, W] before it shrinks to `size`, as the official resize does (spec section 5.1)."""
+    """Blur `image` [B, 3, H, W] before it is shrunk to `size`, as the official resize does (spec section 5.1)."""
     factors = [side / size for side in image.shape[-2:]]
     if max(factors) <= 1:
         return image
@@ -139,7 +133,7 @@ def _prefilter(image: Tensor, size: int) -> Tensor:
 
 
 def _gaussian(factor: float) -> Tensor:
-    """Return the normalised odd kernel that is applied when an axis shrinks `factor` times."""
+    """Return the normalised kernel of odd length for an axis that shrinks `factor` times."""
     sigma = max((factor - 1) / 2, 0.001)
     taps = int(max(4 * sigma, 3)) | 1  # made odd by adding 1
     u = torch.arange(taps, dtype=torch.float32) - taps // 2
@@ -147,6 +141,6 @@ def _gaussian(factor: float) -> Tensor:
     return weights / weights.sum()
 
 
-def frame_token(model: "Encoders") -> Callable[[Tensor], Tensor]:
-    """Return what `extend_clip` takes as `token_of`: one frame decoded by itself, and encoded as a picture."""
+def frame_token(model: Encoders) -> Callable[[Tensor], Tensor]:
+    """Return the `token_of` of `extend_clip`: it decodes one frame alone and encodes it as a picture."""
     return lambda latent: model.encode_image(model.decode(latent).clamp(-1, 1))

@@ -1,37 +1,35 @@
-"""Both branches of guidance in one pass of the UNet, or in turn: where one pass is faster, and the memory is there."""
+"""How guidance runs on a UNet: conditional and unconditional clip in one pass, or one pass after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from ..condition import Condition, DeepFeatures
 from ..memory import available_bytes
 from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.attention import CHUNK_ELEMENTS
 from ..networks.config import UNetConfig
-from ..sampling.denoiser import denoise_with
-from .retry import FallbackStep, retrying, smaller_chunks
+from .retry import FallbackStep, smaller_chunks
 
 GUIDANCE_MODES = ("in turn", "together")
-"""How the branches run: one pass after the other, or one pass over two clips."""
+"""One pass per condition, or one pass over the clips of all conditions."""
 
 LARGEST = 2**16
-"""Latent pixels of a clip up to which two branches in one pass gain.
+"""Latent pixels of a clip up to which one pass over two clips is faster than two passes.
 
 Three levels down these are 1024 rows of 1280 channels, for a matrix product 80 tiles of 128x128: fewer than the 100 to
-150 multiprocessors of a large card, which two branches then fill better (14 frames of 576x320 are 40,320 pixels). At 14
-frames of 1024x576, 129,024 pixels and 160 tiles, one branch fills it, and two take twice the time.
+150 multiprocessors of a large card, which a second clip then fills better (14 frames of 576x320 are 40,320 pixels). At
+14 frames of 1024x576, 129,024 pixels and 160 tiles, one clip fills the card, and two take twice the time.
 """
 
 
 def gains(frames: int, height: int, width: int) -> bool:
-    """Whether latents [frames, 4, height, width] are small enough for two branches in one pass to be faster."""
+    """Return whether one pass over two clips of latents [frames, 4, height, width] is faster than two passes."""
     return frames * height * width <= LARGEST
 
 
 def fixed_mode(device: torch.device) -> str | None:
-    """In turn on the CPU, so that a clip is the same there to the last bit, planned or not; None: memory tells."""
+    """Return "in turn" on a CPU, so that a clip is bit-exact there, planned or not; None lets free memory decide."""
     return "in turn" if device.type == "cpu" else None
 
 
@@ -45,59 +43,38 @@ def best_mode(
     *,
     chunk_elements: int = CHUNK_ELEMENTS,
 ) -> str:
-    """Return the mode for latents [frames, 4, height, width] with `free` bytes for activations (None: unknown)."""
+    """Return the fastest mode for latents [frames, 4, height, width] with `free` bytes for activations.
+
+    `free` of None means unknown, and gives "in turn".
+    """
     if free is None or not gains(frames, height, width):
         return "in turn"
     size = (config, frames, height, width, itemsize)
     return GUIDANCE_MODES[unet_activation_bytes(*size, videos=2, chunk_elements=chunk_elements) <= free]
 
 
-def set_guidance_mode(unet: nn.Module, way: str | None) -> None:
-    """Set how a UNet runs guidance, a mode of GUIDANCE_MODES; None decides by free memory at every pass."""
-    if way not in (None, *GUIDANCE_MODES):
-        raise ValueError(f"branches of guidance {way!r} are unknown; use one of {', '.join(GUIDANCE_MODES)}")
-    unet.clips_per_pass = None if way is None else 1 + GUIDANCE_MODES.index(way)
+def set_guidance_mode(unet: nn.Module, mode: str | None) -> None:
+    """Set the guidance mode of a UNet, one of GUIDANCE_MODES; None decides by free memory before every pass."""
+    if mode not in (None, *GUIDANCE_MODES):
+        raise ValueError(f"guidance mode {mode!r} is unknown; use one of {', '.join(GUIDANCE_MODES)}")
+    unet.clips_per_pass = None if mode is None else 1 + GUIDANCE_MODES.index(mode)
 
 
-def denoise_in_passes(
-    unet: nn.Module,
-    x: Tensor,
-    sigma: float | Tensor,
-    condition: Condition | Sequence[Condition],
-    *,
-    dtype: torch.dtype,
-    features: DeepFeatures | None = None,
-) -> Tensor:
-    """`denoise_with` of a UNet that computes in `dtype`; several conditions in one pass or in turn.
+def shares_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether several conditions of the clip `x` [T, 4, h, w] run in one pass of a UNet computing in `dtype`.
 
-    On the CPU several never share a pass unless `set_guidance_mode` says so, so that a clip is the same there to the
-    last bit whatever memory is free. Where memory runs out it goes on in turn, then in smaller pieces.
+    On a CPU only if `set_guidance_mode` says so: the clip must not depend on free memory.
     """
-    several = isinstance(condition, (tuple, list))
-    if several and features is not None:
-        raise ValueError(f"features belong to one condition, but {len(condition)} were given; denoise them in turn")
-    together = several and _share_a_pass(unet, x, dtype)
-
-    def estimate(told: Condition | Sequence[Condition]) -> Tensor:
-        return denoise_with(unet, x, sigma, told, dtype=dtype, features=features)
-
-    def work() -> Tensor:
-        if several and not (together and unet.clips_per_pass != 1):
-            return torch.stack([estimate(one) for one in condition])
-        return estimate(condition)
-
-    return retrying(work, _smaller_passes(unet, x.device, together))
-
-
-def _share_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
     if unet.clips_per_pass is not None or x.device.type == "cpu":
         return unet.clips_per_pass == 2
     size = (len(x), *x.shape[-2:])
-    # What is free is asked for only where it matters.
+    # Measuring free memory takes time; do it only where the answer matters.
     return gains(*size) and best_mode(unet.config, *size, dtype.itemsize, available_bytes(x.device)) == "together"
 
 
-def _smaller_passes(unet: nn.Module, device: torch.device, together: bool) -> Iterator[FallbackStep]:
-    if together:
-        yield "guidance in turn", lambda: set_guidance_mode(unet, "in turn")
+def smaller_passes(unet: nn.Module, device: torch.device, conditions: int) -> Iterator[FallbackStep]:
+    """Yield steps that cut a pass over `conditions` clips: guidance in turn, then smaller feed-forward chunks."""
+    may_share = unet.clips_per_pass == 2 or (unet.clips_per_pass is None and device.type != "cpu")
+    if conditions > 1 and may_share:
+        yield FallbackStep("guidance in turn", lambda: set_guidance_mode(unet, "in turn"))
     yield from smaller_chunks(unet, device)

@@ -1,33 +1,41 @@
-"""A loaded model and its five verbs: encode image, encode latent, embed motion, denoise, decode."""
+"""A loaded model: encode image, encode latent, embed motion, denoise, decode."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..condition import Condition, DeepFeatures
+from ..memory import available_bytes
 from ..networks.config import SVDConfig
+from ..sampling.denoiser import denoise_with
 from ..sampling.guidance import batches_conditions
 from . import conditioning
 from .decoding import decode
-from .guidance_passes import denoise_in_passes
+from .guidance_passes import shares_a_pass, smaller_passes
+from .retry import FallbackStep, attempts
 
 
 class MissingPartError(ValueError):
-    """A part of the model is needed that its file does not hold."""
+    """The checkpoint lacks a part of the model that is needed."""
 
 
-@dataclass(frozen=True)
-class SVDModel:
-    """Networks of one checkpoint, ready to run. Parts that the checkpoint lacks are None.
+class ReadyUNet(NamedTuple):
+    """A UNet on the device where it computes, and the dtype in which it computes."""
 
-    `config` holds every size, the native frames, width and height, and the variant.
+    network: nn.Module
+    device: torch.device
+    dtype: torch.dtype
+
+
+class VideoModel:
+    """The methods that samplers and pipelines call, whoever places the networks.
+
+    A subclass has `config`, `device`, the encoders and `decode`, and says in `prepare_unet` how its UNet gets ready.
     """
 
-    unet: nn.Module | None
-    vae: nn.Module | None
-    image_encoder: nn.Module | None
     config: SVDConfig
 
     @property
@@ -37,51 +45,29 @@ class SVDModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return _first_parameter(self).device
+        """Where the networks compute."""
+        raise NotImplementedError
 
     @property
-    def dtype(self) -> torch.dtype:
-        """What the weights are stored in and the networks compute in."""
-        return _first_parameter(self).dtype
+    def network(self) -> nn.Module:
+        """The UNet itself, wherever its weights are."""
+        raise NotImplementedError
 
-    def part(self, name: str) -> nn.Module:
-        """The network `unet`, `vae` or `image_encoder`; MissingPartError where the checkpoint has none."""
-        module = getattr(self, name)
-        if module is None:
-            raise MissingPartError(
-                f"the model file has no {name.replace('_', ' ')}; "
-                "complete it from a full SVD checkpoint (complete_from)"
-            )
-        return module
+    def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
+        """Return the UNet, ready to denoise latents [frames, 4, height, width] with `features` cached between steps.
 
-    @torch.no_grad()
-    def encode_image(self, image: Tensor) -> Tensor:
-        """Image token [B, 1, D] of a clean image [B, 3, H, W] in -1..1, with the official preprocessing (spec section
-        5).
+        Called before every pass: what is ready already must cost nothing here.
         """
-        encoder = self.part("image_encoder")
-        place = encoder.class_embedding
-        pixels = conditioning.clip_pixels(image.to(place.device), encoder.config.image_size)
-        return encoder(pixels.to(place.dtype))[:, None].float()
+        raise NotImplementedError
 
-    @torch.no_grad()
-    def encode_latent(self, image: Tensor) -> Tensor:
-        """Conditioning latent [B, 4, H/8, W/8] of an image [B, 3, H, W] in -1..1: posterior mode, unscaled (spec
-        section 6).
-        """
-        vae = self.part("vae")
-        if vae.config.encoder is None:
-            raise MissingPartError("the model file has only half a VAE; complete it from a full SVD checkpoint")
-        weight = vae.encoder.conv_in.weight
-        return vae.encode(image.to(weight)).float()
+    def fallback_steps(self, conditions: int) -> Iterator[FallbackStep]:
+        """Yield what `denoise` can change after a shortage of memory; `conditions` is the number of clips in a pass."""
+        yield from smaller_passes(self.network, self.device, conditions)
 
     def embed_motion(
         self, *, fps_id: float = 6, motion_bucket_id: float = 127, augmentation_level: float = 0.02
     ) -> Tensor:
-        """Vector [1, V] of the three motion numbers. `fps_id` is the number the net sees, one less than frames per
-        second.
-        """
+        """Return the motion vector [1, V] of three numbers; `fps_id` is one less than frames per second."""
         return conditioning.motion_vector(fps_id, motion_bucket_id, augmentation_level).to(self.device)
 
     @batches_conditions
@@ -94,22 +80,98 @@ class SVDModel:
         *,
         features: DeepFeatures | None = None,
     ) -> Tensor:
-        """D(x; sigma): the denoised estimate [T, 4, h, w], float32, of noisy scaled latents x [T, 4, h, w] (spec
-        section 8.1). Several conditions give [B, T, 4, h, w], in one pass where that is faster and memory allows. Where
-        memory runs out it goes on in smaller passes, with a warning in the log. `features`, of one condition, are left
-        there, or taken up instead of computing them (`sampling.reuse`).
+        """Return D(x; sigma), the denoised estimate [T, 4, h, w] of noisy scaled latents `x` (spec section 8.1).
+
+        The result is float32 (float64 if `x` is) on the device of `x`. Several conditions give [B, T, 4, h, w], in one
+        pass where that is faster and memory allows. `features`, of one condition, are filled, or used in place of the
+        inner blocks (`sampling.reuse`). After a shortage of memory the pass is cut smaller, with a warning in the log.
         """
+        several = isinstance(condition, (tuple, list))
+        if several and features is not None:
+            raise ValueError(f"features belong to one condition (got {len(condition)}); denoise them one by one")
+        for attempt in attempts(self.fallback_steps(len(condition) if several else 1)):
+            with attempt:
+                unet, device, dtype = self.prepare_unet(len(x), *x.shape[-2:], features)
+                state = x.to(device).contiguous()
+                if not several or shares_a_pass(unet, state, dtype):
+                    return denoise_with(unet, state, sigma, condition, dtype=dtype, features=features).to(x.device)
+                estimates = []
+                for one in condition:
+                    estimates.append(denoise_with(unet, state, sigma, one, dtype=dtype))
+                return torch.stack(estimates).to(x.device)
+
+
+@dataclass(frozen=True)
+class SVDModel(VideoModel):
+    """Networks of one checkpoint, ready to run. Parts that the checkpoint lacks are None.
+
+    `config` holds every size, the native frames, width and height, and the variant.
+    """
+
+    unet: nn.Module | None
+    vae: nn.Module | None
+    image_encoder: nn.Module | None
+    config: SVDConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return _first_parameter(self).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights, in which the networks compute."""
+        return _first_parameter(self).dtype
+
+    @property
+    def network(self) -> nn.Module:
+        """The UNet itself, wherever its weights are."""
+        return self.unet
+
+    def part(self, name: str) -> nn.Module:
+        """Return the network `unet`, `vae` or `image_encoder`; MissingPartError where the checkpoint has none."""
+        module = getattr(self, name)
+        if module is None:
+            raise MissingPartError(
+                f"the checkpoint has no {name.replace('_', ' ')}; complete it from a full SVD checkpoint "
+                "(complete_from)"
+            )
+        return module
+
+    def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
+        """Return the UNet where it is; see VideoModel."""
         unet = self.part("unet")
         weight = unet.out["2"].weight
-        moved = x.to(weight.device)
-        return denoise_in_passes(unet, moved, sigma, condition, dtype=weight.dtype, features=features).to(x.device)
+        return ReadyUNet(unet, weight.device, weight.dtype)
+
+    @torch.no_grad()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Return the image token [B, 1, D] of a clean image [B, 3, H, W] in -1..1 (official preprocessing; spec 5)."""
+        encoder = self.part("image_encoder")
+        place = encoder.class_embedding
+        pixels = conditioning.clip_pixels(image.to(place.device), encoder.config.image_size)
+        return encoder(pixels.to(place.dtype))[:, None].float()
+
+    @torch.no_grad()
+    def encode_latent(self, image: Tensor) -> Tensor:
+        """Return the conditioning latent [B, 4, H/8, W/8] of an image [B, 3, H, W] in -1..1.
+
+        It is the mode of the posterior, unscaled (spec section 6).
+        """
+        vae = self.part("vae")
+        if vae.config.encoder is None:
+            raise MissingPartError("the checkpoint has half a VAE only; complete it from a full SVD checkpoint")
+        weight = vae.encoder.conv_in.weight
+        return vae.encode(image.to(weight)).float()
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
-        """Frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].
+        """Return the frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].
 
-        plan: "exact" (all frames see each other), or the number of frames decoded independently of the others, as the
-        official script does. Further options: `decoding.decode`.
+        `plan` is "exact" (every frame sees the whole clip), or the number of frames decoded independently of the
+        others, as the official script does. Further options: `decoding.decode`; `memory_limit` is the free memory of
+        the device by default.
         """
+        options.setdefault("memory_limit", available_bytes(self.device))
         return decode(self.part("vae"), latent, plan, **options)
 
 

@@ -1,11 +1,12 @@
-"""What happens when memory runs out: the same work in less memory, said in the log, until nothing smaller is left.
+"""Retries after a shortage of memory: the same work in smaller steps, each logged, until no smaller step is left.
 
-Every step gives the same result, but for the rounding of other kernels.
+A fallback step changes how the work is cut, not its result, apart from the rounding of other kernels.
 """
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,42 +16,71 @@ from ..networks.attention import FeedForward, chunk_limit
 
 log = logging.getLogger("svd_reel")
 
-T = TypeVar("T")
-FallbackStep = tuple[str, Callable[[], None]]
-"""What is changed, in words, and the change."""
-
 SMALLEST_CHUNK = 2**18
+"""Numbers in the smallest feed-forward chunk: below it a chunk no longer decides the peak of a pass."""
 
 
-def retrying(work: Callable[[], T], rungs: Iterable[FallbackStep]) -> T:
-    """`work()`, again after each change of `rungs` while memory runs out; then the error is raised as it is."""
-    rungs = iter(rungs)
+class FallbackStep(NamedTuple):
+    """One way to need less memory: its description for the log, and the function that applies it."""
+
+    description: str
+    apply: Callable[[], None]
+
+
+class Attempt:
+    """One attempt in a `with` block; it swallows a shortage of memory while a fallback step is left."""
+
+    def __init__(self, steps: Iterator[FallbackStep]) -> None:
+        self._steps = steps
+        self.fallback: FallbackStep | None = None
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception) and is_out_of_memory(error):
+            self.fallback = next(self._steps, None)
+        return self.fallback is not None
+
+
+def attempts(steps: Iterable[FallbackStep]) -> Iterator[Attempt]:
+    """Yield attempts until one succeeds, applying one step of `steps` after each shortage of memory.
+
+        for attempt in attempts(steps):
+            with attempt:
+                return work()
+
+    `steps` may be a generator: it runs only after a shortage. Other errors, and the shortage after the last step, are
+    raised unchanged.
+    """
+    steps = iter(steps)
     while True:
-        try:
-            return work()
-        except Exception as error:
-            rung = next(rungs, None) if is_out_of_memory(error) else None
-            if rung is None:
-                raise
-        # Outside the handler: the error holds the frames, and with them the tensors, of the failed attempt.
-        words, change = rung
+        attempt = Attempt(steps)
+        yield attempt
+        if attempt.fallback is None:
+            return
+        # The error is gone by now, and with it the frames and tensors of the failed attempt.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        change()
-        log.warning("memory ran out; going on with %s", words)
+        attempt.fallback.apply()
+        log.warning("out of memory; retrying with %s", attempt.fallback.description)
 
 
 def limit_chunks(unet: nn.Module, numbers: int | None) -> None:
-    """Let every feed-forward layer take at most so many numbers at a time (None: CHUNK_ELEMENTS)."""
+    """Limit the numbers that each feed-forward layer computes at a time (None: CHUNK_ELEMENTS)."""
     for module in unet.modules():
         if isinstance(module, FeedForward):
             module.chunk_elements = numbers
 
 
-def smaller_chunks(unet: nn.Module, device: torch.device) -> Iterable[FallbackStep]:
-    """Rungs that quarter the feed-forward pieces of a network several times; none where they are small, as on a CPU."""
+def smaller_chunks(unet: nn.Module, device: torch.device) -> Iterator[FallbackStep]:
+    """Yield steps that each quarter the feed-forward chunks of a network; none where they are small, as on a CPU."""
     current = next((m.chunk_elements for m in unet.modules() if isinstance(m, FeedForward)), None)
     numbers = chunk_limit(device, current) // 4
     while numbers >= SMALLEST_CHUNK:
-        yield f"feed-forward pieces of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
+        yield FallbackStep(
+            f"feed-forward chunks of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
+        )
         numbers //= 4

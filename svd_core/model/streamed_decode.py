@@ -1,11 +1,11 @@
 """Exact decode of a whole clip, layer by layer and frame by frame.
 
-Every temporal norm of the decoder pools over all frames, so cutting a clip in chunks changes each frame of it (spec
-section 6.4). Here one layer at a time passes over the list of frames instead: a pass collects the statistics of the
-next temporal norm while each frame is at hand, and temporal convolutions slide over three frames. The numbers are
-those of decoding all frames at once; the memory is that of two lists of frames ("store"), of one ("recompute": the
-first temporal convolution runs twice), or of a few frames ("host": the list lies in main memory). All three run the
-same operations on the same values, so that which one is chosen never shows in the clip.
+Every temporal norm of the decoder pools over all frames, so decoding a clip in chunks changes every frame (spec section
+6.4). This module passes one layer at a time over the list of frames instead: a pass collects the statistics of the next
+temporal norm frame by frame, and temporal convolutions slide over three frames. The result is that of decoding all
+frames at once. The memory is that of two lists of frames ("store"), of one ("recompute": the first temporal convolution
+runs twice), or of a few frames ("host": the list is in main memory). All three strategies run the same operations on
+the same values, so the choice never changes the clip.
 """
 
 from collections import deque
@@ -28,7 +28,7 @@ ELEMENTS_PER_STATISTIC = 2**24
 
 
 class NonFiniteError(ArithmeticError):
-    """Infinity or NaN appeared in the named stage."""
+    """The named stage gave infinite or NaN values."""
 
 
 class ClipStatistics:
@@ -39,9 +39,9 @@ class ClipStatistics:
         self._frames: list[tuple[Tensor, Tensor]] = []
 
     def add(self, frame: Tensor) -> None:
-        """Take one frame [1, C, H, W] into account."""
+        """Add one frame [1, C, H, W]."""
         if frame.device.type == "cpu" and frame.dtype == torch.float32:
-            # Its by-products are these statistics, in less than half the time that `var_mean` takes on a CPU.
+            # Group norm returns these statistics in less than half the time of `var_mean` on a CPU.
             sizes = (1, frame.shape[1], frame[0, 0].numel(), self.groups)
             _, mean, scale = torch.native_group_norm(frame, None, None, *sizes, 0.0)
             self._frames.append((scale[0] ** -2, mean[0]))
@@ -56,7 +56,7 @@ class ClipStatistics:
         self._frames.append((torch.cat([v for v, _ in parts]), torch.cat([m for _, m in parts])))
 
     def total(self, stage: str) -> tuple[Tensor, Tensor]:
-        """Variance and mean [G] of the clip. Raises NonFiniteError naming `stage` where they are not finite."""
+        """Return variance and mean [G] of the clip; NonFiniteError naming `stage` where they are not finite."""
         variances, means = (torch.stack(column) for column in zip(*self._frames, strict=True))  # [T, G]
         variance = variances.mean(0) + means.var(0, correction=0)  # equal counts: the law of total variance
         if not variance.is_meta and not bool(torch.isfinite(variance).all()):
@@ -65,7 +65,7 @@ class ClipStatistics:
 
 
 def _normalised(norm: nn.GroupNorm, frame: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
-    """SiLU of the frame normalised with the clip's statistics. An inference batch norm is that very operation."""
+    """Return the SiLU of the frame normalised with the clip's statistics, by an inference batch norm."""
     fused = kernels.normalise_silu(norm, frame, variance, mean)
     if fused is not None:
         return fused
@@ -76,7 +76,7 @@ def _normalised(norm: nn.GroupNorm, frame: Tensor, variance: Tensor, mean: Tenso
 
 
 def _slide(frames: Iterable[Tensor], convolution: nn.Module) -> Iterator[Tensor]:
-    """Temporal convolution over a stream of frames [1, C, H, W], zeros beyond both ends; one output per frame."""
+    """Yield the temporal convolution of a stream of frames [1, C, H, W], padded with zeros at both ends."""
     window = None
     for frame in frames:
         if window is None:
@@ -91,10 +91,10 @@ def _slide(frames: Iterable[Tensor], convolution: nn.Module) -> Iterator[Tensor]
 
 
 def _slide_as_products(frames: Iterable[Tensor], convolution: nn.Module) -> Iterator[Tensor]:
-    """`_slide` by matrix products that add to the outputs of three frames; a CPU need not copy windows for them."""
+    """Yield the same as `_slide` by matrix products, which need no copies of windows on a CPU."""
     before, now, after = (convolution.weight[:, :, k, 0, 0].contiguous() for k in range(3))  # [C', C] each
     bias = convolution.bias[:, None]
-    previous = begun = None  # the output that lacks the next frame, and the one after it
+    previous = begun = None  # the output that still needs the next frame, and the one after it
     for frame in frames:
         pixels = frame[0].flatten(1)  # [C, HW]
         size = (1, -1, *frame.shape[2:])
@@ -116,7 +116,7 @@ def _advance(window: Tensor, frame: Tensor | float) -> None:
 
 
 class _Clip:
-    """The list of frames between two layers; its home is the computing device or, for "host", main memory."""
+    """The list of frames between two layers, kept on the computing device or, for "host", in main memory."""
 
     def __init__(self, frames: Iterable[Tensor], device: torch.device, home: torch.device):
         self.device, self.home = device, home
@@ -130,7 +130,7 @@ class _Clip:
         return self._frames[0].dtype
 
     def take(self, index: int) -> Tensor:
-        """Frame for good: its place in the list is emptied."""
+        """Return a frame and remove it from the list."""
         frame, self._frames[index] = self._frames[index], None
         return frame.to(self.device)
 
@@ -148,7 +148,7 @@ class _Clip:
 def _temporal_pass(
     block: VideoResidualBlock, clip: _Clip, first: ClipStatistics, strategy: str, stage: str, tick: Callable[[], None]
 ) -> None:
-    """S <- S + alpha f(S) over the whole clip, `first` being the statistics of S."""
+    """Compute S <- S + alpha f(S) over the whole clip; `first` holds the statistics of S."""
     norm1, conv1 = block.time_stack.in_layers["0"], block.time_stack.in_layers["2"]
     norm2, conv2 = block.time_stack.out_layers["0"], block.time_stack.out_layers["3"]
     total1 = first.total(stage)
@@ -176,7 +176,7 @@ def _temporal_pass(
 
 
 def steps_of(vae: VAE, num_frames: int) -> int:
-    """How many times `decode_clip` calls `tick` for a clip of that many frames."""
+    """Return how many times `decode_clip` calls `tick` for `num_frames` frames."""
     layers = list(vae.decoder.stages())
     videos = sum(isinstance(layer, VideoResidualBlock) for layer in layers)
     residuals = sum(isinstance(layer, FrameResidualBlock) for layer in layers)
@@ -184,11 +184,13 @@ def steps_of(vae: VAE, num_frames: int) -> int:
 
 
 def decode_clip(vae: VAE, latent: Tensor, strategy: str = "store", tick: Callable[[], None] = lambda: None) -> Tensor:
-    """Decode one clip, all frames seeing each other.
+    """Decode one clip exactly, every frame seeing all others: [T, 3, 8h, 8w] in the latent's dtype.
 
-    latent: [T, 4, h, w], divided by the latent scale, in the computing dtype and on the computing device. strategy:
-    one of STRATEGIES. `tick` is called after every frame of every pass; what it raises ends the decode.
-    Returns [T, 3, 8h, 8w] in the latent's dtype. Raises NonFiniteError naming the stage that overflowed.
+    latent: [T, 4, h, w], divided by the latent scale, in the computing dtype and on the computing device.
+    strategy: one of STRATEGIES.
+    tick: called after every frame of every pass; an exception raised in it ends the decode.
+
+    Raises NonFiniteError naming the stage that overflowed.
     """
     decoder, device = vae.decoder, latent.device
     home = torch.device("cpu") if strategy == "host" and latent.device.type != "meta" else device

@@ -1,4 +1,4 @@
-"""What users may switch on: compiled blocks, other products of matrices."""
+"""Optional speed-ups that change results by rounding: compiled blocks, other matrix products."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ from ..networks.unet import UNet, VideoResidualBlock
 
 
 def compile_blocks(unet: UNet, **options) -> int:
-    """Compile every residual block and transformer of a UNet by itself; returns how many.
+    """Compile every residual block and transformer of a UNet separately; return how many.
 
-    Regional compilation: blocks of the same shape share a compiled form, so that the first step takes minutes less
-    than with the whole network. Results differ by rounding. options: of torch.compile.
+    Blocks of the same shape share a compiled form (regional compilation), so the first step takes minutes less than
+    with the whole network. Results differ by rounding. `options` are those of torch.compile.
     """
     blocks: list[nn.Module] = [m for m in unet.modules() if isinstance(m, (VideoResidualBlock, VideoTransformer))]
     _allow_forms(2 * len(blocks))
@@ -25,17 +25,17 @@ def compile_blocks(unet: UNet, **options) -> int:
 
 
 def _allow_forms(count: int) -> None:
-    """Let torch keep so many compiled forms of a function; beyond 8 it would leave blocks uncompiled."""
-    import torch._dynamo.config as settings  # with the compiler, which is slow to import
+    """Let torch keep `count` compiled forms of a function; beyond its default of 8 it leaves blocks uncompiled."""
+    import torch._dynamo.config as settings  # here, because the compiler is slow to import
 
     name = "recompile_limit" if hasattr(settings, "recompile_limit") else "cache_size_limit"  # before torch 2.6
     setattr(settings, name, max(getattr(settings, name), count))
 
 
 def accumulate_in_half() -> None:
-    """Let float16 matrix products on CUDA sum in float16: twice the rate on GeForce cards, with coarser sums."""
+    """Sum float16 matrix products on CUDA in float16: twice the rate on GeForce cards, with coarser sums."""
     if not hasattr(torch.backends.cuda.matmul, "allow_fp16_accumulation"):
-        raise ValueError(f"torch {torch.__version__} cannot sum in float16; use torch 2.7 or newer")
+        raise ValueError(f"summing in float16 needs torch 2.7 or newer (got {torch.__version__}); leave the option out")
     torch.backends.cuda.matmul.allow_fp16_accumulation = True
 
 
@@ -44,14 +44,14 @@ PRODUCTS: dict[str, Callable[[torch.device], Product | None]] = {
     "fp8": fp8_product,
     "fp16 sums": lambda device: fp16_sum_product(),
 }
-"""Ways to multiply by the large matrices of the transformers, and how each is had for a device."""
+"""Kinds of products with the large matrices of the transformers, and how to make each for a device."""
 
 
-def multiply_by(unet: UNet, way: str, device: torch.device | str) -> None:
-    """Let the transformers of a UNet that computes on `device` multiply in a way of PRODUCTS.
+def multiply_by(unet: UNet, product: str, device: torch.device | str) -> None:
+    """Set the matrix products of the transformers of a UNet that computes on `device`, a key of PRODUCTS.
 
-    ValueError for an unknown way, and where the device or this torch cannot.
+    ValueError for an unknown key, and where the device or this torch does not support it.
     """
-    if way not in PRODUCTS:
-        raise ValueError(f"products {way!r} are unknown; use one of {', '.join(PRODUCTS)}")
-    use_product(unet, PRODUCTS[way](torch.device(device)))
+    if product not in PRODUCTS:
+        raise ValueError(f"products {product!r} are unknown; use one of {', '.join(PRODUCTS)}")
+    use_product(unet, PRODUCTS[product](torch.device(device)))

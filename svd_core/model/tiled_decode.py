@@ -1,6 +1,4 @@
-"""Spatial tiles for the decoder: the last resort, only on request, because tiles change the norms' statistics (spec
-section 6.4).
-"""
+"""Spatial tiles for the decoder, only on request: tiles change the statistics of the norms (spec section 6.4)."""
 
 from collections.abc import Callable
 
@@ -17,9 +15,7 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 
 def _ramp(length: int, overlap: int, at_start: bool, at_end: bool, like: Tensor) -> Tensor:
-    """Blending weights along one axis: rising from a neighbour's side to 1 over the overlap, flat at the picture's
-    border.
-    """
+    """Return blending weights along one axis: rising to 1 over the overlap with a neighbour, 1 at the border."""
     weights = torch.ones(length, dtype=like.dtype, device=like.device)
     rise = (torch.arange(overlap, dtype=like.dtype, device=like.device) + 1) / (overlap + 1)
     if not at_start:
@@ -30,17 +26,15 @@ def _ramp(length: int, overlap: int, at_start: bool, at_end: bool, like: Tensor)
 
 
 def decode_tiles(decode: Callable[[Tensor], Tensor], latent: Tensor, tile: int, overlap: int, scale: int = 8) -> Tensor:
-    """Decode overlapping tiles of all frames and cross-fade them.
+    """Decode overlapping tiles of all frames and cross-fade them to [T, 3, scale h, scale w], float32.
 
-    latent: [T, 4, h, w]; tile and overlap: in latent cells; decode: [T, 4, a, b] -> [T, 3, scale a, scale b].
-    Returns [T, 3, scale h, scale w], float32.
+    decode: [T, 4, a, b] -> [T, 3, scale a, scale b]. latent: [T, 4, h, w]. tile, overlap: in latent cells.
     """
     frames, _, height, width = latent.shape
     total = weight_sum = None
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):
-            piece = latent[:, :, top : top + tile, left : left + tile]
-            image = decode(piece).float()
+            image = decode(latent[:, :, top : top + tile, left : left + tile]).float()
             if total is None:
                 total = image.new_zeros(frames, image.shape[1], height * scale, width * scale)
                 weight_sum = image.new_zeros(height * scale, width * scale)

@@ -1,8 +1,7 @@
-"""The UNet's weights in main memory, brought to the device block by block while the block before computes.
+"""Weight streaming: the UNet's weights stay in main memory and are copied block by block, ahead of the computation.
 
-A pass of a full clip takes longer than reading all weights over the bus, so the copies hide behind it (research:
-weight streaming). The numbers are those of a UNet that lies on the device. On a CPU the same code runs, with plain
-copies.
+A pass over a full clip takes longer than copying all weights over the bus, so the copies run in the background. The
+results are those of a UNet on the device. On a CPU the same code runs with plain copies.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from ..networks.unet import UNet, VideoResidualBlock
 
 
 class _Unit:
-    """The weights of one layer, one behind the other in main memory."""
+    """The weights of one layer, consecutive in main memory."""
 
     def __init__(self, module: nn.Module, kept_out: set[int], groups: list[list[nn.Parameter]], pin: bool):
         parameters = [p for p in module.parameters() if id(p) not in kept_out]
@@ -25,7 +24,7 @@ class _Unit:
         self.offsets, end = [], 0
         for parameter in self.parameters:
             if id(parameter) not in inside:
-                # Apart from its neighbour by some bytes at least, so that only what was joined is joined here.
+                # At least some bytes of distance, so that only weights that were joined before are joined here.
                 end = (end // ALIGNMENT + 1) * ALIGNMENT
             self.offsets.append(end)
             end += parameter.numel() * parameter.element_size()
@@ -34,27 +33,27 @@ class _Unit:
             place.copy_(parameter)
 
     def views(self, memory: Tensor) -> Iterator[Tensor]:
-        """The weights as tensors inside a piece of memory laid out as `home`."""
+        """Yield the weights as tensors in memory that is laid out like `home`."""
         for parameter, offset in zip(self.parameters, self.offsets, strict=True):
             size = parameter.numel() * parameter.element_size()
             yield memory[offset : offset + size].view(parameter.dtype).view(parameter.shape)
 
     def live_in(self, memory: Tensor) -> None:
-        """Let the layer use the weights in that memory."""
+        """Make the layer use the weights in `memory`."""
         for parameter, place in zip(self.parameters, self.views(memory), strict=True):
             parameter.data = place
 
 
 class WeightStream:
-    """Keeps the weights of a UNet's blocks in main memory and brings each to `device` before it runs.
+    """Keep the weights of a UNet's blocks in main memory and copy each block to `device` before it runs.
 
-    What all blocks use, first and last layers and the projections of the embedding, stays on the device: these are
-    joined there. `close` gives every layer its weights back, in main memory.
+    First and last layers and the projections of the embedding, which all blocks use, stay on the device and are joined
+    there. `close` returns every layer's weights to main memory.
     """
 
     @torch.no_grad()
     def __init__(self, unet: UNet, device: torch.device | str, *, queues: Any = None):
-        """queues: what has streams and events as torch.cuda has them; None is torch.cuda itself on a GPU, else none."""
+        """Start streaming. `queues` has the streams and events of torch.cuda; None takes torch.cuda on a GPU."""
         self.device = torch.device(device)
         self.unet = unet
         on_gpu = self.device.type == "cuda"
@@ -82,7 +81,7 @@ class WeightStream:
         self._used = 1
         if self._queues is not None:
             self._copies = self._queues.Stream(self.device)
-            # The slots may lie where work that is still queued reads and writes.
+            # Work that is still queued may read and write the memory of the slots.
             self._copies.wait_stream(self._queues.current_stream(self.device))
             self._ready, self._free = ([self._queues.Event() for _ in range(2)] for _ in range(2))
         self._hooks = [
@@ -97,7 +96,7 @@ class WeightStream:
         return rest + sum(slot.numel() for slot in self._slots)
 
     def close(self) -> None:
-        """End the streaming; all weights are in main memory afterwards."""
+        """End streaming; all weights are in main memory afterwards."""
         for hook in self._hooks:
             hook.remove()
         if self._queues is not None:
@@ -110,14 +109,14 @@ class WeightStream:
 
     @torch.no_grad()
     def _enter(self, index: int) -> None:
-        """Called before unit `index` runs."""
+        """Make unit `index` ready to run, and start copying the next one."""
         if self._coming is None or self._coming[0] != index:
             self._fetch(index, 1 - self._used)
         slot = self._coming[1]
         if self._queues is not None:
             computing = self._queues.current_stream(self.device)
             computing.wait_event(self._ready[slot])
-            # All work of the unit before is queued by now; its memory is free once that is done.
+            # All work of the previous unit is queued by now; its memory is free once that work is done.
             self._free[1 - slot].record(computing)
         unit = self.units[index]
         unit.live_in(self._slots[slot][: unit.home.numel()])

@@ -1,9 +1,9 @@
-"""From two or more pictures, or one that returns to itself, to a clip: fit, condition, sample between, join, decode."""
+"""From two or more pictures, or one that returns to itself, to a clip: fit, condition, sample, join, decode."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,32 +11,34 @@ from torch import Tensor
 from ..condition import Condition
 from ..controls.between import inbetween_control
 from ..controls.kept_ends import keep_ends
-from ..controls.loop import EvenJoin, LatentRoll, decode_closed
-from ..memory import available_bytes
-from ..model.conditioning import condition_on_image
-from ..model.decoding import frames_to_image
+from ..controls.loop import EvenJoin, LatentRoll
+from ..model.model import VideoModel
 from ..networks.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit
 from ..pictures.fitting import resize
-from ..sampling.controls import Control, finish_frames
-from ..sampling.guidance import Guidance
-from ..sampling.noise import start_noise
-from ..sampling.sampler import sample
-from ..sampling.solvers import Step
-from .clip import AnimateSettings, warn_off_distribution
-
-if TYPE_CHECKING:
-    from ..model.model import SVDModel
+from ..sampling.controls import Control
+from .batch import (
+    ClipInput,
+    OnDecode,
+    OnStep,
+    condition_pictures,
+    decode_clips,
+    decoder_of,
+    sample_clips,
+    sampling_of,
+)
+from .clip import warn_off_distribution
+from .settings import AnimateSettings, reuse_controls, window_controls
 
 log = logging.getLogger("svd_reel")
 
 ROLL = "roll"
 LOOP_MODES = ("blend", "take turns", ROLL)
-"""Ways to make a loop of one picture, by name, the evenest first."""
+"""How to make a loop of one picture, the evenest first."""
 
 
 class Keyframe(NamedTuple):
-    """A picture that the clip passes through: its condition, and its own scaled latent [1, 4, h, w], without noise."""
+    """A picture that the clip passes through: its condition, and its scaled latent [1, 4, h, w] without noise."""
 
     condition: Condition
     latent: Tensor
@@ -47,23 +49,23 @@ class Keyframe(NamedTuple):
 
 
 def fit_alike(images: Sequence[Any], settings: AnimateSettings) -> tuple[Tensor, Placement]:
-    """Return all pictures [P, 3, H, W] in -1..1 at the size of resolved `settings`, lying in it as the first one does.
+    """Return all pictures [P, 3, H, W] in -1..1 at the size of resolved `settings`, placed as the first one is.
 
     Each image is what `pictures.as_batch` takes; a batch gives its pictures in order. A picture of another aspect than
-    the first is cut, or with fit "stretch" distorted, to it, which the log says.
+    the first is cropped to it, or with fit "stretch" distorted, with a warning in the log.
     """
     pictures = [row for image in images for row in as_batch(image, settings.background).split(1)]
     if not pictures:
-        raise ValueError("there are 0 pictures; give one to loop, or two and more to go between")
+        raise ValueError("there are 0 pictures; give 1 for a loop, or 2 and more for a clip between them")
     height, width = pictures[0].shape[2:]
     rows, placement = [], None
     for number, picture in enumerate(pictures, 1):
         h, w = picture.shape[2:]
         if abs(w * height / (h * width) - 1) > 0.01:
-            what = "distorted" if settings.fit == "stretch" else "cut"
+            what = "distorted" if settings.fit == "stretch" else "cropped"
             log.warning("picture %d is %dx%d, the first %dx%d; it is %s to fit", number, w, h, width, height, what)
         if settings.fit == "pad" and placement is not None:
-            picture = _cut_to(picture, height, width)
+            picture = _crop_to(picture, height, width)
         row, found = fit(picture, settings.width, settings.height, settings.fit)
         placement = placement or found
         rows.append(row)
@@ -71,106 +73,69 @@ def fit_alike(images: Sequence[Any], settings: AnimateSettings) -> tuple[Tensor,
 
 
 @torch.no_grad()
-def make_keyframes(model: "SVDModel", pictures: Tensor, settings: AnimateSettings) -> list[Keyframe]:
-    """Return a keyframe for each fitted picture of [P, 3, 8h, 8w] in -1..1; picture p has its noise from seed + p."""
-    made = []
-    for number, picture in enumerate(pictures.split(1)):
-        condition = condition_on_image(
-            model,
-            picture,
-            fps_id=settings.fps - 1,
-            motion_bucket_id=settings.motion_bucket,
-            augmentation_level=settings.augmentation,
-            seed=(settings.seed + number) % 2**64,
-        )
-        made.append(Keyframe(condition, model.encode_latent(picture) * LATENT_SCALE))
-    return made
+def make_keyframes(model: VideoModel, pictures: Tensor, settings: AnimateSettings) -> list[Keyframe]:
+    """Return a keyframe for each fitted picture of [P, 3, 8h, 8w] in -1..1, on the model's device.
+
+    The noise of picture p is drawn from seed + p.
+    """
+    conditions = condition_pictures(model, pictures, settings)
+    latents = [model.encode_latent(picture) * LATENT_SCALE for picture in pictures.split(1)]
+    return [Keyframe(*parts).to(model.device) for parts in zip(conditions, latents, strict=True)]
 
 
 def pair_up(keyframes: Sequence[Keyframe], closed: bool = False) -> list[tuple[Keyframe, Keyframe]]:
     """Return neighbours (start, end), with `closed` the last and the first too; ValueError where there are none."""
     if len(keyframes) + closed < 2:
-        raise ValueError("there is 1 picture, but going between needs 2; add an end picture, or make a loop of it")
+        raise ValueError("a clip between pictures needs 2 (got 1 picture); add an end picture, or make a loop of it")
     ends = [*keyframes, keyframes[0]] if closed else keyframes
     return list(pairwise(ends))
 
 
-def sample_between(
-    denoise: Callable[..., Tensor],
+def between_input(
     start: Keyframe,
     end: Keyframe,
-    frames: int,
-    sigmas: Tensor,
-    guidance: Guidance | Tensor,
     *,
-    seed: int = 0,
     mode: str = "take turns",
     strength: float = 1.0,
     tied: bool = False,
-    solver: str = "euler",
     controls: Sequence[Control] = (),
-    on_step: Callable[[Step], None] | None = None,
-) -> Tensor:
-    """Return the scaled latents [frames, 4, h, w] of a clip from the start picture to the end picture, both included.
+) -> ClipInput:
+    """Return the input of a clip from the start picture to the end picture, both included.
 
-    `mode` is a key of INBETWEEN_MODES, `strength` and `tied` (both pictures are one, for a loop) as there; other
-    `controls` come first. Everything is on one device.
+    `mode` is a key of INBETWEEN_MODES; for `strength` and `tied` (both pictures are one, for a loop) see
+    `inbetween_control`. Other `controls` come first.
     """
     between = inbetween_control(mode, end.condition, start.latent, end.latent, strength=strength, tied=tied)
-    return sample(
-        denoise,
-        start_noise(frames, *start.latent.shape[-2:], seed).to(start.latent.device),
-        sigmas,
-        guidance,
-        start.condition,
-        solver=solver,
-        seed=seed,
-        controls=(*controls, between),
-        on_step=on_step,
-    )
+    return ClipInput(start.condition, controls=(*controls, between))
+
+
+def loop_input(
+    key: Keyframe, *, mode: str = "blend", strength: float = 1.0, controls: Sequence[Control] = ()
+) -> ClipInput:
+    """Return the input of a loop of one picture: `LatentRoll` with mode "roll", else a clip that returns to it."""
+    check_loop_mode(mode)
+    if mode == ROLL:
+        return ClipInput(key.condition, controls=(*controls, LatentRoll(strength)))
+    return between_input(key, key, mode=mode, strength=strength, tied=True, controls=controls)
 
 
 def join(clips: Sequence[Tensor], closed: bool = False) -> Tensor:
-    """Return one clip of clips [T, ...] that each begin with the frame that ended the one before; none is repeated.
+    """Return one clip of clips [T, ...] that each begin with the last frame of the one before, without repeats.
 
-    With `closed` the last frame of all goes too, because the loop goes on with the first.
+    With `closed` the last frame of all is dropped too, because the loop continues with the first.
     """
     last = [] if closed else [clips[-1][-1:]]
     return torch.cat([*(clip[:-1] for clip in clips), *last])
 
 
-def sample_loop(
-    denoise: Callable[..., Tensor],
-    key: Keyframe,
-    frames: int,
-    sigmas: Tensor,
-    guidance: Guidance | Tensor,
-    *,
-    seed: int = 0,
-    mode: str = "blend",
-    strength: float = 1.0,
-    solver: str = "euler",
-    controls: Sequence[Control] = (),
-    on_step: Callable[[Step], None] | None = None,
-) -> Tensor:
-    """Return the scaled latents [N, 4, h, w] of a loop of one picture.
-
-    With a `mode` of INBETWEEN_MODES the clip of `frames` starts and ends at the picture, and the end is left out: N =
-    frames - 1. With "roll" (`LatentRoll`) N = frames. The rest: see `sample_between`.
-    """
-    options = {"seed": seed, "solver": solver, "on_step": on_step}
-    if mode != ROLL:
-        check_loop_mode(mode)
-        options |= {"mode": mode, "strength": strength, "tied": True, "controls": controls}
-        return join([sample_between(denoise, key, key, frames, sigmas, guidance, **options)], closed=True)
-    noise = start_noise(frames, *key.latent.shape[-2:], seed).to(key.latent.device)
-    rolled = (*controls, LatentRoll(strength))
-    return sample(denoise, noise, sigmas, guidance, key.condition, controls=rolled, **options)
+def close_loop(clip: Tensor, mode: str) -> Tensor:
+    """Return the loop of a clip sampled from `loop_input`: without its last frame where that repeats the first."""
+    return clip if mode == ROLL else join([clip], closed=True)
 
 
 @torch.no_grad()
 def inbetween(
-    model: "SVDModel",
+    model: VideoModel,
     images: Sequence[Any],
     settings: AnimateSettings | None = None,
     *,
@@ -178,93 +143,83 @@ def inbetween(
     strength: float = 1.0,
     closed: bool = False,
     exact_ends: bool = True,
-    on_step: Callable[[Step], None] | None = None,
-    on_decode: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
+    on_decode: OnDecode | None = None,
     controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return the clip [N, H, W, 3] in 0..1 (float32, CPU) that passes through all `images` in their order.
 
-    Each image is a PIL image, [H, W, C] or [B, H, W, C] in 0..1, or [B, 3, H, W] in -1..1, such as one batch of all.
-    Every pair of neighbours makes settings.frames frames, T, from picture to picture, pair p drawn with seed + p; the
-    joint belongs to both and is there once, so P pictures give (P - 1) (T - 1) + 1 frames. With `closed` the clip
-    returns from the last picture to the first, and repeats seamlessly: P (T - 1) frames, and one picture is enough.
-    `mode` and `strength`: see `sample_between`. `exact_ends`: show the pictures themselves where the clip meets them,
-    as far as that makes no jump (`kept_ends.KeptEnds`). `on_step` and `on_decode` as in `animate`, counted over all
-    pairs.
-    `controls` take part in every pair. ValueError for a camera path or `extend` in the settings: the pictures say where
-    the clip goes and ends.
+    images: each a PIL image, [H, W, C] or [B, H, W, C] in 0..1, or [B, 3, H, W] in -1..1, such as one batch of all.
+    Every pair of neighbours makes settings.frames frames, T, pair p drawn with seed + p. The frame where two pairs meet
+    appears once, so P pictures give (P - 1) (T - 1) + 1 frames.
+    closed: return from the last picture to the first, for a seamless loop of P (T - 1) frames; one picture is enough.
+    mode, strength: see `between_input`.
+    exact_ends: show the pictures themselves where the clip meets them, as far as that makes no jump
+    (`kept_ends.KeptEnds`).
+    on_step, on_decode: as in `animate`, counted over all pairs. `controls` steer every pair.
+
+    Raises ValueError for a camera path or `extend` in the settings: the pictures decide where the clip goes and ends.
     """
     settings = _resolved(model, settings)
     pictures, placement = fit_alike(images, settings)
-    pairs = pair_up([key.to(model.device) for key in make_keyframes(model, pictures, settings)], closed)
-    clips = [
-        sample_between(
-            model.denoise,
-            *pair,
-            settings.frames,
-            settings.sigmas(),
-            settings.guidance(),
-            seed=(settings.seed + number) % 2**64,
-            mode=mode,
-            strength=strength,
-            tied=len(pictures) == 1,
-            solver=settings.solver,
-            controls=(*settings.run_controls(), *controls),
-            on_step=count_over(on_step, number, len(pairs)),
-        )
-        for number, pair in enumerate(pairs)
-    ]
-    kept = finishing(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
-    return _decode(model, join(clips, closed), settings, placement, closed, on_decode, (*kept, *controls))
+    pairs = pair_up(make_keyframes(model, pictures, settings), closed)
+    shared = (*window_controls(settings), *reuse_controls(settings), *controls)
+    tied = len(pictures) == 1
+    inputs = [between_input(*pair, mode=mode, strength=strength, tied=tied, controls=shared) for pair in pairs]
+    clips = sample_clips(model, inputs, sampling_of(settings), on_step=on_step)
+    kept = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
+    return decode_clips(
+        decoder_of(model, settings.decode),
+        [join(clips, closed)],
+        closed=closed,
+        finish=[(*kept, *controls)],
+        placement=placement,
+        on_decode=on_decode,
+    )
 
 
 @torch.no_grad()
 def loop(
-    model: "SVDModel",
+    model: VideoModel,
     image: Any,
     settings: AnimateSettings | None = None,
     *,
     mode: str = "blend",
     strength: float = 1.0,
-    on_step: Callable[[Step], None] | None = None,
-    on_decode: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
+    on_decode: OnDecode | None = None,
     controls: Sequence[Control] = (),
 ) -> Tensor:
     """Return a clip [N, H, W, 3] in 0..1 (float32, CPU) of one picture that repeats seamlessly.
 
     With a `mode` of INBETWEEN_MODES it has one frame less than settings.frames. With "roll" it has all of them, takes
-    half the time, and hardly travels. A batch of B pictures makes B loops, one after the other, picture b drawn with
-    seed + b. The rest: see `inbetween`.
+    half the time, and hardly travels. A batch of B pictures makes B loops, one after the other, loop b
+    drawn with seed + b. For the rest see `inbetween`.
     """
     check_loop_mode(mode)
     settings = _resolved(model, settings)
     pictures, placement = fit_alike([image], settings)
-    clips = []
-    for number, key in enumerate(make_keyframes(model, pictures, settings)):
-        latents = sample_loop(
-            model.denoise,
-            key.to(model.device),
-            settings.frames,
-            settings.sigmas(),
-            settings.guidance(),
-            seed=(settings.seed + number) % 2**64,
-            mode=mode,
-            strength=strength,
-            solver=settings.solver,
-            controls=(*settings.run_controls(), *controls),
-            on_step=count_over(on_step, number, len(pictures)),
-        )
-        finish = (*finishing(key.latent, settings.frames, closed=True, strength=strength), *controls)
-        clips.append(_decode(model, latents, settings, placement, True, on_decode, finish))
-    return torch.cat(clips)
+    shared = (*window_controls(settings), *reuse_controls(settings), *controls)
+    keyframes = make_keyframes(model, pictures, settings)
+    inputs = [loop_input(key, mode=mode, strength=strength, controls=shared) for key in keyframes]
+    clips = sample_clips(model, inputs, sampling_of(settings), on_step=on_step)
+    kept = end_controls(pictures[:1], settings.frames, closed=True, strength=strength)
+    return decode_clips(
+        decoder_of(model, settings.decode),
+        [close_loop(clip, mode) for clip in clips],
+        closed=True,
+        finish=[(*kept, *controls)] * len(clips),
+        placement=placement,
+        on_decode=on_decode,
+    )
 
 
-def finishing(
+def end_controls(
     pictures: Tensor, frames: int, *, closed: bool = False, strength: float = 1.0, exact: bool = True
 ) -> tuple[Control, ...]:
-    """Return what goes on in the decoded frames of a clip through fitted `pictures`, one or more.
+    """Return the controls that edit the decoded frames of a clip through fitted `pictures`, one or more.
 
-    A loop of one picture gets an even join; others show the pictures, if `exact`. Nothing without strength.
+    A loop of one picture gets an even join; others show the pictures, if `exact`. Without strength there are none.
     """
     if len(pictures) == 1:
         return (EvenJoin(),) if strength > 0 else ()
@@ -274,44 +229,20 @@ def finishing(
 def check_loop_mode(mode: str) -> None:
     """Raise ValueError unless `mode` is one of LOOP_MODES."""
     if mode not in LOOP_MODES:
-        raise ValueError(f"the loop mode {mode!r} is unknown; use one of {', '.join(LOOP_MODES)}")
+        raise ValueError(f"loop mode {mode!r} is unknown; use one of {', '.join(LOOP_MODES)}")
 
 
-def count_over(on_step: Callable[[Step], None] | None, clip: int, clips: int) -> Callable[[Step], None] | None:
-    """Return `on_step` for clip number `clip`, counted from 0, of so many: it counts the steps of all."""
-    if on_step is None:
-        return None
-    return lambda step: on_step(step._replace(index=clip * step.steps + step.index, steps=clips * step.steps))
-
-
-def _resolved(model: "SVDModel", settings: AnimateSettings | None) -> AnimateSettings:
+def _resolved(model: VideoModel, settings: AnimateSettings | None) -> AnimateSettings:
     settings = (settings or AnimateSettings()).resolve(model.config)
-    for name, asked in (("camera", settings.camera), ("extend", settings.extend)):
-        if asked:
-            raise ValueError(f"{name} is {asked!r}, but the pictures say where the clip goes and ends; leave it out")
+    for name, given in (("camera", settings.camera), ("extend", settings.extend)):
+        if given:
+            raise ValueError(f"{name} ({given!r}) does not go with end pictures or loops; leave {name} out")
     warn_off_distribution(settings, model.config)
     return settings
 
 
-def _decode(
-    model: "SVDModel",
-    latents: Tensor,
-    settings: AnimateSettings,
-    placement: Placement,
-    closed: bool,
-    on_decode: Callable[[int, int], None] | None,
-    controls: Sequence[Control],
-) -> Tensor:
-    def decode(part: Tensor) -> Tensor:
-        limit = available_bytes(model.device)
-        return model.decode(part, settings.decode, memory_limit=limit, on_progress=on_decode)
-
-    frames = decode_closed(decode, latents) if closed else decode(latents)
-    return placement.undo(finish_frames(frames_to_image(frames).float().cpu(), controls))
-
-
-def _cut_to(picture: Tensor, height: int, width: int) -> Tensor:
-    """Cut the middle out of `picture` in the aspect of height x width, and bring it to that size."""
+def _crop_to(picture: Tensor, height: int, width: int) -> Tensor:
+    """Crop the middle of `picture` to the aspect of height x width, and resize it to that size."""
     h, w = picture.shape[2:]
     inner_h, inner_w = min(h, max(1, round(w * height / width))), min(w, max(1, round(h * width / height)))
     top, left = (h - inner_h) // 2, (w - inner_w) // 2

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from ..condition import Condition
-from ..memory import available_bytes
 from ..model.conditioning import augment
-from ..model.decoding import frames_to_image
-from ..model.model import SVDModel
+from ..model.model import VideoModel
 from ..model.orbit import DEFAULT_ELEVATION, OrbitPath, orbit_vector
 from ..networks.config import SVDConfig
 from ..pictures import check_size, composite, from_pil
@@ -23,6 +21,7 @@ from ..sampling.noise import check_seed, start_noise
 from ..sampling.sampler import sample
 from ..sampling.schedules import karras_sigmas
 from ..sampling.solvers import SOLVERS, Step
+from .batch import decoder_of
 
 log = logging.getLogger("svd_reel")
 
@@ -127,7 +126,7 @@ class Orbit(NamedTuple):
 
 @torch.no_grad()
 def orbit(
-    model: SVDModel,
+    model: VideoModel,
     image: Any,
     settings: OrbitSettings | None = None,
     *,
@@ -148,9 +147,7 @@ def orbit(
         )
     picture = object_picture(image, settings, mask)
     latents = sample_orbit(model, picture, settings, on_step=on_step)
-    memory = available_bytes(model.device)
-    decoded = model.decode(latents, settings.decode, memory_limit=memory, on_progress=on_decode)
-    frames = frames_to_image(decoded).float().cpu()
+    frames = decoder_of(model, settings.decode)(latents, on_decode)
     path = settings.path()
     if settings.keep_picture:
         frames[-1] = picture
@@ -172,7 +169,7 @@ def object_picture(image: Any, settings: OrbitSettings, mask: Tensor | None = No
 
 
 def sample_orbit(
-    model: SVDModel, picture: Tensor, settings: OrbitSettings, *, on_step: Callable[[Step], None] | None = None
+    model: VideoModel, picture: Tensor, settings: OrbitSettings, *, on_step: Callable[[Step], None] | None = None
 ) -> Tensor:
     """Return the scaled latents [T, 4, S/8, S/8] of a prepared picture [S, S, 3], in the official order of angles."""
     condition = orbit_condition(model, picture, settings)
@@ -189,7 +186,7 @@ def sample_orbit(
     )
 
 
-def orbit_condition(model: SVDModel, picture: Tensor, settings: OrbitSettings) -> Condition:
+def orbit_condition(model: VideoModel, picture: Tensor, settings: OrbitSettings) -> Condition:
     """Return the condition of an orbit from a prepared picture [S, S, 3] in 0..1, under resolved settings."""
     batch = (picture.movedim(-1, 0)[None] * 2 - 1).contiguous()  # [1, 3, S, S]
     noised = augment(batch, settings.augmentation, settings.seed)

@@ -1,28 +1,33 @@
-"""What a clip is asked to be: the settings of `animate`, the defaults of each variant, and what it was trained for."""
+"""The settings of `animate`: data with one description per field, the defaults of each variant, and the checks."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_args
 
 from torch import Tensor
 
-from ..controls.camera.moves import parse_path
+from ..controls.camera.moves import MOVES, parse_path
 from ..controls.extend import Extension
 from ..controls.signal import SIGNAL_MODES
 from ..controls.windows import Windows
 from ..model.decoding import parse_plan
 from ..networks.config import SVDConfig
 from ..pictures import check_size
+from ..pictures.fitting import FitMode
 from ..sampling.controls import Control
 from ..sampling.guidance import GUIDANCE_SHAPES, guidance_curve
 from ..sampling.noise import check_seed
 from ..sampling.reuse import DEPTH, ReuseFeatures
-from ..sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
+from ..sampling.schedules import MAX_STEPS, SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
 from ..sampling.solvers import SOLVERS
+
+FIT_MODES: tuple[str, ...] = get_args(FitMode)
 
 # Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
 _SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}
 _SVD_XT = {"steps": 30, "min_guidance": 1.5, "max_guidance": 3.0}
-# Schedules that were made for few steps bring their own (spec sections 8.2 and 11.2).
+# Schedules made for few steps bring their own defaults (spec sections 8.2 and 11.2).
 _SCHEDULES = {
     "align_your_steps": {"steps": 10},
     "lcm": {"steps": 4, "solver": "lcm", "min_guidance": 1.0, "max_guidance": 1.2},
@@ -34,57 +39,199 @@ _VARIANTS = {
     "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
     "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
 }
-_MOST = {"frames": 100_000, "extend": 100_000, "steps": 10_000, "width": 16_384, "height": 16_384}
-_LONGEST = {"nano": 14}  # frames in training, where they are more than the usual number
+_LONGEST = {"nano": 14}  # frames in training, where they are more than the native number
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The description of one field of AnimateSettings, from which help texts, widgets and batch rows are derived.
+
+    text: what the field is and its useful range, without a full stop. default_text: what None means. low, high: the
+    legal range. advice: a good value, for errors. choices: the legal values of a field that takes a name.
+    """
+
+    name: str
+    kinds: tuple[type, ...]
+    default: Any
+    text: str
+    default_text: str = ""
+    metavar: str | None = None
+    low: float | None = None
+    high: float | None = None
+    advice: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def help(self) -> str:
+        """The text with the default in brackets, if there is one."""
+        shown = self.default_text or (f"{self.default}" if self.default not in (None, "") else "")
+        return f"{self.text} (default: {shown})" if shown else self.text
+
+    def check(self, value: Any) -> None:
+        """Raise ValueError for a value that is no choice or out of range."""
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} {value!r} is unknown; use one of {', '.join(self.choices)}")
+        if self.low is None:
+            return
+        high = math.inf if self.high is None else self.high
+        if not (math.isfinite(value) and self.low <= value <= high):
+            allowed = f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+            raise ValueError(f"{self.name} must be {allowed} (got {value:g}); {self.advice}")
+
+
+def _setting(default: Any, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"text": text, **more})
+
+
+_OWN = "the model's own"
 
 
 @dataclass(frozen=True)
 class AnimateSettings:
     """How to animate a picture. None means the default of the loaded model, which `resolve` fills in.
 
-    width, height: pixels of the clip, multiples of 8. frames, steps: counts. motion_bucket: amount of motion, 0..255 in
-    training. fps: frames per second that the motion is meant for (the network is told fps - 1). augmentation: standard
-    deviation of the noise on the picture in -1..1. min_guidance, max_guidance: ends of the guidance curve over the
-    frames, `guidance_shape` a key of GUIDANCE_SHAPES; if only one end is given, the other's default yields to it.
-    schedule: a key of SCHEDULES; solver: a key of SOLVERS. seed: picture b of a batch uses seed + b. fit: crop, pad or
-    stretch; background: colour under transparent pixels. decode: "exact", or frames per independent chunk. camera: a
-    path in words (`moves.parse_path`), "" for none; camera_mode: a key of `SIGNAL_MODES`;
-    camera_strength: 0 is off, 1 usual, 2 nearly a slide show. windows: for clips longer than the model's own, frames
-    that it sees at once, 0 for all; window_overlap: frames that windows share, by default a third. extend: frames to
-    add behind the clip, each chunk held to its last extend_overlap frames. reuse: steps for which inner features of the
-    UNet serve, 1 is off; reuse_depth, reuse_sigma_low and reuse_sigma_high as in `sampling.reuse.ReuseFeatures`, the
-    last without limit from 700 on.
+    `SETTINGS` describes every field.
     """
 
-    width: int | None = None
-    height: int | None = None
-    frames: int | None = None
-    steps: int | None = None
-    motion_bucket: float = 127
-    fps: float = 7
-    augmentation: float = 0.02
-    min_guidance: float | None = None
-    max_guidance: float | None = None
-    guidance_shape: str = "linear"
-    schedule: str | None = None
-    sigma_min: float = SIGMA_MIN
-    sigma_max: float = SIGMA_MAX
-    solver: str | None = None
-    seed: int = 23
-    fit: str = "crop"
-    background: str | tuple[float, float, float] = "white"
-    decode: str | int = "exact"
-    camera: str = ""
-    camera_mode: str = "partial re-noise"
-    camera_strength: float = 1.0
-    windows: int = 0
-    window_overlap: int | None = None
-    extend: int = 0
-    extend_overlap: int = 4
-    reuse: int = 1
-    reuse_depth: int = DEPTH
-    reuse_sigma_low: float = 0.0
-    reuse_sigma_high: float = SIGMA_MAX
+    width: int | None = _setting(
+        None,
+        "width of the clip in pixels, a multiple of 8",
+        default_text=_OWN,
+        metavar="PIXELS",
+        low=16,
+        high=16_384,
+        advice="use the model's own, such as 1024",
+    )
+    height: int | None = _setting(
+        None,
+        "height of the clip in pixels, a multiple of 8",
+        default_text=_OWN,
+        metavar="PIXELS",
+        low=16,
+        high=16_384,
+        advice="use the model's own, such as 576",
+    )
+    frames: int | None = _setting(
+        None,
+        "number of frames",
+        default_text="the model's own, 14 or 25",
+        low=1,
+        high=100_000,
+        advice="use the number the model was trained on, such as 14 or 25",
+    )
+    steps: int | None = _setting(
+        None, "sampling steps, 10 to 30", default_text=_OWN, low=1, high=MAX_STEPS, advice="use 20 to 30"
+    )
+    motion_bucket: float = _setting(
+        127, "amount of motion, 1 to 255", metavar="N", low=0, advice="use 1 to 255, such as 127"
+    )
+    # The network gets fps - 1.
+    fps: float = _setting(
+        7, "frames per second that the motion is meant for, 6 to 30", low=1, advice="use 6 to 30, such as 7"
+    )
+    # Standard deviation in -1..1.
+    augmentation: float = _setting(
+        0.02,
+        "noise on the picture, 0 to 0.1; more lets the clip leave the picture",
+        metavar="SIGMA",
+        low=0,
+        advice="use 0 to 0.1, such as 0.02",
+    )
+    # If only one end of guidance is given, the default of the other end is moved to keep min <= max.
+    min_guidance: float | None = _setting(
+        None,
+        "guidance of the first frame, 1 to 3",
+        default_text=_OWN,
+        metavar="SCALE",
+        low=0,
+        advice="use 1 for no guidance",
+    )
+    max_guidance: float | None = _setting(
+        None,
+        "guidance of the last frame, 1 to 4",
+        default_text=_OWN,
+        metavar="SCALE",
+        low=0,
+        advice="use 1 for no guidance",
+    )
+    guidance_shape: str = _setting("linear", "guidance curve over the frames", choices=tuple(GUIDANCE_SHAPES))
+    schedule: str | None = _setting(
+        None,
+        "schedule of noise levels",
+        default_text="karras; lcm with AnimateLCM",
+        choices=tuple(SCHEDULES),
+    )
+    sigma_min: float = _setting(SIGMA_MIN, "lowest noise level", metavar="SIGMA")
+    sigma_max: float = _setting(SIGMA_MAX, "highest noise level", default_text="700", metavar="SIGMA")
+    solver: str | None = _setting(
+        None,
+        "solver of the sampling steps",
+        default_text="euler; lcm with the schedule lcm",
+        choices=tuple(SOLVERS),
+    )
+    # Clip b of a batch uses seed + b.
+    seed: int = _setting(23, "seed of the noise; the same seed gives the same clip")
+    fit: str = _setting(
+        "crop",
+        "how the picture fits the clip's size; the borders of pad are cropped off again",
+        choices=FIT_MODES,
+    )
+    background: str | tuple[float, float, float] = _setting(
+        "white", "colour behind transparent pixels: a name or #rrggbb", metavar="COLOUR"
+    )
+    decode: str | int = _setting(
+        "exact", "exact, or decode N frames at a time as the official script does", metavar="exact|N"
+    )
+    camera: str = _setting(
+        "",
+        f'camera path in words, such as "pan right 0.15, zoom in 1.2 then hold 4"; moves: {", ".join(MOVES)}',
+        metavar="PATH",
+    )
+    camera_mode: str = _setting("partial re-noise", "how the camera path is imposed", choices=tuple(SIGNAL_MODES))
+    camera_strength: float = _setting(
+        1.0,
+        "0 is off, 1 usual, 2 nearly a slide show",
+        default_text="1",
+        metavar="N",
+        low=0,
+        advice="use 0.5 to 2, such as 1",
+    )
+    windows: int = _setting(
+        0,
+        "denoise more frames than the model's own in windows of N frames, best its own number",
+        default_text="0, all at once",
+        metavar="N",
+        low=0,
+        advice="use 14 or 25, or 0 for no windows",
+    )
+    window_overlap: int | None = _setting(
+        None, "frames that neighbouring windows share", default_text="a third of the window", metavar="N"
+    )
+    extend: int = _setting(
+        0,
+        "frames to add at the end of the clip",
+        metavar="N",
+        low=0,
+        high=100_000,
+        advice="use 25, or 0 for none",
+    )
+    extend_overlap: int = _setting(4, "last frames of the clip that added frames continue from", metavar="N")
+    reuse: int = _setting(
+        1,
+        "run the whole UNet at every Nth step only: 2 takes about 0.6 of the time, 3 half of it; details drift",
+        default_text="1, off",
+        metavar="N",
+    )
+    reuse_depth: int = _setting(
+        DEPTH,
+        "outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower",
+        metavar="N",
+    )
+    reuse_sigma_low: float = _setting(0.0, "no reuse below this noise level", default_text="0", metavar="SIGMA")
+    # From 700 on there is no upper limit.
+    reuse_sigma_high: float = _setting(
+        SIGMA_MAX, "no reuse above this noise level", default_text="700, no limit", metavar="SIGMA"
+    )
 
     def resolve(self, config: SVDConfig) -> "AnimateSettings":
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
@@ -95,94 +242,84 @@ class AnimateSettings:
         defaults["schedule"] = "karras"
         defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
         defaults |= _SCHEDULES.get(self.schedule or defaults["schedule"], {})
-        # Of a window of one frame nothing can be shared.
+        # A window of one frame has no frame to share.
         defaults["window_overlap"] = max(min(1, self.windows - 1), self.windows // 3)
         if self.max_guidance is not None:
             defaults["min_guidance"] = min(defaults["min_guidance"], self.max_guidance)
         if self.min_guidance is not None:
             defaults["max_guidance"] = max(defaults["max_guidance"], self.min_guidance)
         resolved = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
-        resolved._check()
-        resolved._check_length(config)
+        _check(resolved, config)
         return resolved
 
-    def sigmas(self) -> Tensor:
-        """Return the sigma list [steps + 1] of resolved settings."""
-        return make_sigmas(self.schedule, self.steps, sigma_min=self.sigma_min, sigma_max=self.sigma_max)
 
-    def guidance(self) -> Tensor:
-        """Return the guidance scales [frames] of resolved settings."""
-        return guidance_curve(self.guidance_shape, self.min_guidance, self.max_guidance, self.frames)
+def _described() -> Iterable[Setting]:
+    for one in fields(AnimateSettings):
+        yield Setting(one.name, get_args(one.type) or (one.type,), one.default, **one.metadata)
 
-    def length_controls(self) -> tuple[Control, ...]:
-        """Return what makes resolved settings with `windows` sample in windows."""
-        return (Windows(self.windows, self.window_overlap),) if self.windows else ()
 
-    def run_controls(self) -> tuple[Control, ...]:
-        """Return what resolved settings ask of the sampling besides the camera: windows, reuse of features."""
-        return (*self.length_controls(), *self.reuse_controls())
+SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _described()}
+"""The description of every field of AnimateSettings, by name."""
 
-    def reuse_controls(self) -> tuple[Control, ...]:
-        """Return what makes resolved settings with `reuse` take up features of earlier steps."""
-        return (self._reuse(),) if self.reuse > 1 else ()
 
-    def _reuse(self) -> ReuseFeatures:
-        high = math.inf if self.reuse_sigma_high >= SIGMA_MAX else self.reuse_sigma_high
-        return ReuseFeatures(self.reuse, self.reuse_depth, self.reuse_sigma_low, high)
+def sigmas_of(settings: AnimateSettings) -> Tensor:
+    """Return the sigma list [steps + 1] of resolved `settings`."""
+    return make_sigmas(settings.schedule, settings.steps, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max)
 
-    def _check_length(self, config: SVDConfig) -> None:
-        """Find windows and chunks that do not fit the clip."""
-        for name, value in (("windows", self.windows), ("extend", self.extend)):
-            if value < 0:
-                raise ValueError(f"{name} is {value}, but it is a number of frames; use 0 for none")
-        for windows in self.length_controls():
-            windows.starts(self.frames)
-        if self.extend and Extension(config.frames, self.extend_overlap).overlap > self.frames:
-            raise ValueError(
-                f"extend_overlap is {self.extend_overlap}, but the clip has {self.frames} frames; use at most "
-                f"{self.frames}"
-            )
 
-    def _check(self) -> None:
-        """Find illegal values before anything is computed."""
-        for name, most in _MOST.items():
-            if getattr(self, name) > most:
-                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at most {most}; use a smaller one")
-        check_size(self.width, self.height)
-        choices = (("schedule", SCHEDULES), ("guidance_shape", GUIDANCE_SHAPES), ("solver", SOLVERS))
-        for name, known in (*choices, ("camera_mode", SIGNAL_MODES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; use one of {', '.join(known)}")
-        for name, low, advice in (
-            ("frames", 1, "use the number the model was trained on, such as 14 or 25"),
-            ("fps", 1, "use 6 to 30, such as 7"),
-            ("motion_bucket", 0, "use 1 to 255, such as 127"),
-            ("augmentation", 0, "use 0 to 0.1, such as 0.02"),
-            ("max_guidance", 0, "use 1 for none"),  # first, for the lower end yields to it
-            ("min_guidance", 0, "use 1 for none"),
-            ("camera_strength", 0, "use 0.5 to 2, such as 1"),
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= low):
-                raise ValueError(f"{name} is {value:g}, but it must be a number of at least {low}; {advice}")
-        parse_plan(self.decode)
-        check_seed(self.seed)
-        self.sigmas()
-        self._reuse()
-        if self.camera:
-            parse_path(self.camera).poses(self.frames)
+def guidance_of(settings: AnimateSettings, frames: int | None = None) -> Tensor:
+    """Return the guidance scales [frames] of resolved `settings`; None takes their own number of frames."""
+    ends = (settings.min_guidance, settings.max_guidance)
+    return guidance_curve(settings.guidance_shape, *ends, settings.frames if frames is None else frames)
+
+
+def window_controls(settings: AnimateSettings) -> tuple[Control, ...]:
+    """Return the control that samples resolved `settings` in windows; none if they ask for no windows."""
+    return (Windows(settings.windows, settings.window_overlap),) if settings.windows else ()
+
+
+def reuse_controls(settings: AnimateSettings) -> tuple[Control, ...]:
+    """Return the control that reuses features; none if `settings` ask for no reuse."""
+    control = _reuse(settings)
+    return (control,) if control.active else ()
+
+
+def _reuse(settings: AnimateSettings) -> ReuseFeatures:
+    high = math.inf if settings.reuse_sigma_high >= SIGMA_MAX else settings.reuse_sigma_high
+    return ReuseFeatures(settings.reuse, settings.reuse_depth, settings.reuse_sigma_low, high)
+
+
+def _check(settings: AnimateSettings, config: SVDConfig) -> None:
+    """Raise ValueError for illegal values of resolved `settings`, before anything is computed."""
+    # The upper end of guidance comes first: the lower end yields to it.
+    for name in sorted(SETTINGS, key=lambda name: name != "max_guidance"):
+        SETTINGS[name].check(getattr(settings, name))
+    check_size(settings.width, settings.height)
+    parse_plan(settings.decode)
+    check_seed(settings.seed)
+    sigmas_of(settings)
+    _reuse(settings)
+    if settings.camera:
+        parse_path(settings.camera).poses(settings.frames)
+    for windows in window_controls(settings):
+        windows.starts(settings.frames)
+    if settings.extend and Extension(config.frames, settings.extend_overlap).overlap > settings.frames:
+        raise ValueError(
+            f"extend_overlap must be at most the clip's {settings.frames} frames (got {settings.extend_overlap}); use "
+            f"{min(4, settings.frames)}"
+        )
 
 
 def off_distribution(settings: AnimateSettings, config: SVDConfig) -> dict[str, str]:
-    """Return what the model was not trained for in resolved `settings`: setting -> one sentence. Legal, but worse."""
+    """Return which resolved `settings` the model was not trained for: name -> one sentence. Legal, but worse."""
     advice = {}
     if settings.motion_bucket > 255:
         advice["motion_bucket"] = f"motion bucket {settings.motion_bucket:g} is above 255, the highest in training"
-    # The advised range, 5..30, is of the number the network sees (spec section 1.2).
+    # The advised range, 5..30, is that of the number the network gets (spec section 1.2).
     if not 6 <= settings.fps <= 31:
-        advice["fps"] = f"{settings.fps:g} fps is outside 6 to 31, the range the official script advises"
+        advice["fps"] = f"{settings.fps:g} fps is outside 6 to 31, the range of the official script"
     if config.variant == "svd_xt_1_1" and (settings.fps, settings.motion_bucket) != (7, 127):
-        advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 alone; other values work better in SVD-XT"
+        advice["1.1"] = "SVD-XT 1.1 was tuned at 7 fps and motion bucket 127 only; for other values use SVD-XT"
     if settings.augmentation > 0.3:
         advice["augmentation"] = f"augmentation {settings.augmentation:g} is far above training, about 0.05"
     longest = max(config.frames, _LONGEST.get(config.variant, 0))

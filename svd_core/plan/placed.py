@@ -1,18 +1,16 @@
 """A model that follows a plan: each network moves to the device when it is used, as the plan's placement says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from ..condition import Condition, DeepFeatures
 from ..model.guidance_passes import set_guidance_mode
 from ..model.model import SVDModel
-from ..model.retry import FallbackStep, limit_chunks, retrying
+from ..model.retry import FallbackStep, attempts, limit_chunks
 from ..model.weight_stream import WeightStream
 from ..networks.joined_weights import join_groups
-from ..sampling.guidance import batches_conditions
 from .memory_plan import PLACEMENTS, MemoryPlan
 
 
@@ -80,33 +78,23 @@ class PlacedModel(SVDModel):
             self._offload(name)
         self._state.placement = placement
 
+    def fallback_steps(self, conditions: int) -> Iterator[FallbackStep]:
+        """Yield smaller passes, then placements with fewer weights on the device."""
+        if "unet" in self._state.on_device:  # else memory ran out while its weights were moved, whatever the pass
+            yield from super().fallback_steps(conditions)
+        yield from self._smaller_placements()
+
     def _smaller_placements(self) -> Iterator[FallbackStep]:
         for placement in PLACEMENTS[PLACEMENTS.index(self.placement) + 1 :]:
-            yield f"weights {placement}", lambda placement=placement: self.move(placement)
-
-    @batches_conditions
-    def denoise(
-        self,
-        x: Tensor,
-        sigma: float | Tensor,
-        condition: Condition | Sequence[Condition],
-        *,
-        features: DeepFeatures | None = None,
-    ) -> Tensor:
-        """Denoise as `SVDModel.denoise`; where memory runs out, retry in smaller passes, then with fewer weights."""
-        return retrying(
-            lambda: super(PlacedModel, self).denoise(x, sigma, condition, features=features),
-            self._smaller_placements(),
-        )
+            yield FallbackStep(f"weights {placement}", lambda placement=placement: self.move(placement))
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
-        """Decode as `SVDModel.decode` with the plan's strategy; where memory runs out, retry with smaller ones."""
+        """Decode with the plan's strategy; after a shortage of memory with smaller ones, then with fewer weights."""
         if self.plan is not None:
             options.setdefault("strategy", self.plan.strategy)
-        return retrying(
-            lambda: super(PlacedModel, self).decode(latent, plan, **options),
-            self._smaller_placements(),
-        )
+        for attempt in attempts(self._smaller_placements()):
+            with attempt:
+                return super().decode(latent, plan, **options)
 
 
 def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> PlacedModel:

@@ -1,4 +1,1 @@
-"""From noise to latents: the model as a callable, sigma lists, guidance curves and ODE solvers.
-
-Knows no networks and no files.
-"""
+"""From noise to latents: sigma lists, guidance curves and ODE solvers for a model that is a callable."""

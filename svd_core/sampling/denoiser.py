@@ -1,23 +1,15 @@
-"""Preconditioning: turns the raw network into a denoiser D(x; sigma) (spec section 8.1).
-
-Knows nothing of schedules or guidance.
-"""
+"""Preconditioning: turns the raw network into a denoiser D(x; sigma) (spec section 8.1)."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..condition import DeepFeatures
-
-if TYPE_CHECKING:
-    from ..condition import Condition
+from ..condition import Condition, DeepFeatures
 
 
 def scalings(sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return `c_skip, c_out, c_in, c_noise` of v-prediction with unit data variance (Salimans & Ho 2022; spec section
-    8.1).
+    """Return `c_skip, c_out, c_in, c_noise` of v-prediction with unit data variance (Salimans & Ho 2022; spec 8.1).
 
     `sigma` is a positive noise level, a number or a tensor of any shape. The results have its shape, in float64 on the
     CPU: float32 would lose c_skip's digits at sigma 700, and some accelerators have no float64.
@@ -25,9 +17,7 @@ def scalings(sigma: float | Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     s = torch.as_tensor(sigma, dtype=torch.float64, device="cpu")
     bad = s[~(torch.isfinite(s) & (s > 0))]
     if bad.numel():
-        raise ValueError(
-            f"sigma is {bad[0].item():g}, but a noise level is finite and above 0; denoise at 0.002 or more"
-        )
+        raise ValueError(f"sigma must be finite and above 0 (got {bad[0].item():g}); denoise at 0.002 or more")
     power = s * s + 1.0
     return 1.0 / power, -s / power.sqrt(), 1.0 / power.sqrt(), s.log() / 4.0
 
@@ -36,20 +26,23 @@ def denoise_with(
     network: Callable[..., Tensor],
     x: Tensor,
     sigma: float | Tensor,
-    condition: "Condition | Sequence[Condition]",
+    condition: Condition | Sequence[Condition],
     *,
     dtype: torch.dtype | None = None,
     features: DeepFeatures | None = None,
 ) -> Tensor:
     """Return the denoised estimate D(x; sigma) [T, 4, h, w] of the noisy latents `x` [T, 4, h, w] (spec section 8.1).
 
-    Of B conditions in a sequence the estimates [B, T, 4, h, w], from one pass over B clips. `network(input [B*T, 8, h,
-    w], c_noise [B*T], context [T, n, D], vector [B*T, V], num_frames=T)` is the raw UNet; for a sequence its context is
-    a tuple of the clips'. Where a condition has a region it also gets `region=(vector [B*T, V], share [B*T, 1, h, w])`,
-    and `features` where they are given. `sigma` is one noise level, or one per frame [T]. The conditioning latent is
-    concatenated as it is: c_in belongs to the noisy channels alone.
-    Scalars are computed in float64; the state and the result are float32 (float64 if `x` is), never half: early latents
-    reach +-3000. `dtype` is what the network computes in (None: as the state); only its input is cast.
+    network: the raw UNet, called as `network(input [B*T, 8, h, w], c_noise [B*T], context [T, n, D], vector [B*T, V],
+    num_frames=T)`. If a condition has a region, it also gets `region=(vector [B*T, V], share [B*T, 1, h, w])`.
+    sigma: one noise level, or one per frame [T].
+    condition: one, or a sequence of B. A sequence gives [B, T, 4, h, w] from one pass over B clips; the context is then
+    a tuple with one entry per clip.
+    dtype: what the network computes in (None: as the state). Only the network's input is cast.
+    features: passed to the network if given.
+
+    The conditioning latent is concatenated unscaled: c_in applies to the noisy channels only. Scalars are computed in
+    float64. The state and the result are float32 (float64 if `x` is), never half: early latents reach +-3000.
     """
     frames = x.shape[0]
     state = x.dtype if x.dtype == torch.float64 else torch.float32
@@ -57,7 +50,7 @@ def denoise_with(
     sigma = torch.as_tensor(sigma, dtype=torch.float64, device="cpu").reshape(-1)
     if sigma.numel() not in (1, frames):
         raise ValueError(
-            f"sigma has {sigma.numel()} values, the clip has {frames} frames; give one value or one per frame"
+            f"sigma needs 1 value, or 1 per frame (got {sigma.numel()} for {frames} frames); give one or {frames}"
         )
     several = isinstance(condition, (tuple, list))
     conditions = list(condition) if several else [condition]
@@ -72,9 +65,9 @@ def denoise_with(
     noisy = _joined([torch.cat([scaled, row.latent.to(state)], dim=1) for row in rows])  # [B*T, 8, h, w]
     vectors = [row.vector for row in rows]
     vector = _joined(vectors)
-    if several and _told_alike(conditions, vectors):
+    if several and _share_vector(conditions, vectors):
         vector = vectors[0][:1].expand(len(noisy), -1)
-    # Only networks that know of regions and features are told of them.
+    # Networks without regions and features need not accept these keywords.
     more = {} if all(row.region is None for row in rows) else {"region": _regions(rows, x)}
     if features is not None:
         more["features"] = features
@@ -85,8 +78,8 @@ def denoise_with(
     return c_out * out + c_skip * x
 
 
-def _told_alike(conditions: "list[Condition]", rows: list[Tensor]) -> bool:
-    """Whether one vector is told to all frames of all clips, as to both branches of guidance; `rows` [T, V] of each."""
+def _share_vector(conditions: list[Condition], rows: list[Tensor]) -> bool:
+    """Return whether all frames of all clips have one vector, as in guidance; `rows` is [T, V] of each clip."""
     if any(len(one.vector) > 1 for one in conditions):
         return False
     first = conditions[0].vector
@@ -98,8 +91,8 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _regions(rows: "list[Condition]", x: Tensor) -> tuple[Tensor, Tensor]:
-    """Vector [B*T, V] and share [B*T, 1, h, w] of all clips' regions; without one, the clip's own vector nowhere."""
+def _regions(rows: list[Condition], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return vector [B*T, V] and share [B*T, 1, h, w] of all regions; a clip without one gets a share of 0."""
     nowhere = x.new_zeros(len(x), 1, *x.shape[-2:])
     vectors, shares = zip(*(row.region or (row.vector, nowhere) for row in rows), strict=True)
     return _joined([part.to(x.device) for part in vectors]), _joined([part.to(x) for part in shares])
@@ -109,6 +102,6 @@ def _check_sizes(x: Tensor, latent: Tensor) -> None:
     if x.shape[-2:] != latent.shape[-2:]:
         (h, w), (ch, cw) = x.shape[-2:], latent.shape[-2:]
         raise ValueError(
-            f"the noisy latents are {w}x{h} ({8 * w}x{8 * h} pixels), the condition's latent is {cw}x{ch} "
-            f"({8 * cw}x{8 * ch} pixels); encode the image at the size of the clip"
+            f"the condition's latent must have the size of the clip, {w}x{h} latents or {8 * w}x{8 * h} pixels (got "
+            f"{cw}x{ch}, {8 * cw}x{8 * ch} pixels); encode the image at the size of the clip"
         )

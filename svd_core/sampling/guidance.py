@@ -1,7 +1,4 @@
-"""Classifier-free guidance with one scale per frame (spec section 8.5): the curves and their use.
-
-Knows no solver and no network.
-"""
+"""Classifier-free guidance with one scale per frame (spec section 8.5): curves over the clip and the estimate."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,7 +10,7 @@ from torch import Tensor
 
 
 class Guidable(Protocol):
-    """A condition that knows its own unconditional form, as `conditioning.Condition` does."""
+    """A condition with an unconditional form, such as `condition.Condition`."""
 
     def unconditional(self) -> "Guidable": ...
 
@@ -24,10 +21,10 @@ Denoiser = Callable[[Tensor, float], Tensor]
 
 
 def batches_conditions(denoise: D) -> D:
-    """Mark a `denoise(x, sigma, condition)` that also takes a sequence of conditions, and answers [B, T, ...].
+    """Mark a `denoise(x, sigma, condition)` that also takes a tuple of conditions and returns [B, T, ...].
 
-    Guidance then asks for both branches at once, and the model decides whether they share a pass. What wraps it need
-    not offer that: unmarked, it is asked for one branch after the other.
+    Guidance then passes both conditions in one call, and the model decides whether they share a pass. A function
+    without the mark is called once per condition.
     """
     denoise.batches_conditions = True
     return denoise
@@ -41,7 +38,7 @@ def constant_guidance(scale: float, frames: int) -> Tensor:
 def linear_guidance(low: float, high: float, frames: int) -> Tensor:
     """Return scales rising evenly from `low` at the first frame to `high` at the last: [frames], float32.
 
-    SVD's own guider (spec section 8.5): frames far from the still need more guidance. A single frame is the first:
+    This is SVD's own guider (spec section 8.5): frames far from the still need more guidance. A single frame gets
     `low`.
     """
     return _curve(lambda t: low + (high - low) * t, frames)
@@ -50,8 +47,8 @@ def linear_guidance(low: float, high: float, frames: int) -> Tensor:
 def triangle_guidance(low: float, high: float, frames: int) -> Tensor:
     """Return scales from `low` up to `high` at the middle and back: [frames], float32 (spec section 8.5, one period).
 
-    SV3D's own guider: the back view needs most. An even number of frames does not reach `high`; a single frame is
-    `low`.
+    This is SV3D's own guider: the back view needs most. An even number of frames does not reach `high`; a single
+    frame gets `low`.
     """
     return _curve(lambda t: low + (high - low) * 2 * abs(t - math.floor(t + 0.5)), frames)
 
@@ -59,8 +56,8 @@ def triangle_guidance(low: float, high: float, frames: int) -> Tensor:
 def trapezoid_guidance(low: float, high: float, frames: int) -> Tensor:
     """Return a ramp over the first tenth, a plateau at `high`, and the ramp mirrored: [frames], float32.
 
-    The official guider sets the plateau to 1, evidently by mistake (spec section 8.5); this one stays at `high`. Under
-    10 frames there is no ramp, and all scales are `high`.
+    The official guider sets the plateau to 1, evidently by mistake (spec section 8.5); this one stays at `high`.
+    Below 10 frames there is no ramp, and all scales are `high`.
     """
     ramp = linear_guidance(low, high, frames // 10) if _check_frames(frames) >= 10 else torch.zeros(0)
     return torch.cat([ramp, constant_guidance(high, frames - 2 * len(ramp)), ramp.flip(0)])
@@ -79,13 +76,12 @@ def custom_guidance(points: Sequence[float] | Sequence[tuple[float, float]], fra
     """
     pairs = [p if isinstance(p, Sequence) else (i / max(len(points) - 1, 1), p) for i, p in enumerate(points)]
     if not pairs:
-        raise ValueError("the guidance curve has 0 points, but it needs at least 1; give a scale such as 2.5")
+        raise ValueError("the guidance curve needs at least 1 point (got 0); use a scale such as 2.5")
     for i, pair in enumerate(pairs):
         if len(pair) != 2 or not 0 <= pair[0] <= 1 or (i and pair[0] <= pairs[i - 1][0]):
             raise ValueError(
-                f"point {i} of the guidance curve is {tuple(pair)}, but points are (position, scale) with positions "
-                "rising "
-                "from 0 to 1; correct that point"
+                f"point {i} of the guidance curve is {tuple(pair)}; positions must rise from 0 (first frame) to 1 "
+                "(last frame), such as (0.5, 2.5)"
             )
 
     def at(t: float) -> float:
@@ -119,11 +115,10 @@ def guidance_curve(shape: str, low: float, high: float, frames: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Guidance:
-    """Guidance scales [T] (or [1] for all frames), applied while sigma_low <= sigma <= sigma_high, else 1 (no
-    guidance).
+    """Guidance scales [T] (or [1] for all frames), applied while sigma_low <= sigma <= sigma_high, else 1.
 
-    The interval follows Kynkaanniemi et al. 2024 ("Applying Guidance in a Limited Interval"); the default is
-    everywhere.
+    The interval follows Kynkaanniemi et al. 2024 ("Applying Guidance in a Limited Interval"); the default covers every
+    sigma.
     """
 
     scale: Tensor
@@ -136,23 +131,20 @@ class Guidance:
             scale = scale.to(torch.float32)
         object.__setattr__(self, "scale", scale.cpu())
         if not len(scale):
-            raise ValueError("guidance has 0 values, but it needs one, or one per frame; give a scale such as 2.5")
+            raise ValueError("guidance needs one value, or one per frame (got 0 values); use a scale such as 2.5")
         if not torch.isfinite(scale).all():
-            raise ValueError(
-                f"guidance has the value {scale[~torch.isfinite(scale)][0].item()}, but scales are finite; use 1 to 4"
-            )
+            raise ValueError(f"guidance must be finite (got {scale[~torch.isfinite(scale)][0].item()}); use 1 to 4")
         if not 0 <= self.sigma_low <= self.sigma_high:
             raise ValueError(
-                f"the guidance interval runs from sigma {self.sigma_low:g} to {self.sigma_high:g}, but it must start "
-                "at 0 or "
-                "above and not fall; swap the two"
+                f"the guidance interval must rise from 0 or above (got {self.sigma_low:g} to {self.sigma_high:g}); "
+                "swap the two"
             )
 
     def over_frames(self, frames: int) -> Tensor:
         """Return the scales [frames]; ValueError where their number does not fit."""
         if len(self.scale) not in (1, frames):
             raise ValueError(
-                f"guidance has {len(self.scale)} values, the clip has {frames} frames; give one value, or one per frame"
+                f"guidance needs 1 value, or 1 per frame (got {len(self.scale)}); give one scale or {frames}"
             )
         return self.scale.expand(frames)
 
@@ -162,47 +154,40 @@ def as_guidance(value: "Guidance | Tensor | Sequence[float] | float") -> Guidanc
     return value if isinstance(value, Guidance) else Guidance(torch.as_tensor(value))
 
 
-def guided_denoiser(
+def guided_estimate(
     denoise: Callable[[Tensor, float, C | tuple[C, C]], Tensor],
+    x: Tensor,
+    sigma: float,
     condition: C,
-    guidance: Guidance | Tensor | Sequence[float] | float,
-    *,
+    guidance: Guidance,
     unconditional: C | None = None,
-) -> Denoiser:
-    """Return `denoiser(x, sigma)` [T, ...] = D_u + w_t (D_c - D_u), guided per frame on the denoised estimates (spec
-    8.5).
+) -> Tensor:
+    """Return D_u + w_t (D_c - D_u) [T, ...], guided per frame on the denoised estimates (spec section 8.5).
 
-    The unconditional pass (of `unconditional`, or else of `condition.unconditional()`) is skipped where it cannot
-    matter: when every scale is 1, and outside the guidance interval; likewise the conditional pass when every scale is
-    0. A `denoise` marked by `batches_conditions` is asked for both at once where both matter.
+    Without `unconditional` it is `condition.unconditional()`. The unconditional pass is skipped where every scale is 1
+    and outside the guidance interval, the conditional pass where every scale is 0. A `denoise` marked by
+    `batches_conditions` gets both conditions in one call. The estimate has the dtype of `x`.
     """
-    guidance = as_guidance(guidance)
-
-    def estimate(x: Tensor, sigma: float, branch: C | tuple[C, C]) -> Tensor:
-        # The state keeps its precision, whatever the model answers in.
-        return denoise(x, sigma, branch).to(x.dtype)
-
-    def denoiser(x: Tensor, sigma: float) -> Tensor:
-        scale = guidance.over_frames(x.shape[0])
-        if not guidance.sigma_low <= sigma <= guidance.sigma_high or bool((scale == 1).all()):
-            return estimate(x, sigma, condition)
-        other = unconditional if unconditional is not None else _unconditional(condition)
-        if bool((scale == 0).all()):
-            return estimate(x, sigma, other)
-        if getattr(denoise, "batches_conditions", False):
-            without, given = estimate(x, sigma, (other, condition))
-        else:
-            without, given = estimate(x, sigma, other), estimate(x, sigma, condition)
-        scale = scale.to(x).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
-        return without + scale * (given - without)
-
-    return denoiser
+    scale = guidance.over_frames(len(x))
+    if not guidance.sigma_low <= sigma <= guidance.sigma_high or bool((scale == 1).all()):
+        return denoise(x, sigma, condition).to(x.dtype)
+    if unconditional is None:
+        unconditional = _unconditional(condition)
+    if bool((scale == 0).all()):
+        return denoise(x, sigma, unconditional).to(x.dtype)
+    if getattr(denoise, "batches_conditions", False):
+        uncond, cond = denoise(x, sigma, (unconditional, condition)).to(x.dtype)
+    else:
+        uncond = denoise(x, sigma, unconditional).to(x.dtype)
+        cond = denoise(x, sigma, condition).to(x.dtype)
+    scale = scale.to(x).reshape(-1, *[1] * (x.dim() - 1))  # [T, 1, 1, 1]
+    return uncond + scale * (cond - uncond)
 
 
 def _unconditional(condition: C) -> C:
     if not hasattr(condition, "unconditional"):
         raise TypeError(
-            f"guidance other than 1 needs an unconditional form, which {type(condition).__name__} lacks; "
+            f"guidance other than 1 needs an unconditional condition, which {type(condition).__name__} cannot give; "
             "pass a Condition, or `unconditional`, or guidance 1"
         )
     return condition.unconditional()
@@ -215,8 +200,5 @@ def _curve(function: Callable[[float], float], frames: int) -> Tensor:
 
 def _check_frames(frames: int) -> int:
     if frames < 1:
-        raise ValueError(
-            f"the clip has {frames} frames, but it needs at least 1; use the number the model was trained on, such as "
-            "14 or 25"
-        )
+        raise ValueError(f"a clip needs at least 1 frame (got {frames}); use 14 for SVD or 25 for SVD-XT")
     return frames

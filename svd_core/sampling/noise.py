@@ -1,6 +1,4 @@
-"""Random numbers: always drawn on the CPU in float32 from a seed, then moved, so that a seed means one clip on every
-device.
-"""
+"""Random numbers, drawn on the CPU in float32 and then moved, so that a seed gives the same clip on every device."""
 
 import torch
 from torch import Tensor
@@ -17,15 +15,15 @@ def start_noise(frames: int, height: int, width: int, seed: int, channels: int =
     ComfyUI's KSampler draws the same numbers for the same seed.
     """
     if frames < 1:
-        raise ValueError(f"the clip has {frames} frames, but it needs at least 1; use 14 for SVD or 25 for SVD-XT")
+        raise ValueError(f"a clip needs at least 1 frame (got {frames}); use 14 for SVD or 25 for SVD-XT")
     return seeded_noise((frames, channels, height, width), seed)
 
 
 class NoiseStream:
     """Fresh noise for stochastic solvers (churn, LCM), all of one shape.
 
-    It continues the generator that the start noise of the same seed and shape came from: a stream that began anew would
-    first repeat the start noise, and so add it to the latents twice.
+    It continues the generator of the start noise with the same seed and shape. A new generator would repeat the start
+    noise first, and so add it to the latents twice.
     """
 
     def __init__(self, like: Tensor, seed: int) -> None:
@@ -44,7 +42,7 @@ class NoiseStream:
 def check_seed(seed: int) -> None:
     """Raise ValueError unless `seed` is in the range of torch's generators, 0 to 2^64 - 1."""
     if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed is {seed}, but it must be from 0 to 2^64 - 1; use any such whole number")
+        raise ValueError(f"the seed must be 0 to 2^64 - 1 (got {seed}); use any such whole number")
 
 
 def _generator(seed: int) -> torch.Generator:

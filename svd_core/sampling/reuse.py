@@ -1,7 +1,7 @@
-"""Reuse of features across steps (Ma et al. 2024, "DeepCache"): most of the network runs at some sigmas only.
+"""Feature reuse across steps (DeepCache, Ma et al. 2024): only some sigmas run the whole network.
 
-Approximate and off by default. Knows no network: the model is a `denoise(x, sigma, condition, features=...)` that fills
-and reads DeepFeatures.
+Approximate and off by default. The model is a `denoise(x, sigma, condition, features=...)` that fills and reads
+DeepFeatures.
 """
 
 import math
@@ -16,18 +16,18 @@ from ..condition import DeepFeatures
 from .controls import Control, Evaluate, Inputs, Run
 
 DEPTH = 2
-"""Pairs of blocks that run at every sigma unless told otherwise: the outermost two."""
+"""Default pairs of blocks that run at every sigma: the outermost two."""
 
 
 @dataclass(frozen=True)
 class ReuseFeatures(Control):
-    """Run the whole network at every `interval`-th sigma, and in between only its `depth` outermost pairs of blocks.
+    """Run the whole network at every `interval`-th sigma, and only its `depth` outermost pairs of blocks in between.
 
-    The inner features are those of the last whole pass with the same condition; each branch of guidance has its own,
-    and frames keep theirs where windows or a loop move over the clip. Outside sigma_low..sigma_high (as they are, for
-    every size of clip) all passes are whole. An `interval` of 1 is off. A sigma that is visited several times, by Heun
-    or by controls that make steps again, is decided on once. A condition that changes from step to step, as in rolling
-    windows, has nothing to take up, and runs whole.
+    The inner features are those of the last whole pass with the same condition. Conditional and unconditional passes
+    have their own, and frames keep theirs where windows or a loop move over the clip. Outside sigma_low..sigma_high
+    (not scaled to the size of the clip) all passes are whole. An `interval` of 1 is off. A sigma that is visited
+    several times, by Heun or by controls that repeat steps, is decided once. A condition that changes from step to
+    step, as in rolling windows, finds nothing cached and runs whole.
     """
 
     interval: int = 1
@@ -35,17 +35,17 @@ class ReuseFeatures(Control):
     sigma_low: float = 0.0
     sigma_high: float = math.inf
 
-    outermost = True  # the others move and turn what an evaluation may take up along with its frames
+    outermost = True  # the other controls reorder the cached features along with the frames
 
     def __post_init__(self) -> None:
         if self.interval < 1:
-            raise ValueError(f"features are reused for {self.interval} steps; use 1 for never, 2 or 3")
+            raise ValueError(f"the reuse interval must be 1 or more (got {self.interval}); use 1 for off, 2 or 3")
         if self.depth < 1:
-            raise ValueError(f"{self.depth} pairs of blocks stay outside, but at least 1 must; use 1 to 4")
+            raise ValueError(f"the reuse depth must be 1 or more pairs of blocks (got {self.depth}); use 1 to 4")
         if not 0 <= self.sigma_low <= self.sigma_high:
             raise ValueError(
-                f"features are reused from sigma {self.sigma_low:g} to {self.sigma_high:g}, but the range must start "
-                "at 0 or above and not fall; swap the two"
+                f"the sigmas of feature reuse must rise from 0 or above (got {self.sigma_low:g} to "
+                f"{self.sigma_high:g}); swap the two"
             )
 
     @property
@@ -53,20 +53,15 @@ class ReuseFeatures(Control):
         """Whether anything is reused."""
         return self.interval > 1
 
-    @property
-    def features_depth(self) -> int:
-        """See Control."""
-        return self.depth if self.active else 0
-
     def whole_share(self, sigmas: Sequence[float] | Tensor) -> float:
-        """Share of the evaluations along `sigmas` (the last of which is none) that are whole passes."""
+        """Return the share of whole passes among the evaluations along `sigmas`, whose last value is not evaluated."""
         store = FeatureStore(self)
         levels = [float(sigma) for sigma in sigmas][:-1]
         return sum(store.is_whole(sigma) for sigma in levels) / len(levels)
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
-        """Tell every evaluation what there is to take up."""
-        store = FeatureStore(self)
+        """Pass the cached features to every evaluation."""
+        store = FeatureStore(self, len(run.noise))
 
         def reusing(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
             store.is_whole(sigma)
@@ -77,30 +72,31 @@ class ReuseFeatures(Control):
 
 
 class _Entry(NamedTuple):
-    """Features [T, ...] of the frames `frames`, made under a condition by a branch of guidance."""
+    """Features [T, ...] of `frames`, from the pass of a role (conditional or not, backward or not)."""
 
     role: tuple[bool, bool]
     condition: Any
     frames: tuple[int, ...]
-    kept: Tensor
+    cached: Tensor
 
 
 class FeatureStore:
-    """What one run keeps, and at which sigma it was made."""
+    """The cached features of one run over a clip of `clip_frames`, and the sigma they were made at."""
 
-    def __init__(self, settings: ReuseFeatures) -> None:
+    def __init__(self, settings: ReuseFeatures, clip_frames: int = 0) -> None:
         self.settings = settings
+        self.clip_frames = clip_frames
         self._sigma: float | None = None
         self._whole = True
         self._left = 0  # sigmas until the next whole pass
         self._entries: list[_Entry] = []
 
     def inside(self, sigma: float) -> bool:
-        """Whether anything may be reused at `sigma`."""
+        """Return whether features may be reused at `sigma`."""
         return self.settings.sigma_low <= sigma <= self.settings.sigma_high
 
     def is_whole(self, sigma: float) -> bool:
-        """Decide, once for each sigma, whether passes are whole there; if so, older features are dropped."""
+        """Decide, once per sigma, whether passes are whole there; if so, drop older features."""
         if sigma == self._sigma:
             return self._whole
         self._sigma = sigma
@@ -113,57 +109,62 @@ class FeatureStore:
             self._left = self.settings.interval - 1 if self._whole else self._left - 1
         return self._whole
 
+    def cached_rows(self, frames: int) -> int:
+        """Return how many frames the cache holds per role, for passes over `frames` frames at a time."""
+        # Windows overlap, usually by a third, and each caches its own frames.
+        return max(frames, self.clip_frames if frames >= self.clip_frames else self.clip_frames * 3 // 2)
+
     def find(self, role: tuple[bool, bool], condition: Any, frames: tuple[int, ...]) -> Tensor | None:
-        """Features of these frames [T, ...], or None where a whole pass is due or one of them has none."""
+        """Return the features of these frames [T, ...], or None where a whole pass is due or a frame has none."""
         if self._whole:
             return None
         known = [e for e in self._entries if e.role == role and _same(e.condition, condition)]
         for entry in known:
             if entry.frames == frames:
-                return entry.kept
+                return entry.cached
         if not set(frames) <= {frame for entry in known for frame in entry.frames}:
             return None
-        # Of several windows the one in which a frame has most neighbours on both sides.
+        # Of several windows take the one where the frame has most neighbours on both sides.
         rows = []
         for frame in frames:
             there = [(e, e.frames.index(frame)) for e in known if frame in e.frames]
             entry, row = max(there, key=lambda found: min(found[1], len(found[0].frames) - 1 - found[1]))
-            rows.append(entry.kept[row])
+            rows.append(entry.cached[row])
         return torch.stack(rows)
 
-    def keep(self, role: tuple[bool, bool], condition: Any, frames: tuple[int, ...], kept: Tensor) -> None:
-        """Remember what a whole pass left."""
+    def keep(self, role: tuple[bool, bool], condition: Any, frames: tuple[int, ...], cached: Tensor) -> None:
+        """Cache the features of a whole pass."""
         self._entries = [
             e for e in self._entries if not (e.role == role and e.frames == frames and _same(e.condition, condition))
         ]
-        self._entries.append(_Entry(role, condition, frames, kept))
+        self._entries.append(_Entry(role, condition, frames, cached))
 
 
 @dataclass(frozen=True)
 class Features:
-    """What an evaluation may take up: that of `frames`, numbers in the clip, in time or `backward`."""
+    """The cached features an evaluation may use: of `frames`, numbers in the clip, in clip order or `backward`."""
 
     store: FeatureStore = field(repr=False)
     frames: tuple[int, ...]
     backward: bool = False
 
     def of_frames(self, index: Tensor) -> "Features":
-        """Return what belongs to the frames at `index` of these."""
+        """Return the features of the frames at `index`."""
         return replace(self, frames=tuple(self.frames[i] for i in index.tolist()))
 
     def turned(self) -> "Features":
-        """Return what belongs to the clip with its frames in reverse, a view of its own."""
+        """Return the features of the clip with its frames in reverse order, cached separately."""
         return replace(self, frames=self.frames[::-1], backward=not self.backward)
 
     def through(self, denoise: Callable[..., Tensor], conditional: Any) -> Callable[[Tensor, float, Any], Tensor]:
-        """Return `denoise(x, sigma, condition)` that keeps and takes up; `conditional` is the guided branch."""
+        """Return `denoise(x, sigma, condition)` with caching; `conditional` is the condition of the guided pass."""
 
         def reusing(x: Tensor, sigma: float, condition: Any) -> Tensor:
             role = (condition is conditional, self.backward)
-            passed = DeepFeatures(self.store.settings.depth, self.store.find(role, condition, self.frames))
-            whole = passed.cached is None
+            cached = self.store.find(role, condition, self.frames)
+            passed = DeepFeatures(self.store.settings.depth, cached, self.store.cached_rows(len(self.frames)))
             estimate = denoise(x, sigma, condition, features=passed)
-            if whole and passed.cached is not None:
+            if cached is None and passed.cached is not None:
                 self.store.keep(role, condition, self.frames, passed.cached)
             return estimate
 
@@ -171,7 +172,7 @@ class Features:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two conditions show the model the same picture; their motion numbers may change from step to step."""
+    """Return whether two conditions have equal token and latent; their motion numbers may change from step to step."""
     if one is other:
         return True
     if type(one) is not type(other) or not is_dataclass(one):

@@ -1,17 +1,15 @@
-"""The sampling loop: noise, sigmas, guidance and a solver become latents.
-
-Knows the model as `denoise(x, sigma, condition)` only.
-"""
+"""The sampling loop: noise, sigmas, guidance and a solver become latents; a model is `denoise(x, sigma, condition)`."""
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from .controls import Control, Hooks, Inputs, Run, Start, active_controls
-from .guidance import Guidance, as_guidance, guided_denoiser
+from .guidance import Guidance, as_guidance, guided_estimate
 from .noise import NoiseStream
 from .schedules import check_sigmas, custom_sigmas
 from .solvers import Churn, Setting, Step, make_solver
@@ -37,31 +35,41 @@ def sample(
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
-    `denoise(x, sigma, condition)` is the model, such as `SVDModel.denoise`; marked by `guidance.batches_conditions` it
-    is asked for both branches of guidance at once. `noise` [T, 4, h, w] is standard normal; the state has its device
-    and is float32, or float64 if the noise is. `guidance` is a scale, [T] scales, or a Guidance. `latent` (scaled,
-    [T, 4, h, w] or one frame) starts from an existing clip instead of nothing: the state is then latent + noise *
-    sigma, not noise * sqrt(1 + sigma^2). `seed` feeds stochastic solvers only (churn, "lcm"). `unconditional` replaces
-    `condition.unconditional()`. `on_step` gets a Step after each step; raising there stops. `controls` steer the
-    sampling, one after the other at each hook.
+    denoise: the model, such as `SVDModel.denoise`. If marked by `guidance.batches_conditions`, it gets the conditional
+    and the unconditional condition in one call.
+    noise: standard normal [T, 4, h, w]. The state has its device and is float32, or float64 if the noise is.
+    guidance: one scale, [T] scales, or a Guidance.
+    latent: scaled [T, 4, h, w], or one frame, to start from an existing clip: the state is then latent + noise * sigma
+    instead of noise * sqrt(1 + sigma^2).
+    seed: for stochastic solvers only (churn, "lcm").
+    unconditional: replaces `condition.unconditional()`.
+    on_step: called with a Step after each step; an exception raised in it stops the sampling.
+    controls: steer the sampling, one after the other at each hook.
     """
     sigmas = custom_sigmas(sigmas)
     guidance = as_guidance(guidance)
-    for control in active_controls(controls):
+    used = active_controls(controls)
+    for control in used:
         noise = control.edit_noise(noise, seed)
-    x = _start(noise, float(sigmas[0]), latent)
+    x = _start(noise.contiguous(), float(sigmas[0]), latent)
     guidance.over_frames(len(x))
     _check_condition(condition, x)
     stream = NoiseStream(x, seed)
     run = Run(noise.to(x), tuple(sigmas.tolist()), Inputs(condition, unconditional, guidance), stream)
-    hooks = Hooks(controls, run, _guided(denoise))
+    hooks = Hooks(used, run, partial(_evaluate, denoise))
     x, levels = hooks.begin(Start(x, sigmas.tolist()))
     check_sigmas(torch.tensor(levels, dtype=torch.float64))
     steps = len(levels) - 1
     churn = churn if isinstance(churn, Churn) else Churn(churn)
     method = make_solver(solver, Setting(steps, churn, stream))
+    if used:
+        denoiser = partial(hooks.denoise, edited=True)
+    else:
+        denoiser = partial(
+            guided_estimate, denoise, condition=condition, guidance=guidance, unconditional=unconditional
+        )
     for i, (sigma, sigma_next) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
-        x, denoised = method.step(hooks.denoise_and_edit, x, sigma, sigma_next)
+        x, denoised = method.step(denoiser, x, sigma, sigma_next)
         x = hooks.after_step(x, sigma_next)
         if not torch.isfinite(x).all():
             raise ValueError(
@@ -73,60 +81,52 @@ def sample(
     return x
 
 
-def _guided(denoise: Callable[[Tensor, float, C], Tensor]) -> Callable[[Tensor, float, Inputs], Tensor]:
-    """Return the model with guidance, as a function of the state, the sigma and everything else."""
-
-    def evaluate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
-        condition, features = inputs.condition, inputs.features
-        model = denoise if features is None else features.through(denoise, condition)
-        return guided_denoiser(model, condition, inputs.guidance, unconditional=inputs.unconditional)(x, sigma)
-
-    return evaluate
+def _evaluate(denoise: Callable[[Tensor, float, C], Tensor], x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+    """Return the guided estimate of `x` under everything that controls may have changed."""
+    condition, features = inputs.condition, inputs.features
+    model = denoise if features is None else features.through(denoise, condition)
+    return guided_estimate(model, x, sigma, condition, inputs.guidance, inputs.unconditional)
 
 
 def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
     """Return the state at the first sigma (spec section 8.3)."""
     if not noise.dim() or not len(noise):
         raise ValueError(
-            f"the noise has shape {list(noise.shape)}, but a clip has at least 1 frame; use 14 for SVD or 25 for SVD-XT"
+            f"noise must have at least 1 frame (got shape {list(noise.shape)}); use 14 for SVD or 25 for SVD-XT"
         )
     if not torch.isfinite(noise).all():
-        raise ValueError(
-            "the noise has NaN or infinite values; draw it anew, for instance with start_noise(frames, h, w, seed)"
-        )
+        raise ValueError("the noise has NaN or infinite values; draw it with start_noise(frames, h, w, seed)")
     noise = noise if noise.dtype == torch.float64 else noise.to(torch.float32)
     if latent is None:
         return noise * math.sqrt(1 + sigma**2)
     if latent.shape[1:] != noise.shape[1:] or len(latent) not in (1, len(noise)):
         raise ValueError(
-            f"the start latent has shape {list(latent.shape)}, the noise {list(noise.shape)}; give one frame or as "
-            "many frames, "
-            "of the same size"
+            f"the start latent must be like the noise, {list(noise.shape)}, or one such frame (got "
+            f"{list(latent.shape)}); encode it at the size of the clip"
         )
-    latent = latent.to(noise)
+    latent = latent.to(noise).contiguous()
     if not torch.isfinite(latent).all():
-        raise ValueError("the start latent has NaN or infinite values; decode and check the clip it came from")
+        raise ValueError("the start latent has NaN or infinite values; decode it to check the clip it came from")
     return latent + noise * sigma
 
 
 def _check_condition(condition: C, x: Tensor) -> None:
-    """Find a mismatch before the first step rather than inside the network."""
+    """Raise ValueError for a mismatch before the first step rather than inside the network."""
     for name in ("token", "latent", "vector"):
         part = getattr(condition, name, None)
         if not isinstance(part, Tensor):
             continue
         if len(part) not in (1, len(x)):
             raise ValueError(
-                f"the condition's {name} has {len(part)} frames, the noise {len(x)}; give one frame, or one per frame "
-                "of the clip"
+                f"the condition's {name} needs 1 frame or {len(x)} (got {len(part)}); give one for all frames, or one "
+                "per frame"
             )
         if not torch.isfinite(part).all():
-            raise ValueError(f"the condition's {name} has NaN or infinite values; check the image it was made from")
+            raise ValueError(f"the condition's {name} has NaN or infinite values; check the image it was encoded from")
     latent = getattr(condition, "latent", None)
     if isinstance(latent, Tensor) and latent.shape[-2:] != x.shape[-2:]:
         (h, w), (ch, cw) = x.shape[-2:], latent.shape[-2:]
         raise ValueError(
-            f"the noise is {w}x{h} latents ({8 * w}x{8 * h} pixels), the condition's latent {cw}x{ch} "
-            f"({8 * cw}x{8 * ch} pixels); "
-            "make both at the size of the clip"
+            f"the condition's latent must have the size of the noise, {w}x{h} latents or {8 * w}x{8 * h} pixels (got "
+            f"{cw}x{ch}, {8 * cw}x{8 * ch} pixels); encode the image at the size of the clip"
         )

@@ -1,4 +1,4 @@
-"""Sigma lists: the noise levels that a sampler visits, from high to 0 (spec sections 8.2 and 11.2). Knows no model."""
+"""Sigma lists: the noise levels that a sampler visits, from high to 0 (spec sections 8.2 and 11.2)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,23 +14,21 @@ RHO = 7.0
 # Optimised for SVD and 10 steps: Sabour et al. 2024, "Align Your Steps".
 ALIGN_YOUR_STEPS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
 
-# AnimateLCM distilled SVD on this many Karras points; a sampler may only visit those.
+# AnimateLCM distilled SVD on this number of Karras points; a sampler may only visit those.
 LCM_POINTS = 40
 
-# More steps than this is a typing error, and would fill the memory rather than say so.
+# More steps than this are a typing error, and would fill the memory.
 MAX_STEPS = 10000
 
 
 def karras_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
-    """Return the EDM schedule [steps + 1], float32, decreasing, last value 0 (Karras et al. 2022, eq.
-
-    5; spec section 8.2).
+    """Return the EDM schedule [steps + 1], float32, decreasing to 0 (Karras et al. 2022, eq. 5; spec section 8.2).
 
     `steps` counts network evaluations of a first-order solver. A single step goes from `sigma_max` to 0.
     """
     _check_range(steps, sigma_min, sigma_max)
     if not (math.isfinite(rho) and rho > 0):
-        raise ValueError(f"rho is {rho:g}, but it must be above 0; SVD was made for 7")
+        raise ValueError(f"rho must be finite and above 0 (got {rho:g}); use 7 for SVD")
     return _tensor(_karras(steps, sigma_min, sigma_max, rho))
 
 
@@ -45,7 +43,7 @@ def align_your_steps_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max:
     """Return the schedule optimised for SVD at 10 steps [steps + 1], float32 (Sabour et al. 2024; spec section 8.2).
 
     Other counts interpolate the 11 published nodes linearly in log sigma, then set the last node to 0. The table spans
-    0.002 to 700; another range stretches it linearly in log sigma, so that the first node is always `sigma_max`.
+    0.002 to 700; another range stretches it linearly in log sigma, so that the first node is `sigma_max`.
     """
     _check_range(steps, sigma_min, sigma_max)
     logs = [math.log(s) for s in ALIGN_YOUR_STEPS]
@@ -61,23 +59,18 @@ def align_your_steps_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max:
 
 
 def lcm_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """Return the consistency schedule of AnimateLCM [steps + 1], float32, last value 0 (Wang et al.
+    """Return the consistency schedule of AnimateLCM [steps + 1], float32, ending at 0 (Wang et al. 2024; spec 11.2).
 
-    2024; spec section 11.2).
-
-    Every (40 // steps)-th of the 40 Karras points the model was distilled on, so `steps` is at most 40.
+    It takes every (40 // steps)-th of the 40 Karras points the model was distilled on, so `steps` is at most 40.
     """
     _check_range(steps, sigma_min, sigma_max)
     if steps > LCM_POINTS:
-        raise ValueError(
-            f"{steps} steps were asked of the LCM schedule, which has {LCM_POINTS} points; use 1 to 8, at most "
-            f"{LCM_POINTS}"
-        )
+        raise ValueError(f"the lcm schedule takes 1 to {LCM_POINTS} steps (got {steps}); use 4 to 8")
     return _tensor(_karras(LCM_POINTS, sigma_min, sigma_max, RHO)[:: LCM_POINTS // steps][:steps])
 
 
 def custom_sigmas(values: Sequence[float] | Tensor) -> Tensor:
-    """Return `values` as a sigma list, float32 on the CPU (float64 stays); see `check_sigmas` for what is legal."""
+    """Return `values` as a sigma list, float32 on the CPU (float64 stays); ValueError as in `check_sigmas`."""
     exact = isinstance(values, Tensor) and values.dtype == torch.float64
     sigmas = torch.as_tensor(values, dtype=torch.float64 if exact else torch.float32, device="cpu")
     check_sigmas(sigmas)
@@ -85,26 +78,23 @@ def custom_sigmas(values: Sequence[float] | Tensor) -> Tensor:
 
 
 def check_sigmas(sigmas: Tensor) -> None:
-    """Raise ValueError unless `sigmas` is a list of two or more finite values, each below the one before, none below 0.
+    """Raise ValueError unless `sigmas` is a list of two or more finite, decreasing values of 0 or above.
 
-    A list need not end at 0: then the result of sampling is a noisy latent, for a second sampler to finish.
+    A list that does not end at 0 gives a noisy latent, for a second sampler to finish.
     """
     if sigmas.dim() != 1 or sigmas.numel() < 2:
         raise ValueError(
-            f"the sigma list has shape {list(sigmas.shape)}, but sampling needs at least one step, that is two values "
-            "in "
-            "one row; add the value to step to, usually 0"
+            f"a sigma list needs two or more values in one row, one step at least (got shape {list(sigmas.shape)}); "
+            "add the last value, usually 0"
         )
     values = sigmas.tolist()
     for i, value in enumerate(values):
         if not math.isfinite(value) or value < 0:
-            raise ValueError(
-                f"sigma {i} is {value:g}, but noise levels are finite and not negative; correct that value"
-            )
+            raise ValueError(f"sigma {i} must be finite and 0 or above (got {value:g}); correct that value")
         if i and value >= values[i - 1]:
             raise ValueError(
-                f"sigma {i} is {value:g} after {values[i - 1]:g}, but a sigma list must decrease at every step; "
-                "sort it and remove repeats"
+                f"a sigma list must decrease at every step (sigma {i} is {value:g} after {values[i - 1]:g}); sort it "
+                "and remove repeats"
             )
 
 
@@ -121,15 +111,13 @@ def make_sigmas(
 ) -> Tensor:
     """Return the schedule named `kind` (a key of SCHEDULES) with exactly `steps` steps: [steps + 1], float32.
 
-    `denoise` in (0, 1] leaves out the noisiest part, for starting from an existing latent: the last `steps` of a
-    schedule of int(steps / denoise) steps, as ComfyUI's KSampler does.
+    `denoise` in (0, 1] skips the noisiest part, for starting from an existing latent: the result is the last `steps`
+    of a schedule of int(steps / denoise) steps, as in ComfyUI's KSampler.
     """
     if kind not in SCHEDULES:
         raise ValueError(f"the schedule {kind!r} is unknown; use one of {', '.join(SCHEDULES)}")
     if not 0 < denoise <= 1:
-        raise ValueError(
-            f"denoise is {denoise:g}, but it must be above 0 and at most 1; use 1 to start from pure noise"
-        )
+        raise ValueError(f"denoise must be above 0 and at most 1 (got {denoise:g}); use 1 to start from pure noise")
     _check_range(steps, sigma_min, sigma_max)
     return SCHEDULES[kind](int(steps / denoise), sigma_min, sigma_max)[-(steps + 1) :]
 
@@ -148,11 +136,11 @@ def _tensor(sigmas: list[float]) -> Tensor:
 
 def _check_range(steps: int, sigma_min: float, sigma_max: float) -> None:
     if not isinstance(steps, int):
-        raise TypeError(f"steps is {steps!r}, but it must be a whole number; use 20 to 30")
+        raise TypeError(f"steps must be a whole number (got {steps!r}); use 20 to 30")
     if not 1 <= steps <= MAX_STEPS:
-        raise ValueError(f"{steps} steps were asked for, but a schedule has 1 to {MAX_STEPS}; use 20 to 30")
+        raise ValueError(f"steps must be 1 to {MAX_STEPS} (got {steps}); use 20 to 30")
     if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
         raise ValueError(
-            f"sigma runs from {sigma_max:g} down to {sigma_min:g}, but it must fall and stay above 0; SVD uses 700 and "
+            f"sigma_max must be above sigma_min, and both above 0 (got {sigma_max:g} and {sigma_min:g}); use 700 and "
             "0.002"
         )

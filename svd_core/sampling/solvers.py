@@ -1,7 +1,6 @@
-"""Solvers of the sampling ODE dx/dsigma = (x - D(x; sigma)) / sigma. Each makes one step; the loop is in sample.py.
+"""Solvers of the sampling ODE dx/dsigma = (x - D(x; sigma)) / sigma. Each makes one step; the loop is in sampler.py.
 
-Solvers know no model, condition or guidance: only `denoiser(x, sigma)`. They may keep what they learned in earlier
-steps.
+Solvers call only `denoiser(x, sigma)`. They may keep values of earlier steps.
 """
 
 import math
@@ -15,10 +14,10 @@ from .guidance import Denoiser
 
 
 class Step(NamedTuple):
-    """What a sampler tells after every step: `on_step` gets one, and may raise to stop the sampling.
+    """The progress of sampling: `on_step` gets one after every step, and may raise to stop the sampling.
 
-    `index` counts from 0 to `steps` - 1; `denoised` [T, 4, h, w] is the clip as estimated at `sigma`, in scaled
-    latents, good for previews; `x` is the noisy state after the step.
+    `index` counts from 0 to `steps` - 1; `denoised` [T, 4, h, w] is the clip estimated at `sigma`, in scaled latents,
+    for previews; `x` is the noisy state after the step.
     """
 
     index: int
@@ -30,10 +29,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Churn:
-    """Noise added back before each step (Karras et al.
-
-    2022, algorithm 2; spec section 8.4); 0 = none, deterministic.
-    """
+    """Noise added back before each step (Karras et al. 2022, algorithm 2; spec section 8.4); 0 is deterministic."""
 
     amount: float = 0.0
     sigma_low: float = 0.0
@@ -42,11 +38,11 @@ class Churn:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0):
-            raise ValueError(f"churn is {self.amount:g}, but it must be finite and not negative; use 0 for none")
+            raise ValueError(f"churn must be finite and 0 or above (got {self.amount:g}); use 0 for none")
 
 
 class Solver(Protocol):
-    """One way to go from `sigma` to `sigma_next`; returns the new state and the denoised estimate at `sigma`."""
+    """A step from `sigma` to `sigma_next`: returns the new state and the denoised estimate at `sigma`."""
 
     def step(self, denoiser: Denoiser, x: Tensor, sigma: float, sigma_next: float) -> tuple[Tensor, Tensor]: ...
 
@@ -60,10 +56,7 @@ class Setting(NamedTuple):
 
 
 class Euler:
-    """Euler's method with optional churn (Karras et al.
-
-    2022, algorithm 2 without its second-order correction; spec 8.4).
-    """
+    """Euler's method with optional churn (Karras et al. 2022, algorithm 2 without its correction; spec 8.4)."""
 
     second_order = False
 
@@ -87,25 +80,19 @@ class Euler:
         churn = self.setting.churn
         if churn.amount == 0 or not churn.sigma_low <= sigma <= churn.sigma_high:
             return x, sigma
-        # The bound keeps the added noise below the noise that is there (Karras et al. 2022, section 4).
+        # The bound keeps the added noise below the present noise (Karras et al. 2022, section 4).
         higher = sigma * (1 + min(churn.amount / self.setting.steps, math.sqrt(2) - 1))
         return x + self.setting.noise() * (churn.noise_scale * math.sqrt(higher**2 - sigma**2)), higher
 
 
 class Heun(Euler):
-    """Heun's second-order method with optional churn (Karras et al.
-
-    2022, algorithm 2): 2 n - 1 evaluations for n steps.
-    """
+    """Heun's second-order method with optional churn (Karras et al. 2022, algorithm 2): 2 n - 1 evaluations."""
 
     second_order = True
 
 
 class DPMSolverPP2M:
-    """DPM-Solver++(2M), second order with one evaluation a step (Lu et al.
-
-    2022, "DPM-Solver++", algorithm 2), no churn.
-    """
+    """DPM-Solver++(2M): second order with one evaluation per step, no churn (Lu et al. 2022, algorithm 2)."""
 
     def __init__(self, setting: Setting) -> None:
         self._last: tuple[Tensor, float] | None = None  # previous estimate and its step in -ln(sigma)
@@ -126,10 +113,7 @@ class DPMSolverPP2M:
 
 
 class LCM:
-    """Consistency sampling (Luo et al.
-
-    2023; spec section 11.2): trust the estimate, then add fresh noise of the next level.
-    """
+    """Consistency sampling (Luo et al. 2023; spec 11.2): take the estimate, then add fresh noise of the next level."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -146,13 +130,11 @@ SOLVERS: dict[str, Callable[[Setting], Solver]] = {"euler": Euler, "heun": Heun,
 
 
 def make_solver(name: str, setting: Setting) -> Solver:
-    """Return a fresh solver named `name` (a key of SOLVERS); ValueError for unknown names and for churn that would be
-    ignored.
-    """
+    """Return a new solver named `name` (a key of SOLVERS); ValueError for unknown names and for unused churn."""
     if name not in SOLVERS:
         raise ValueError(f"the solver {name!r} is unknown; use one of {', '.join(SOLVERS)}")
     if setting.churn.amount > 0 and name not in ("euler", "heun"):
         raise ValueError(
-            f"churn is {setting.churn.amount:g}, but the solver {name} takes none; use euler or heun, or churn 0"
+            f"the solver {name} takes no churn (got {setting.churn.amount:g}); use euler or heun, or churn 0"
         )
     return SOLVERS[name](setting)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..charts import FAINT, INK, LINE, PAPER, font, shorten
 from ..pictures.sheets import as_image, small_picture
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
 from .clips import ClipStore, MemoryStore, make_clip, shot_key, shot_settings

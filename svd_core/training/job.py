@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..networks.config import SVDConfig
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings
 from .data.cutting import ClipPlan
 from .memory_estimate import training_memory
 from .settings import TrainSettings

@@ -18,7 +18,7 @@ from ..model.conditioning import condition_on_image
 from ..model.decoding import frames_to_image
 from ..pictures import as_batch, fit
 from ..pictures.sheets import small_picture, spread
-from ..pipelines.clip import AnimateSettings
+from ..pipelines.settings import AnimateSettings, guidance_of, sigmas_of
 from ..report import measure
 from ..sampling.denoiser import denoise_with
 from ..sampling.noise import start_noise
@@ -102,8 +102,8 @@ class Validation:
         self.latents = sample(
             denoise,
             noise.to(weight.device),
-            settings.sigmas(),
-            settings.guidance(),
+            sigmas_of(settings),
+            guidance_of(settings),
             self.condition.to(weight.device),
             solver=settings.solver,
             seed=settings.seed,

@@ -1,6 +1,7 @@
 """AnimateLCM-SVD: its file, its defaults, and its sampling against the formulas of spec section 11.2."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 import svd_core
 from svd_core.checkpoints import load_model
 from svd_core.networks.config import SVDConfig
-from svd_core.pipelines.settings import AnimateSettings
+from svd_core.pipelines.settings import AnimateSettings, sigmas_of
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.schedules import lcm_sigmas
@@ -81,7 +82,7 @@ def test_the_variant_brings_schedule_solver_steps_and_guidance():
     got = AnimateSettings().resolve(config)
     assert (got.schedule, got.solver, got.steps, got.frames) == ("lcm", "lcm", 4, 25)
     assert (got.min_guidance, got.max_guidance) == (1.0, 1.2)
-    assert got.sigmas().tolist() == pytest.approx([700.0, 128.564, 13.6784, 0.496878, 0.0], rel=1e-5)
+    assert sigmas_of(got).tolist() == pytest.approx([700.0, 128.564, 13.6784, 0.496878, 0.0], rel=1e-5)
     assert AnimateSettings(steps=8).resolve(config).steps == 8
     chosen = AnimateSettings(schedule="karras", solver="euler", steps=25).resolve(config)
     assert (chosen.schedule, chosen.solver) == ("karras", "euler")
@@ -106,5 +107,6 @@ def test_a_completed_file_animates_in_its_four_steps(completed):
 
 @pytest.mark.parametrize(("variant", "solver", "warned"), [("animatelcm", "euler", 1), ("animatelcm", "lcm", 0)])
 def test_the_sampler_node_says_which_solver_belongs_to_the_model(variant, solver, warned, caplog):
-    part("nodes.sample").warn_of_solver(SVDConfig(variant=variant), solver)
-    assert len([r for r in caplog.records if "made for the solver lcm" in r.message]) == warned
+    model = SimpleNamespace(variant=variant, config=SVDConfig(variant=variant))
+    part("nodes.sample").sampling_for(model, 4, 0, solver)
+    assert len([r for r in caplog.records if "needs the solver lcm" in r.message]) == warned

@@ -12,14 +12,15 @@ from svd_core.controls.camera.control import camera_control
 from svd_core.controls.loop import LatentRoll
 from svd_core.controls.signal import SIGNAL_MODES, Signal
 from svd_core.controls.windows import Windows
-from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up, sample_between
-from svd_core.pipelines.clip import AnimateSettings
+from svd_core.pipelines.between import Keyframe, fit_alike, join, pair_up
+from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance, linear_guidance
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
 from svd_core.sampling.solvers import SOLVERS
+from tests.helpers.motion_models import sample_between
 
 FRAMES, H, W = 9, 24, 24
 SPREAD = 0.3  # of one step of the walk
@@ -253,7 +254,7 @@ BAD = [
     ("strength NaN", lambda: between(strength=float("nan")), r"got nan\); use"),
     ("frames", lambda: between(frames=2), r"at least 3 frames \(got 2\); use 14"),
     ("release", lambda: TakeTurns(None, torch.zeros(1), torch.zeros(1), sigma=0.0), r"above 0 \(got 0\); use 0.05"),
-    ("one picture", lambda: pair_up([picture(1.0)]), "there is 1 picture, but going between needs 2"),
+    ("one picture", lambda: pair_up([picture(1.0)]), r"needs 2 \(got 1 picture\); add an end picture"),
     ("none", lambda: fit_alike([], AnimateSettings()), "there are 0 pictures"),
     (
         "other size",

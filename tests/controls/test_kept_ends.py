@@ -7,7 +7,7 @@ import torch
 
 from svd_core.controls.kept_ends import LARGEST_STEP, KeptEnds, keep_ends
 from svd_core.controls.loop import JOIN_LIMIT, EvenJoin
-from svd_core.pipelines.between import finishing
+from svd_core.pipelines.between import end_controls
 from svd_core.sampling.controls import finish_frames
 
 FRAMES, SIDE = 9, 32
@@ -69,9 +69,9 @@ def test_every_picture_of_a_chain_has_its_frame(count, closed, places, length):
 
 def test_nothing_is_kept_where_the_ends_are_met_roughly_or_not_at_all():
     pictures = torch.zeros(2, 3, 8, 8)
-    assert finishing(pictures, FRAMES, strength=0.5) == () and finishing(pictures, FRAMES, exact=False) == ()
-    assert finishing(pictures[:1], FRAMES, closed=True, strength=0.0) == ()
-    assert isinstance(finishing(pictures[:1], FRAMES, closed=True)[0], EvenJoin)
+    assert end_controls(pictures, FRAMES, strength=0.5) == () and end_controls(pictures, FRAMES, exact=False) == ()
+    assert end_controls(pictures[:1], FRAMES, closed=True, strength=0.0) == ()
+    assert isinstance(end_controls(pictures[:1], FRAMES, closed=True)[0], EvenJoin)
 
 
 def test_pictures_of_another_size_are_resized_and_of_another_length_left_out_with_a_word(caplog):

@@ -21,14 +21,13 @@ from svd_core.pipelines.between import (
     join,
     loop,
     pair_up,
-    sample_between,
-    sample_loop,
 )
 from svd_core.sampling.controls import Control
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.schedules import karras_sigmas
 from tests.controls.test_between import FRAMES, perfect, picture, plain, steps_of, walk
 from tests.helpers.checkpoint_files import SMALL
+from tests.helpers.motion_models import sample_between, sample_loop
 
 
 @pytest.mark.parametrize("mode", INBETWEEN_MODES)

@@ -13,7 +13,7 @@ from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
 from svd_core.sampling.controls import Control, Inputs, Run
 from svd_core.sampling.denoiser import denoise_with
-from svd_core.sampling.guidance import Guidance, guided_denoiser, linear_guidance
+from svd_core.sampling.guidance import Guidance, guided_estimate, linear_guidance
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
@@ -242,7 +242,7 @@ def peak_bytes(frames, controls=()):
 
     def evaluate(x, sigma, inputs):
         network = lambda state, level, told: denoise_with(unet, state, level, told)  # noqa: E731
-        return guided_denoiser(network, inputs.condition, inputs.guidance)(x, sigma)
+        return guided_estimate(network, x, sigma, inputs.condition, inputs.guidance)
 
     noise = torch.empty(frames, 4, 16, 16, device="meta")
     inputs = Inputs(told, None, Guidance(linear_guidance(1, 2.5, frames)))
@@ -260,4 +260,3 @@ def test_sixty_frames_take_the_memory_of_one_window_and_latents():
     # The fused estimate is one clip of latents; a window's own slices are a few frames more.
     assert one < long <= one + 2 * latents
     assert whole > 4 * one, "or there would be nothing to save"
-    assert Windows(14, 4).frames_at_once(60) == 14

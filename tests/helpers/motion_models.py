@@ -1,10 +1,14 @@
 """Models whose answer is known in closed form and which obey their condition, for tests of controls."""
 
+from types import SimpleNamespace
+
 import torch
 
 from svd_core.condition import Condition
 from svd_core.model.conditioning import motion_vector
 from svd_core.networks.vae import LATENT_SCALE
+from svd_core.pipelines.batch import ClipInput, Sampling, sample_clips
+from svd_core.pipelines.between import between_input, close_loop, loop_input
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
@@ -60,3 +64,22 @@ def run(controls=(), model=obedient_model, steps=6, **changes):
         "condition": condition(),
     }
     return sample(model, controls=controls, **values | changes)
+
+
+def sample_input(denoise, clip: ClipInput, frames, sigmas, guidance, *, seed=0, solver="euler"):
+    """The latents of one clip by a `denoise` in closed form, through the pipeline."""
+    model = SimpleNamespace(denoise=denoise, device=torch.device("cpu"))
+    (latents,) = sample_clips(model, [clip], Sampling(frames, sigmas, guidance, solver=solver, seed=seed))
+    return latents
+
+
+def sample_between(denoise, start, end, frames, sigmas, guidance, *, seed=0, solver="euler", **options):
+    """The latents of a clip from keyframe to keyframe."""
+    clip = between_input(start, end, **options)
+    return sample_input(denoise, clip, frames, sigmas, guidance, seed=seed, solver=solver)
+
+
+def sample_loop(denoise, key, frames, sigmas, guidance, *, seed=0, mode="blend"):
+    """The latents of a loop of one keyframe."""
+    clip = sample_input(denoise, loop_input(key, mode=mode), frames, sigmas, guidance, seed=seed)
+    return close_loop(clip, mode)

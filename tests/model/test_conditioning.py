@@ -114,10 +114,10 @@ BAD = [
     (lambda: part(latent=torch.ones(0, 4, 2, 3)), "(got [0, 4, 2, 3])"),
     (lambda: part(token=torch.ones(3, 1, 5), vector=torch.ones(4, 6)), "(got 1, 3, 4 rows)"),
     (lambda: part(frames=3).over_frames(4), "the condition has 3 frames, the clip 4"),
-    (lambda: motion_vector(float("nan"), 127, 0.02), "fps_id is NaN"),
-    (lambda: motion_vector(torch.ones(2), torch.ones(3), 0.02), "fps_id has 2 values, another has 3"),
-    (lambda: augment(torch.zeros(1, 3, 8, 8), -0.1, 0), "augmentation is -0.1"),
-    (lambda: condition_on_image(Recorder(), torch.zeros(2, 3, 8, 8)), "image has shape [2, 3, 8, 8]"),
+    (lambda: motion_vector(float("nan"), 127, 0.02), "fps_id must be finite"),
+    (lambda: motion_vector(torch.ones(2), torch.ones(3), 0.02), "fps_id needs 1 value or 3 (got 2); give"),
+    (lambda: augment(torch.zeros(1, 3, 8, 8), -0.1, 0), "(got -0.1); use 0 to 0.1"),
+    (lambda: condition_on_image(Recorder(), torch.zeros(2, 3, 8, 8)), "(got shape [2, 3, 8, 8]); pass image[:1]"),
 ]
 
 

@@ -157,7 +157,7 @@ def test_one_tile_larger_than_the_picture_is_the_picture(vae):
         ({"plan": 0}, "decode plan 0"),
         ({"plan": "fast"}, "decode plan 'fast'"),
         ({"plan": 2.5}, "decode plan 2.5"),
-        ({"tile": 100}, "tile 100"),
+        ({"tile": 100}, "got 100.; use 512"),
         ({"latent": torch.randn(2, 8, 4, 4)}, "[2, 8, 4, 4]"),
         ({"latent": torch.randn(4, 4, 4)}, "[4, 4, 4]"),
         ({"latent": torch.full((2, 4, 4, 4), torch.nan)}, "NaN"),

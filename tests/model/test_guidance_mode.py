@@ -105,10 +105,10 @@ def test_free_memory_decides_where_nothing_else_does(tiny, monkeypatch):
     x = torch.empty(FRAMES, 4, SIDE, SIDE, device="meta")  # any device but the CPU
     for free, shared in ((needed, True), (needed - 1, False), (None, False)):
         monkeypatch.setattr(branches, "available_bytes", lambda device, free=free: free)
-        assert branches._share_a_pass(tiny.unet, x, torch.float32) is shared
+        assert branches.shares_a_pass(tiny.unet, x, torch.float32) is shared
     monkeypatch.setattr(branches, "available_bytes", lambda device: needed)
     set_guidance_mode(tiny.unet, "in turn")
-    assert not branches._share_a_pass(tiny.unet, x, torch.float32)
+    assert not branches.shares_a_pass(tiny.unet, x, torch.float32)
 
 
 @pytest.mark.parametrize("placed", [False, True], ids=["model", "placed model"])
@@ -122,7 +122,7 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
         plan = make_plan(tiny.config, FRAMES, 64, 64, 24 * GIB)
         assert plan.guidance == "together"
         model = place(tiny, plan, "cpu")
-    original, sizes = svd.model.guidance_passes.denoise_with, []
+    original, sizes = svd.model.model.denoise_with, []
 
     def too_large_for_two(network, x, sigma, condition, **options):
         sizes.append(len(condition) if isinstance(condition, tuple) else 1)
@@ -130,12 +130,12 @@ def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, 
             raise torch.cuda.OutOfMemoryError("injected")
         return original(network, x, sigma, condition, **options)
 
-    monkeypatch.setattr("svd_core.model.guidance_passes.denoise_with", too_large_for_two)
+    monkeypatch.setattr("svd_core.model.model.denoise_with", too_large_for_two)
     with caplog.at_level(logging.WARNING, logger="svd_reel"):
         assert torch.equal(model.denoise(x, 1.5, both), expected)
         assert torch.equal(model.denoise(x, 1.5, both), expected)
     assert sizes == [2, 1, 1, 1, 1]
-    assert [record.getMessage() for record in caplog.records] == ["memory ran out; going on with guidance in turn"]
+    assert [record.getMessage() for record in caplog.records] == ["out of memory; retrying with guidance in turn"]
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -153,7 +153,7 @@ def test_wherever_the_weights_lie_the_estimates_are_the_same(tiny, placement):
     ("frames", "share", "device", "clips"),
     [(4, 1.0, "cuda", 2), (4, 0.99, "cuda", 1), (4, 9.0, "cpu", 1), (1025, 1.0, "cuda", 1)],
 )
-def test_nodes_share_a_pass_where_the_host_has_the_memory_left(monkeypatch, frames, share, device, clips):
+def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, frames, share, device, clips):
     model = run_node("SVDReelLoadModel", model_name="nano (embedded)")[0]
     needed = unet_activation_bytes(model.config.unet, frames, 8, 8, model.compute_dtype.itemsize, videos=2)
     host = part("nodes.host.comfy")

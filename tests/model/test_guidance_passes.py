@@ -14,7 +14,7 @@ from svd_core.model.model import SVDModel
 from svd_core.networks.embedding import is_broadcast
 from svd_core.networks.unet import UNet
 from svd_core.sampling.denoiser import denoise_with
-from svd_core.sampling.guidance import Guidance, batches_conditions, guided_denoiser, linear_guidance
+from svd_core.sampling.guidance import Guidance, as_guidance, batches_conditions, guided_estimate, linear_guidance
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.reuse import ReuseFeatures
 from tests.helpers.motion_models import Counted, obedient_model
@@ -175,7 +175,7 @@ def test_features_are_reused_branch_by_branch(tiny):
     with Passes(tiny.unet) as seen:
         assert torch.equal(svd.sample(tiny.denoise, *given, controls=[ReuseFeatures(2, 1)]), expected)
     assert seen == [1] * 6
-    with pytest.raises(ValueError, match="in turn"):
+    with pytest.raises(ValueError, match="one by one"):
         tiny.denoise(given[0], 1.0, (given[3], given[3]), features=DeepFeatures(1))
 
 
@@ -203,4 +203,4 @@ def test_the_state_keeps_its_precision(tiny):
     set_guidance_mode(tiny.unet, "together")
     half = replace(tiny, unet=copy.deepcopy(tiny.unet).bfloat16())
     x = random(FRAMES, 4, SIDE, SIDE).double()
-    assert guided_denoiser(half.denoise, condition_for(tiny), 2.0)(x, 3.0).dtype == torch.float64
+    assert guided_estimate(half.denoise, x, 3.0, condition_for(tiny), as_guidance(2.0)).dtype == torch.float64

@@ -1,11 +1,14 @@
 """Memory that runs out is known as such whatever allocator says it, and answered in the same way."""
 
+import logging
+import weakref
+
 import pytest
 import torch
 
 from svd_core.cli.main import build_parser, run_command
 from svd_core.memory import is_out_of_memory
-from svd_core.model.retry import retrying
+from svd_core.model.retry import FallbackStep, attempts
 
 PETABYTE = 10**15  # more than any address space has room for
 
@@ -36,14 +39,39 @@ def test_what_this_machines_own_allocator_says_is_known():
     assert is_out_of_memory(caught.value)
 
 
-def test_work_goes_on_smaller_after_a_real_shortage_and_other_errors_are_not_retried():
+def test_work_goes_on_smaller_after_a_real_shortage_and_other_errors_are_not_retried(caplog):
     size = [PETABYTE]
-    rungs = [("less", lambda: size.__setitem__(0, 4))]
-    assert retrying(lambda: torch.empty(size[0], dtype=torch.uint8), rungs).shape == (4,)
+    steps = [FallbackStep("less", lambda: size.__setitem__(0, 4))]
+
+    def tried(work):
+        for attempt in attempts(steps):
+            with attempt:
+                return work()
+
+    with caplog.at_level(logging.WARNING, logger="svd_reel"):
+        assert tried(lambda: torch.empty(size[0], dtype=torch.uint8)).shape == (4,)
+    assert [record.getMessage() for record in caplog.records] == ["out of memory; retrying with less"]
     with pytest.raises(RuntimeError, match="allocate"):
-        retrying(too_much, rungs)
+        tried(too_much)
     with pytest.raises(RuntimeError, match="shapes"):
-        retrying(lambda: torch.ones(2, 3) @ torch.ones(4, 5), rungs)
+        tried(lambda: torch.ones(2, 3) @ torch.ones(4, 5))
+
+
+def test_a_failed_attempt_leaves_no_tensors_behind_when_the_next_one_begins():
+    alive, held = [], []
+
+    def work():
+        tensor = torch.zeros(1)
+        alive.append(weakref.ref(tensor))
+        if len(alive) == 1:
+            raise MemoryError
+        return tensor
+
+    steps = [FallbackStep("less", lambda: held.append(alive[0]()))]
+    for attempt in attempts(steps):
+        with attempt:
+            work()
+    assert len(alive) == 2 and held == [None]
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_loop_is_decoded_across_its_join(loaded):
 def test_an_end_picture_of_another_aspect_is_fitted_and_said(loaded, caplog):
     with caplog.at_level(logging.WARNING, "svd_reel"):
         latent = between(loaded, end_image=picture(80, 48), fit="pad")
-    assert any("picture 2 is 48x80, the first 80x48; it is cut to fit" in r.getMessage() for r in caplog.records)
+    assert any("picture 2 is 48x80, the first 80x48; it is cropped to fit" in r.getMessage() for r in caplog.records)
     frames = decode(loaded, latent)
     assert frames.shape[2] == 64 and frames.shape[1] < 64
 
@@ -152,7 +152,7 @@ def test_the_seed_decides(loaded):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"end_image": None}, "there is 1 picture, but going between needs 2"),
+        ({"end_image": None}, r"needs 2 \(got 1 picture\)"),
         ({"frames": 2}, r"at least 3 frames \(got 2\)"),
         ({"strength": -1.0}, r"strength .*got -1\); use"),
         ({"mode": "magic"}, "mode 'magic' is unknown"),

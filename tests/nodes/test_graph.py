@@ -244,8 +244,8 @@ def test_mismatched_graphs_are_answered_with_a_sentence(loaded, picture):
     rows = [[positive[0][0].repeat(3, 1, 1), positive[0][1]]]
     for change, words in (
         ({"latent": sixteen}, "16, 8, 8"),
-        ({"latent": other_size}, "128x64 pixels, the conditioning 64x64"),
-        ({"latent": latent, "positive": positive * 2}, "2 entries"),
+        ({"latent": other_size}, "got 128x64 and 64x64 pixels"),
+        ({"latent": latent, "positive": positive * 2}, "got 2"),
         ({"latent": latent, "positive": controlled}, "control"),
         ({"latent": latent, "positive": rows}, "3 rows"),
         ({"latent": latent, "sigmas": torch.tensor([1.0])}, "one step"),

@@ -34,7 +34,7 @@ def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
     line = run("SVDReelPlan", **given, control=control)[0].splitlines()[-1]
     config, steps = (
         loaded[0].config,
-        part("svd_core.pipelines.clip").AnimateSettings().resolve(loaded[0].config).steps,
+        part("svd_core.pipelines.settings").AnimateSettings().resolve(loaded[0].config).steps,
     )
     assert f"with first frame, colour anchor: {steps} UNet passes of {config.frames} frames" in line
     assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
@@ -46,7 +46,7 @@ def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
         run("SVDReelPlan", **given, reuse_interval=interval, reuse_depth=depth)[2]
         for interval, depth in ((1, 2), (2, 2), (2, 4))
     )
-    settings = part("svd_core.pipelines.clip").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
+    settings = part("svd_core.pipelines.settings").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
     settings, config = settings.resolve(loaded[0].config), loaded[0].config
     dtype = loaded[0].compute_dtype
     assert deeper.stages == part("svd_core.cli.models").plan_clip(config, settings, 8, dtype=dtype).stages

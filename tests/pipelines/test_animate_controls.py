@@ -88,7 +88,7 @@ BAD = [
     ({"camera": "spin"}, "camera move 'spin' is unknown"),
     ({"camera": "hold 9 then pan left"}, "still for 9 frames of"),
     ({"camera_mode": "magic"}, "camera_mode 'magic' is unknown; use one of partial re-noise"),
-    ({"camera_strength": -1.0}, "camera_strength is -1"),
+    ({"camera_strength": -1.0}, "camera_strength must be 0 or more (got -1)"),
 ]
 
 

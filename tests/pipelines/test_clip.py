@@ -17,7 +17,8 @@ from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig,
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
-from svd_core.pipelines.clip import AnimateSettings, animate, off_distribution
+from svd_core.pipelines.clip import animate
+from svd_core.pipelines.settings import AnimateSettings, off_distribution
 from svd_core.sampling.denoiser import denoise_with
 from svd_core.sampling.noise import start_noise
 
@@ -205,18 +206,18 @@ def test_raising_in_a_callback_stops(where):
 BAD = [
     ("sv3d", picture(), {}, SVDConfig(variant="sv3d_u", frames=21), "sv3d_u is an orbital model"),
     ("width", picture(), {"width": 1000 + 4}, SMALL, "width 1004 is not a multiple of 8; use 1000 or 1008"),
-    ("zero frames", picture(), {"frames": 0}, SMALL, "frames is 0"),
-    ("zero steps", picture(), {"steps": 0}, SMALL, "0 steps"),
-    ("fps", picture(), {"fps": 0}, SMALL, "fps is 0"),
-    ("bucket", picture(), {"motion_bucket": -1}, SMALL, "motion_bucket is -1"),
-    ("augmentation", picture(), {"augmentation": math.nan}, SMALL, "augmentation is nan"),
+    ("zero frames", picture(), {"frames": 0}, SMALL, "frames must be 1 to 100000 (got 0)"),
+    ("zero steps", picture(), {"steps": 0}, SMALL, "steps must be 1 to 10000 (got 0)"),
+    ("fps", picture(), {"fps": 0}, SMALL, "fps must be 1 or more (got 0)"),
+    ("bucket", picture(), {"motion_bucket": -1}, SMALL, "motion_bucket must be 0 or more (got -1)"),
+    ("augmentation", picture(), {"augmentation": math.nan}, SMALL, "augmentation must be 0 or more (got nan)"),
     ("schedule", picture(), {"schedule": "beta"}, SMALL, "schedule 'beta' is unknown"),
     ("shape", picture(), {"guidance_shape": "saw"}, SMALL, "guidance_shape 'saw' is unknown"),
     ("solver", picture(), {"solver": "rk4"}, SMALL, "solver 'rk4' is unknown"),
     ("decode", picture(), {"decode": 0}, SMALL, "decode plan 0 is unknown"),
     ("fit", picture(), {"fit": "zoom"}, SMALL, "fit 'zoom' is unknown"),
-    ("seed", picture(), {"seed": -1}, SMALL, "the seed is -1"),
-    ("sigma range", picture(), {"sigma_min": 800.0}, SMALL, "sigma runs from 700 down to 800"),
+    ("seed", picture(), {"seed": -1}, SMALL, "(got -1); use any"),
+    ("sigma range", picture(), {"sigma_min": 800.0}, SMALL, "(got 700 and 800)"),
     ("NaN image", picture() * math.nan, {}, SMALL, "NaN or infinite"),
     ("empty batch", torch.zeros(0, 48, 64, 3), {}, SMALL, "0 pictures"),
 ]

@@ -63,16 +63,21 @@ def test_costs_at_full_size_are_those_that_are_told(real):
     assert peak == pytest.approx(unet_activation_bytes(config, *size) + feature_cache_bytes(config, 2, *size), rel=0.1)
 
 
-def test_the_node_chains_and_its_bytes_are_planned_for():
+def test_the_node_chains_and_its_bytes_are_planned_for(monkeypatch):
     model = run_node("SVDReelLoadModel", model_name="nano (embedded)", precision="fp32")[0]
     (chain,) = run_node("SVDReelReuseFeatures", interval=2)
-    assert chain.of_clip(0, 1) == (part("svd_core.sampling.reuse").ReuseFeatures(2),) and chain.features_depth == 2
+    assert chain.of_clip(0, 1) == (part("svd_core.sampling.reuse").ReuseFeatures(2),)
     (longer,) = run_node("SVDReelReuseFeatures", interval=1, control=chain)
-    assert len(longer.of_clip(0, 1)) == 2 and longer.features_depth == 2
-    size = (8, 16, 16)
-    config = model.config.unet
-    assert model.kept_bytes(chain, *size) == feature_cache_bytes(config, 2, *size, model.compute_dtype.itemsize) > 0
-    assert model.kept_bytes(part("nodes.shared.controls").ControlChain(), *size) == 0
+    assert len(longer.of_clip(0, 1)) == 2
+    size, asked, host = (8, 16, 16), [], part("nodes.host.comfy")
+    monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or torch.device("cpu"))
+    features = part("svd_core.condition").DeepFeatures
+    for given in (None, features(2, rows=8), features(2, rows=8), features(2, rows=12), None):
+        model.prepare_unet(*size, given)
+    kept = [
+        feature_cache_bytes(model.config.unet, 2, rows, *size[1:], model.compute_dtype.itemsize) for rows in (8, 12)
+    ]
+    assert len(asked) == 3 and [more - asked[0] for more in asked[1:]] == kept and kept[0] > 0
 
 
 def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():

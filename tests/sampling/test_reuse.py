@@ -10,7 +10,7 @@ from svd_core.controls.windows import Windows
 from svd_core.model.weight_stream import WeightStream
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import UNet
-from svd_core.pipelines.settings import AnimateSettings
+from svd_core.pipelines.settings import AnimateSettings, reuse_controls
 from svd_core.sampling.guidance import Guidance
 from svd_core.sampling.reuse import Features, FeatureStore, ReuseFeatures
 from svd_core.sampling.solvers import SOLVERS
@@ -147,9 +147,9 @@ def test_one_cache_for_both_branches_would_be_seen():
 
 def test_an_interval_of_one_is_off():
     assert torch.equal(run((ReuseFeatures(1),)), run())  # and the model is asked as without
-    assert AnimateSettings().run_controls() == () and ReuseFeatures(1).features_depth == 0
+    assert reuse_controls(AnimateSettings()) == ()
     wanted = ReuseFeatures(2, 3, 0.5)
-    assert AnimateSettings(reuse=2, reuse_depth=3, reuse_sigma_low=0.5).run_controls() == (wanted,)
+    assert reuse_controls(AnimateSettings(reuse=2, reuse_depth=3, reuse_sigma_low=0.5)) == (wanted,)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -241,8 +241,8 @@ def test_frames_follow_windows_and_turns():
 
 
 WRONG = [
-    ({"interval": 0}, "reused for 0 steps"),
-    ({"depth": 0}, "0 pairs of blocks"),
+    ({"interval": 0}, r"interval must be 1 or more \(got 0\)"),
+    ({"depth": 0}, r"depth must be 1 or more .*\(got 0\)"),
     ({"sigma_low": 5.0, "sigma_high": 1.0}, "swap the two"),
 ]
 

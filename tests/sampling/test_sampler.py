@@ -272,24 +272,32 @@ def run(**changes):
 
 
 BAD = [
-    ("guidance count", {"guidance": torch.ones(14)}, "guidance has 14 values, the clip has 25 frames; give one value"),
-    ("guidance NaN", {"guidance": float("nan")}, "guidance has the value nan"),
-    ("guidance empty", {"guidance": []}, "guidance has 0 values"),
-    ("guidance without its other branch", {"guidance": 2.0, "condition": None}, "needs an unconditional form"),
-    ("sigmas rising", {"sigmas": [1.0, 2.0, 0.0]}, "sigma 1 is 2 after 1, but a sigma list must decrease"),
+    ("guidance count", {"guidance": torch.ones(14)}, "(got 14); give one scale or 25"),
+    ("guidance NaN", {"guidance": float("nan")}, "(got nan); use 1 to 4"),
+    ("guidance empty", {"guidance": []}, "(got 0 values); use a scale"),
+    (
+        "guidance without its other branch",
+        {"guidance": 2.0, "condition": None},
+        "NoneType cannot give; pass a Condition",
+    ),
+    ("sigmas rising", {"sigmas": [1.0, 2.0, 0.0]}, "sigma 1 is 2 after 1); sort"),
     ("sigmas repeated", {"sigmas": [1.0, 1.0, 0.0]}, "must decrease"),
-    ("sigmas negative", {"sigmas": [1.0, -1.0]}, "sigma 1 is -1"),
-    ("sigmas NaN", {"sigmas": [float("nan"), 0.0]}, "sigma 0 is nan"),
-    ("no step", {"sigmas": [1.0]}, "at least one step"),
+    ("sigmas negative", {"sigmas": [1.0, -1.0]}, "(got -1); correct"),
+    ("sigmas NaN", {"sigmas": [float("nan"), 0.0]}, "(got nan); correct"),
+    ("no step", {"sigmas": [1.0]}, "one step at least (got shape"),
     ("noise NaN", {"noise": torch.full((25, 4, 4, 6), math.nan)}, "noise has NaN"),
     ("zero frames", {"noise": torch.zeros(0, 4, 4, 6)}, "at least 1 frame"),
-    ("condition of another size", {"condition": condition(h=8)}, "noise is 6x4 latents (48x32 pixels)"),
-    ("condition of another length", {"condition": condition(frames=14)}, "token has 14 frames, the noise 25"),
-    ("start latent of another size", {"latent": torch.zeros(25, 4, 4, 4)}, "start latent has shape [25, 4, 4, 4]"),
+    (
+        "condition of another size",
+        {"condition": condition(h=8)},
+        "6x4 latents or 48x32 pixels (got 6x8, 48x64 pixels); encode",
+    ),
+    ("condition of another length", {"condition": condition(frames=14)}, "token needs 1 frame or 25 (got 14); give"),
+    ("start latent of another size", {"latent": torch.zeros(25, 4, 4, 4)}, "(got [25, 4, 4, 4]); encode"),
     ("start latent NaN", {"latent": torch.full((1, 4, 4, 6), math.nan)}, "start latent has NaN"),
     ("unknown solver", {"solver": "rk4"}, "solver 'rk4' is unknown; use one of euler, heun"),
-    ("churn ignored", {"solver": "lcm", "churn": 1.0}, "takes none"),
-    ("churn negative", {"churn": -1.0}, "churn is -1"),
+    ("churn ignored", {"solver": "lcm", "churn": 1.0}, "takes no churn (got 1); use euler"),
+    ("churn negative", {"churn": -1.0}, "(got -1); use 0"),
     ("model gives NaN", {"denoise": lambda x, s, c: x * math.nan}, "step 1 of 2 (sigma 700) gave NaN"),
 ]
 
@@ -302,7 +310,7 @@ def test_bad_input_says_value_limit_and_remedy(changes, message):
 
 
 def test_denoising_at_sigma_zero_is_refused():
-    with pytest.raises(ValueError, match="sigma is 0, but a noise level is finite and above 0"):
+    with pytest.raises(ValueError, match=r"above 0 \(got 0\); denoise"):
         denoise_with(network, torch.randn(1, 4, 4, 6), 0.0, condition())
 
 

@@ -10,7 +10,7 @@ from svd_core.cli.plan import config_by_name
 from svd_core.controls.windows import Windows
 from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.pictures import as_batch, fit
-from svd_core.pipelines.clip import AnimateSettings
+from svd_core.pipelines.settings import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
 from tools.workflows.library import ROOT, load_pack
