@@ -20,13 +20,13 @@ PARTIAL, *OTHER_MODES = SIGNAL_MODES
 
 
 def measured_move(kind: str, clip: Tensor) -> float:
-    """The camera's move over the clip, in the unit that it is asked in, from the shared motion of the picture."""
-    total, steps = measure(clip).summary(), len(clip) - 1
+    """Return the move of the camera over the clip, in the unit of its path."""
+    total = measure(clip).summary()
     if kind == "pan":
-        return -total["pan_x_percent"] / 100 * steps
+        return total["camera_right"] / 100
     if kind == "tilt":
-        return total["pan_y_percent"] / 100 * steps
-    return total["zoom"] ** steps if kind == "zoom" else -total["roll"] * steps
+        return total["camera_up"] / 100
+    return total[f"camera_{kind}"]
 
 
 def sweep(bench: Bench, kind: str, found: Found, mode: str = PARTIAL, note: str = "", **settings) -> None:

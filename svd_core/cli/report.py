@@ -1,9 +1,14 @@
 """`python -m svd_core report CLIP`: the report of a clip file, printed and written."""
 
 import argparse
+import logging
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from ..checkpoints import load_model
+from ..controls.camera.moves import parse_path
 from ..files import write_text
 from ..flow.planes import luminance
 from ..model.model import SVDModel
@@ -15,6 +20,8 @@ from ..video import read_clip
 from ..video.target import frame_files
 from .options import model_files
 from .outputs import PAGE_KINDS, check_outputs, save_page
+
+log = logging.getLogger("svd_reel")
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
@@ -42,18 +49,35 @@ def run_report(options: argparse.Namespace) -> None:
     if Path(options.clip).is_dir():
         inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frame_files(Path(options.clip))}
     check_outputs({"--json": options.json, "--page": options.page}, inputs)
-    clip = read_clip(options.clip)[0]
+    clip, _, settings = read_clip(options.clip)
     check_clip(clip)
     check_seams(options.seams, len(clip))
     image = open_picture(options.image) if options.image else None
     mask = luminance(composite(open_picture(options.mask), "black")) if options.mask else None
     model = open_encoder(options.model) if options.model else None
-    report = measure(clip, image=image, mask=mask, model=model, seams=options.seams)
+    report = measure(clip, image=image, mask=mask, model=model, seams=options.seams, asked=asked_track(clip, settings))
     print(report.text(), flush=True)
     if options.json:
         write_text(options.json, report.to_json() + "\n")
     if options.page:
         save_page(to_picture(plot(report)), options.page)
+
+
+def asked_track(clip: Tensor, settings: dict[str, Any]) -> Tensor | None:
+    """Return the camera track [K, 4] that the settings of a clip [T, H, W, 3] ask for; None without a path.
+
+    The settings come out of a file, so a path that cannot be read is left out, with a warning.
+    """
+    path, frames = settings.get("camera"), settings.get("frames")
+    if not path or settings.get("camera_strength") == 0:
+        return None
+    height, width = clip.shape[1:3]
+    known = frames if isinstance(frames, int) and 1 <= frames <= len(clip) else len(clip)
+    try:
+        return parse_path(str(path)).poses(known).views(width, height)
+    except ValueError as error:
+        log.warning("the camera path in the settings of the clip cannot be read (%s); it is not compared", error)
+        return None
 
 
 def open_encoder(path: str) -> SVDModel:

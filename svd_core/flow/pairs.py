@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .dense import dense_flow, shared_flow, visible, warp_back
-from .planes import blur, lay_out
+from .planes import blur, lay_out, positions
 from .shared import Similarity, fit_similarity
 
 PIXELS_AT_ONCE = 2**20  # in a batch of pairs, which limits memory to a few hundred megabytes
@@ -15,6 +15,7 @@ FASTEST = 0.05
 FLICKER_SIGMA = 1.0  # blur in pixels before comparing along the motion, because interpolation changes finer detail
 RIGID_PIXELS, RIGID_SHARE = 0.5, 0.1  # largest distance from the shared motion, in pixels and as a share of it
 MASK_BORDER = 0.03  # of the shorter side, where windows cover both sides of the edge of the mask
+PERSPECTIVE_RIDGE = 1e-3  # share of the pixels that pulls a fitted perspective to none
 LEAST_VISIBLE = 0.1  # if a smaller share of the picture is visible in both frames, all of it is compared
 
 Numbers = dict[str, tuple[float, ...] | None]
@@ -49,16 +50,18 @@ def _measure_batch(earlier: Tensor, later: Tensor, area: Tensor | None, size: tu
     forward, backward = dense_flow(earlier, later, shared), dense_flow(later, earlier, shared.inverse())
     pixels = forward.new_tensor([size[1] / forward.shape[-1], size[0] / forward.shape[-2]]).reshape(1, 2, 1, 1)
     length = (forward * pixels).norm(dim=1)  # [N, h, w]
+    seen, follows = visible(forward, backward), _follows(forward, shared)
+    turned = _perspective(forward, shared, seen * follows) * pixels[:, :, 0, 0]  # [N, 2]
     fastest = max(1, round(FASTEST * length[0].numel()))
     found = {
-        "pan_x": shared.shift.real * max(size) / 2,
-        "pan_y": shared.shift.imag * max(size) / 2,
+        "pan_x": shared.shift.real * max(size) / 2 + turned[:, 0],
+        "pan_y": shared.shift.imag * max(size) / 2 + turned[:, 1],
         "zoom": shared.scale.abs(),
         "roll": torch.rad2deg(shared.scale.angle()),
-        "rigid": _rigid(forward, shared),
+        "rigid": follows.mean(dim=(1, 2)),
         "motion": length.mean(dim=(1, 2)),
         "fast_motion": length.flatten(1).topk(fastest, dim=1).values.mean(dim=1),
-        "flicker": _flicker(earlier, later, forward, visible(forward, backward)),
+        "flicker": _flicker(earlier, later, forward, seen),
     }
     if area is not None:
         found["motion_inside"] = _mean_within(length, area > 0.5)
@@ -66,11 +69,37 @@ def _measure_batch(earlier: Tensor, later: Tensor, area: Tensor | None, size: tu
     return found
 
 
-def _rigid(flow: Tensor, shared: Similarity) -> Tensor:
-    """Return the share [N] of the picture that follows the shared motion."""
+def _follows(flow: Tensor, shared: Similarity) -> Tensor:
+    """Return 1 where the picture follows the shared motion, else 0: [N, h, w]."""
     expected = shared_flow(shared, tuple(flow.shape[-2:]))
     allowed = RIGID_PIXELS + RIGID_SHARE * expected.norm(dim=1)
-    return ((flow - expected).norm(dim=1) < allowed).float().mean(dim=(1, 2))
+    return ((flow - expected).norm(dim=1) < allowed).float()
+
+
+def _perspective(flow: Tensor, shared: Similarity, weight: Tensor) -> Tensor:
+    """Return how much further the centre of the picture moves than the shared motion says: [N, 2], pixels of the flow.
+
+    A similarity gives the mean motion. If the camera turns, the edges of the picture move further than its centre, by a
+    twelfth at the edges of a usual lens. The flow of a turning camera over a plane has eight parameters (six affine,
+    two of perspective); they are fitted to what the shared motion leaves, weighted by `weight` [N, h, w].
+    """
+    height, width = flow.shape[-2:]
+    rest = (flow - shared_flow(shared, (height, width))).double()
+    x, y = positions(rest, (1.0, height / width))
+    x, y = (part.expand(height, width) for part in (x, y))
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    rows = torch.stack(
+        [
+            torch.stack([one, x, y, none, none, none, x * x, x * y]),
+            torch.stack([none, none, none, one, x, y, x * y, y * y]),
+        ]
+    )  # [2, 8, h, w]
+    weight = weight.double()
+    matrix = torch.einsum("cihw,cjhw,nhw->nij", rows, rows, weight).cpu()
+    vector = torch.einsum("cihw,nchw,nhw->ni", rows, rest, weight).cpu()
+    matrix += PERSPECTIVE_RIDGE * height * width * torch.eye(8, dtype=torch.float64)
+    fitted = torch.linalg.solve(matrix, vector[..., None])[..., 0]  # [N, 8]
+    return fitted[:, [0, 3]].to(flow)
 
 
 def _flicker(earlier: Tensor, later: Tensor, flow: Tensor, seen: Tensor) -> Tensor:

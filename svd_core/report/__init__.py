@@ -3,8 +3,8 @@
 No networks are needed; similarity uses the image encoder of a model, if one is given.
 """
 
-from .clip_report import ClipReport, Seam
+from .clip_report import CameraTrack, ClipReport, Seam
 from .measuring import measure
 from .page import plot
 
-__all__ = ["ClipReport", "Seam", "measure", "plot"]
+__all__ = ["CameraTrack", "ClipReport", "Seam", "measure", "plot"]

@@ -12,7 +12,7 @@ from ..flow.pairs import measure_pairs
 from ..flow.planes import luminance, resize
 from ..pictures import composite
 from ..pictures.reading import lay_out
-from .clip_report import ClipReport, Seam, mean, ratio
+from .clip_report import CameraTrack, ClipReport, Seam, mean, ratio
 from .fidelity import change, contrast, cover, psnr, sharpness, ssim
 
 SMALLEST = 16  # pixels per side; the windows of the measures need them
@@ -36,6 +36,7 @@ def measure(
     model: EncodesImages | None = None,
     mask: Tensor | None = None,
     seams: Sequence[int] = (),
+    asked: Tensor | None = None,
 ) -> ClipReport:
     """Return the measures of a clip [T, H, W, 3] in 0..1, T >= 1, with sides of at least 16 pixels.
 
@@ -43,6 +44,8 @@ def measure(
     model: its image encoder measures how similar the frames stay to the start image.
     mask: [H, W], [1, H, W] or [T, H, W] in 0..1, of any size; motion is also measured inside and outside of it.
     seams: indices of frames, 1 to T - 1, that begin a new part.
+    asked: camera track that the clip was made with, of its first K <= T frames: right and up in widths, zoom factor and
+    roll in degrees, [K, 4] (`camera.poses.Poses.views`).
     Raises ValueError for a clip, image or mask of another shape or range or with NaN, and for seams outside the clip.
     """
     check_clip(clip)
@@ -63,6 +66,7 @@ def measure(
         ssim=None if start is None else ssim(_frame(clip, 0), start),
         similarity=None if model is None else _similarity(clip, _frame(clip, 0) if start is None else start, model),
         seams=tuple(_seam(index, single["step"], pairs) for index in seams),
+        asked=None if asked is None else _track(asked, frames),
     )
 
 
@@ -93,6 +97,17 @@ def check_seams(seams: Sequence[int], frames: int) -> tuple[int, ...]:
             remedy = f"use 1 to {frames - 1}" if frames > 1 else "leave them out, because the clip has one frame"
             raise ValueError(f"seams must be frames after the first (got {index:g} of {frames} frames); {remedy}")
     return tuple(int(index) for index in seams)
+
+
+def _track(views: Tensor, frames: int) -> CameraTrack:
+    """Return the asked track [K, 4] of a clip of `frames` frames; raises ValueError for another shape."""
+    if views.ndim != 2 or views.shape[1] != 4 or not 1 <= len(views) <= frames or not torch.isfinite(views).all():
+        raise ValueError(
+            f"the asked camera track has shape {list(views.shape)} or values that are not finite; give [K, 4] with K "
+            f"from 1 to {frames}"
+        )
+    right, up, zoom, roll = (tuple(column) for column in views.double().T.tolist())
+    return CameraTrack(tuple(100 * x for x in right), tuple(100 * y for y in up), zoom, roll)
 
 
 def _picture(image: Tensor) -> Tensor:

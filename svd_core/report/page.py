@@ -35,12 +35,21 @@ def _charts(report: ClipReport) -> list[Chart]:
         "sharpness": [100 * factor for factor in report.sharpness],
     }
     rigid = {"share": [100 * share for share in report.rigid]}
+    camera, asked = report.camera, report.asked
+    path, lens, turn = {"right": camera.right, "up": camera.up}, {"zoom": camera.zoom}, {"roll": camera.roll}
+    if asked is not None:
+        path |= {"right, asked": asked.right, "up, asked": asked.up}
+        lens |= {"asked": asked.zoom}
+        turn |= {"asked": asked.roll}
     charts = [
+        _chart(report, "As a camera: middle of the frame, % of the width", path, span=2, first=0),
+        _chart(report, "As a camera: zoom, factor", lens, span=0.05, include=1.0, first=0),
+        _chart(report, "As a camera: roll, degrees clockwise", turn, span=2, first=0),
         _chart(report, "Picture moves, px a frame", {"right": report.pan_x, "down": report.pan_y}, span=0.5),
         _chart(report, "Zoom, factor a frame", {"zoom": report.zoom}, span=0.01, include=1.0),
         _chart(report, "Roll, degrees a frame", {"clockwise": report.roll}, span=0.5),
         _chart(report, "Motion amount, px a frame", amount, span=0.5),
-        _chart(report, "Follows the shared motion, %", rigid, span=100),
+        _chart(report, "Share that follows pan, zoom and roll, %", rigid, span=100),
         _chart(report, "Step to the next frame, %", steps, span=1),
         _chart(report, "Flicker beyond motion, %", {"flicker": report.flicker}, span=1),
         _chart(report, "Colour drift from frame 0, %", {"colour": report.colour}, span=1, first=0),

@@ -1,9 +1,9 @@
 """What the controls promise, on a photograph and the embedded model with few steps: recipes/control measures more."""
 
+import math
 from pathlib import Path
 
 import pytest
-import torch
 
 import svd_core as svd
 from svd_core.pictures import open_picture
@@ -26,12 +26,12 @@ def clip(nano, steps=6, **settings):
 
 def moved(kind, frames):
     """Pan and tilt over the clip in widths, roll in degrees, and the logarithm of the zoom, as the camera goes."""
-    total, steps = measure(frames).summary(), len(frames) - 1
+    total = measure(frames).summary()
     return {
-        "pan": -total["pan_x_percent"] / 100 * steps,
-        "tilt": total["pan_y_percent"] / 100 * steps,
-        "zoom": float(torch.tensor(total["zoom"]).log()) * steps,
-        "roll": -total["roll"] * steps,
+        "pan": total["camera_right"] / 100,
+        "tilt": total["camera_up"] / 100,
+        "zoom": math.log(total["camera_zoom"]),
+        "roll": total["camera_roll"],
     }[kind]
 
 

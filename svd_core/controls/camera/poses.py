@@ -53,6 +53,29 @@ class Poses:
         moved = intrinsics(width, height, self.zoom) @ (self.rotation + board) @ inverse
         return moved / moved[:, 2:, 2:]
 
+    def views(self, width: int, height: int) -> Tensor:
+        """Return which part of a flat picture each frame shows: right, up, zoom and roll, [T, 4], float64.
+
+        right, up: the point in the middle of the frame, in picture widths from the middle of the picture. zoom (a
+        factor) and roll (of the camera, degrees clockwise): those of the similarities closest to the motion from frame
+        to frame, because these are what a report measures.
+        """
+        planes = self.homographies(width, height)
+        centre = torch.tensor([(width - 1) / 2, (height - 1) / 2, 1.0], dtype=torch.float64)
+        middle = torch.linalg.inv(planes) @ centre  # [T, 3]
+        middle = middle[:, :2] / middle[:, 2:] - centre[:2]
+        y, x = torch.meshgrid(*(torch.linspace(0, side - 1, 5).double() for side in (height, width)), indexing="ij")
+        here = torch.stack([x.flatten(), y.flatten(), torch.ones(25, dtype=torch.float64)])  # [3, 25]
+        there = planes[1:] @ torch.linalg.inv(planes[:-1]) @ here  # [T - 1, 3, 25]
+        before = torch.complex(here[0], here[1])
+        after = torch.complex(there[:, 0] / there[:, 2], there[:, 1] / there[:, 2])  # [T - 1, 25]
+        spread = before - before.mean()
+        steps = (spread.conj() * after).sum(1) / spread.abs().pow(2).sum()  # [T - 1], complex factors
+        start = torch.zeros(1, dtype=torch.float64)
+        zoom = torch.cat([start, steps.abs().log().cumsum(0)]).exp()
+        roll = torch.cat([start, -torch.rad2deg(steps.angle()).cumsum(0)])
+        return torch.stack([middle[:, 0] / width, -middle[:, 1] / width, zoom, roll], dim=1)
+
 
 def intrinsics(width: int, height: int, zoom: Tensor | float = 1.0) -> Tensor:
     """Return the camera matrix from space to pixels, centred in the picture: [3, 3], or [T, 3, 3] for [T] zooms."""
