@@ -1,4 +1,4 @@
-"""What README and docs/migration.md promise: nodes, widgets, values and parameters exist, numbers are the planner's."""
+"""What README and docs promise: nodes, widgets, options, values and parameters exist, numbers are the planner's."""
 
 import re
 from dataclasses import fields
@@ -13,6 +13,8 @@ from svd_core.plan.memory_plan import GIB
 from tests.helpers.nodes_pack import ROOT, pack
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MEMORY = (ROOT / "docs" / "memory_and_time.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
 MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 
 
@@ -50,7 +52,13 @@ def accepts(entry: tuple, value: str) -> bool:
     return options["min"] <= float(value) <= options["max"]
 
 
-@pytest.mark.parametrize("row", rows(README, "What would you like?"), ids=lambda row: row[0])
+def test_the_readme_is_short_and_its_pictures_are_small() -> None:
+    assert len(README.split()) <= 2000
+    moving = [ROOT / name for name in re.findall(r"\((docs/\w+\.(?:webp|gif))\)", README)]
+    assert moving and sum(path.stat().st_size for path in moving) <= 2**20
+
+
+@pytest.mark.parametrize("row", rows(README, "What do you want to do?"), ids=lambda row: row[0])
 def test_every_wish_names_widgets_and_values_that_exist(row: list[str]) -> None:
     wish, cell, change = row
     nodes = nodes_in(cell)
@@ -64,15 +72,32 @@ def test_every_wish_names_widgets_and_values_that_exist(row: list[str]) -> None:
         assert not value or any(name in inputs_of(n) and accepts(inputs_of(n)[name], value) for n in nodes), code
 
 
-@pytest.mark.parametrize("row", rows(README, "Memory and time")[:5], ids=lambda row: row[0])
+@pytest.mark.parametrize("row", rows(MEMORY, "What fits on which card")[:5], ids=lambda row: row[0])
 def test_the_memory_table_is_what_the_planner_says(row: list[str]) -> None:
     for cell, variant in ((row[1], "svd"), (row[2], "svd_xt")):
         config = config_by_name(variant)
         plan = plan_clip(config, AnimateSettings().resolve(config), int(row[0].removesuffix(" GB")))
         assert cell.startswith(f"{plan.needs / GIB:.1f} GiB"), plan.text()
-        said = {"stay": "resident", "one network": "one at a time", "streamed": "streamed", "the same": "one at a time"}
-        assert any(words in cell and kind in plan.text() for words, kind in said.items()), plan.text()
-        assert ("twice" in cell) == ("decode: recompute" in plan.text())
+        kinds = {"resident": "resident", "one network at a time": "one at a time", "streamed": "streamed"}
+        assert any(words in cell and kind in plan.text() for words, kind in kinds.items()), plan.text()
+        assert ("recomputes" in cell) == ("decode: recompute" in plan.text())
+
+
+def test_the_figures_in_the_readme_are_those_of_the_memory_table() -> None:
+    table = {row[0]: row[2].split(" GiB")[0] for row in rows(MEMORY, "What fits on which card")}
+    said = re.search(r"planned at ([\d.]+) GiB, at ([\d.]+) GiB for an 8 GB card, and at ([\d.]+) GiB", README)
+    assert said and said.groups() == (table["24 GB"], table["8 GB"], table["6 GB"])
+
+
+@pytest.mark.parametrize(("command", "left_out"), [("animate", 0), ("orbit", 8), ("finish", 4)])
+def test_the_options_on_the_command_line_page_exist(command: str, left_out: int, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    known = set(re.findall(r"--[a-z][\w-]+", capsys.readouterr().out)) - {"--help", "--quiet", "--model"}
+    page = COMMANDS.split(f"## {command}\n", 1)[1].split("\n## ", 1)[0]
+    named = set(re.findall(r"--[a-z][\w-]+", page)) - {"--model"}
+    assert named <= known, f"the page names options that do not exist: {named - known}"
+    assert len(known - named) <= left_out, f"the page lacks {known - named}"
 
 
 @pytest.mark.parametrize("row", [r for r in rows(MIGRATION, "diffusers' StableVideoDiffusionPipeline")])

@@ -63,10 +63,13 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def test_the_readme_lists_every_workflow() -> None:
+def test_readme_and_docs_list_every_workflow() -> None:
+    names = {path.stem for path in FILES}
     readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE))
-    assert listed == {path.stem for path in FILES}
+    groups = readme.split("## Workflows\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"`(\w+)`", groups)) == names
+    page = (FOLDER.parent / "docs" / "workflows.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == names
 
 
 def test_the_files_are_what_the_builder_makes_of_todays_nodes() -> None:
