@@ -29,7 +29,7 @@ FRAMES = 8  # at most; a longer clip of the model's own takes that much longer t
 WIDE = (192, 128)
 TABLES = measures.HEADS | {
     camera.TITLE: (
-        ("photograph", "way", "move", "asked", "measured", "correlation", "signs"),
+        ("photograph", "mode", "move", "asked", "measured", "correlation", "signs"),
         "at least 0.9, all signs right",
     )
 }

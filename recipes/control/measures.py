@@ -14,12 +14,12 @@ from svd_core.report.measuring import measure
 
 from .bench import CALM, Bench, Found, flow, psnr, shown
 
-MASK = "Motion mask: flow where nothing may move over flow elsewhere, and the still there"
-DRAG = "Cut and drag: the last frame where the object ends, against the pasted one"
+MASK = "Motion mask: flow in the still part relative to the moving part, and how exact the still part is"
+DRAG = "Cut and drag: the last frame around the object, compared with the pasted frame and with the picture"
 BETWEEN = "In-betweens: the end frame, and the largest step"
-LOOP = "Loops: the step from the last frame to the first over the median step"
+LOOP = "Loops: the step from the last frame to the first, relative to the median step"
 EXTENSION = "Extension over four clips: the last clip against the first"
-WINDOWS = "Windows: 60 frames, the step at window borders over the step elsewhere"
+WINDOWS = "Windows: 60 frames, the step at window borders relative to the step elsewhere"
 LONG = 60
 
 
@@ -129,12 +129,12 @@ def drift(first: Tensor, last: Tensor) -> tuple[float, float]:
 
 HEADS = {
     MASK: (
-        ("photograph", "kept", "flow still px", "flow moving px", "share", "still against picture"),
-        "at most 15 %, at least 30 dB with the still kept",
+        ("photograph", "kept", "flow, still px", "flow, moving px", "share", "still part against picture"),
+        "at most 15 %, at least 30 dB if the still part is kept",
     ),
-    DRAG: (("photograph", "against pasted", "against the picture"), "nearer to the pasted frame"),
+    DRAG: (("photograph", "against pasted", "against the picture"), "closer to the pasted frame"),
     BETWEEN: (
-        ("photograph", "mode", "end frame", "the autoencoder alone", "largest step"),
+        ("photograph", "mode", "end frame", "autoencoder alone", "largest step"),
         "at least 22 dB, at most 2.5 times the median",
     ),
     LOOP: (("photograph", "mode", "steps", "score"), "at most 1.5"),

@@ -32,7 +32,7 @@ class Table:
 
 def write_tables(page: Path, tables: dict[str, Table], how: str) -> None:
     """Replace what stands between the marks of a page by these tables."""
-    parts = [f"Measured with {how}. Wanted is what stands behind each heading."]
+    parts = [f"Measured with {how}. The target is in brackets after each heading."]
     parts += [f"**{title}** ({table.wanted})\n\n{table.text()}" for title, table in tables.items()]
     replace_between(page, BEGIN, END, "\n\n".join(parts))
 
