@@ -125,7 +125,8 @@ def draw_charts(
         x = MARGIN + index // half * (width - 2 * MARGIN) // 2
         y = head + index % half * line_height
         pen.text((x, y), name, fill=FAINT, font=font(text))
-        pen.text((x + 8 * text, y), value, fill=INK, font=font(text))
+        room = (width - 2 * MARGIN) // 2 - 8 * text - 12
+        pen.text((x + 8 * text, y), shorten(pen, value, room, text), fill=INK, font=font(text))
     chart_width = (width - 2 * MARGIN - (columns - 1) * GAP) / columns
     for place, chart in enumerate(charts):
         left, upper = MARGIN + place % columns * (chart_width + GAP), top + place // columns * (height + GAP)

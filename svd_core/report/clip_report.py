@@ -261,7 +261,7 @@ def _motion_lines(report: ClipReport, total: dict) -> list[tuple[str, str]]:
         ("picture moves", f"{across} and {down} a frame ({percent})"),
         ("zoom", f"{total['zoom']:.4f} a frame"),
         ("roll", f"{total['roll']:+.3f} degrees a frame, clockwise positive"),
-        ("as a camera", f"{report.camera.text()} over the clip"),
+        ("as a camera", report.camera.text()),
     ]
     if report.asked is not None:
         followed = ", ".join(f"{name} {100 * s:.0f} %" for name, s in report.followed.items() if s is not None)
