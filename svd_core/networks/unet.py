@@ -302,14 +302,11 @@ class UNet(nn.Module):
                 return run_with_hooks(layer, h, context, num_frames, hooks, image_only, time_context)
             return layer(h, size) if isinstance(layer, Upsample) else layer(h)
 
-        def run(layers: nn.ModuleList, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-            for layer in layers:
-                h = (
-                    hooks.layer(layer, h, partial(step, layer, size=size))
-                    if hooks.wraps_layers
-                    else step(layer, h, size)
-                )
-            return h
+        def run(layer: nn.Module, h: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+            # One layer a call: a block's input must not outlive its first layer.
+            if hooks.wraps_layers:
+                return hooks.layer(layer, h, partial(step, layer, size=size))
+            return step(layer, h, size)
 
         reuse_index = self._reuse_index(features)
         cached = None if features is None else features.cached
@@ -317,12 +314,16 @@ class UNet(nn.Module):
         depth = len(self.input_blocks) if cached is None else features.depth
         for index, layers in enumerate(self.input_blocks[:depth]):
             hooks.enter(("input", index))
-            h = hooks.after_input(index, run(layers, h))
+            for layer in layers:
+                h = run(layer, h)
+            h = hooks.after_input(index, h)
             skips.append(h)
             h = hooks.after_skip(index, h)
         if cached is None:
             hooks.enter(("middle", 0))
-            h = hooks.after_middle(run(self.middle_block, h), raw)
+            for layer in self.middle_block:
+                h = run(layer, h)
+            h = hooks.after_middle(h, raw)
         for index, layers in enumerate(self.output_blocks):
             if index == reuse_index:
                 h = features.cached = h if cached is None else cached
@@ -334,5 +335,6 @@ class UNet(nn.Module):
             h, skip = hooks.skip(index, h, skips.pop())
             h = h if skip is None else torch.cat([h, skip], dim=1)
             del skip
-            h = run(layers, h, skips[-1].shape[-2:] if skips else None)
+            for layer in layers:
+                h = run(layer, h, skips[-1].shape[-2:] if skips else None)
         return self.out["2"](norm_silu(self.out["0"], h))

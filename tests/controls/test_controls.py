@@ -334,7 +334,7 @@ BAD = [
         lambda: run([DualClock(signal(width=64))]),
         "5 frames of 512x576 pixels, the clip has 5 of 1024x576; make both",
     ),
-    ("no control", lambda: run(["pan right"]), "control 1 is a str; give objects"),
+    ("no control", lambda: run(["pan right"]), "control 1 is a str; use objects"),
     ("strength", lambda: PartialRenoise(signal(), -1.0), r"strength .*got -1\); use 0.5 to 2"),
     ("strength NaN", lambda: PartialRenoise(signal(), math.nan), r"strength .*got nan\); use"),
     ("clocks", lambda: DualClock(signal(), 1.0, sigma=80.0), r"got 80 and 75\); use 31 and 75"),

@@ -9,7 +9,6 @@ from PIL import Image
 
 import tests.helpers.training_films as films
 from svd_core.report import measure
-from svd_core.training.data import cache
 from svd_core.training.data.cache import encode_sources, encoder_digest, read_clip_tensors
 from svd_core.training.data.cutting import ClipPlan, CutReport, at_rate, clip_fps
 from svd_core.training.data.labels import bucket_of, measured_speed, speed_of
@@ -222,11 +221,11 @@ def test_a_full_disk_is_a_sentence_and_loses_nothing(tmp_path, monkeypatch):
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) == 2:
+        if len(calls) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device.*stays") as caught:
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left on device.*already encoded are kept") as caught:
         encode(sources, tmp_path)
     assert caught.value.errno == errno.ENOSPC
     left = list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ STRANGE = [
     "[x]*?",
     "-",
     "~",
-    "ü 日本",
+    "ü \u65e5\u672c",
     "concat:a|b",
     "C:",
     "a\nb",
@@ -80,7 +80,7 @@ def test_names_that_windows_does_not_allow_are_refused_there(tmp_path: Path, nam
     check_name(tmp_path / name, windows=False)
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "com0.mp4", "console.mp4", "com10", "ü 日本.webm", ".hidden"])
+@pytest.mark.parametrize("name", ["clip.mp4", "com0.mp4", "console.mp4", "com10", "ü \u65e5\u672c.webm", ".hidden"])
 def test_usual_names_are_allowed_on_windows(tmp_path: Path, name: str):
     check_name(tmp_path / name, windows=True)
 
