@@ -57,10 +57,11 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a header: safetensors type name, shape, bytes."""
+    """One tensor of a header: safetensors type name, shape, first byte in the file, bytes."""
 
     dtype: str
     shape: tuple[int, ...]
+    begin: int
     size: int
 
 
@@ -183,7 +184,7 @@ def read_header(path: Path) -> Header:
         metadata = raw.pop("__metadata__", None) or {}
         if not isinstance(metadata, dict):
             raise ValueError("its metadata is not a JSON object")
-        entries, end = _entries(raw)
+        entries, end = _entries(raw, 8 + length)
     except ValueError as error:
         raise damaged(path, error) from error
     expected = 8 + length + end
@@ -194,9 +195,9 @@ def read_header(path: Path) -> Header:
     return Header(path, entries, {key: str(value) for key, value in metadata.items()}, size)
 
 
-def _entries(raw: Mapping[str, Any]) -> tuple[dict[str, Entry], int]:
+def _entries(raw: Mapping[str, Any], start: int) -> tuple[dict[str, Entry], int]:
     """Return the tensors of a header and the bytes of their data; ValueError where they do not fill it in order."""
-    found = {key: _entry(key, value) for key, value in raw.items()}
+    found = {key: _entry(key, value, start) for key, value in raw.items()}
     end = 0
     for key in sorted(raw, key=lambda key: raw[key]["data_offsets"]):
         begin, following = raw[key]["data_offsets"]
@@ -206,7 +207,7 @@ def _entries(raw: Mapping[str, Any]) -> tuple[dict[str, Entry], int]:
     return found, end
 
 
-def _entry(key: str, raw: Any) -> Entry:
+def _entry(key: str, raw: Any, start: int) -> Entry:
     fields = raw if isinstance(raw, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
@@ -215,7 +216,7 @@ def _entry(key: str, raw: Any) -> Entry:
     known = TYPES.get(dtype)
     if size < 0 or (known is not None and math.prod(shape) * known.itemsize != size):
         raise ValueError(f"'{printable(key)}', {printable(dtype)} {printable(shape)} does not fill {size} bytes")
-    return Entry(dtype, tuple(shape), size)
+    return Entry(dtype, tuple(shape), start + offsets[0], size)
 
 
 def _are_sizes(value: Any) -> bool:

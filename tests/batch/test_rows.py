@@ -71,7 +71,7 @@ def test_what_is_wrong_with_a_picture_or_a_setting_names_the_row(tmp_path):
     for cells, words in (
         ("c.png,1", "row 4 of x.csv: picture"),
         ("b.png,1", "row 4 of x.csv: "),
-        ("a.png,0", "row 4 of x.csv: frames is 0"),
+        ("a.png,0", r"row 4 of x.csv: frames must be 1 to 100000 \(got 0\)"),
     ):
         (tmp_path / "x.csv").write_text(f"image,frames,name\na.png,2,first\n\n{cells},second\n")
         with pytest.raises((ValueError, FileNotFoundError), match=words):

@@ -124,7 +124,7 @@ def test_curves_are_written_as_points_or_as_numbers(text, points):
         (AMOUNT, {"bucket_curve": "0:1:2"}, "bucket curve.*write positions"),
         (AMOUNT, {"fps_curve": "1:6, 0:7"}, r"fps curve .*got 0\); put"),
         (AMOUNT, {"fps_curve": "0:0.5"}, r"fps .*got 0.5\); use"),
-        (STEADY, {"picture": {"samples": torch.zeros(1, 16, 8, 8)}}, r"the latent has shape \[1, 16, 8, 8\]"),
+        (STEADY, {"picture": {"samples": torch.zeros(1, 16, 8, 8)}}, r"got shape \[1, 16, 8, 8\]"),
         ("SVDReelColorMatch", {"frames": torch.zeros(2, 4, 4, 2), "strength": 0.5}, "frames ha(ve|s) shape"),
     ],
 )
