@@ -299,7 +299,7 @@ def test_the_command_finds_what_is_wrong_before_it_begins(pictures, tmp_path, ca
     output = ["--output", str(tmp_path / "out")]
     for wrong, sentence in (
         (["--set", "frames"], "--set frames has no value"),
-        (["--set", "frames=0"], "frames is 0"),
+        (["--set", "frames=0"], "frames must be 1 to 100000 (got 0)"),
         (["--workers", "0"], "--workers is 0"),
         (["--device", "cuda:7"], "device cuda:7 is not there"),
         (["--model", "nothing.safetensors"], "there is no model"),

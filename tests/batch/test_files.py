@@ -72,7 +72,7 @@ def test_a_manifest_without_sizes_is_still_read(pictures, tmp_path):
         (("--output", "in/a.png/more"), "cannot write in/a.png/more"),
         (("--output", "/proc/B"), "cannot write /proc/B"),
         (("--output", "new/out", "--retries", "-1"), "--retries is -1; use 0 for none"),
-        (("--output", "new/out", "--set", "frames=0"), "frames is 0"),
+        (("--output", "new/out", "--set", "frames=0"), "frames must be 1 to 100000 (got 0)"),
         (("--output", "new/out", "--set", "seed=1", "--set", "seed=2"), "--set seed is given twice"),
         (("--output", "new/out", "--quality", "101"), "quality 101 is outside 0 to 100"),
         (("--output", "new/out", "--lora", "absent.safetensors"), "absent.safetensors"),

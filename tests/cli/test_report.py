@@ -81,7 +81,9 @@ def test_the_node_takes_another_packs_image_encoder(clip: torch.Tensor, monkeypa
     assert len(found) == 5 and found[0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("seams", "words"), [("two", "seams is 'two'"), ("9", "got 9 of 5 frames")])
+@pytest.mark.parametrize(
+    ("seams", "words"), [("two", "seams must be numbers separated by commas"), ("9", "got 9 of 5 frames")]
+)
 def test_the_node_answers_bad_seams_with_a_sentence(clip: torch.Tensor, seams: str, words: str):
     with pytest.raises(ValueError, match=words):
         run("SVDReelReport", frames=clip, seams=seams)

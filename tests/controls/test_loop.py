@@ -174,7 +174,7 @@ def test_nano_loops(nano, mode):
 def test_the_pictures_say_where_the_clip_goes():
     model = SimpleNamespace(config=SMALL)
     for given in ({"camera": "pan right"}, {"extend": 4}):
-        with pytest.raises(ValueError, match=f"{next(iter(given))} is .*, but the pictures say where"):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} .* does not go with end pictures or loops; leave"):
             inbetween(model, [], svd.AnimateSettings(**given))
 
 
@@ -183,5 +183,5 @@ def test_bad_loops_are_answered_with_a_sentence():
         LatentRoll(math.nan)
     with pytest.raises(ValueError, match=r"above 0 \(got 0\); use 0.3"):
         LatentRoll(sigma=0.0)
-    with pytest.raises(ValueError, match="the loop mode 'magic' is unknown; use one of blend, take turns, roll"):
+    with pytest.raises(ValueError, match="loop mode 'magic' is unknown; use one of blend, take turns, roll"):
         check_loop_mode("magic")
