@@ -65,7 +65,7 @@ class Board:
         """Return the path of a panel's picture; raise FileNotFoundError with the row if there is none."""
         path = self.folder / panel.image
         if not path.is_file():
-            name = quoted(str(path)).strip("'\"")
+            name = quoted(panel.image or str(self.folder)).strip("'\"")
             raise FileNotFoundError(f"{panel.row}: picture {name} does not exist; check the name in the storyboard")
         return path
 
