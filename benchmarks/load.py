@@ -1,7 +1,8 @@
-"""How long does loading take, and how much memory, beside diffusers and ComfyUI? Real size, files that are holes."""
+"""How long does loading take, and how much memory, beside diffusers, ComfyUI and an older checkout? Real size."""
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -9,41 +10,57 @@ from pathlib import Path
 
 import torch
 
+from svd_core.checkpoints.convert import convert
+
 from . import peers, rss
 from .options import DTYPES, Setting
 from .results import Report
 from .subjects import COMFY, DIFFUSERS, OURS
-from .weights import PREFIXES, SCALES, hollow, metadata, stored_shapes
+from .weights import SCALES, dense
 
 CPU, GPU = ("real", "25x576x1024"), ("real", "25x576x1024")
 COLUMNS = ["implementation", "precision", "load s", "of diffusers' load", "load and read s", "of diffusers' time"]
 COLUMNS += ["peak / file", "peak MiB"]
-AGAIN = "ours, second load"
+BEFORE = "before"
 
 
 def run(chosen: Setting) -> Report:
-    """Every load in a process of its own, in turn; then every weight is read once, so that laziness wins nothing."""
+    """Every load in a process of its own, in turn; then every weight is read once, so that laziness wins nothing.
+
+    The file has the type `--dtype` and is loaded in it and in the other one of float32 and float16. It is written
+    dense, because a hole makes every page a special case, and removed in the end.
+    """
     report = chosen.report("load", f"Loading a {chosen.scale} model onto the CPU", COLUMNS)
     report.unit = "seconds to load and read"
-    file, folder = _files(chosen.scale, chosen.work)
-    size = file.stat().st_size
-    people = [OURS, AGAIN, DIFFUSERS, *([COMFY] if peers.comfy_folder() else [])]
-    for precision in ("float32", "float16"):
-        # ComfyUI picks its precision itself: it is shown once.
-        names = people if precision == "float32" else people[:3]
-        found: dict[str, list[dict]] = {name: [] for name in names}
-        for _ in range(min(chosen.rounds, 5)):
-            for name in names:
-                source = folder if name == DIFFUSERS else file
-                _into_page_cache(source)
-                found[name].append(rss.in_child("load", "--child", name, str(source), "--dtype", precision))
-        _rows(report, found, precision, size, chosen.clock)
+    stored = str(chosen.dtype).removeprefix("torch.")
+    file, folder = chosen.work / f"{chosen.scale}-{stored}.safetensors", chosen.work / f"{chosen.scale}-{stored}"
+    names = [OURS, *([BEFORE] if chosen.before else []), DIFFUSERS, *([COMFY] if peers.comfy_folder() else [])]
+    try:
+        dense(file, SCALES[chosen.scale].config(), chosen.dtype)
+        if not folder.exists():
+            convert(file, folder)
+        size = file.stat().st_size
+        for precision in (stored, "float16" if stored == "float32" else "float32"):
+            # ComfyUI picks its precision itself: it is shown once.
+            people = [name for name in names if name != COMFY or precision == stored]
+            found: dict[str, list[dict]] = {name: [] for name in people}
+            for _ in range(min(chosen.rounds, 5)):
+                for name in people:
+                    source = folder if name == DIFFUSERS else file
+                    _into_page_cache(source)
+                    words = ("--child", OURS if name == BEFORE else name, str(source), "--dtype", precision)
+                    found[name].append(rss.in_child("load", *words, root=chosen.before if name == BEFORE else rss.ROOT))
+            _rows(report, found, precision, size, chosen.clock)
+    finally:
+        file.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
     report.notes += [
-        f"file of {size / 2**30:.2f} GiB that is a hole, so the loader is measured and not the disk; diffusers reads "
-        "the same model from its own folder layout; files are in the page cache",
-        f"{AGAIN}: while a model of the same file, whose weights were read before, is in use; its memory is shared",
+        f"file of {size / 2**30:.2f} GiB in {stored}, dense random numbers, in the page cache; diffusers reads the "
+        "same tensors from its own folder layout",
         "peak: resident memory above that of the process after its imports, mapped pages included",
     ]
+    if chosen.before:
+        report.notes.append(f"{BEFORE}: the same load by an older checkout of this project")
     return report
 
 
@@ -70,7 +87,7 @@ def _rows(report: Report, found: dict[str, list[dict]], precision: str, size: in
 
 
 def _into_page_cache(source: Path) -> None:
-    """Read files to their end: whoever came after a loader that pushed them out of memory would pay for it."""
+    """Read files to their end: a loader that pushed them out of memory must not slow the next one down."""
     block = memoryview(bytearray(2**24))
     for path in [source] if source.is_file() else source.rglob("*.safetensors"):
         with path.open("rb", buffering=0) as file:
@@ -78,36 +95,9 @@ def _into_page_cache(source: Path) -> None:
                 pass
 
 
-def _files(scale: str, work: Path) -> tuple[Path, Path]:
-    """The single file and the diffusers folder of one model."""
-    config = SCALES[scale].config()
-    file, folder = work / f"{scale}-hollow.safetensors", work / f"{scale}-hollow-folder"
-    if file.exists() and (folder / "image_encoder").exists():
-        return file, folder
-    import transformers
-
-    shapes, (encoder, first_stage) = stored_shapes(config), (PREFIXES["encoder"], PREFIXES["decoder"])
-    # As the official files do, which hold the encoder twice: ComfyUI reads the one, we the other.
-    start = f"{encoder}encoder."
-    twice = {first_stage + key[len(encoder) :]: shape for key, shape in shapes.items() if key.startswith(start)}
-    hollow(file, shapes | twice, metadata(config))
-    with torch.device("meta"):
-        tower = transformers.CLIPVisionModelWithProjection(peers.tower_settings(config))
-    parts = {"unet": peers.empty_unet(config), "vae": peers.empty_vae(config), "image_encoder": tower}
-    for name, network in parts.items():
-        shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-        stem = "model" if name == "image_encoder" else "diffusion_pytorch_model"
-        hollow(folder / name / f"{stem}.safetensors", shapes, {"format": "pt"})
-        if name == "image_encoder":
-            network.config.save_pretrained(folder / name)
-        else:
-            network.save_config(folder / name)
-    return file, folder
-
-
 def _loader(name: str, path: str, dtype: torch.dtype):
-    """A callable that gives the networks; what it imports is imported before."""
-    if name in (OURS, AGAIN):
+    """Return a function that loads the networks; its imports are done here."""
+    if name == OURS:
         import svd_core as svd
 
         def load():
@@ -118,13 +108,13 @@ def _loader(name: str, path: str, dtype: torch.dtype):
         import transformers
 
         unet, vae = diffusers.UNetSpatioTemporalConditionModel, diffusers.AutoencoderKLTemporalDecoder
-        tower = transformers.CLIPVisionModelWithProjection
+        encoder = transformers.CLIPVisionModelWithProjection
 
         def load():
             return [
                 unet.from_pretrained(path, subfolder="unet", torch_dtype=dtype),
                 vae.from_pretrained(path, subfolder="vae", torch_dtype=dtype),
-                tower.from_pretrained(path, subfolder="image_encoder", dtype=dtype),
+                encoder.from_pretrained(path, subfolder="image_encoder", dtype=dtype),
             ]
     else:
         peers.import_comfy(torch.device("cpu"))
@@ -132,8 +122,8 @@ def _loader(name: str, path: str, dtype: torch.dtype):
 
         def load():
             wanted = {"output_clip": False, "output_clipvision": True}
-            patcher, _, vae, tower = comfy.sd.load_checkpoint_guess_config(path, **wanted)[:4]
-            return [patcher.model, vae.first_stage_model, tower.model]
+            patcher, _, vae, encoder = comfy.sd.load_checkpoint_guess_config(path, **wanted)[:4]
+            return [patcher.model, vae.first_stage_model, encoder.model]
 
     return load
 
@@ -146,15 +136,13 @@ def _read(networks: list[torch.nn.Module]) -> None:
 
 @torch.no_grad()
 def main() -> None:
-    """A child process: one load, as JSON."""
+    """Measure one load in this process and print it as JSON."""
     made = argparse.ArgumentParser()
     made.add_argument("--child", required=True)
     made.add_argument("path")
     made.add_argument("--dtype", default="float32")
     given = made.parse_args()
     load = _loader(given.child, given.path, DTYPES[given.dtype])
-    in_use = load() if given.child == AGAIN else []
-    _read(in_use)
     rss.reset_peak()
     before = rss.resident()
     wall, own = time.perf_counter(), time.process_time()

@@ -29,6 +29,7 @@ class Setting:
     compiled: bool
     work: Path
     command: str
+    before: Path | None = None
 
     @property
     def frames(self) -> int:
@@ -67,6 +68,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto", help="auto: wall if nobody disturbs")
     made.add_argument("--threads", type=int, help="CPU threads")
     made.add_argument("--compile", action="store_true", help="time torch.compile of the peer too")
+    made.add_argument("--before", type=Path, metavar="FOLDER", help="an older checkout to compare with (load only)")
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "svd_reel_benchmarks")
     made.add_argument("--output", type=Path, default=HERE / "results", help="folder of the tables")
     return made
@@ -95,6 +97,7 @@ def setting(given: argparse.Namespace, name: str, cpu: tuple[str, str], gpu: tup
         given.compile,
         given.work,
         shlex.join(["python", "-m", "benchmarks", name, *_told()]),
+        given.before,
     )
 
 
@@ -102,7 +105,7 @@ def _told() -> list[str]:
     """The options of this command line, less the question and the places of files."""
     words, told = iter(sys.argv[1:]), []
     for word in words:
-        if word in ("--work", "--output"):
+        if word in ("--work", "--output", "--before"):
             next(words, None)
         elif told or word.startswith("-"):
             told.append(word)

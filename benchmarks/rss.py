@@ -53,10 +53,13 @@ def over_start(case: Callable[[], object], device: torch.device) -> int:
     return peak() - before
 
 
-def in_child(module: str, *words: str, timeout: float = 3600) -> dict:
-    """Run `python -m benchmarks.MODULE WORDS` and return the JSON in its last line; {"error": ...} if it failed."""
+def in_child(module: str, *words: str, root: Path = ROOT, timeout: float = 3600) -> dict:
+    """Run `python -m benchmarks.MODULE WORDS` in the checkout `root` and return the JSON in its last line.
+
+    {"error": ...} if it failed.
+    """
     command = [sys.executable, "-m", f"benchmarks.{module}", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=timeout)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]

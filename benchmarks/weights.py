@@ -1,16 +1,12 @@
 """Random checkpoints of any width, made once and kept in the work folder; all implementations share their tensors."""
 
-import json
-import math
-import struct
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from svd_core.checkpoints.writing import LazyTensor, write_tensors
 from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
@@ -99,24 +95,24 @@ def checkpoint(scale: str, work: Path, parts: tuple[str, ...] = ("unet", "vae", 
         config = SCALES[scale].config()
         generator = torch.Generator().manual_seed(0)
         tensors = {k: random_tensor(k, shape, generator) for k, shape in stored_shapes(config, parts).items()}
-        temporary = path.with_suffix(".part")
-        save_file(tensors, temporary, metadata=metadata(config))
-        temporary.rename(path)
+        write_tensors(path, tensors, metadata(config))
     return path
 
 
-def hollow(path: Path, shapes: Mapping[str, Sequence[int]], about: Mapping[str, str]) -> Path:
-    """A float32 safetensors file of any size that takes no room on disk: a true header, and a hole for the data."""
-    header: dict[str, object] = {"__metadata__": dict(about)}
-    position = 0
-    for key in sorted(shapes):
-        end = position + 4 * math.prod(shapes[key])
-        header[key] = {"dtype": "F32", "shape": list(shapes[key]), "data_offsets": [position, end]}
-        position = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+def dense(path: Path, config: SVDConfig, dtype: torch.dtype) -> Path:
+    """A checkpoint of random numbers in the layout of the official files, made tensor by tensor if it is not there."""
+    if path.exists():
+        return path
+    generator = torch.Generator().manual_seed(0)
+    shapes = stored_shapes(config)
+    # The official files hold the encoder twice: ComfyUI reads one copy, we read the other.
+    start, first_stage = f"{PREFIXES['encoder']}encoder.", PREFIXES["decoder"]
+    twice = {key: shape for key, shape in shapes.items() if key.startswith(start)}
+    shapes |= {first_stage + key[len(PREFIXES["encoder"]) :]: shape for key, shape in twice.items()}
+
+    def lazy(key: str, shape: tuple[int, ...]) -> LazyTensor:
+        return LazyTensor(dtype, shape, lambda: random_tensor(key, shape, generator).to(dtype))
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + position)
+    write_tensors(path, {key: lazy(key, shape) for key, shape in shapes.items()}, metadata(config))
     return path
