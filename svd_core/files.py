@@ -35,6 +35,7 @@ REMEDIES = {
 }
 JSON_BYTES = 20_000_000
 JSON_DEPTH = 64
+LONG_NUMBER = re.compile(r"\d{19}")  # 64 bits reach to 19 digits
 SHOWN = 80  # characters of a text from a file in a message
 
 
@@ -244,8 +245,10 @@ def parse_json(text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: i
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text))
+        # Python parses thousands of numbers by itself ten times faster than through a function.
+        whole = _whole if LONG_NUMBER.search(text) else None
         value = json.loads(
-            text.removeprefix("\ufeff"), parse_int=_whole, parse_float=_finite, parse_constant=_no_constant
+            text.removeprefix("\ufeff"), parse_int=whole, parse_float=_finite, parse_constant=_no_constant
         )
     except JsonError:
         raise

@@ -87,11 +87,12 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
 
 LORA = "a LoRA; it is applied to an SVD model, not loaded as one"
 CONTROLNET = "a ControlNet"
+CONTROLNET_NAMES = r"^control_model\.|input_hint_block|controlnet_"
 # Names that SVD does not have. A single one of them tells the model.
 OTHER_MODELS = (
     (r"lora[_.](A|B|up|down)|lora_te|\.(diff|diff_b|w_norm|b_norm)$", LORA),
     (r"motion_modules\.", "an AnimateDiff motion module"),
-    (r"^control_model\.|input_hint_block|controlnet_", CONTROLNET),
+    (CONTROLNET_NAMES, CONTROLNET),
     (r"\.cc_projection\.", "MotionCtrl-SVD, which adds camera layers"),
     (r"qkv_merge|pose_encoder|pose_net", "an SVD model with added pose or camera layers"),
     (r"double_blocks\.|joint_blocks\.|joint_transformer_blocks|patch_embedding\.|adaln_single|transformer_blocks\.\d+\.attn1\.to_q$",
@@ -121,6 +122,11 @@ def image_model(shapes: Mapping[str, Shape]) -> str:
     return BY_CONTEXT.get(max(widths, default=0), "an image model")
 
 
+def is_controlnet(keys: Iterable[str]) -> bool:
+    """Whether any of the tensors belongs to a ControlNet."""
+    return any(map(re.compile(CONTROLNET_NAMES).search, keys))
+
+
 def has_temporal_layers(keys: Iterable[str]) -> bool:
     """Whether any of the tensors belongs to a layer that mixes frames, under any prefix and in either layout."""
-    return any(TEMPORAL.search(key) for key in keys)
+    return any(map(TEMPORAL.search, keys))

@@ -43,8 +43,8 @@ TRAINING_STATE = re.compile(
     r"|(?:optimizer|lr_scheduler|scheduler)(?:_states?|s)?\..+|(?:.+\.)?embeddings\.position_ids"
 )
 # Scaled 8-bit weights, as ComfyUI writes them before and since 0.3.70.
-SCALE = re.compile(r"(.+)\.(?:scale_weight|weight_scale)")
-SCALE_SETTINGS = re.compile(r"(?:.+\.)?(?:scaled_fp8|comfy_quant|scale_input|input_scale)")
+SCALES = (".scale_weight", ".weight_scale")
+SCALE_SETTINGS = frozenset({"scaled_fp8", "comfy_quant", "scale_input", "input_scale"})
 
 
 @dataclass(frozen=True)
@@ -182,14 +182,15 @@ def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
     scales: dict[str, str] = {}
     for name, key in names.items():
         rest = name[len(prefix) :] if prefix is not None and name.startswith(prefix) else ""
-        if match := SCALE.fullmatch(name):
-            scales[f"{match[1]}.weight"] = key
-        elif SCALE_SETTINGS.fullmatch(name):
+        layer, _, last = name.rpartition(".")
+        if name.endswith(SCALES):
+            scales[f"{layer}.weight"] = key
+        elif last in SCALE_SETTINGS:
             result.unused.setdefault("settings of 8-bit products", []).append(key)
-        elif TRAINING_STATE.fullmatch(name) or AVERAGED.fullmatch(name):
-            result.unused.setdefault("training state", []).append(key)
         elif rest and (prefix or rest.startswith(tops)):
             unet[rest] = key
+        elif TRAINING_STATE.fullmatch(name) or AVERAGED.fullmatch(name):
+            result.unused.setdefault("training state", []).append(key)
         elif match := FOLDER_IMAGE_ENCODER.fullmatch(IMAGE_ENCODER.sub(r"\1", name)):
             folder_encoder[match[1]] = key
         elif match := IMAGE_ENCODER.fullmatch(name):
@@ -218,7 +219,8 @@ def _plain_names(stored: Mapping[str, Shape]) -> tuple[dict[str, str], str | Non
     """
     names: dict[str, str] = {}
     for key in stored:
-        name = ".".join(part for part in key.split(".") if part not in WRAPPERS)
+        segments = key.split(".")
+        name = key if WRAPPERS.isdisjoint(segments) else ".".join(part for part in segments if part not in WRAPPERS)
         while name.startswith("state_dict."):
             name = name.removeprefix("state_dict.")
         if name in names:

@@ -41,7 +41,9 @@ INTEGER_TYPES = {
 TYPES = FLOAT_TYPES | INTEGER_TYPES | {"BOOL": torch.bool}
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 MOST_HEADER = 20_000_000  # bytes; the header of SVD-XT takes 0.3 MB
+LIBRARY_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 MOST_DIMENSIONS = 16
+MOST_NAME = 1000  # characters
 RELEASED_AFTER = 2**28  # bytes that are read to be cast before the file is mapped anew
 FOREIGN_STARTS = (
     (b"version https://git-lfs", "a git-lfs pointer, not weights", "run `git lfs pull`, or download the file itself"),
@@ -208,6 +210,8 @@ def _entries(raw: Mapping[str, Any], start: int) -> tuple[dict[str, Entry], int]
 
 
 def _entry(key: str, raw: Any, start: int) -> Entry:
+    if len(key) > MOST_NAME:
+        raise ValueError(f"a tensor has a name of {len(key):,} characters, '{printable(key)}'")
     fields = raw if isinstance(raw, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
     if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
@@ -240,7 +244,11 @@ def reject_other_files(path: Path) -> None:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be opened ({error.strerror}); check its permissions") from error
     (length,) = struct.unpack("<Q", start[:8].ljust(8, b"\0"))
-    if path.suffix.lower() not in PICKLE_SUFFIXES and length <= MOST_HEADER and start[8:9] == b"{":
+    if path.suffix.lower() not in PICKLE_SUFFIXES and length <= LIBRARY_HEADER and start[8:9] == b"{":
+        if length > MOST_HEADER:
+            raise CheckpointError(
+                f"{path} has a header of {length:,} bytes; at most {MOST_HEADER:,} are read, so use another file"
+            )
         return
     pickled = start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and start[1:2] <= b"\5")
     if pickled or path.suffix.lower() in PICKLE_SUFFIXES:

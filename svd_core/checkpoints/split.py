@@ -18,6 +18,7 @@ from .detect import (
     guess_variant,
     has_temporal_layers,
     image_model,
+    is_controlnet,
     other_model,
     read_hints,
 )
@@ -249,12 +250,12 @@ def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame
 
 def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name: str) -> None:
     """Raise CheckpointError for a model that is not SVD, or SVD under names that are not known."""
-    kind = other_model(shapes)
     temporal = has_temporal_layers(found.unet)
-    if temporal and kind != CONTROLNET:
+    if temporal and not is_controlnet(shapes):
         return
     if not found.unet and (found.first_stage or found.image_encoder) and not found.stray:
         return
+    kind = other_model(shapes)
     if temporal:
         what = f"{CONTROLNET} for SVD, not a whole model"
     elif kind == LORA:
