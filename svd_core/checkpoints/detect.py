@@ -88,7 +88,7 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
 LORA = "a LoRA; it is applied to an SVD model, not loaded as one"
 CONTROLNET = "a ControlNet"
 CONTROLNET_NAMES = r"^control_model\.|input_hint_block|controlnet_"
-# Names that SVD does not have. A single one of them tells the model.
+# Names that SVD does not have. A single one of them identifies the model.
 OTHER_MODELS = (
     (r"lora[_.](A|B|up|down)|lora_te|\.(diff|diff_b|w_norm|b_norm)$", LORA),
     (r"motion_modules\.", "an AnimateDiff motion module"),

@@ -172,7 +172,7 @@ def _read_index(path: Path) -> list[Header]:
 
 
 def _folder_name(folder: Path, parts: list[Path], first: str) -> str:
-    """Return a name that tells the variant: of the file, the folder, or the repository in a download cache."""
+    """Return the name that the variant is read from: of the file, the folder, or the cached repository."""
     if not parts and not first.startswith(STANDARD_NAMES):
         return first
     folder = folder.resolve()

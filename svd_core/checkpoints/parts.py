@@ -245,7 +245,7 @@ def _plain_names(stored: Mapping[str, Shape]) -> tuple[dict[str, str], str | Non
 
 
 def _unet_prefix(names: Mapping[str, str]) -> str | None:
-    """Return what stands before the UNet's names: a known prefix, or the most common one before its first blocks."""
+    """Return the prefix of the UNet's names: a known one, or the most common one before its first blocks."""
     for prefix in UNET_PREFIXES:
         if any(name.startswith((f"{prefix}input_blocks.", f"{prefix}down_blocks.")) for name in names):
             return prefix

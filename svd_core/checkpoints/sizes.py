@@ -15,7 +15,7 @@ from .source import CheckpointError
 GROUPS = 32  # of every group norm
 LATENT_CHANNELS = 4
 MOST_CHANNELS = 2**16
-# Any of these tells the output channels of a residual block, so that a damaged file can still be described.
+# Any of these has the output channels of a residual block, so that a damaged file can still be described.
 WIDTH_KEYS = ("0.out_layers.3.bias", "0.in_layers.2.bias", "0.out_layers.3.weight", "0.in_layers.2.weight")
 
 

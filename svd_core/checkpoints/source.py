@@ -4,7 +4,7 @@
 library does not say what a person can do about a pickle, a web page or a file that was cut off. `TensorSource` then
 reads tensors through the library's `safe_open`, which maps the file and copies nothing.
 
-This module knows files, types and bytes. What the tensors mean is decided in `parts`.
+This module handles files, types and bytes. What the tensors mean is decided in `parts`.
 """
 
 import difflib

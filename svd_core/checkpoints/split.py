@@ -69,8 +69,8 @@ def split_state_dict(
     """Split a checkpoint of any layout of spec section 1.4 into its networks.
 
     tensors: real, meta or lazily mapped (`read_state_dict`) tensors; values are not touched. metadata: the file's
-    (`svd.*` keys; None = that of `tensors` if it was read from disk). name: of the file or folder; it tells variants
-    apart where shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
+    (`svd.*` keys; None = that of `tensors` if it was read from disk). name: of the file or folder; identifies variants
+    where shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
     raise CheckpointError; otherwise they are listed in `report.problems`.
     """
     if not isinstance(tensors, TensorSource):

@@ -75,7 +75,7 @@ def test_the_single_file_has_the_names_of_the_official_files(tiny, folder):
     assert kept <= set(read_state_dict(single)) and all(key.startswith("first_stage_model.encoder.") for key in extra)
 
 
-def test_what_only_the_name_told_is_kept_under_another_name(tiny, folder):
+def test_what_was_read_from_the_name_is_kept_under_another_name(tiny, folder):
     for path in (folder, convert(tiny, tiny.parent / "renamed.safetensors")):
         info = inspect_checkpoint(path)
         assert info.variant == "svd_xt" and not info.problems

@@ -97,7 +97,7 @@ def test_folder_names_of_the_autoencoder_follow_the_rule(table):
         assert vae_from_folder(folder, 4) == name
 
 
-def test_folder_names_of_the_image_tower_follow_the_rule():
+def test_folder_names_of_the_image_encoder_follow_the_rule():
     for single, targets in key_table("sgm_to_diffusers")["image_encoder"].items():
         for place, (folder, _) in enumerate(targets):
             assert image_encoder_from_folder(folder) == (single.removeprefix(TOWER), place)

@@ -152,7 +152,7 @@ def test_a_controlnet_for_svd_is_named() -> None:
 
 
 @pytest.mark.parametrize(("width", "name"), [(768, "Stable Diffusion 1"), (1024, "Stable Diffusion 2"), (2048, "SDXL")])
-def test_image_models_are_told_apart_by_their_text_embedding(width: int, name: str) -> None:
+def test_image_models_are_identified_by_their_text_embedding(width: int, name: str) -> None:
     shapes = {
         "input_blocks.0.0.weight": (320, 4, 3, 3),
         "middle_block.1.transformer_blocks.0.attn2.to_k.weight": (1280, width),

@@ -61,7 +61,7 @@ def test_sizes_and_depths_up_to_the_limit_are_read(tmp_path: Path) -> None:
      (float("inf"), False, False), (10**400, False, False), ("1", False, False), (None, False, False),
      (-7, False, True)],
 )  # fmt: skip
-def test_numbers_are_told_from_everything_else(value: object, whole: bool, number: bool) -> None:
+def test_numbers_are_separated_from_other_values(value: object, whole: bool, number: bool) -> None:
     assert is_whole(value, 1, 9) is whole
     assert is_number(value, 1e6) is number
 

@@ -92,7 +92,7 @@ def test_magnitudes_are_the_lengths_of_the_new_weight(shape, by_input):
         (LoraLayer(numbers(2, 5), numbers(6, 2), 1.0, mid=numbers(3, 2, 1, 1)), "mid"),
     ],
 )
-def test_tensors_that_do_not_fit_a_layer_are_told(layer, words):
+def test_tensors_that_do_not_fit_a_layer_are_described(layer, words):
     assert words in problem(layer, LINEAR)
 
 

@@ -154,7 +154,7 @@ def test_settings_beside_the_tensors_give_their_alphas(tmp_path):
     ("shape", "by_input"),
     [((32,), False), ((32, 1), False), ((1, 32), True)],
 )
-def test_the_axis_of_stored_magnitudes_is_told_by_their_shape(tmp_path, shape, by_input):
+def test_the_axis_of_stored_magnitudes_follows_from_their_shape(tmp_path, shape, by_input):
     tensors = two_layers()
     name = next(key for key in tensors if key.endswith("lora_down.weight")).removesuffix(".lora_down.weight")
     path = write(tmp_path / "dora.safetensors", tensors | {f"{name}.dora_scale": torch.ones(shape)})

@@ -90,7 +90,7 @@ def test_every_spelling_of_an_alpha_means_its_layer(alpha):
     assert (stem(name), slot) == ("conv_to_q", "alpha")
 
 
-def test_layers_over_time_are_told_from_layers_of_single_frames():
+def test_temporal_layers_are_separated_from_spatial_ones():
     temporal = {path for path in SHAPES if is_temporal(path)}
     folder = {path for path in SHAPES if "temporal" in folder_path(path, 2) or "time_pos_embed" in folder_path(path, 2)}
     assert temporal == folder and len(temporal) == 290
