@@ -13,12 +13,12 @@ FRAMES, WIDTH, HEIGHT, STEPS = 25, 1024, 576, 25
 
 
 def write_costs(page: Path) -> None:
-    """Replace what stands between the marks of a page by the table."""
+    """Replace the text between the markers of a page with the table."""
     costs = method_costs(UNetConfig(), FRAMES, WIDTH, HEIGHT, karras_sigmas(STEPS))
     lines = [COLUMNS, ("---",) * len(COLUMNS), *cost_rows(costs)]
     how = (
-        f"{FRAMES} frames of {WIDTH}x{HEIGHT}, {STEPS} steps, so {STEPS} passes of each branch of guidance without a "
-        "method."
+        f"{FRAMES} frames of {WIDTH}x{HEIGHT}, {STEPS} steps: {STEPS} conditional and {STEPS} unconditional passes "
+        "without a control. The table counts pairs of passes."
     )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     replace_between(page, BEGIN, END, f"{how}\n\n{table}")
