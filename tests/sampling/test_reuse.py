@@ -251,3 +251,9 @@ WRONG = [
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         ReuseFeatures(**{"interval": 2} | values)
+
+
+@pytest.mark.parametrize("values", [{"interval": 1}, {"depth": 1}, {"sigma_low": 2.0, "sigma_high": 2.0}])
+def test_the_limits_of_the_settings_themselves_are_allowed(values):
+    settings = ReuseFeatures(**values)
+    assert settings.active == (settings.interval > 1)
