@@ -78,3 +78,40 @@ def test_object_mask_is_the_ground_of_the_orbit():
     frames[0, 1, 2] = 0.3
     mask = object_mask(frames)
     assert mask.shape == (2, 4, 4) and mask.sum() == 1 and mask[0, 1, 2] == 1
+
+
+@pytest.mark.parametrize(("shape", "box"), [((80, 100), (60, 40, 100, 120)), ((100, 80), (64, 48, 96, 112))])
+def test_without_a_ratio_the_square_is_as_high_as_the_picture(shape, box):
+    height, width = shape
+    picture = canvas((1.0, 1.0, 1.0), height=height, width=width, colour=(0.0, 0.0, 0.0))
+    made = prepare_object(picture, ratio=None, size=160)
+    # Lanczos spreads an edge over up to 6 pixels; half of the full contrast is at the edge itself.
+    left, top, right, bottom = box_of(made.mean(-1) < 0.5)
+    assert all(abs(found - wanted) <= 1 for found, wanted in zip((left, top, right, bottom), box, strict=True))
+
+
+def test_an_object_on_white_is_opaque():
+    assert prepare_object(canvas((1.0, 1.0, 1.0), colour=(0.0, 0.0, 0.0)), ratio=0.5, size=160)[80, 80].max() == 0
+
+
+@pytest.mark.parametrize(("level", "found"), [(250, True), (251, False)])
+def test_the_ground_is_what_is_brighter_than_250_of_255(level, found):
+    frames = torch.ones(1, 4, 4, 3)
+    frames[0, 1, 1] = level / 255
+    assert bool(object_mask(frames).any()) is found
+    if found:
+        assert prepare_object(frames[0], size=16).min() < 1
+    else:
+        with pytest.raises(ValueError, match="no object"):
+            prepare_object(frames[0], size=16)
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_the_smallest_sizes_are_prepared(size):
+    assert prepare_object(canvas((1.0, 1.0, 1.0)), ratio=1.0, size=size).shape == (size, size, 3)
+
+
+def test_by_default_the_object_takes_85_hundredths_of_576_pixels():
+    made = prepare_object(canvas((1.0, 1.0, 1.0), colour=(0.0, 0.0, 0.0)))
+    _, top, _, bottom = box_of(made.mean(-1) < 0.5)
+    assert made.shape == (576, 576, 3) and bottom - top == pytest.approx(0.85 * 576, abs=4)

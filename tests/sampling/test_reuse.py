@@ -1,9 +1,11 @@
 """Reuse of features across steps: exact where it must be, each branch and frame with its own, and what it saves."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from svd_core.condition import DeepFeatures
+from svd_core.condition import Condition, DeepFeatures
 from svd_core.controls.between import Blend
 from svd_core.controls.loop import LatentRoll
 from svd_core.controls.windows import Windows
@@ -257,3 +259,36 @@ def test_settings_that_make_no_sense_are_refused(values, message):
 def test_the_limits_of_the_settings_themselves_are_allowed(values):
     settings = ReuseFeatures(**values)
     assert settings.active == (settings.interval > 1)
+
+
+def test_features_are_found_by_equal_token_and_latent_alone():
+    token, latent, vector = torch.ones(1, 1, 2), torch.zeros(1, 4, 2, 2), torch.ones(1, 3)
+    kept = Condition(token, latent, vector)
+    store = FeatureStore(ReuseFeatures(2), 1)
+    store.is_whole(9.0)
+    store.keep((True, False), kept, (0,), torch.tensor([5.0]))
+    store.is_whole(8.0)
+
+    def found(other) -> bool:
+        return store.find((True, False), other, (0,)) is not None
+
+    assert found(kept) and found(Condition(token.clone(), latent.clone(), vector + 1))
+    assert not found(Condition(token + 1, latent, vector)) and not found(Condition(token, latent + 1, vector))
+    assert not found(Condition(token.expand(2, -1, -1), latent, vector))
+    assert not found(None) and not found("text") and not found(SimpleNamespace(token=token, latent=latent))
+
+
+@pytest.mark.parametrize(
+    ("interval", "whole"), [(1, [1] * 6), (2, [1, 0] * 3), (3, [1, 0, 0] * 2), (5, [1, 0, 0, 0, 0, 1])]
+)
+def test_every_intervalth_sigma_is_whole(interval, whole):
+    settings = ReuseFeatures(interval)
+    store = FeatureStore(settings)
+    sigmas = [6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    assert [store.is_whole(sigma) for sigma in sigmas[:-1]] == [bool(value) for value in whole]
+    assert settings.whole_share(sigmas) == pytest.approx(sum(whole) / 6)
+
+
+@pytest.mark.parametrize(("frames", "clip", "rows"), [(8, 8, 8), (10, 8, 10), (7, 8, 12), (4, 0, 4), (14, 8, 14)])
+def test_windows_cache_up_to_half_more_than_the_clip(frames, clip, rows):
+    assert FeatureStore(ReuseFeatures(2), clip).cached_rows(frames) == rows

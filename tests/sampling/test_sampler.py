@@ -316,3 +316,19 @@ def test_denoising_at_sigma_zero_is_refused():
 
 def test_exponential_list_samples_to_the_end():
     assert torch.isfinite(run(sigmas=exponential_sigmas(3))).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63, 2**64 - 1])
+def test_seeds_of_64_bits_are_taken(seed):
+    assert torch.equal(start_noise(1, 2, 2, seed), start_noise(1, 2, 2, seed))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_seeds_beyond_64_bits_are_refused(seed):
+    with pytest.raises(ValueError, match=rf"2\^64 - 1 \(got {seed}\); use"):
+        start_noise(1, 2, 2, seed)
+
+
+def test_the_denoiser_names_both_sizes_where_they_differ():
+    with pytest.raises(ValueError, match=r"6x4 latents or 48x32 pixels \(got 6x8, 48x64 pixels\); encode"):
+        denoise_with(network, torch.randn(1, 4, 4, 6), 2.0, condition(h=8))
