@@ -1,1 +1,1 @@
-"""Measurements beside diffusers and ComfyUI, one module per question; not shipped. See RESULTS.md and __main__.py."""
+"""Measurements side by side with diffusers and ComfyUI, one module per question. Not part of the shipped package."""

@@ -1,7 +1,7 @@
-"""`python -m benchmarks QUESTION` measures one, `all` measures everything and writes RESULTS.md.
+"""Measure one question with `python -m benchmarks QUESTION`, or all of them with `all`, which writes RESULTS.md.
 
-QUESTION: unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses. With
-COMFYUI_DIR set to a checkout, and its requirements installed, ComfyUI's own networks are measured too.
+QUESTION: unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses. If
+COMFYUI_DIR names a checkout of ComfyUI with its requirements installed, its networks are measured too.
 """
 
 import gc
@@ -13,11 +13,11 @@ from .options import parser, setting
 
 
 def main() -> int:
-    """Run the questions asked for; the exit code counts those that broke."""
+    """Run the given questions and return the number of those that failed."""
     made = parser(__doc__)
     made.add_argument("question", choices=("all", *results.ORDER))
     given = made.parse_args()
-    broken = 0
+    failed = 0
     for name in results.ORDER if given.question == "all" else (given.question,):
         module = importlib.import_module(f".{name}", __package__)
         try:
@@ -26,11 +26,11 @@ def main() -> int:
             if given.question != "all":
                 raise
             print(f"{name} was not measured: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            broken += 1
+            failed += 1
         gc.collect()
     if given.output == results.HERE / "results":
         results.collect(given.output)
-    return broken
+    return failed
 
 
 if __name__ == "__main__":

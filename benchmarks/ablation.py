@@ -1,4 +1,4 @@
-"""What does each exact technique bring? Every one turned off in turn."""
+"""What does each exact technique gain? Each one is turned off in turn."""
 
 import torch
 
@@ -16,12 +16,12 @@ from .timing import Case, difference, interleave
 
 CPU, GPU = ("half", "4x128x128"), ("real", "25x576x1024")
 FOLD = "single-token attention folded"
-BRANCHES = "branches of guidance in turn (together)"
+PASSES = "CFG passes in turn (together)"
 
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """Times are relative to the full core in the same rounds; memory is that of live tensors, counted."""
+    """Report times relative to the full core in the same rounds, and the counted memory of live tensors."""
     columns = ["stage", "without", "median s", "time with it off", "memory MiB", "difference"]
     size = "x".join(map(str, chosen.clip))
     report = chosen.report("ablation", f"Each technique off in turn: {size}, {chosen.scale} width", columns)
@@ -30,7 +30,7 @@ def run(chosen: Setting) -> Report:
     network = {name: off for name, off in OFF.items() if name not in ONLY_DECODER}
     _table(report, "UNet", chosen, base, {FOLD: _two_tokens(model, chosen), **_switched(base, network, report)})
     guided = _guided_step(model, chosen, "in turn")
-    _table(report, "guided step", chosen, guided, {BRANCHES: _guided_step(model, chosen, "together")})
+    _table(report, "guided step", chosen, guided, {PASSES: _guided_step(model, chosen, "together")})
     report.unit = "seconds of a UNet pass without a technique (all: the full core)"
     passes = [row for row in report.rows if row["stage"] == "UNet"]
     report.bars = [(row["without"] or "all: ours", row["median s"]) for row in passes]
@@ -38,9 +38,9 @@ def run(chosen: Setting) -> Report:
     model = decoder_of(chosen)
     base = decode_case(OURS, model, chosen)
     wanted = {name: OFF[name] for name in DECODER}
-    _table(report, "decode", chosen, base, {**_switched(base, wanted, report), **_ways(model, chosen)})
+    _table(report, "decode", chosen, base, {**_switched(base, wanted, report), **_strategies(model, chosen)})
     report.notes.append(
-        "UNet: one branch; a guided step has two. `recompute` and `host` are what the decoder does when memory is short"
+        "UNet: one pass; a guided step has two. The decoder uses `recompute` and `host` when memory is short"
     )
     return report
 
@@ -70,10 +70,10 @@ def _switched(base: Case, switches: dict, report: Report) -> dict[str, Case]:
         try:
             case()
         except (LookupError, ImportError, AttributeError) as error:
-            report.notes.append(f"{name}: not here ({error})")
+            report.notes.append(f"{name}: not available ({error})")
             continue
         except torch.cuda.OutOfMemoryError:
-            report.notes.append(f"{name}: without it the memory of this card runs out")
+            report.notes.append(f"{name}: without it this card runs out of memory")
             torch.cuda.empty_cache()
             continue
         cases[name] = case
@@ -81,32 +81,32 @@ def _switched(base: Case, switches: dict, report: Report) -> dict[str, Case]:
 
 
 def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
-    """The token given twice: softmax weighs both alike, so the numbers stay and the shortcut is off."""
+    """Return a case with the token given twice: the result is the same, and the single-token shortcut is off."""
     x, c_noise, token, _, vector = unet_inputs(model, chosen, 1)
     frames = chosen.frames
     rows = token.expand(frames, 2, -1)
     return lambda: model.unet(x[0], c_noise.expand(frames), rows, vector.expand(frames, -1), num_frames=frames)
 
 
-def _guided_step(model: svd.SVDModel, chosen: Setting, way: str) -> Case:
-    """Both branches of guidance as the sampler asks for them, in a way of `plan.branches.GUIDANCE_MODES`."""
+def _guided_step(model: svd.SVDModel, chosen: Setting, mode: str) -> Case:
+    """Return a case of one guided step in a mode of `model.guidance_passes.GUIDANCE_MODES`."""
     x, _, token, _, vector = unet_inputs(model, chosen, 1)
     condition = Condition(token.float(), x[0, :1, 4:].float(), vector.float())
     both, state = (condition.unconditional(), condition), x[0, :, :4].float()
 
     def run() -> torch.Tensor:
-        set_guidance_mode(model.unet, way)
+        set_guidance_mode(model.unet, mode)
         return model.denoise(state, 2.0, both)
 
     return run
 
 
-def _ways(model: svd.SVDModel, chosen: Setting) -> dict[str, Case]:
-    """Other ways to decode exactly."""
+def _strategies(model: svd.SVDModel, chosen: Setting) -> dict[str, Case]:
+    """Return the other exact decode strategies."""
     height, width = chosen.latent_size
     latent = torch.randn(chosen.frames, 4, height, width, generator=torch.Generator().manual_seed(2))
     latent = latent.to(chosen.device, chosen.dtype) / 0.18215
-    ways: dict[str, Case] = {
-        f"store ({way} instead)": lambda way=way: decode_clip(model.vae, latent, way) for way in STRATEGIES[1:]
+    others: dict[str, Case] = {
+        f"store ({name} instead)": lambda name=name: decode_clip(model.vae, latent, name) for name in STRATEGIES[1:]
     }
-    return ways | {"streaming (all frames at once)": lambda: model.vae.decode(latent, chosen.frames)}
+    return others | {"streaming (all frames at once)": lambda: model.vae.decode(latent, chosen.frames)}

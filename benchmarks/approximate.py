@@ -1,4 +1,4 @@
-"""What do the approximate techniques cost, and save? On nano, which is trained, but not on the real weights."""
+"""What do the approximate techniques cost and save? On nano, which is trained, not on the real weights."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -34,7 +34,7 @@ LABEL = "not calibrated on real weights"
 
 @dataclass(frozen=True)
 class Technique:
-    """One way to be faster: other settings, a guidance interval, a reuse of features, another model of the same."""
+    """One way to be faster: other settings, a guidance interval, feature reuse, or a changed model."""
 
     name: str
     settings: dict = field(default_factory=dict)
@@ -74,7 +74,7 @@ TECHNIQUES = (
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """Distance of latents and frames from the exact path at the same noise, and flicker of the result."""
+    """Report the distance of latents and frames from the exact path at the same noise, and the flicker."""
     columns = ["technique", "passes", "seconds", "UNet work, SVD-XT", "latent error", "PSNR dB", "flicker"]
     report = chosen.report("approximate", f"Approximate techniques, on nano, guidance 1 to 2.5 ({LABEL})", columns)
     report.unit = "PSNR in dB against the exact path"
@@ -88,9 +88,9 @@ def run(chosen: Setting) -> Report:
         if clips is not exact:
             report.bars.append((technique.name, float(row["PSNR dB"])))
     report.notes += [
-        f"{LABEL}: nano is a tiny model; ranks may differ on SVD",
-        f"guidance interval: sigma {INTERVAL[0]:g} to {INTERVAL[1]:g}. Features reused: the whole network at every so "
-        "many steps, in between its outermost pairs of blocks (depth)",
+        f"{LABEL}: nano is a tiny model; the order may differ on SVD",
+        f"guidance interval: sigma {INTERVAL[0]:g} to {INTERVAL[1]:g}. Features reused: all blocks in one step of "
+        "each interval, only the outer block pairs (depth) in the others",
         "UNet work: operations of all passes against those of the exact path, counted at 25x576x1024 in the real UNet; "
         "nano itself has fewer blocks, so its seconds save less. Rounding alone saves no work here: its speed needs a "
         "GPU, as do sums in float16 and compiled blocks",
@@ -149,10 +149,10 @@ def _condition(model: svd.SVDModel, settings: svd.AnimateSettings) -> svd.Condit
 
 
 def _work(passes: list[bool], depth: int) -> float:
-    """Operations of whole and of other passes in the real UNet at full size."""
+    """Return the operations of full and shallow passes in the real UNet at full size."""
     config: UNetConfig = SVDConfig().unet
-    whole, shallow = unet_flops(config, *REAL), shallow_flops(config, depth, *REAL)
-    return sum(whole if is_whole else shallow for is_whole in passes)
+    full, shallow = unet_flops(config, *REAL), shallow_flops(config, depth, *REAL)
+    return sum(full if is_full else shallow for is_full in passes)
 
 
 def _psnr(actual: torch.Tensor, expected: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Do 40 clips over 2 workers survive two killed workers and a full stop, each made once and equal to a single run?"""
+"""Does a batch of 40 clips survive two killed workers and a full stop, with every clip equal to a single run?"""
 
 import os
 import shutil
@@ -22,12 +22,14 @@ from .rss import ROOT
 
 CPU, GPU = ("real", "4x64x64"), ("real", "4x64x64")
 CLIPS, WORKERS, KILLS = 40, 2, (11, 25)
-"""Clips given out after which the worker that got the last one is killed; the full stop comes after about 15."""
+"""KILLS: numbers of submitted clips after which the worker with the last one is killed."""
+
 STOP_AFTER = 15
+"""Finished clips after which the whole batch is killed."""
 
 
 def run(chosen: Setting) -> Report:
-    """Single runs first, then the batch with losses, then the command line, stopped and started again."""
+    """Run single clips, then a batch with killed workers, then the command line, killed and started again."""
     report = chosen.report("batch_losses", f"{CLIPS} clips over {WORKERS} workers", ["what", "found", "wanted"])
     folder = chosen.work / "batch"
     shutil.rmtree(folder, ignore_errors=True)
@@ -43,21 +45,21 @@ def run(chosen: Setting) -> Report:
 
     workers = _Deadly([spec] * WORKERS)
     outcome = run_jobs(_jobs(rows, spec, folder / "losses"), workers, Manifest(folder / "losses"))
-    _row(report, "workers killed in the middle of a clip", workers.killed, len(KILLS))
-    _row(report, "clips, bit for bit those of single runs", _equal(folder / "losses", expected), CLIPS)
-    _row(report, "clips reported as made, each once", len(set(outcome.made)), len(outcome.made))
-    _row(report, "clips given out (one more per kill, no finished one again)", workers.given, CLIPS + len(KILLS))
+    _row(report, "workers killed during a clip", workers.killed, len(KILLS))
+    _row(report, "clips equal to single runs, bit for bit", _equal(folder / "losses", expected), CLIPS)
+    _row(report, "clips reported as finished, each once", len(set(outcome.made)), len(outcome.made))
+    _row(report, "clips submitted (one more per kill, no finished one again)", workers.given, CLIPS + len(KILLS))
 
     words = ["--threads", "1", "--workers", str(WORKERS), "--kind", "frames", "--quiet"]
     words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "svd_core", "batch", str(folder / "in"), "--output", str(folder / "stopped")]
     done = _stopped([*command, *words], folder / "stopped")
     untouched = {name: path.stat().st_mtime_ns for name, path in done.items()}
-    _row(report, "clips there after the command and its workers were killed", len(done), f"{STOP_AFTER} or a few more")
+    _row(report, "clips present after command and workers were killed", len(done), f"{STOP_AFTER} or a few more")
     subprocess.run([*command, *words], cwd=ROOT, check=True, capture_output=True)
     again = sum(path.stat().st_mtime_ns != untouched[name] for name, path in done.items())
-    _row(report, "of those, made again by the same command", again, 0)
-    _row(report, "clips in the end, bit for bit those of single runs", _equal(folder / "stopped", expected), CLIPS)
+    _row(report, "of those, written again by the same command", again, 0)
+    _row(report, "clips at the end equal to single runs, bit for bit", _equal(folder / "stopped", expected), CLIPS)
     report.notes.append(f"nano, {frames} frames of {width}x{height}, 3 steps; workers are killed with SIGKILL")
     return report
 
@@ -69,13 +71,13 @@ class _Deadly(LocalProcesses):
         super().submit(worker, job)
         self.given += 1
         if self.given in KILLS:
-            time.sleep(0.1)  # so that it has begun
+            time.sleep(0.1)  # so that the worker has started the clip
             os.kill(self.pids[worker], signal.SIGKILL)
             self.killed += 1
 
 
 def _stopped(command: list[str], output: Path) -> dict[str, Path]:
-    """Start the command, kill its whole group after some clips, and return the first frames of what is there."""
+    """Start the command, kill its process group after STOP_AFTER clips, and return the first frame of every clip."""
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=-3, stderr=-3)
     while process.poll() is None and len(_first_frames(output)) < STOP_AFTER:
         time.sleep(0.02)

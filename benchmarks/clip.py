@@ -1,4 +1,4 @@
-"""How long does a whole clip take, from picture to frames, beside the diffusers pipeline?"""
+"""How long does a whole clip take, from picture to frames, compared with the diffusers pipeline?"""
 
 from dataclasses import replace
 
@@ -17,15 +17,15 @@ from .timing import difference, interleave
 CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
 PARTS = ("unet", "vae", "image_encoder")
 GATE, GATE_STEPS, GATE_CLIP = 1e-3, 4, "8x128x128"
-"""Differences grow over the steps, which start at sigma 700, on random weights: in half precision, and over 25 steps,
-both would be far from the truth. So a small clip in float32 is compared.
+"""The gate compares a small clip in float32. Differences grow over the steps, which start at sigma 700 on random
+weights, so in half precision or over 25 steps both implementations would be far from the truth.
 """
 LOW, HIGH, SEED = 1.0, 2.5, 11
 
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """25 steps on a GPU, 4 on the CPU; the same noise for both, drawn as the pipeline draws it."""
+    """Time 25 steps on a GPU or 4 on the CPU, with the same noise for both, drawn as the pipeline draws it."""
     on_gpu = chosen.device.type == "cuda"
     steps, size = 25 if on_gpu else 4, "x".join(map(str, chosen.clip))
     columns = ["implementation", "median s", "IQR s", "times as fast", "share of matmul rate", "difference"]
@@ -45,20 +45,20 @@ def run(chosen: Setting) -> Report:
         report.rows.append(row)
         report.bars.append((name, medians[name]))
     if on_gpu:
-        report.notes.append(f"difference: of {GATE_STEPS} steps of {GATE_CLIP} in float32, where it must be small")
+        report.notes.append(f"difference: after {GATE_STEPS} steps of {GATE_CLIP} in float32")
     report.notes.append(f"{rounds} rounds; guidance {LOW:g} to {HIGH:g}; share of 4.17 PFLOP at 25x576x1024 only")
     return report
 
 
 def _gate(chosen: Setting) -> float:
-    """How far our clip is from diffusers', in float32; SystemExit where that is too far."""
+    """Return the distance of our clip from diffusers' in float32; raises SystemExit if it is above GATE."""
     if chosen.device.type == "cuda":
         small = tuple(int(part) for part in GATE_CLIP.split("x"))
         chosen = replace(chosen, dtype=torch.float32, clip=small)
     cases = _cases(chosen, GATE_STEPS)
     distance = difference(cases[OURS](), cases[DIFFUSERS]())
     if not distance <= GATE:
-        raise SystemExit(f"gate failed: the clip is {distance:.1e} from diffusers'")
+        raise SystemExit(f"gate failed: the clip is {distance:.1e} from diffusers', above {GATE:g}")
     return distance
 
 
@@ -73,9 +73,9 @@ def _cases(chosen: Setting, steps: int) -> dict:
 
 
 def _noises(chosen: Setting) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise on the picture [1, 3, H, W] and start noise [T, 4, h, w], in the order in which the pipeline draws them.
+    """Return noise on the picture [1, 3, H, W] and start noise [T, 4, h, w], in the pipeline's order of drawing.
 
-    Half precision is drawn with other numbers, so the pipeline is given the start noise.
+    Half precision draws other numbers, so the pipeline gets the start noise as an argument.
     """
     generator = torch.Generator().manual_seed(SEED)
     frames, height, width = chosen.clip
@@ -103,7 +103,7 @@ def _pipeline(model: svd.SVDModel, picture: torch.Tensor, frames: int, steps: in
     )  # fmt: skip
     pipeline = diffusers.StableVideoDiffusionPipeline(
         vae=peers.diffusers_vae(model),
-        image_encoder=peers.transformers_tower(model),
+        image_encoder=peers.transformers_image_encoder(model),
         unet=peers.diffusers_unet(model),
         scheduler=scheduler,
         feature_extractor=transformers.CLIPImageProcessor(),

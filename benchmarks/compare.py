@@ -1,4 +1,4 @@
-"""What `unet` and `decode` share: gate, interleaved timing, memory in a child process, table."""
+"""Shared by `unet` and `decode`: gate, interleaved timing, memory in a child process, table."""
 
 import gc
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from .subjects import DIFFUSERS, OURS, Case, names
 from .timing import difference, flops, interleave
 
 GATES = {torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest relative difference to diffusers. In half precision both differ from the truth by about that much on random
-weights; `half_precision` tells how much each.
+"""Largest allowed relative difference to diffusers. In half precision both differ from float32 by about that much on
+random weights; `half_precision` measures each.
 """
 MATMUL = "matrix product"
 COLUMNS = ["implementation", "median s", "IQR s", "times as fast", "share of matmul rate", "memory MiB", "difference"]
@@ -29,11 +29,15 @@ def compare(
     *,
     nominal: float | None = None,
 ) -> dict[str, float]:
-    """Fill the report; returns median seconds by implementation. `child`: module and words of a memory measurement."""
+    """Fill the report and return median seconds per implementation.
+
+    make: returns the case of an implementation. child: arguments of its memory measurement (`rss.in_child`). nominal:
+    operations that count as the work; None counts those of diffusers.
+    """
     cases, outputs = _gate(report, setting, make)
     work = nominal or flops(cases[DIFFUSERS])
     product, product_flops = matmul_case(setting.device, setting.dtype)
-    warmups = 3 if setting.device.type == "cuda" else 0  # the gate was one
+    warmups = 3 if setting.device.type == "cuda" else 0  # the gate already ran each case once
     times = interleave({**cases, MATMUL: product}, setting.rounds, setting.device, warmups)
     medians = {name: value.median(setting.clock) for name, value in times.items()}
     rate = product_flops / medians[MATMUL]
@@ -56,8 +60,7 @@ def compare(
             report.bars.append((name, medians[name]))
         report.rows.append(row)
     report.notes += [
-        f"{work / 1e12:.3f} TFLOP as diffusers computes it; a matrix product in the same run: "
-        f"{rate / 1e9:,.0f} GFLOP/s",
+        f"{work / 1e12:.3f} TFLOP as diffusers computes it; matrix product in the same run: {rate / 1e9:,.0f} GFLOP/s",
         f"{setting.rounds} rounds, interleaved, after the gate's and {warmups} more warm-ups; `times as fast` as eager "
         "diffusers",
     ]
@@ -65,7 +68,7 @@ def compare(
 
 
 def _gate(report: Report, setting: Setting, make: Callable[[str], Case]) -> tuple[dict[str, Case], dict[str, float]]:
-    """The cases that give the numbers of diffusers, and how far each is from them; no others are timed."""
+    """Return the cases that agree with diffusers, and the distance of every case; only the former are timed."""
     cases = {name: make(name) for name in names(setting.compiled)}
     expected = cases[DIFFUSERS]()
     outputs = {name: difference(case(), expected) for name, case in cases.items()}

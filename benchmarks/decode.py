@@ -1,4 +1,4 @@
-"""How fast is the exact decode of a clip, and what memory does it take, beside diffusers and ComfyUI?"""
+"""How fast is the exact decode of a clip and how much memory does it need, compared with diffusers and ComfyUI?"""
 
 import json
 import sys
@@ -15,7 +15,7 @@ CPU, GPU = ("real", "8x128x192"), ("real", "25x576x1024")
 
 
 def run(chosen: Setting) -> Report:
-    """All frames see each other in all implementations: chunks give other pictures."""
+    """Decode all frames together in every implementation, because chunks give other pictures."""
     size = "x".join(map(str, chosen.clip))
     report = chosen.report("decode", f"Decode: {size}, {chosen.scale} width, {chosen.dtype}, exact", COLUMNS)
     model = decoder_of(chosen)
@@ -30,14 +30,14 @@ def run(chosen: Setting) -> Report:
 
 @torch.no_grad()
 def main() -> None:
-    """A child process: the peak memory of one implementation, as JSON."""
+    """Print the peak memory of one implementation as JSON; runs in a child process."""
     made = parser(__doc__)
     made.add_argument("--child", required=True)
     given = made.parse_args()
     chosen = setting(given, "decode", CPU, GPU)
     model = decoder_of(chosen)
     for parameter in model.vae.parameters():
-        parameter.sum()  # a mapped file counts when it is read
+        parameter.sum()  # a mapped file is resident only after it is read
     case = decode_case(given.child, model, chosen)
     print(json.dumps({"bytes": rss.over_start(case, chosen.device)}))
 

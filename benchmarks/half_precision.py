@@ -1,4 +1,4 @@
-"""Is half precision as near to float32 as diffusers' own?"""
+"""Is our half precision as close to float32 as that of diffusers?"""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ STAGES = {"UNet": (model_of, unet_case), "decode": (decoder_of, decode_case)}
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """Each implementation in half precision against itself in float32, on one input."""
+    """Compare each implementation in half precision with itself in float32, on one input."""
     columns = ["stage", "precision", "ours", "diffusers", "ours / diffusers"]
     size = "x".join(map(str, chosen.clip))
     report = chosen.report("half_precision", f"Error of half precision against float32: {size}", columns)
@@ -30,7 +30,7 @@ def run(chosen: Setting) -> Report:
             row = {"stage": stage, "precision": precision, **errors}
             report.rows.append(row | {"ours / diffusers": f"{errors[OURS] / errors[DIFFUSERS]:.2f}"})
             report.bars += [(f"{stage} {precision} {name}", error) for name, error in errors.items()]
-    report.notes.append("random weights; the error of the real ones is smaller, what counts is the ratio")
+    report.notes.append("random weights: with the real ones the errors are smaller, so compare the ratio")
     return report
 
 

@@ -1,4 +1,4 @@
-"""How fast are the Triton kernels, the products in 8 bits and channels last? Needs a GPU; correctness comes first."""
+"""How fast are the Triton kernels and the fp8 products? Needs a GPU; only correct kernels are timed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from .timing import Case, difference, interleave
 CPU, GPU = ("small", "4x64x64"), ("real", "25x576x1024")
 COLUMNS = ["what", "shape", "plain ms", "ours ms", "gain", "GB/s", "share of a copy", "error", "plain error"]
 GATE = 1.2
-"""A kernel's error against float32 may be this much of the plain path's, plus a few last places of float32."""
+"""Largest allowed ratio of a kernel's error against float32 to that of the plain path."""
 
 COPY_NUMBERS = 2**28
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A function of its inputs in two forms, and the bytes that it must read and write at least."""
+    """A function that runs with and without kernels, its inputs, and the bytes that it must read and write."""
 
     what: str
     shape: str
@@ -44,15 +44,15 @@ class Pair:
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """Every kernel at every shape that a pass of this clip gives it."""
+    """Time every kernel at every shape that a pass of this clip uses."""
     size = "x".join(map(str, chosen.clip))
     report = chosen.report("kernels", f"Kernels, fp8 products: {size}, {chosen.dtype}", COLUMNS)
     if chosen.device.type != "cuda":
-        report.notes.append("needs a GPU: nothing was timed. tests/networks/test_kernels.py proves them")
+        report.notes.append("not timed: needs a GPU. tests/networks/test_kernels.py checks what the kernels compute")
         return report
     reason = dispatch.unsupported_reason(chosen.device)
     if reason is not None:
-        report.notes.append(f"no kernels here: {reason}")
+        report.notes.append(f"kernels do not run here: {reason}")
         return report
     rate = _copy_rate(chosen)
     report.notes.append(f"a copy of {COPY_NUMBERS * 2 >> 20} MiB moves {rate / 1e9:,.0f} GB/s, reading and writing")
@@ -61,7 +61,7 @@ def run(chosen: Setting) -> Report:
     _products(chosen, report)
     _unet_pass(chosen, report)
     failed = sorted(dispatch._failed)
-    report.notes += [f"the {name} kernel FAILED; plain PyTorch was timed in its place" for name in failed]
+    report.notes += [f"the {name} kernel FAILED; plain PyTorch was timed instead" for name in failed]
     report.bars = [(f"{row['what']} {row['shape']}", float(row["gain"])) for row in report.rows if row.get("gain")]
     report.unit = "times as fast as the plain path"
     return report
@@ -75,7 +75,7 @@ def _copy_rate(chosen: Setting) -> float:
 
 
 def _pairs(chosen: Setting) -> Iterator[Pair]:
-    """The norms and gates of the four levels, the widest of each, and of the decoder's largest frames."""
+    """Yield norms and gates at the widest shapes of the four levels, and at the decoder's largest frames."""
     frames, (height, width) = chosen.frames, chosen.latent_size
     place = {"device": chosen.device, "dtype": chosen.dtype}
     item = chosen.dtype.itemsize
@@ -118,7 +118,7 @@ def _added(norm: nn.Module, tokens: Tensor, update: Tensor) -> Tensor:
 
 
 def _gate(projection: nn.Module, hidden: Tensor) -> Tensor:
-    """The gate behind a product that is a copy, in both forms; as in a product, adding the bias costs nothing more."""
+    """Run the gate after a product that only copies; adding the bias is free there, as in a real product."""
     return projection(hidden, lambda x, weight, bias: hidden.clone() if bias is None else hidden + bias)
 
 
@@ -158,13 +158,13 @@ def _wide(module: nn.Module) -> nn.Module:
 
 
 def _products(chosen: Setting, report: Report) -> None:
-    """Products in 8 bits, the rounding of both sides included, beside those of the clip's own precision."""
+    """Time fp8 products, including the rounding of both sides, against the clip's own precision."""
     reason = fp8_unsupported_reason(chosen.device)
     if reason is not None:
-        report.notes.append(f"no products in 8 bits: {reason}")
+        report.notes.append(f"no fp8 products: {reason}")
         return
     by_rows = supports_row_scales(chosen.device)
-    report.notes.append(f"products in 8 bits: a scale for each {'row' if by_rows else 'matrix'}")
+    report.notes.append(f"fp8 products: one scale per {'row' if by_rows else 'matrix'}")
     frames, (height, width) = chosen.frames, chosen.latent_size
     for level, channels in enumerate((320, 640, 1280)):
         rows = frames * (height >> level) * (width >> level)
@@ -177,7 +177,7 @@ def _products(chosen: Setting, report: Report) -> None:
                 "rounding": lambda x=x: quantise_fp8(x, by_rows=by_rows),
             }
             truth = F.linear(x.float(), weight.float())
-            row = {"what": "product in 8 bits", "shape": f"{len(x)}x{wide}x{narrow}"}
+            row = {"what": "fp8 product", "shape": f"{len(x)}x{wide}x{narrow}"}
             row |= {"error": difference(cases["ours"](), truth), "plain error": difference(cases["plain"](), truth)}
             times = interleave(cases, chosen.rounds, chosen.device, warmups=3)
             plain, ours, rounding = (1e3 * times[name].median(chosen.clock) for name in cases)

@@ -1,4 +1,4 @@
-"""How long does loading take, and how much memory, beside diffusers, ComfyUI and an older checkout? Real size."""
+"""How long does loading take and how much memory does it need, beside diffusers, ComfyUI and an older checkout?"""
 
 import argparse
 import json
@@ -25,10 +25,10 @@ BEFORE = "before"
 
 
 def run(chosen: Setting) -> Report:
-    """Every load in a process of its own, in turn; then every weight is read once, so that laziness wins nothing.
+    """Run every load in its own process, in turn, then read every weight once, so that lazy loading gains nothing.
 
-    The file has the type `--dtype` and is loaded in it and in the other one of float32 and float16. It is written
-    dense, because a hole makes every page a special case, and removed in the end.
+    The file has the type `--dtype` and is loaded in both float32 and float16. It is dense, because pages of sparse
+    files behave differently, and it is removed at the end.
     """
     report = chosen.report("load", f"Loading a {chosen.scale} model onto the CPU", COLUMNS)
     report.unit = "seconds to load and read"
@@ -41,11 +41,11 @@ def run(chosen: Setting) -> Report:
             convert(file, folder)
         size = file.stat().st_size
         for precision in (stored, "float16" if stored == "float32" else "float32"):
-            # ComfyUI picks its precision itself: it is shown once.
-            people = [name for name in names if name != COMFY or precision == stored]
-            found: dict[str, list[dict]] = {name: [] for name in people}
+            # ComfyUI chooses its precision itself, so it appears once.
+            loaders = [name for name in names if name != COMFY or precision == stored]
+            found: dict[str, list[dict]] = {name: [] for name in loaders}
             for _ in range(min(chosen.rounds, 5)):
-                for name in people:
+                for name in loaders:
                     source = folder if name == DIFFUSERS else file
                     _into_page_cache(source)
                     words = ("--child", OURS if name == BEFORE else name, str(source), "--dtype", precision)
@@ -56,8 +56,8 @@ def run(chosen: Setting) -> Report:
         shutil.rmtree(folder, ignore_errors=True)
     report.notes += [
         f"file of {size / 2**30:.2f} GiB in {stored}, dense random numbers, in the page cache; diffusers reads the "
-        "same tensors from its own folder layout",
-        "peak: resident memory above that of the process after its imports, mapped pages included",
+        "same tensors from its folder layout",
+        "peak: resident memory, mapped pages included, above that after the imports",
     ]
     if chosen.before:
         report.notes.append(f"{BEFORE}: the same load by an older checkout of this project")
@@ -87,7 +87,7 @@ def _rows(report: Report, found: dict[str, list[dict]], precision: str, size: in
 
 
 def _into_page_cache(source: Path) -> None:
-    """Read files to their end: a loader that pushed them out of memory must not slow the next one down."""
+    """Read files completely, so that no loader pays for pages that another one pushed out of memory."""
     block = memoryview(bytearray(2**24))
     for path in [source] if source.is_file() else source.rglob("*.safetensors"):
         with path.open("rb", buffering=0) as file:
@@ -136,7 +136,7 @@ def _read(networks: list[torch.nn.Module]) -> None:
 
 @torch.no_grad()
 def main() -> None:
-    """Measure one load in this process and print it as JSON."""
+    """Print the times and memory of one load as JSON; runs in a child process."""
     made = argparse.ArgumentParser()
     made.add_argument("--child", required=True)
     made.add_argument("path")

@@ -1,4 +1,4 @@
-"""The machine a measurement ran on: what it is, how fast it multiplies matrices, and whether it is ours alone."""
+"""Describe the machine of a measurement: processor or card, matrix product rate, share of the cores we get."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ import torch
 
 SPIN_SECONDS = 0.5
 QUIET = 0.9
-"""Share of the processor time that we must get before wall time is believed."""
+"""Share of the processor time that we must get for wall time to be used."""
 
 
 def describe(device: torch.device) -> str:
-    """One line: processor or card, cores, versions."""
+    """Return one line: processor or card, cores, versions."""
     versions = [f"Python {platform.python_version()}", f"torch {torch.__version__}"]
     for package in ("diffusers", "transformers"):
         try:
@@ -38,7 +38,7 @@ def _processor() -> str:
 
 
 def share_of_cores() -> float:
-    """How much of the processor time that we ask for we get, 0..1, over half a second of multiplying."""
+    """Return the share of the requested processor time that we get, 0..1, measured over half a second."""
     a = torch.rand(512, 512)
     wall, own = time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < SPIN_SECONDS:
@@ -47,12 +47,12 @@ def share_of_cores() -> float:
 
 
 def matmul_size(device: torch.device) -> int:
-    """Side of the matrices whose product is the yardstick."""
+    """Return the side of the matrices in the reference product."""
     return 8192 if device.type == "cuda" else 2048
 
 
 def matmul_case(device: torch.device, dtype: torch.dtype):
-    """A callable that multiplies two matrices, and its FLOP."""
+    """Return a callable that multiplies two matrices, and its FLOP."""
     n = matmul_size(device)
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     return lambda: a @ b, 2 * n**3

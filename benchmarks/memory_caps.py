@@ -1,4 +1,4 @@
-"""Does a whole clip complete on cards of 6, 8, 12 and 16 GB, the same? Without a GPU: the decoder's part."""
+"""Does a whole clip complete on cards of 6, 8, 12 and 16 GB with the same result? Without a GPU: the decoder only."""
 
 import argparse
 import json
@@ -26,11 +26,11 @@ PARTS = ("unet", "vae", "image_encoder")
 
 @torch.no_grad()
 def run(chosen: Setting) -> Report:
-    """On a GPU every cap in a process of its own, which is then refused more."""
+    """Run every cap in its own process on a GPU, with the process limited to that memory."""
     size = "x".join(map(str, chosen.clip))
     if chosen.device.type != "cuda":
         return _without_gpu(chosen, size)
-    columns = ["cap GB", "implementation", "completes", "peak GiB", "seconds of 2 steps and decode", "same as without"]
+    columns = ["cap GB", "implementation", "completes", "peak GiB", "seconds of 2 steps and decode", "same as uncapped"]
     report = chosen.report("memory_caps", f"Whole clips under memory caps: {size}, float16", columns)
     path = checkpoint(chosen.scale, chosen.work, PARTS)
     free: dict[str, str] = {}
@@ -40,18 +40,18 @@ def run(chosen: Setting) -> Report:
             found = rss.in_child("memory_caps", *words)
             row = {"cap GB": cap or "none", "implementation": name, "completes": "error" not in found}
             if "error" in found:
-                row["same as without"] = found["error"][:120]
+                row["same as uncapped"] = found["error"][:120]
             else:
                 free.setdefault(name, found["sum"])
                 row |= {"peak GiB": found["bytes"] / 2**30, "seconds of 2 steps and decode": found["seconds"]}
-                row["same as without"] = found["sum"] == free[name]
+                row["same as uncapped"] = found["sum"] == free[name]
             report.rows.append(row)
     report.notes.append("diffusers: enable_model_cpu_offload and unet forward chunking, decoded in chunks of 8 frames")
     return report
 
 
 def _without_gpu(chosen: Setting, size: str) -> Report:
-    columns = ["way to decode", "memory MiB", "estimate MiB", "bit for bit the same"]
+    columns = ["strategy", "memory MiB", "estimate MiB", "bit for bit the same"]
     report = chosen.report("memory_caps", f"Decoding {size} in less memory, {chosen.scale} width (no GPU)", columns)
     report.unit = "MiB"
     model = decoder_of(chosen)
@@ -65,17 +65,17 @@ def _without_gpu(chosen: Setting, size: str) -> Report:
         with PeakMemory() as memory:
             frames = model.decode(latent, memory_limit=estimate)
         first = frames if first is None else first
-        row = {"way to decode": strategy, "memory MiB": memory.peak / 2**20, "estimate MiB": estimate / 2**20}
+        row = {"strategy": strategy, "memory MiB": memory.peak / 2**20, "estimate MiB": estimate / 2**20}
         report.rows.append(row | {"bit for bit the same": torch.equal(frames, first)})
         report.bars.append((f"ours, {strategy}", memory.peak / 2**20))
-    report.notes.append("whole clips under caps of 6, 8, 12 and 16 GB still have to be measured: they need a GPU")
-    report.notes.append("main memory is the computing memory here, so `host` saves nothing on a CPU")
+    report.notes.append("whole clips under caps of 6, 8, 12 and 16 GB need a GPU and are not measured yet")
+    report.notes.append("`host` saves nothing on a CPU, where main memory is the compute memory")
     return report
 
 
 @torch.no_grad()
 def main() -> None:
-    """A child process: one clip under one cap, as JSON."""
+    """Print the memory and time of one clip under one cap as JSON; runs in a child process."""
     made = argparse.ArgumentParser()
     made.add_argument("--child", required=True)
     made.add_argument("path")
@@ -102,7 +102,7 @@ def main() -> None:
 def _ours(path: str, device: torch.device, picture: torch.Tensor, frames: int, cap: float) -> torch.Tensor:
     height, width = picture.shape[1:3]
     if cap:
-        # The cap is on torch's own memory: what a plan reserves for the driver comes on top.
+        # The cap limits torch's own memory; a plan also reserves memory for the driver.
         model = svd.load_model(path, dtype=torch.float16)
         memory = int(cap * 1e9) + RESERVE
         model = place(model, make_plan(model.config, frames, width, height, memory, steps=2), device)
@@ -121,7 +121,7 @@ def _diffusers(path: str, device: torch.device, picture: torch.Tensor, frames: i
     model = svd.load_model(path, dtype=torch.float16)
     pipeline = diffusers.StableVideoDiffusionPipeline(
         vae=peers.diffusers_vae(model),
-        image_encoder=peers.transformers_tower(model),
+        image_encoder=peers.transformers_image_encoder(model),
         unet=peers.diffusers_unet(model),
         scheduler=diffusers.EulerDiscreteScheduler(
             prediction_type="v_prediction", timestep_type="continuous", use_karras_sigmas=True, sigma_min=0.002,

@@ -1,4 +1,4 @@
-"""Options that every question shares, and what follows from them."""
+"""Options shared by all questions, and the setting that follows from them."""
 
 import argparse
 import shlex
@@ -17,7 +17,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Setting:
-    """How a measurement runs: sizes are picked by the device unless they are given."""
+    """How a measurement runs. Sizes depend on the device unless they are given."""
 
     device: torch.device
     dtype: torch.dtype
@@ -33,16 +33,16 @@ class Setting:
 
     @property
     def frames(self) -> int:
-        """Frames of the clip."""
+        """Return the number of frames of the clip."""
         return self.clip[0]
 
     @property
     def latent_size(self) -> tuple[int, int]:
-        """Height and width of its latents."""
+        """Return height and width of the latents."""
         return self.clip[1] // 8, self.clip[2] // 8
 
     def words(self) -> list[str]:
-        """The same setting as arguments for a child process."""
+        """Return this setting as arguments for a child process."""
         return [
             "--device", str(self.device), "--dtype", str(self.dtype).removeprefix("torch."), "--scale", self.scale,
             "--clip", "x".join(map(str, self.clip)), "--work", str(self.work), "--rounds", str(self.rounds),
@@ -50,38 +50,38 @@ class Setting:
         ]  # fmt: skip
 
     def report(self, name: str, question: str, columns: list[str]) -> Report:
-        """An empty report of this measurement."""
+        """Return an empty report for this measurement."""
         machine = describe(self.device)
         if self.device.type == "cpu":
-            machine += f"; {100 * self.share:.0f} % of the cores ours, times by the {self.clock} clock"
+            machine += f"; {100 * self.share:.0f} % of the cores available, times by the {self.clock} clock"
         return Report(name, question, machine, self.command, columns)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The shared options."""
+    """Return a parser with the shared options."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     made.add_argument("--dtype", choices=tuple(DTYPES), help="default: bfloat16 on a GPU, float32 on the CPU")
     made.add_argument("--rounds", type=int, help="timed rounds (default: 10 on a GPU, 3 on the CPU)")
     made.add_argument("--scale", choices=("real", "half", "small"), help="width of the networks")
     made.add_argument("--clip", metavar="FRAMESxHEIGHTxWIDTH", help="frames and pixels")
-    made.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto", help="auto: wall if nobody disturbs")
+    made.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto", help="auto: wall if quiet, else cpu")
     made.add_argument("--threads", type=int, help="CPU threads")
-    made.add_argument("--compile", action="store_true", help="time torch.compile of the peer too")
+    made.add_argument("--compile", action="store_true", help="also time torch.compile of diffusers")
     made.add_argument("--before", type=Path, metavar="FOLDER", help="an older checkout to compare with (load only)")
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "svd_reel_benchmarks")
-    made.add_argument("--output", type=Path, default=HERE / "results", help="folder of the tables")
+    made.add_argument("--output", type=Path, default=HERE / "results", help="folder for the tables")
     return made
 
 
 def setting(given: argparse.Namespace, name: str, cpu: tuple[str, str], gpu: tuple[str, str]) -> Setting:
-    """The complete setting; `cpu` and `gpu` are the default (scale, clip) of this question."""
+    """Return the complete setting. cpu, gpu: default (scale, clip) of this question."""
     if given.threads:
         torch.set_num_threads(given.threads)
     device = torch.device(given.device)
     on_gpu = device.type == "cuda"
     if on_gpu:
-        # Float32 is the truth that half precision is held against; TensorFloat32 would round it to 10 bits.
+        # Float32 is the reference for half precision; TensorFloat32 would round it to 10 bits.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     scale, clip = gpu if on_gpu else cpu
     share = share_of_cores()
@@ -96,17 +96,17 @@ def setting(given: argparse.Namespace, name: str, cpu: tuple[str, str], gpu: tup
         share,
         given.compile,
         given.work,
-        shlex.join(["python", "-m", "benchmarks", name, *_told()]),
+        shlex.join(["python", "-m", "benchmarks", name, *_arguments()]),
         given.before,
     )
 
 
-def _told() -> list[str]:
-    """The options of this command line, less the question and the places of files."""
-    words, told = iter(sys.argv[1:]), []
+def _arguments() -> list[str]:
+    """Return the options of this command line without the question and the folders."""
+    words, kept = iter(sys.argv[1:]), []
     for word in words:
         if word in ("--work", "--output", "--before"):
             next(words, None)
-        elif told or word.startswith("-"):
-            told.append(word)
-    return told
+        elif kept or word.startswith("-"):
+            kept.append(word)
+    return kept

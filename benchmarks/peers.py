@@ -1,4 +1,4 @@
-"""The same networks in diffusers and ComfyUI, on the very tensors of ours: no second copy of the weights."""
+"""The same networks in diffusers, transformers and ComfyUI, sharing the tensors of our model without a copy."""
 
 import os
 import sys
@@ -12,11 +12,11 @@ from svd_core.model.model import SVDModel
 from svd_core.networks.config import SVDConfig
 
 RESIDUAL_EPS = 1e-5
-"""Of the official residual blocks; diffusers has 1e-6, which costs nothing but would fail the gate."""
+"""Epsilon of the official residual blocks. diffusers uses 1e-6, which would fail the gate at the same speed."""
 
 
 def empty_unet(config: SVDConfig) -> nn.Module:
-    """diffusers' UNet of these sizes, without memory."""
+    """Return diffusers' UNet of these sizes on the meta device."""
     import diffusers
 
     widths = tuple(config.unet.model_channels * mult for mult in config.unet.channel_mult)
@@ -30,7 +30,7 @@ def empty_unet(config: SVDConfig) -> nn.Module:
 
 
 def empty_vae(config: SVDConfig) -> nn.Module:
-    """diffusers' autoencoder of these sizes, without memory."""
+    """Return diffusers' autoencoder of these sizes on the meta device."""
     import diffusers
 
     coder = config.vae.decoder
@@ -43,25 +43,25 @@ def empty_vae(config: SVDConfig) -> nn.Module:
         )
 
 
-def tower_settings(config: SVDConfig):
-    """transformers' configuration of the image tower."""
+def image_encoder_settings(config: SVDConfig):
+    """Return transformers' configuration of the image encoder."""
     import transformers
 
-    tower = config.image_encoder
+    encoder = config.image_encoder
     return transformers.CLIPVisionConfig(
-        hidden_size=tower.width,
-        intermediate_size=tower.mlp_channels,
-        num_hidden_layers=tower.layers,
-        num_attention_heads=tower.width // tower.head_channels,
-        image_size=tower.image_size,
-        patch_size=tower.patch_size,
-        projection_dim=tower.output_channels,
+        hidden_size=encoder.width,
+        intermediate_size=encoder.mlp_channels,
+        num_hidden_layers=encoder.layers,
+        num_attention_heads=encoder.width // encoder.head_channels,
+        image_size=encoder.image_size,
+        patch_size=encoder.patch_size,
+        projection_dim=encoder.output_channels,
         hidden_act="gelu",
     )
 
 
 def diffusers_unet(model: SVDModel) -> nn.Module:
-    """diffusers' UNet on our tensors, its norms at the official epsilon."""
+    """Return diffusers' UNet on our tensors, with the official epsilon in its norms."""
     config = model.config.unet
     widths = tuple(config.model_channels * mult for mult in config.channel_mult)
     unet = empty_unet(model.config)
@@ -77,23 +77,23 @@ def diffusers_unet(model: SVDModel) -> nn.Module:
 
 
 def diffusers_vae(model: SVDModel) -> nn.Module:
-    """diffusers' autoencoder on our tensors."""
+    """Return diffusers' autoencoder on our tensors."""
     vae, ours = empty_vae(model.config), _tensors(model.vae)
     widths = model.config.vae.decoder.channel_mult
     assign(vae, {key: ours[vae_from_folder(key, len(widths))] for key in vae.state_dict()})
     return vae.eval()
 
 
-def transformers_tower(model: SVDModel) -> nn.Module:
-    """transformers' image tower with our weights (its projections are views of ours)."""
+def transformers_image_encoder(model: SVDModel) -> nn.Module:
+    """Return transformers' image encoder with our weights; its projections are views of ours."""
     import transformers
 
-    settings = tower_settings(model.config)
-    tower = transformers.CLIPVisionModelWithProjection(settings)  # has buffers that no file holds: not on meta
+    settings = image_encoder_settings(model.config)
+    encoder = transformers.CLIPVisionModelWithProjection(settings)  # has buffers that no file contains, so not on meta
     ours = _tensors(model.image_encoder)
     found: dict[str, Tensor] = {}
-    for key, old in tower.state_dict().items():
-        # Newer versions keep the tower's keys without `vision_model.` in front.
+    for key, old in encoder.state_dict().items():
+        # Newer versions of transformers drop the prefix `vision_model.`.
         place = image_encoder_from_folder(key) or image_encoder_from_folder(f"vision_model.{key}")
         if place is None:
             found[key] = old
@@ -102,21 +102,21 @@ def transformers_tower(model: SVDModel) -> nn.Module:
         if ".in_proj_" in place[0]:
             tensor = tensor.chunk(3)[place[1]]
         found[key] = tensor.t() if place[0] == "proj" else tensor
-    assign(tower, found)
-    return tower.to(next(model.image_encoder.parameters()).device).eval()
+    assign(encoder, found)
+    return encoder.to(next(model.image_encoder.parameters()).device).eval()
 
 
 def comfy_folder() -> Path | None:
-    """COMFYUI_DIR, if it is given."""
+    """Return the folder in COMFYUI_DIR, or None if it is not set."""
     folder = os.environ.get("COMFYUI_DIR", "")
     return Path(folder) if folder else None
 
 
 def import_comfy(device: torch.device) -> None:
-    """Make COMFYUI_DIR's `comfy` importable, set up for the device."""
+    """Make `comfy` from COMFYUI_DIR importable, configured for the device."""
     folder = comfy_folder()
     if folder is None or not (folder / "comfy").is_dir():
-        raise FileNotFoundError("COMFYUI_DIR names no checkout of ComfyUI; set it to the folder with main.py")
+        raise FileNotFoundError(f"COMFYUI_DIR is no ComfyUI checkout (got {folder}); set it to the folder with main.py")
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     from comfy.cli_args import args  # must be set before the rest is imported
@@ -125,7 +125,7 @@ def import_comfy(device: torch.device) -> None:
 
 
 def comfy_unet(model: SVDModel) -> nn.Module:
-    """ComfyUI's UNet on our tensors, configured by its own detection."""
+    """Return ComfyUI's UNet on our tensors, configured by its own detection."""
     weight = next(model.unet.parameters())
     import_comfy(weight.device)
     import comfy.model_detection
@@ -141,7 +141,7 @@ def comfy_unet(model: SVDModel) -> nn.Module:
 
 
 def comfy_decoder(model: SVDModel) -> nn.Module:
-    """ComfyUI's video decoder on our tensors."""
+    """Return ComfyUI's video decoder on our tensors."""
     weight = model.vae.decoder.conv_in.weight
     import_comfy(weight.device)
     from comfy.ldm.modules.temporal_ae import VideoDecoder
@@ -163,7 +163,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def assign(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Give a network these tensors themselves, as its own shapes where only the axes of length 1 differ."""
+    """Assign these tensors to a network without a copy, viewed in its shapes where only axes of length 1 differ."""
     shapes = {key: value.shape for key, value in module.state_dict().items()}
     tensors = {key: value if value.shape == shapes[key] else value.view(shapes[key]) for key, value in tensors.items()}
     module.load_state_dict(tensors, strict=True, assign=True)

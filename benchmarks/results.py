@@ -1,4 +1,4 @@
-"""What a measurement found: written as JSON, as a Markdown table and as a picture of bars."""
+"""The report of a measurement, written as JSON, as a Markdown table and as a bar chart."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ WIDTH = 900
 
 @dataclass
 class Report:
-    """Answer to one question. rows: cells by column; bars: (label, value) for the plot, `unit` says of what."""
+    """Answer to one question. rows: cells by column. bars: (label, value) of the chart, in `unit`."""
 
     name: str
     question: str
@@ -33,7 +33,7 @@ class Report:
     unit: str = "seconds"
 
     def markdown(self) -> str:
-        """The section of RESULTS.md."""
+        """Return the section of RESULTS.md."""
         lines = [f"## {self.question}", "", f"Machine: {self.machine}", "", f"    {self.command}", ""]
         lines += ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
         lines += ["| " + " | ".join(_cell(row.get(column, "")) for column in self.columns) + " |" for row in self.rows]
@@ -41,7 +41,7 @@ class Report:
         return "\n".join(lines).rstrip() + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write NAME.json, NAME.md and NAME.png, and say where."""
+        """Write NAME.json, NAME.md and NAME.png, and print the table."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
@@ -57,15 +57,15 @@ def _cell(value: Any) -> str:
 
 
 def plot(bars: Sequence[tuple[str, float]], title: str) -> Image.Image:
-    """Draw horizontal bars with their numbers, those of this project in another colour."""
+    """Draw horizontal bars with their values, those of this project in another colour."""
     shown = [Bar(name[:34], (value,), _cell(value), PALETTE[0 if "ours" in name else 1 :]) for name, value in bars]
     return draw_bars(title, shown, width=WIDTH)
 
 
 def collect(folder: Path, target: Path = HERE / "RESULTS.md") -> None:
-    """Put the sections that are in `folder` together."""
+    """Write RESULTS.md from the sections in `folder`."""
     parts = [
-        "# Results\n\nMade by `python -m benchmarks all`; how each number is taken stands in `benchmarks/README.md`.\n"
+        "# Results\n\nMade by `python -m benchmarks all`; see `benchmarks/README.md` for how each number is measured.\n"
     ]
     for name in ORDER:
         section = folder / f"{name}.md"

@@ -1,4 +1,4 @@
-"""Rounding to 8 bits on any device, to see what it does to a clip where no GPU multiplies so."""
+"""Round to fp8 on any device, to measure its effect on a clip without a GPU that supports it."""
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +11,12 @@ LARGEST = 448.0  # of float8_e4m3fn
 
 
 def with_rounded_products(model: svd.SVDModel) -> None:
-    """Let the transformers of a UNet multiply what `--products fp8` multiplies: both sides rounded after scaling."""
+    """Make the transformers of a UNet multiply like `--products fp8`: both sides are scaled and rounded."""
     use_product(model.unet, _product)
 
 
 def with_rounded_weights(model: svd.SVDModel) -> None:
-    """Round every matrix and kernel of a UNet as a file of fp8 weights stores it."""
+    """Round every matrix and convolution kernel of a UNet like a file with fp8 weights."""
     for parameter in model.unet.parameters():
         if parameter.dim() > 1:
             rounded = parameter.data.clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn)

@@ -1,4 +1,4 @@
-"""Peak memory: of the GPU from torch, of a process from the kernel, in a child that does nothing else."""
+"""Peak memory: on a GPU from torch, on the CPU from the system, in a child process that does nothing else."""
 
 import json
 import re
@@ -15,17 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def resident() -> int:
-    """Bytes of this process in memory now, mapped files included."""
+    """Return the resident bytes of this process, mapped files included."""
     return _status("VmRSS") or peak()
 
 
 def peak() -> int:
-    """Highest `resident` since the start of the process or the last `reset_peak`."""
+    """Return the highest `resident` since the start of the process or the last `reset_peak`."""
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def reset_peak() -> None:
-    """Forget the peak so far, where the system lets us (Linux)."""
+    """Reset the peak, where the system supports it (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -39,7 +39,7 @@ def _status(name: str) -> int:
 
 
 def over_start(case: Callable[[], object], device: torch.device) -> int:
-    """Bytes that one run takes on top of what is there before it."""
+    """Return the bytes that one run needs on top of what was allocated before."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -54,14 +54,14 @@ def over_start(case: Callable[[], object], device: torch.device) -> int:
 
 
 def in_child(module: str, *words: str, root: Path = ROOT, timeout: float = 3600) -> dict:
-    """Run `python -m benchmarks.MODULE WORDS` in the checkout `root` and return the JSON in its last line.
+    """Run `python -m benchmarks.MODULE WORDS` in the checkout `root` and return the JSON of its last line.
 
-    {"error": ...} if it failed.
+    Returns {"error": ...} if it failed.
     """
     command = [sys.executable, "-m", f"benchmarks.{module}", *words]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=timeout)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         tail = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"error": re.sub(r"(/[^\s/:]+)+/", "", tail)[:300]}  # tables name no machine's folders
+        return {"error": re.sub(r"(/[^\s/:]+)+/", "", tail)[:300]}  # no local folders in the tables
     return json.loads(lines[-1])

@@ -1,4 +1,4 @@
-"""Exact techniques of the core, each with a way to turn it off from outside; the core itself carries no flags."""
+"""Exact techniques of the core, each with a context that turns it off from outside; the core has no flags for them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from svd_core.networks.transformer import VideoTransformer
 
 @contextmanager
 def everywhere(name: str, replacement: Any) -> Iterator[None]:
-    """Replace a function in every module of the core that has it under this name."""
+    """Replace a function in every module of the core that has it under this name. Raises LookupError if none has it."""
     with ExitStack() as stack:
         found = [m for key, m in list(sys.modules.items()) if key.startswith("svd_core.") and hasattr(m, name)]
         if not found:
@@ -30,7 +30,7 @@ def everywhere(name: str, replacement: Any) -> Iterator[None]:
 def _plain_accumulate(x: torch.Tensor, update: torch.Tensor, weight: torch.Tensor | float = 1.0) -> torch.Tensor:
     if isinstance(weight, float) and weight == 1.0:
         return x + update
-    return (1 - weight) * x + weight * (x + update)  # the blend as it is written
+    return (1 - weight) * x + weight * (x + update)  # the blend as the paper writes it
 
 
 def _conv3d(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, *rest, **more) -> torch.Tensor:
@@ -44,7 +44,7 @@ def _enlarge_then_convolve(conv, x: torch.Tensor, size: tuple[int, int], step_ca
 
 
 def _copying_attend() -> Callable[..., torch.Tensor]:
-    own = attention.attend  # with its slices, which kernels on a GPU need
+    own = attention.attend  # keeps the slices that GPU kernels need
     return lambda q, k, v: own(q.contiguous(), k.contiguous(), v.contiguous())
 
 
@@ -63,15 +63,15 @@ OFF: dict[str, Callable[[], Any]] = {
     "temporal convolution in 2-D": lambda: patch.object(layers._TemporalConvolution, "_conv_forward", _conv3d),
     "strided attention": lambda: patch.object(attention, "attend", _copying_attend()),
     "attention kernel chosen by timing": lambda: _untimed_attention(),
-    "feed-forward in pieces": lambda: patch.multiple(attention, CHUNK_ELEMENTS=2**60, CHUNK_ELEMENTS_ON_CPU=2**60),
-    "results kept between steps": lambda: patch.object(StepCache, "get", _never_cached),
+    "feed-forward in chunks": lambda: patch.multiple(attention, CHUNK_ELEMENTS=2**60, CHUNK_ELEMENTS_ON_CPU=2**60),
+    "results cached between steps": lambda: patch.object(StepCache, "get", _never_cached),
     "shared embedding as biases": lambda: everywhere("can_share_row", lambda *rows: False),
     "joined products": lambda: everywhere("joined_view", lambda parameters: None),
     "last bias through the projection": lambda: patch.object(VideoTransformer, "_combined_bias", lambda *given: None),
     "doubling inside the convolution": lambda: everywhere("enlarge_and_convolve", _enlarge_then_convolve),
     "in-place SiLU": lambda: everywhere("silu", lambda x: F.silu(x)),
 }
-"""Technique -> context in which it is off. The single-token fold is turned off by giving the token twice."""
+"""Technique -> context in which it is off. The ablation turns the single-token fold off by passing the token twice."""
 
 DECODER = ("temporal convolution in 2-D", "doubling inside the convolution", "in-place SiLU")
 ONLY_DECODER = ("doubling inside the convolution",)

@@ -1,4 +1,4 @@
-"""Interleaved timing (A B C A B C ...), so that a slow minute of the machine hits all alike."""
+"""Interleaved timing (A B C A B C ...), so that a slow minute of the machine affects all cases equally."""
 
 import statistics
 import time
@@ -13,21 +13,21 @@ Case = Callable[[], object]
 
 @dataclass
 class Times:
-    """Seconds of one case, run by run: of the wall clock (on a GPU of its events) and of this process's processors."""
+    """Seconds of one case per run: wall clock (on a GPU from its events) and processor time of this process."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def seconds(self, clock: str) -> list[float]:
-        """The runs by `clock`, wall or cpu."""
+        """Return the runs by `clock`, "wall" or "cpu"."""
         return self.wall if clock == "wall" else self.cpu
 
     def median(self, clock: str) -> float:
-        """Median of the runs."""
+        """Return the median of the runs."""
         return statistics.median(self.seconds(clock))
 
     def spread(self, clock: str) -> float:
-        """Interquartile range of the runs, 0 for fewer than three."""
+        """Return the interquartile range of the runs; below three runs, their full range."""
         runs = self.seconds(clock)
         if len(runs) < 3:
             return max(runs) - min(runs)
@@ -37,7 +37,7 @@ class Times:
 
 @torch.no_grad()
 def interleave(cases: Mapping[str, Case], rounds: int, device: torch.device, warmups: int = 1) -> dict[str, Times]:
-    """Run every case once per round, in turn; warm-up rounds are not counted."""
+    """Run every case once per round, in turn, and return their times without the warm-up rounds."""
     times = {name: Times() for name in cases}
     for index in range(warmups + rounds):
         for name, case in cases.items():
@@ -65,7 +65,7 @@ def _once(case: Case, device: torch.device) -> tuple[float, float]:
 
 @contextmanager
 def stopwatch(device: torch.device, clock: str) -> Iterator[list[float]]:
-    """Seconds of what is in the block, by `clock` on the CPU and by the wall on a GPU; they are there afterwards."""
+    """Append the seconds of the block to the yielded list: by `clock` on the CPU, by the wall clock on a GPU."""
     seconds: list[float] = []
     read = time.process_time if device.type != "cuda" and clock == "cpu" else time.perf_counter
     _wait(device)
@@ -81,14 +81,14 @@ def _wait(device: torch.device) -> None:
 
 
 def difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    """Relative L2 distance."""
+    """Return the relative L2 distance."""
     actual, expected = actual.double().cpu(), expected.double().cpu()
     return ((actual - expected).norm() / expected.norm()).item()
 
 
 @torch.no_grad()
 def flops(case: Case) -> float:
-    """FLOP of one run, counted by torch."""
+    """Return the FLOP of one run, counted by torch."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""How fast is one pass of the UNet, and what memory does it take, beside diffusers and ComfyUI?"""
+"""How fast is a pass of the UNet and how much memory does it need, compared with diffusers and ComfyUI?"""
 
 import json
 import sys
@@ -15,39 +15,39 @@ CPU, GPU = ("real", "14x128x256"), ("real", "25x576x1024")
 
 
 def run(chosen: Setting) -> Report:
-    """On a GPU a guided step (two branches), on the CPU one branch."""
-    branches = 2 if chosen.device.type == "cuda" else 1
+    """Time a guided step (two CFG passes) on a GPU, or one pass on the CPU."""
+    passes = 2 if chosen.device.type == "cuda" else 1
     size = "x".join(map(str, chosen.clip))
     report = chosen.report(
         "unet",
-        f"UNet: {branches} branch{'es' * (branches > 1)} of {size}, {chosen.scale} width, {chosen.dtype}",
+        f"UNet: {passes} pass{'es' * (passes > 1)} of {size}, {chosen.scale} width, {chosen.dtype}",
         COLUMNS,
     )
     model = model_of(chosen)
-    words = [*chosen.words(), "--branches", str(branches)]
+    words = [*chosen.words(), "--passes", str(passes)]
     compare(
         report,
         chosen,
-        lambda name: unet_case(name, model, chosen, branches),
+        lambda name: unet_case(name, model, chosen, passes),
         lambda name: ["unet", "--child", name, *words],
     )
-    way = "in one batch" if ours_together(chosen) else "one after the other"
-    report.notes.append(f"ours runs the branches {way}, as its sampler does at this size; the others as one batch")
+    how = "in one batch" if ours_together(chosen) else "one after the other"
+    report.notes.append(f"ours runs the two CFG passes {how}, as its sampler does at this size; others in one batch")
     return report
 
 
 @torch.no_grad()
 def main() -> None:
-    """A child process: the peak memory of one implementation, as JSON."""
+    """Print the peak memory of one implementation as JSON; runs in a child process."""
     made = parser(__doc__)
     made.add_argument("--child", required=True)
-    made.add_argument("--branches", type=int, default=1)
+    made.add_argument("--passes", type=int, default=1)
     given = made.parse_args()
     chosen = setting(given, "unet", CPU, GPU)
     model = model_of(chosen)
     for parameter in model.unet.parameters():
-        parameter.sum()  # a mapped file counts when it is read
-    case = unet_case(given.child, model, chosen, given.branches)
+        parameter.sum()  # a mapped file is resident only after it is read
+    case = unet_case(given.child, model, chosen, given.passes)
     print(json.dumps({"bytes": rss.over_start(case, chosen.device)}))
 
 

@@ -1,4 +1,4 @@
-"""Random checkpoints of any width, made once and kept in the work folder; all implementations share their tensors."""
+"""Random checkpoints of any width, created once in the work folder; all implementations share their tensors."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +22,15 @@ PREFIXES = {
 
 @dataclass(frozen=True)
 class Scale:
-    """Widths of a model. real is SVD itself; the others are the same network, narrower."""
+    """Widths of a model: "real" is SVD, the others are narrower versions of it."""
 
     model_channels: int
     vae_channels: int
-    tower: tuple[int, int]
+    image_encoder: tuple[int, int]  # width, layers
 
     def config(self) -> SVDConfig:
-        """The sizes of all three networks."""
-        width, layers = self.tower
+        """Return the configuration of all three networks."""
+        width, layers = self.image_encoder
         coder = CoderConfig(channels=self.vae_channels)
         head = 80 if width % 80 == 0 else 64
         return SVDConfig(
@@ -46,18 +46,18 @@ SCALES = {
     "real": Scale(320, 128, (1280, 32)),
     "half": Scale(192, 128, (640, 8)),
     "small": Scale(64, 32, (128, 3)),
-    "decoder": Scale(64, 128, (128, 3)),  # the real autoencoder beside a narrow UNet
+    "decoder": Scale(64, 128, (128, 3)),  # the real autoencoder with a narrow UNet
 }
 
 
 def networks(config: SVDConfig) -> dict[str, nn.Module]:
-    """The three networks without memory."""
+    """Return the three networks on the meta device."""
     made = {"unet": UNet(config.unet, device="meta"), "vae": VAE(config.vae, device="meta")}
     return made | {"image_encoder": ImageEncoder(config.image_encoder, device="meta")}
 
 
 def stored_shapes(config: SVDConfig, parts: tuple[str, ...] = ("unet", "vae", "image_encoder")) -> dict[str, tuple]:
-    """Stored name -> shape of the single-file layout."""
+    """Return stored name -> shape in the single-file layout."""
     shapes = {}
     for part, network in networks(config).items():
         for key, tensor in network.state_dict().items() if part in parts else ():
@@ -67,7 +67,7 @@ def stored_shapes(config: SVDConfig, parts: tuple[str, ...] = ("unet", "vae", "i
 
 
 def metadata(config: SVDConfig) -> dict[str, str]:
-    """What shapes cannot tell."""
+    """Return the metadata for what shapes do not determine."""
     return {
         "svd.head_channels": str(config.unet.head_channels),
         "svd.clip_head_channels": str(config.image_encoder.head_channels),
@@ -78,7 +78,7 @@ def metadata(config: SVDConfig) -> dict[str, str]:
 
 
 def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Weights under which activations stay of order 1 and every branch counts: no zeros, no blend at one half."""
+    """Return weights that keep activations of order 1 and use every path: no zeros, no blend at one half."""
     noise = torch.randn(shape, generator=generator)
     if name.endswith("mix_factor"):
         return noise.clamp(-2, 2)
@@ -88,7 +88,7 @@ def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator)
 
 
 def checkpoint(scale: str, work: Path, parts: tuple[str, ...] = ("unet", "vae", "image_encoder")) -> Path:
-    """Path of the random float32 checkpoint of that scale, made if it is not there."""
+    """Return the path of the random float32 checkpoint of that scale, created if it is missing."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / f"{scale}-{'-'.join(parts)}.safetensors"
     if not path.exists():
@@ -100,12 +100,12 @@ def checkpoint(scale: str, work: Path, parts: tuple[str, ...] = ("unet", "vae", 
 
 
 def dense(path: Path, config: SVDConfig, dtype: torch.dtype) -> Path:
-    """A checkpoint of random numbers in the layout of the official files, made tensor by tensor if it is not there."""
+    """Return the path of a random checkpoint in the layout of the official files, created if it is missing."""
     if path.exists():
         return path
     generator = torch.Generator().manual_seed(0)
     shapes = stored_shapes(config)
-    # The official files hold the encoder twice: ComfyUI reads one copy, we read the other.
+    # The official files contain the encoder twice; ComfyUI reads one copy and we read the other.
     start, first_stage = f"{PREFIXES['encoder']}encoder.", PREFIXES["decoder"]
     twice = {key: shape for key, shape in shapes.items() if key.startswith(start)}
     shapes |= {first_stage + key[len(PREFIXES["encoder"]) :]: shape for key, shape in twice.items()}
