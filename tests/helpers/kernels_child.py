@@ -1,5 +1,7 @@
-"""A process of its own that runs the Triton kernels over a table of shapes, by Triton's interpreter where there is no
-GPU (TRITON_INTERPRET must be set before Triton is imported). Prints one JSON line per case.
+"""Run the Triton kernels over a table of shapes and print one JSON line per case.
+
+This runs in a child process, because TRITON_INTERPRET, which selects the interpreter where there is no GPU, must be set
+before Triton is imported.
 """
 
 import json
@@ -59,17 +61,17 @@ QUANTISED = {"float32": (3, 40, FULL), "bfloat16": (2, 1030, BF16)}
 
 
 def emit(kind: str, name: str, **found: object) -> None:
-    """One line of the answer."""
+    """Print one line."""
     print(json.dumps({"case": f"{kind}: {name}", **found}), flush=True)
 
 
 def drawn(*shape: int, dtype: torch.dtype = FULL, offset: float = 0.0) -> torch.Tensor:
-    """Normal numbers around an offset."""
+    """Return normal numbers around an offset."""
     return (torch.randn(shape) + offset).to(DEVICE, dtype)
 
 
 def errors(actual: torch.Tensor, plain: torch.Tensor, exact: torch.Tensor) -> dict[str, float]:
-    """Largest and root-mean-square errors of the kernel and of the plain path against float64."""
+    """Return the largest and root-mean-square errors of kernel and plain path against float64."""
 
     def of(value: torch.Tensor) -> tuple[float, float]:
         distance = (value.double() - exact).abs()
@@ -86,7 +88,7 @@ def errors(actual: torch.Tensor, plain: torch.Tensor, exact: torch.Tensor) -> di
 
 
 def laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """The same numbers in another layout."""
+    """Return the same numbers in another memory layout."""
     if layout == "last":
         return x.contiguous(memory_format=torch.channels_last)
     if layout == "clip":
@@ -97,7 +99,7 @@ def laid_out(x: torch.Tensor, layout: str) -> torch.Tensor:
 
 
 def group_norms() -> None:
-    """GroupNorm against the plain path of models.layers."""
+    """Compare GroupNorm with the plain path."""
     for name, (shape, groups, frames, layout, dtype, offset, activate, tokens) in GROUP_NORMS.items():
         norm = shaken(nn.GroupNorm(groups, shape[1], eps=1e-5), dtype)
         x = laid_out(drawn(*shape, dtype=dtype, offset=offset), layout)
@@ -130,7 +132,7 @@ def group_norms() -> None:
 
 
 def add_norms() -> None:
-    """Add and LayerNorm against the plain path."""
+    """Compare add and LayerNorm with the plain path."""
     for name, (shape, other, fresh, dtype) in ADD_NORMS.items():
         norm = shaken(nn.LayerNorm(shape[-1]), dtype)
         x = drawn(*shape, dtype=dtype, offset=2.0)
@@ -149,7 +151,7 @@ def add_norms() -> None:
 
 
 def gate_cases() -> None:
-    """GEGLU against the plain path."""
+    """Compare GEGLU with the plain path."""
     for name, (rows, channels, hidden, dtype, bias) in GATES.items():
         layer = nn.Linear(channels, 2 * hidden, bias=bias).to(DEVICE, dtype)
         x = drawn(rows, channels, dtype=dtype)
@@ -169,7 +171,7 @@ def gate_cases() -> None:
 
 
 def quantise_fp8() -> None:
-    """Rows in 8 bits: kernel and plain path, both against what they stand for."""
+    """Compare rows rounded to fp8 by the kernel and by the plain path with the original rows."""
     for name, (rows, channels, dtype) in QUANTISED.items():
         x = drawn(rows, channels, dtype=dtype)
         x[0] = 0  # a row of zeros must not divide by zero
@@ -178,13 +180,13 @@ def quantise_fp8() -> None:
         plain, plain_scale = matmul.quantise_fp8(x)
         dispatch.use_kernels("auto")
         emit(
-            "8 bits", name, ran=True, dtype=str(dtype), scales=torch.allclose(scale, plain_scale, rtol=1e-6),
+            "fp8", name, ran=True, dtype=str(dtype), scales=torch.allclose(scale, plain_scale, rtol=1e-6),
             **errors(found.float() * scale, plain.float() * plain_scale, x.double()),
         )  # fmt: skip
 
 
 def whole_layers() -> None:
-    """A feed-forward layer with kernels and without."""
+    """Compare a feed-forward layer with and without kernels."""
     layer = FeedForward(32).to(DEVICE)
     norm, x, update = shaken(nn.LayerNorm(32), FULL), drawn(2, 3, 5, 32), drawn(2, 3, 5, 32)
     ours = layer.add_to(*layers.add_norm(norm, x.clone(), update))
@@ -195,14 +197,14 @@ def whole_layers() -> None:
 
 
 def shaken(norm: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A norm whose weights are not ones and zeros."""
+    """Return the norm with random weights instead of ones and zeros."""
     nn.init.normal_(norm.weight, 1.0, 0.3)
     nn.init.normal_(norm.bias, 0.0, 0.3)
     return norm.to(DEVICE, dtype)
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """The module in float64."""
+    """Return a copy of the module in float64."""
     import copy
 
     return copy.deepcopy(module).double()
@@ -210,7 +212,7 @@ def copied(module: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def main() -> None:
-    """Everything, or the kinds named."""
+    """Run all kinds of cases, or those named on the command line."""
     dispatch.use_kernels("auto")
     if DEVICE == "cpu":
         dispatch.unsupported_reason = lambda device: None

@@ -1,4 +1,4 @@
-"""A process of its own that compiles every Triton kernel for cards that need not be there, as launches would have it.
+"""Compile every Triton kernel for cards that need not be present, with the constants that real launches use.
 
 What the interpreter cannot show is found here: types, shapes of tiles, sizes of 1 (which Triton turns into constants).
 Prints one JSON line per kernel and card.
@@ -21,7 +21,7 @@ POINTERS = {
 }  # fmt: skip
 ONES = dict.fromkeys(("groups", "group_channels", "pixels", "splits", "parts", "channels", "clip_frames"), 1)
 VARIANTS = {
-    # name: kernel, what a launch turns into constants
+    # name: kernel, arguments that a launch turns into constants
     "moments": (triton_source.moments, {"pixel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
     "moments, channels last": (triton_source.moments, {"channel_stride": 1, "BLOCK_C": 8, "BLOCK_P": 256}),
     "moments of one number": (
@@ -41,7 +41,7 @@ VARIANTS = {
     ),
     "GEGLU": (triton_source.gate, {"BLOCK_R": 8, "BLOCK_C": 256}),
     "GEGLU of one row": (triton_source.gate, {"rows": 1, "hidden": 1, "y_row": 1, "BLOCK_R": 8, "BLOCK_C": 256}),
-    "8 bits": (triton_source.quantise, {"BLOCK": 1024}),
+    "fp8": (triton_source.quantise, {"BLOCK": 1024}),
 }
 SWITCHES = ("AFFINE", "SILU", "UPDATE", "BIAS")
 
@@ -50,7 +50,7 @@ UNALIGNED = ("group_channels", "groups", "splits", "parts", "every", "period")
 
 
 def compiled(kernel, constants: dict, card: int) -> dict:
-    """Bytes of machine code of one kernel for one card, and how many reads of 16 bytes a thread makes at once.
+    """Return the bytes of machine code of one kernel for one card, and its number of 16-byte reads.
 
     Sizes are multiples of 16, as all those of the real networks are.
     """
@@ -70,7 +70,7 @@ def compiled(kernel, constants: dict, card: int) -> dict:
 
 
 def main() -> None:
-    """Every variant for every card."""
+    """Compile every variant for every card."""
     for name, (kernel, constants) in VARIANTS.items():
         for card in CARDS:
             if kernel is triton_source.quantise and card < EIGHT_BITS_FROM:

@@ -1,9 +1,10 @@
-"""Byte estimates against counts, and the budgets of the real network, both on the meta device."""
+"""Byte counts, the estimates of the real networks on the meta device, and free memory."""
 
 import pytest
 import torch
 
-from svd_core.memory import PeakMemory
+from svd_core import memory
+from svd_core.memory import PeakMemory, available_bytes
 from svd_core.model.streamed_decode import decode_clip
 from svd_core.networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
 from svd_core.networks.config import CoderConfig, UNetConfig, VAEConfig
@@ -39,13 +40,13 @@ def test_peak_counts_what_is_alive_at_the_same_time():
     assert memory.operations == 3
 
 
-def test_views_and_in_place_operations_cost_nothing():
+def test_views_and_in_place_operations_use_no_memory():
     with PeakMemory() as memory:
         a = torch.zeros(10, 100)
         a.add_(1).mul_(2)
         _ = a.transpose(0, 1)[3].reshape(2, 5)
     assert memory.peak == 4000
-    assert memory.operations == 3  # but what writes in place runs a kernel
+    assert memory.operations == 3  # in-place operations still run kernels
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -76,5 +77,18 @@ def test_decoder_estimate_is_at_least_the_peak(config, frames, strategy):
     with PeakMemory() as memory:
         decode_clip(vae, torch.empty(frames, 4, 72, 128, device="meta", dtype=torch.float16), strategy)
     estimate = decoder_activation_bytes(config, frames, 72, 128, 2, strategy=strategy)
-    # The statistics of short clips and the attention of narrow decoders are bounded, not counted, hence the loose top.
+    # Statistics of short clips and attention of narrow decoders are only bounded, hence the loose upper limit.
     assert memory.peak <= estimate <= 4 * memory.peak
+
+
+def test_nine_tenths_of_the_available_memory_may_be_used(monkeypatch):
+    class Answer:
+        available, free, total = 10_000, 2_000, 50_000
+
+    monkeypatch.setattr(memory.psutil, "virtual_memory", Answer)
+    assert available_bytes(torch.device("cpu")) == 9_000
+    assert available_bytes(torch.device("mps")) is None, "unknown"
+
+
+def test_the_system_reports_available_memory():
+    assert 0 < available_bytes(torch.device("cpu")) < 2**50

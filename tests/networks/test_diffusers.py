@@ -1,4 +1,4 @@
-"""Our model against diffusers: the same random weights, saved by diffusers itself and loaded from its folder."""
+"""Our model agrees with diffusers on the same random weights, saved by diffusers and loaded from its folder."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ TOKEN = 48
 
 
 def shake(module: torch.nn.Module) -> torch.nn.Module:
-    """Weights that exercise every path: norms away from 1, blends away from one half, outputs of order 1."""
+    """Fill weights that exercise every path: norms away from 1, blends away from one half, outputs of order 1."""
     generator = torch.Generator().manual_seed(5)
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -32,7 +32,7 @@ def shake(module: torch.nn.Module) -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory):
-    """Folder of a small model saved by diffusers and transformers, with the modules it was saved from."""
+    """Return the folder of a small model saved by diffusers and transformers, and the modules it was saved from."""
     unet = diffusers.UNetSpatioTemporalConditionModel(
         block_out_channels=WIDTHS,
         cross_attention_dim=TOKEN,
@@ -42,7 +42,7 @@ def peer(tmp_path_factory):
     vae = diffusers.AutoencoderKLTemporalDecoder(
         down_block_types=("DownEncoderBlock2D",) * 4, block_out_channels=WIDTHS, layers_per_block=2
     )
-    tower = transformers.CLIPVisionModelWithProjection(
+    encoder = transformers.CLIPVisionModelWithProjection(
         transformers.CLIPVisionConfig(
             hidden_size=64,
             intermediate_size=128,
@@ -55,10 +55,10 @@ def peer(tmp_path_factory):
         )
     )
     folder = tmp_path_factory.mktemp("diffusers")
-    for name, module in (("unet", unet), ("vae", vae), ("image_encoder", tower)):
+    for name, module in (("unet", unet), ("vae", vae), ("image_encoder", encoder)):
         shake(module).save_pretrained(folder / name)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableVideoDiffusionPipeline"}))
-    return {"folder": folder, "unet": unet, "vae": vae, "image_encoder": tower}
+    return {"folder": folder, "unet": unet, "vae": vae, "image_encoder": encoder}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ SHAPES = [(1, 1, 8, 8), (2, 3, 8, 16), (1, 25, 8, 8), (1, 7, 16, 24), (1, 4, 9, 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_unet_agrees_with_diffusers_up_to_its_other_epsilon(peer, model, shape):
+def test_unet_agrees_with_diffusers_up_to_the_difference_in_epsilon(peer, model, shape):
     # diffusers uses eps 1e-6 in residual blocks where the official code uses 1e-5 (spec section 10).
     assert unet_difference(peer, model, *shape) < 5e-5
 
@@ -185,7 +185,7 @@ def test_whole_pipeline_agrees_with_diffusers(peer, model, frames, steps, low, h
         output_type="pt",
     ).frames[0]
 
-    # The pipeline draws the augmentation noise first and the start noise after it from one generator (spec section 7).
+    # The pipeline draws the augmentation noise and then the start noise from one generator (spec section 7).
     generator = torch.Generator().manual_seed(11)
     image = picture.movedim(-1, 0)[None].float() / 127.5 - 1
     augmentation = torch.randn(image.shape, generator=generator)
@@ -196,9 +196,9 @@ def test_whole_pipeline_agrees_with_diffusers(peer, model, frames, steps, low, h
     sigmas, guidance = svd.karras_sigmas(steps), svd.linear_guidance(low, high, frames)
     latent = svd.sample(model.denoise, noise, sigmas, guidance, condition)
     frames_out = ((model.decode(latent) + 1) / 2).clamp(0, 1)
-    # The other epsilon of diffusers, amplified by a loop of steps that start at sigma 700 on random weights.
+    # diffusers' other epsilon is amplified by steps that start at sigma 700 on random weights.
     assert relative(frames_out, expected) < 1e-3
 
 
-def test_the_folder_stands_alone(peer):
+def test_the_folder_has_exactly_the_saved_parts(peer):
     assert {p.name for p in Path(peer["folder"]).iterdir()} == {"unet", "vae", "image_encoder", "model_index.json"}

@@ -1,4 +1,4 @@
-"""The Triton kernels: equal to the plain path over a table of shapes, compiled for cards, and never in the way.
+"""The Triton kernels agree with the plain path over a table of shapes, compile for cards, and fall back safely.
 
 Where there is no GPU they run by Triton's interpreter. What that cannot show: speed, the rounding of bfloat16 stores
 (it cuts off), and memory beyond a tensor's end.
@@ -29,25 +29,25 @@ KINDS = {
     "add and LayerNorm": kernels_child.ADD_NORMS,
     "GEGLU": kernels_child.GATES,
     "moments": ("one frame", "applied"),
-    "8 bits": kernels_child.QUANTISED,
+    "fp8": kernels_child.QUANTISED,
     "layer": ("feed-forward",),
 }
 CASES = [f"{kind}: {name}" for kind, names in KINDS.items() for name in names]
-# How far above the plain path's root-mean-square error a kernel's may be. Sums in another order: some last places in
-# float32, next to nothing in half precision, where one rounding is all there is. The interpreter cuts bfloat16 and 8
-# bits off, which is twice the error of rounding, where cards round.
+# Largest allowed ratio of a kernel's root-mean-square error to that of the plain path. Sums in another order differ by
+# a few last places in float32, and hardly in half precision, where the final rounding dominates. The interpreter
+# truncates bfloat16 and fp8, which doubles the error of rounding; cards round.
 ALLOWED = {"torch.float32": 2.0, "torch.float16": 1.1, "torch.bfloat16": 1.2 if ON_GPU else 2.4}
 LAST_PLACE = 2.0**-23
 
 
 def child(module: str, folder: Path, **variables: str) -> list[dict]:
-    """What a process that imports Triton says, one answer per line."""
+    """Return the JSON lines that a process which imports Triton prints."""
     if sys.platform.startswith("linux") and platform.machine() == "x86_64":
         import importlib.util
 
-        assert importlib.util.find_spec("triton") is not None, "the test extra brings Triton on Linux"
+        assert importlib.util.find_spec("triton") is not None, "the test extra installs Triton on Linux"
     else:
-        pytest.skip("there is no Triton for this system: the kernels are NOT proven here")
+        pytest.skip("Triton does not support this system: the kernels are NOT tested here")
     environment = {**os.environ, "TRITON_CACHE_DIR": str(folder), "TRITON_DEFAULT_FP_FUSION": "1", **variables}
     command = [sys.executable, "-m", module]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -57,28 +57,28 @@ def child(module: str, folder: Path, **variables: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, dict]:
-    """Errors of the kernels, case by case."""
+    """Return the errors of the kernels by case."""
     variables = {} if ON_GPU else {"TRITON_INTERPRET": "1"}
     found = child("tests.helpers.kernels_child", tmp_path_factory.mktemp("triton"), **variables)
     return {answer["case"]: answer for answer in found}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_kernel_is_as_near_to_the_truth_as_the_plain_path(answers, case):
+def test_a_kernel_is_as_accurate_as_the_plain_path(answers, case):
     found = answers[case]
     assert found["ran"]
     allowed = ALLOWED[found["dtype"]]
-    if case.startswith("8 bits") and not ON_GPU:
+    if case.startswith("fp8") and not ON_GPU:
         allowed = 4.0
     assert found["mean"] <= allowed * found["plain mean"] + LAST_PLACE * found["scale"]
     assert found["most"] <= 2 * allowed * found["plain most"] + 4 * LAST_PLACE * found["scale"]
 
 
-def test_the_table_and_the_answers_are_the_same_cases(answers):
+def test_every_case_of_the_table_was_run(answers):
     assert list(answers) and set(answers) == set(CASES)
 
 
-def test_norms_write_in_the_layout_that_the_next_layer_reads(answers):
+def test_norms_write_the_layout_that_the_next_layer_reads(answers):
     for name in ("channels last", "channels last over frames"):
         assert answers[f"GroupNorm: {name}"]["last"]
     for name in ("tokens", "tokens of channels last", "frame by frame", "two clips"):
@@ -87,22 +87,22 @@ def test_norms_write_in_the_layout_that_the_next_layer_reads(answers):
         assert not answers[f"GroupNorm: {name}"]["contiguous"]
 
 
-def test_sums_are_written_in_place_unless_new_memory_is_asked_for(answers):
+def test_sums_are_written_in_place_unless_fresh_memory_is_requested(answers):
     for name, (*_, dtype) in kernels_child.ADD_NORMS.items():
         found = answers[f"add and LayerNorm: {name}"]
         assert found["kept"], name
-        assert found["equal_sum"] or dtype == torch.bfloat16, name  # one sum rounds in one way
+        assert found["equal_sum"] or dtype == torch.bfloat16, name  # a single sum has only one rounding
 
 
-def test_scales_of_eight_bits_are_those_of_the_plain_path(answers):
-    assert all(answers[f"8 bits: {name}"]["scales"] for name in kernels_child.QUANTISED)
+def test_fp8_scales_equal_those_of_the_plain_path(answers):
+    assert all(answers[f"fp8: {name}"]["scales"] for name in kernels_child.QUANTISED)
 
 
-def test_every_kernel_compiles_for_cards_without_having_one(tmp_path):
+def test_every_kernel_compiles_for_cards_that_are_not_present(tmp_path):
     found = child("tests.helpers.kernels_compiled", tmp_path)
     assert len(found) == 27
     assert all(answer["bytes"] > 1000 for answer in found)
-    # Half precision read by single numbers would reach a fraction of the memory's rate.
+    # Half precision read element by element would reach only a fraction of the memory bandwidth.
     narrow = {answer["case"].rpartition(",")[0] for answer in found if not answer["wide reads"]}
     assert {name for name in narrow if "one" not in name} == {"moments, channels last", "combine"}
 
@@ -128,11 +128,11 @@ def test_rows_of_an_update_are_found_by_division(shape, update):
 
 
 @pytest.mark.parametrize("update", [(2, 1, 5, 4), (2, 3, 5, 1), (3, 4), (1, 2, 3, 5, 4)])
-def test_other_updates_go_the_plain_way(update):
+def test_other_updates_use_the_plain_path(update):
     assert fused.repetition(torch.Size((2, 3, 5, 4)), torch.randn(update)) is None
 
 
-def test_an_unknown_choice_is_refused_and_the_choice_is_described():
+def test_kernels_are_off_by_default_and_an_unknown_mode_is_rejected():
     with pytest.raises(ValueError, match="unknown"):
         kernels.use_kernels("fast")
     assert kernels.describe(torch.device("cpu")) == "plain PyTorch (chosen)", "off by default"
@@ -152,11 +152,11 @@ def suitable(monkeypatch):
 
 
 def broken(*given, **more):
-    """A kernel whose compilation fails."""
+    """Fail like a kernel whose compilation fails."""
     raise RuntimeError("ptxas is missing\nand more")
 
 
-def test_a_kernel_that_fails_is_said_once_and_the_plain_path_gives_the_result(suitable, monkeypatch, caplog):
+def test_a_failing_kernel_is_logged_once_and_the_plain_path_is_used(suitable, monkeypatch, caplog):
     for module, name in ((fused, "_statistics"), (fused, "_add_norm"), (fused, "_geglu")):
         monkeypatch.setattr(module, name, broken)
     torch.manual_seed(2)
@@ -179,13 +179,13 @@ def test_a_kernel_that_fails_is_said_once_and_the_plain_path_gives_the_result(su
         finally:
             kernels.use_kernels("auto")
     for one, other, expected in zip(first, second, plain, strict=True):
-        torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)  # the gate's bias is added by itself
+        torch.testing.assert_close(one, expected, rtol=0, atol=1e-6)  # the bias of the gate is added separately
         assert torch.equal(one, other)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3 and all("ptxas is missing" in line and "and more" not in line for line in said)
 
 
-def test_running_out_of_memory_is_not_a_broken_kernel(suitable):
+def test_out_of_memory_is_raised_and_does_not_disable_a_kernel(suitable):
     def full():
         raise torch.cuda.OutOfMemoryError("full")
 
@@ -194,7 +194,7 @@ def test_running_out_of_memory_is_not_a_broken_kernel(suitable):
     assert dispatch.try_kernel("GroupNorm", lambda: 1) == 1
 
 
-def test_no_kernel_runs_where_it_must_not(suitable):
+def test_kernels_skip_gradients_other_dtypes_empty_tensors_and_hooks(suitable):
     norm, x = nn.GroupNorm(2, 8), torch.randn(1, 8, 3, 4)
     assert not dispatch.can_run(x), "gradients are wanted"
     with torch.no_grad():
@@ -207,7 +207,7 @@ def test_no_kernel_runs_where_it_must_not(suitable):
 
 
 @torch.no_grad()
-def test_layers_of_a_host_are_asked_for_their_weights(monkeypatch):
+def test_a_registered_reader_provides_the_weights_of_host_layers(monkeypatch):
     class Hosted(nn.Linear):
         pass
 

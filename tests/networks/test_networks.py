@@ -1,6 +1,4 @@
-"""The networks against outputs of the official code on weights made by a closed-form rule (spec section 13,
-`tiny_models`).
-"""
+"""The networks reproduce outputs of the official code on closed-form weights (spec section 13, `tiny_models`)."""
 
 import json
 import math
@@ -18,8 +16,8 @@ from svd_core.networks.vae import VAE, Decoder, Encoder
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "vectors.json").read_text())["tiny_models"]
 TINY_CODER = CoderConfig(channels=32)
 
-# The vectors are given to six decimals and the rule's sin() differs in the last bits between machines (they say 2e-4
-# themselves).
+# The vectors have six decimals, and the rule's sin() differs in the last bits between machines. The vectors themselves
+# state 2e-4.
 TOLERANCE = 2e-4
 
 
@@ -69,14 +67,14 @@ def unet_inputs() -> dict:
 
 
 @torch.no_grad()
-def test_unet_gives_the_official_output_for_two_videos(unet):
+def test_unet_gives_the_official_output_for_two_clips(unet):
     assert sum(p.numel() for p in unet.parameters()) == VECTORS["unet"]["n_params"]
     assert len(unet.state_dict()) == VECTORS["unet"]["n_keys"]
     check(unet(**unet_inputs()), VECTORS["unet"]["output"])
 
 
 @torch.no_grad()
-def test_unet_leaves_frames_marked_as_images_out_of_the_temporal_path(unet):
+def test_frames_marked_as_images_skip_the_temporal_path(unet):
     marked = unet(**unet_inputs(), image_only_indicator=torch.ones(2, 3))
     check(marked, VECTORS["unet"]["output_image_only_indicator_1"])
 
@@ -85,7 +83,7 @@ def test_unet_leaves_frames_marked_as_images_out_of_the_temporal_path(unet):
 def test_unet_gives_the_same_numbers_with_and_without_gradients(unet):
     with torch.enable_grad():
         tracked = unet(**unet_inputs())
-    # Without gradients biases are added in another order: a few ulp of activations near 10.
+    # Without gradients, biases are added in another order: a few ulp of activations near 10.
     torch.testing.assert_close(unet(**unet_inputs()), tracked.detach(), rtol=0, atol=1e-5)
 
 
@@ -95,7 +93,7 @@ def test_slicing_of_attention_and_feed_forward_does_not_change_the_result(unet, 
     whole = unet(**unet_inputs())
     monkeypatch.setattr("svd_core.networks.attention.SEQUENCES_PER_CALL", sequences)
     monkeypatch.setattr("svd_core.networks.attention.CHUNK_ELEMENTS", numbers)
-    # Matrix products of other heights may sum in another order: a few ulp of activations near 10.
+    # Matrix products of another height may sum in another order: a few ulp of activations near 10.
     torch.testing.assert_close(unet(**unet_inputs()), whole, rtol=0, atol=1e-5)
 
 
@@ -104,13 +102,13 @@ def test_several_equal_context_tokens_give_what_one_token_gives(unet):
     inputs = unet_inputs()
     one = unet(**inputs)
     inputs["context"] = inputs["context"].expand(-1, 3, -1)
-    # Attention over equal tokens is their value: the full path must agree with the single-token shortcut (spec section
-    # 3.5).
+    # Attention over equal tokens returns their value, so the full path must agree with the single-token shortcut
+    # (spec section 3.5).
     torch.testing.assert_close(unet(**inputs), one, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
-def test_two_videos_in_a_batch_do_not_see_each_other(unet):
+def test_two_clips_in_a_batch_are_independent(unet):
     inputs = unet_inputs()
     together = unet(**inputs)
     alone = unet(**{k: v[3:] if isinstance(v, torch.Tensor) else v for k, v in inputs.items()})
@@ -150,8 +148,8 @@ def test_encoder_gives_the_official_moments():
 
 
 @torch.no_grad()
-def test_image_tower_gives_the_official_embedding():
+def test_image_encoder_gives_the_official_embedding():
     config = ImageEncoderConfig(56, 14, 64, 3, 16, 256, 32)
-    tower = fill(ImageEncoder(config))
-    assert len(tower.state_dict()) == VECTORS["clip_vision"]["n_keys"]
-    check(tower(closed_form(100004, (2, 3, 56, 56)).float()), VECTORS["clip_vision"]["output"])
+    encoder = fill(ImageEncoder(config))
+    assert len(encoder.state_dict()) == VECTORS["clip_vision"]["n_keys"]
+    check(encoder(closed_form(100004, (2, 3, 56, 56)).float()), VECTORS["clip_vision"]["output"])

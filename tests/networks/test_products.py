@@ -1,4 +1,4 @@
-"""Other products of the transformers' matrices, the layout of pictures: what they compute, and where."""
+"""The fp8 and float16-accumulation products of the transformers, and compiled blocks."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def in_float32(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, by_rows: bool) -> torch.Tensor:
-    """What the product in 8 bits stands for: numbers rounded to 8 bits, multiplied and summed in float32."""
+    """Return the reference for fp8 products: both sides rounded to fp8, multiplied and summed in float32."""
 
     def rounded(part: torch.Tensor) -> torch.Tensor:
         largest = part.abs().amax(1, keepdim=True) if by_rows else part.abs().max()
@@ -32,23 +32,23 @@ def in_float32(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
 @pytest.mark.parametrize("by_rows", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_product_in_8_bits_is_that_of_the_rounded_numbers(by_rows, bias, dtype):
+def test_the_fp8_product_equals_the_product_of_rounded_numbers(by_rows, bias, dtype):
     torch.manual_seed(4)
     x, weight = torch.randn(3, 7, 64).to(dtype), (0.1 * torch.randn(48, 64)).to(dtype)
-    x[0, 0] = 0  # a row of zeros has no largest number
+    x[0, 0] = 0  # a row of zeros has no scale of its own
     added = torch.randn(48).to(dtype) if bias else None
     found = matmul.fp8_linear(x, weight, added, by_rows=by_rows)
     expected = in_float32(x.reshape(21, 64), weight, added, by_rows).reshape(3, 7, 48)
     assert found.dtype == dtype
-    # The format of the result is rounded to once, and once more for the bias.
+    # The result is rounded to its dtype once, and once more after adding the bias.
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=4 * torch.finfo(dtype).eps * expected.abs().max())
     exact = F.linear(x.float(), weight.float(), None if added is None else added.float())
-    # Rounding to three bits of mantissa: 2.6 % for each factor, root mean square, so below 5 % for the product.
+    # Three bits of mantissa give 2.6 % root-mean-square error per factor, so less than 5 % for the product.
     assert (found.float() - exact).norm() < 0.05 * exact.norm()
 
 
 @torch.no_grad()
-def test_scales_by_rows_keep_small_rows_apart_from_large_ones():
+def test_row_scales_keep_the_precision_of_small_rows():
     torch.manual_seed(4)
     x, weight = torch.randn(4, 64), torch.randn(32, 64)
     x[0] *= 1e-6
@@ -61,7 +61,7 @@ def test_scales_by_rows_keep_small_rows_apart_from_large_ones():
 
 @torch.no_grad()
 @pytest.mark.parametrize("shape", [(24, 64), (48, 40)])
-def test_sides_that_8_bits_cannot_take_are_multiplied_exactly(shape):
+def test_sides_that_fp8_does_not_support_are_multiplied_exactly(shape):
     x, weight = torch.randn(5, shape[1]), torch.randn(shape)
     assert torch.equal(matmul.fp8_linear(x, weight), F.linear(x, weight))
 
@@ -69,7 +69,7 @@ def test_sides_that_8_bits_cannot_take_are_multiplied_exactly(shape):
 @pytest.mark.parametrize(
     ("capability", "refused"), [((8, 6), True), ((8, 9), False), ((9, 0), False), ((7, 5), True), ((12, 0), False)]
 )
-def test_cards_without_8_bits_are_refused_by_their_number(monkeypatch, capability, refused):
+def test_cards_without_fp8_are_rejected_by_compute_capability(monkeypatch, capability, refused):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     reason = matmul.fp8_unsupported_reason(torch.device("cuda"))
     assert (reason is not None) == refused
@@ -77,14 +77,14 @@ def test_cards_without_8_bits_are_refused_by_their_number(monkeypatch, capabilit
         assert "{}.{}".format(*capability) in reason and "8.9" in reason
 
 
-def test_a_cpu_is_refused_with_a_sentence():
+def test_a_cpu_is_rejected_with_the_remedy():
     with pytest.raises(ValueError, match="the device is cpu.*leave them off"):
         kernels.fp8_product(CPU)
     with pytest.raises(ValueError, match="unknown.*exact, fp8"):
         multiply_by(tiny_unet(), "int4", CPU)
 
 
-def test_the_command_line_refuses_before_it_loads(tmp_path, capsys):
+def test_the_command_line_rejects_fp8_before_it_loads_a_model(tmp_path, capsys):
     picture = "svd_core/assets/demo.png"
     words = ["animate", picture, "--output", str(tmp_path / "a.gif"), "--device", "cpu", "--fp8-products"]
     assert main(words) == 2
@@ -92,7 +92,7 @@ def test_the_command_line_refuses_before_it_loads(tmp_path, capsys):
     assert not (tmp_path / "a.gif").exists()
 
 
-def test_the_node_offers_every_way_and_refuses_8_bits_without_a_card():
+def test_the_node_offers_every_product_and_rejects_fp8_without_a_card():
     node = pack().NODE_CLASS_MAPPINGS["SVDReelLoadModel"]
     choices, _ = node.INPUT_TYPES()["optional"]["products"]
     assert choices == list(PRODUCTS)
@@ -103,20 +103,20 @@ def test_the_node_offers_every_way_and_refuses_8_bits_without_a_card():
         node().execute("nano (embedded)", "auto", "fp8")
 
 
-def test_weights_of_8_bits_are_the_matrices_alone():
+def test_fp8_weights_are_the_matrices_only():
     nano = part("nodes.load").open_parts("nano (embedded)")
     small, unet = nano.unet, UNet(nano.config.unet, device="meta")
     part("nodes.host.build").fill_in_eight_bits(unet, small, torch.float16)
     for name, weight in unet.named_parameters():
         assert weight.dtype == (torch.float8_e4m3fn if weight.ndim > 1 else torch.float16), name
         exact = small.fetch(name).float()
-        # Half a step of three bits of mantissa, or of the smallest numbers there are.
+        # Half a step of a three-bit mantissa, or of the smallest representable numbers.
         assert ((weight.float() - exact).abs() <= exact.abs() / 16 + 2.0**-10).all(), name
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("joined", [True, False])
-def test_a_network_multiplies_by_what_it_is_given_and_forgets_it_again(joined):
+def test_a_network_uses_the_given_product_until_it_is_reset(joined):
     unet = tiny_unet()
     if joined:
         join_groups(unet)
@@ -139,7 +139,7 @@ def test_a_network_multiplies_by_what_it_is_given_and_forgets_it_again(joined):
 
 
 @torch.no_grad()
-def test_8_bits_change_the_result_by_little_and_training_not_at_all():
+def test_fp8_changes_the_result_slightly_and_training_not_at_all():
     unet = tiny_unet()
     inputs = inputs_of(TINY, 3, 8, 8)
     exact = unet(**inputs)
@@ -152,7 +152,7 @@ def test_8_bits_change_the_result_by_little_and_training_not_at_all():
         assert torch.equal(unet(**inputs), trained)
 
 
-def test_sums_in_half_precision_are_switched_on_for_the_product_alone():
+def test_float16_accumulation_is_on_only_during_the_product():
     product = kernels.fp16_sum_product()
     before = torch.backends.cuda.matmul.allow_fp16_accumulation
     x, weight = torch.randn(2, 4), torch.randn(3, 4)
@@ -161,7 +161,7 @@ def test_sums_in_half_precision_are_switched_on_for_the_product_alone():
 
 
 @torch.no_grad()
-def test_every_shape_of_block_is_compiled_once_and_none_is_left_out():
+def test_every_block_is_compiled_and_each_shape_only_once():
     unet, graphs = tiny_unet(), []
     inputs = inputs_of(TINY, 2, 8, 8)
     exact = unet(**inputs)
@@ -172,7 +172,7 @@ def test_every_shape_of_block_is_compiled_once_and_none_is_left_out():
 
     blocks = compile_blocks(unet, backend=backend)
     torch.testing.assert_close(unet(**inputs), exact, rtol=0, atol=1e-5)
-    # Torch's own limit is 8 forms of a function; the residual blocks alone have more shapes than that.
+    # Torch compiles at most 8 variants of a function by default; the residual blocks alone have more shapes.
     assert 10 < len(graphs) < blocks
     once = len(graphs)
     unet(**inputs)

@@ -1,4 +1,4 @@
-"""Doubling and convolving as one step: the same numbers by four ninths of the operations, where that is exact."""
+"""Doubling and convolution in one step give the same numbers with 4/9 of the operations, where that is exact."""
 
 import pytest
 import torch
@@ -26,10 +26,10 @@ def in_two_steps(conv: nn.Module, x: torch.Tensor, size: tuple[int, int]) -> tor
 @torch.no_grad()
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 7), (4, 6), (9, 5)])
-def test_doubling_gives_what_both_steps_give(height, width, bias):
+def test_one_step_gives_what_two_steps_give(height, width, bias):
     conv, x = layer(bias=bias), picture(height, width)
     size = (2 * height, 2 * width)
-    # Sums of up to four products of order 1 are added in another order: a few units in the last place.
+    # Up to four products of order 1 are summed in another order: a few units in the last place.
     torch.testing.assert_close(
         enlarge_and_convolve(conv, x, size, StepCache()), in_two_steps(conv, x, size), atol=2e-6, rtol=0
     )
@@ -39,28 +39,28 @@ def test_doubling_gives_what_both_steps_give(height, width, bias):
 def test_doubling_takes_four_ninths_of_the_operations_and_a_border():
     conv, x = layer(16, 16), picture(20, 30, 16)
     with FlopCounterMode(display=False) as ours:
-        enlarge_and_convolve(conv, x, (40, 60), kept := StepCache())
+        enlarge_and_convolve(conv, x, (40, 60), cache := StepCache())
     with FlopCounterMode(display=False) as again:
-        enlarge_and_convolve(conv, x, (40, 60), kept)
+        enlarge_and_convolve(conv, x, (40, 60), cache)
     with FlopCounterMode(display=False) as both_steps:
         in_two_steps(conv, x, (40, 60))
     assert again.get_total_flops() / both_steps.get_total_flops() == pytest.approx(4 / 9 * (21 * 31) / (20 * 30))
-    assert ours.get_total_flops() > again.get_total_flops()  # the sums of weights are kept
+    assert ours.get_total_flops() > again.get_total_flops()  # the summed weights are cached
 
 
 @torch.no_grad()
-def test_a_changed_weight_shows_at_once():
-    conv, x, kept = layer(), picture(4, 4), StepCache()
-    enlarge_and_convolve(conv, x, (8, 8), kept)
+def test_a_changed_weight_takes_effect_at_once():
+    conv, x, cache = layer(), picture(4, 4), StepCache()
+    enlarge_and_convolve(conv, x, (8, 8), cache)
     conv.weight.mul_(2)
     conv.bias.add_(1)
     torch.testing.assert_close(
-        enlarge_and_convolve(conv, x, (8, 8), kept), in_two_steps(conv, x, (8, 8)), atol=2e-6, rtol=0
+        enlarge_and_convolve(conv, x, (8, 8), cache), in_two_steps(conv, x, (8, 8)), atol=2e-6, rtol=0
     )
 
 
 class Scaled(nn.Conv2d):
-    """What a host's layer may do: more than its weights say."""
+    """A host's layer, which may do more than a plain convolution."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return 3 * super().forward(x)
@@ -81,7 +81,7 @@ def of_a_host() -> nn.Module:
 @pytest.mark.parametrize(
     ("conv", "dtype", "size"),
     [
-        (layer, torch.bfloat16, (8, 10)),  # sums of weights would be rounded once more
+        (layer, torch.bfloat16, (8, 10)),  # would round the summed weights once more
         (layer, torch.float32, (7, 10)),  # an odd skip
         (lambda: layer(padding=0), torch.float32, (8, 10)),
         (lambda: layer(padding=1, padding_mode="circular"), torch.float32, (8, 10)),
@@ -91,7 +91,7 @@ def of_a_host() -> nn.Module:
         (of_a_host, torch.float32, (8, 10)),
     ],
 )
-def test_everything_else_goes_in_two_steps_bit_for_bit(conv, dtype, size):
+def test_other_layers_and_sizes_use_two_steps_bit_for_bit(conv, dtype, size):
     conv, x = conv().to(dtype), picture(4, 5).to(dtype)
     assert torch.equal(enlarge_and_convolve(conv, x, size, StepCache()), in_two_steps(conv, x, size))
 

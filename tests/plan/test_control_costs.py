@@ -1,4 +1,4 @@
-"""What controls cost: the counted passes of real sampling, and bytes that follow the shapes."""
+"""Costs of controls: the passes equal those of real sampling, and the bytes follow the shapes."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ from tests.helpers.motion_models import FRAMES, Counted, H, W, condition, run, s
 STEPS = 8
 SIGNAL = Signal(still().expand(FRAMES, -1, -1, -1).clone(), torch.ones(FRAMES, 1, H, W))
 ENDS = (condition(picture=still(seed=8)), still(), still(seed=8))
-# The most that a control takes besides the usual pass of each step; what takes more says so in its tooltip.
+# Largest number of extra passes per step; controls with more than one say so in their tooltip.
 CONTROLS = {
     "partial re-noise": (PartialRenoise(SIGNAL), 0.0),
     "dual clock": (DualClock(SIGNAL), 0.0),
@@ -50,18 +50,18 @@ def cost(control, frames=FRAMES, height=H, width=W, **more):
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_passes_are_those_of_real_sampling_and_bounded(name):
+def test_passes_equal_those_of_real_sampling_and_are_bounded(name):
     control, most = CONTROLS[name]
     model = Counted()
-    run([control], model=model, steps=STEPS)  # guidance 3: two branches
-    told = cost(control)
-    assert told.passes == len(model.sigmas) / 2
-    assert told.frame_passes == sum(len(x) for x in model.states) / 2 / FRAMES
-    assert told.plain_passes == STEPS and told.relative_time - 1 <= most
-    assert told.frames_at_once == max(len(x) for x in model.states)
+    run([control], model=model, steps=STEPS)  # guidance 3: two passes per step
+    costs = cost(control)
+    assert costs.passes == len(model.sigmas) / 2
+    assert costs.frame_passes == sum(len(x) for x in model.states) / 2 / FRAMES
+    assert costs.plain_passes == STEPS and costs.relative_time - 1 <= most
+    assert costs.frames_at_once == max(len(x) for x in model.states)
 
 
-def test_a_control_that_is_off_costs_what_none_costs():
+def test_a_control_that_is_off_costs_nothing():
     off, none = cost(PartialRenoise(SIGNAL, 0.0)), cost([])
     assert off == none and none.relative_time == 1
 
@@ -82,19 +82,19 @@ def test_bytes_follow_the_shapes():
 
 
 @pytest.fixture(scope="module")
-def told():
-    """The table of methods for a small clip of many frames."""
+def costs():
+    """Return the table of methods for a small clip."""
     return method_costs(UNetConfig(), 6, 8 * W, 8 * H, karras_sigmas(STEPS))
 
 
-def test_no_method_of_the_table_takes_more_than_one_extra_pass_a_step_unless_it_says_so(told):
-    for one in told:
+def test_every_method_runs_at_most_one_extra_pass_per_step_unless_named_otherwise(costs):
+    for one in costs:
         most = {"windows, 60 frames": 1.0}.get(one.name, 2.0 if "repeats" in one.name else 1.0)
         assert one.cost.relative_time - 1 <= most, one.name
-    assert sum(one.relative_time < 1 for one in told) == 3  # those that start later
+    assert sum(one.relative_time < 1 for one in costs) == 3  # those that skip the first steps
 
 
-def test_every_method_is_in_the_table(told):
+def test_every_method_is_in_the_table(costs):
     def below(kind):
         return {kind}.union(*(below(more) for more in kind.__subclasses__()))
 
@@ -111,15 +111,15 @@ def make_of(row):
     return row[2](_Placeholders(UNetConfig(), 6, H, W))
 
 
-def test_the_table_is_even_columns_in_words(told):
-    rows = cost_rows(told)
+def test_the_table_has_aligned_columns(costs):
+    rows = cost_rows(costs)
     assert len(rows) == len(METHODS) and all(len(row) == len(COLUMNS) for row in rows)
-    lines = cost_text(told).splitlines()
+    lines = cost_text(costs).splitlines()
     assert lines[0].startswith("method") and lines[1].startswith("partial re-noise")
     assert any(line.startswith("windows, 60 frames") for line in lines)
 
 
-def test_the_controls_in_use_are_named_with_their_cost():
+def test_the_text_names_the_active_controls_and_their_cost():
     size = (UNetConfig(), FRAMES, 8 * W, 8 * H, karras_sigmas(STEPS))
     words = controls_text([PartialRenoise(SIGNAL), Windows(3, 1), FirstFrame(0.0)], *size)
     assert words.startswith("with partial re-noise, windows: ") and "passes of 3 frames" in words

@@ -1,4 +1,4 @@
-"""Plans of memory and time, placed and streamed weights, and what happens when memory runs out."""
+"""Plans of memory and time, placed and streamed weights, and retries when memory runs out."""
 
 import logging
 from dataclasses import replace
@@ -55,13 +55,13 @@ def counted(run) -> float:
     return counter.get_total_flops()
 
 
-def test_operations_are_those_that_a_counter_sees():
-    # Small networks: the real ones take a minute to count. What the formulas leave out is largest here.
+def test_operations_equal_those_of_a_counter():
+    # Small networks, because counting the real ones takes a minute. What the formulas omit has most weight here.
     meta = {"device": "meta"}
     unet = UNet(UNET, **meta)
     x = torch.empty(3, 8, 16, 24, **meta)
     rows = (torch.empty(3, **meta), torch.empty(3, 1, 24, **meta), torch.empty(3, 768, **meta))
-    # With gradients on, products are not in place, which the counter would miss.
+    # With gradients enabled, products are not in place; the counter misses in-place ones.
     with FlopCounterMode(display=False) as counter:
         unet(x, *rows, 3)
     assert unet_flops(UNET, 3, 16, 24) == pytest.approx(counter.get_total_flops(), rel=0.05)
@@ -76,9 +76,9 @@ def test_operations_are_those_that_a_counter_sees():
     image = torch.empty(1, 3, 32, 48, **meta)
     assert encoder_flops(CODER, 16, 24) == pytest.approx(counted(lambda: vae.encode(image)), rel=0.05)
     config = ImageEncoderConfig(56, 14, 64, 3, 16, 256, 32)
-    tower = ImageEncoder(config, **meta)
+    encoder = ImageEncoder(config, **meta)
     pixels = torch.empty(1, 3, 56, 56, **meta)
-    assert image_encoder_flops(config) == pytest.approx(counted(lambda: tower(pixels)), rel=0.05)
+    assert image_encoder_flops(config) == pytest.approx(counted(lambda: encoder(pixels)), rel=0.05)
 
 
 def test_real_sizes_are_the_published_numbers():
@@ -95,14 +95,14 @@ def test_every_preset_has_a_plan_for_svd_xt_that_fits_and_larger_ones_are_no_slo
     assert all(small.flops >= large.flops for small, large in zip(plans, plans[1:], strict=False))
 
 
-def test_a_plan_that_cannot_fit_says_so_and_what_to_do():
+def test_a_plan_that_does_not_fit_says_so_with_a_remedy():
     plan = plan_for(2)
     assert not plan.fits
     assert "smaller size or fewer frames" in plan.text()
 
 
 @pytest.mark.parametrize(("memory", "width"), [(0, 1024), (8, 1001)])
-def test_nonsense_is_refused(memory, width):
+def test_values_out_of_range_are_rejected(memory, width):
     with pytest.raises(ValueError, match="use"):
         make_plan(XT, 25, width, 576, memory * GIB)
 
@@ -117,7 +117,7 @@ def test_time_follows_the_rate_and_the_page_shows_a_bar_per_stage():
 
 
 @pytest.mark.parametrize("joining", [False, True], ids=["single", "joined"])
-def test_streamed_weights_give_the_same_bits_and_come_back(model, joining):
+def test_streamed_weights_give_the_same_bits_and_are_restored(model, joining):
     if joining:
         join_groups(model.unet)
     whole = one_step(model)
@@ -125,7 +125,7 @@ def test_streamed_weights_give_the_same_bits_and_come_back(model, joining):
     stream = WeightStream(model.unet, "cpu")
     assert stream.device_bytes < sum(tensor.numel() * 4 for tensor in weights.values())
     assert torch.equal(one_step(model), whole)
-    assert torch.equal(one_step(model), whole)  # the pass after begins with what was fetched ahead
+    assert torch.equal(one_step(model), whole)  # the next pass starts with prefetched weights
     stream.close()
     assert torch.equal(one_step(model), whole)
     for name, tensor in model.unet.state_dict().items():
@@ -143,7 +143,7 @@ def test_placements_do_not_change_the_result(model, placement):
 
 
 def run_out(times: int):
-    """A function that lets memory run out so often, then passes on."""
+    """Return a decorator under which a function runs out of memory `times` times, then works."""
     left = [times]
 
     def guard(original):
@@ -158,7 +158,7 @@ def run_out(times: int):
     return guard
 
 
-def test_a_network_that_comes_only_half_goes_back_and_comes_again(model, monkeypatch):
+def test_a_partly_loaded_network_is_offloaded_and_loaded_again(model, monkeypatch):
     step, went = one_step(model), []
     placed = place(model, plan_for(24, model.config), "cpu")
     monkeypatch.setattr(UNet, "to", lambda self, where: went.append(str(where)))
@@ -167,25 +167,25 @@ def test_a_network_that_comes_only_half_goes_back_and_comes_again(model, monkeyp
         placed.part("unet")
     assert went == ["cpu"]
     assert torch.equal(one_step(placed), step)
-    assert went == ["cpu"] * 2  # there, and once only
+    assert went == ["cpu"] * 2  # offloaded exactly once
 
 
 @pytest.mark.parametrize(
-    ("pieces", "times", "placement"),
+    ("chunks", "times", "placement"),
     [
-        ("of a card", 1, "resident"),
-        ("of a card", 3, "resident"),
-        ("of a card", 4, "one at a time"),
-        ("of a card", 5, "streamed"),
-        ("of a CPU", 1, "one at a time"),  # small from the start
-        ("of a CPU", 2, "streamed"),
+        ("GPU chunks", 1, "resident"),
+        ("GPU chunks", 3, "resident"),
+        ("GPU chunks", 4, "one at a time"),
+        ("GPU chunks", 5, "streamed"),
+        ("CPU chunks", 1, "one at a time"),  # chunks are small from the start
+        ("CPU chunks", 2, "streamed"),
     ],
 )
-def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
-    model, monkeypatch, caplog, pieces, times, placement
+def test_a_step_without_memory_is_retried_smaller_with_the_same_result(
+    model, monkeypatch, caplog, chunks, times, placement
 ):
     whole = one_step(model)
-    if pieces == "of a card":
+    if chunks == "GPU chunks":
         monkeypatch.setattr(attention, "CHUNK_ELEMENTS_ON_CPU", attention.CHUNK_ELEMENTS)
     placed = place(model, plan_for(24, model.config), "cpu")
     monkeypatch.setattr(svd.model.model, "denoise_with", run_out(times)(svd.model.model.denoise_with))
@@ -197,9 +197,7 @@ def test_a_step_that_runs_out_of_memory_goes_on_smaller_with_the_same_result(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_result(
-    model, monkeypatch, caplog, times
-):
+def test_a_decode_without_memory_uses_the_next_strategy_with_the_same_result(model, monkeypatch, caplog, times):
     whole = model.decode(torch.ones(3, 4, 8, 8))
     calls = []
     monkeypatch.setattr("svd_core.model.decoding.decode_clip", run_out(times)(svd.model.decoding.decode_clip))
@@ -210,7 +208,7 @@ def test_a_decode_that_runs_out_of_memory_takes_the_next_strategy_with_the_same_
     assert calls[-1][0] == calls[-1][1]
 
 
-def test_memory_that_runs_out_for_good_is_an_error(model, monkeypatch):
+def test_an_error_is_raised_when_no_smaller_step_is_left(model, monkeypatch):
     monkeypatch.setattr(svd.model.model, "denoise_with", run_out(100)(svd.model.model.denoise_with))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         one_step(place(model, plan_for(24, model.config), "cpu"))
@@ -226,7 +224,7 @@ def test_the_attention_kernel_is_chosen_once_per_shape_and_only_for_a_clear_gain
 
     q = torch.zeros(1, 2, 4, 8)
     assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
-    times["efficient"] = None  # not asked again for this shape
+    times["efficient"] = None  # not timed again for this shape
     assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
     longer = torch.zeros(1, 2, 5, 8)
     assert attention_backends.fastest_backend(longer, longer, longer, time_of) == "flash"
@@ -241,7 +239,7 @@ def test_compiled_blocks_give_the_same_result():
     unet = UNet(replace(UNET, channel_mult=(1,), num_res_blocks=1)).requires_grad_(False)
     given = (torch.randn(2, 8, 8, 8), torch.ones(2), torch.randn(2, 1, 24), torch.randn(2, 768), 2)
     whole = unet(*given)
-    # "eager" traces without generating code: what is tested is that the blocks can be traced.
+    # "eager" traces without generating code; this tests that the blocks can be traced.
     assert compile_blocks(unet, backend="eager") == 9
     torch.testing.assert_close(unet(*given), whole, rtol=0, atol=1e-5)
 
@@ -256,6 +254,6 @@ def test_the_command_plans_without_weights_and_draws_a_page(tmp_path, capsys):
     assert main(["plan", "--width", "1001"]) == 2
 
 
-def test_memory_below_zero_is_refused_by_the_command():
+def test_the_command_rejects_negative_memory():
     with pytest.raises(SystemExit):
         main(["plan", "--memory", "-1"])

@@ -1,4 +1,4 @@
-"""What reuse of features saves at full size, its node, and the host's sampling with it."""
+"""Costs of feature reuse at full size, its node, and reuse in the host's sampling."""
 
 import pytest
 import torch
@@ -34,12 +34,12 @@ def real_inputs(frames=25, height=72, width=128) -> dict:
 
 
 @torch.no_grad()
-def test_costs_at_full_size_are_those_that_are_told(real):
+def test_costs_at_full_size_equal_counted_ones(real):
     def product(into, left, right, *rest, out_shape=None, **options):
         return 2 * left[0] * left[1] * right[1]
 
     def flops(features) -> float:
-        # The counter knows only products out of place.
+        # The counter misses in-place products.
         with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: product}) as counter:
             real(**real_inputs(), features=features)
         return counter.get_total_flops()
@@ -57,7 +57,7 @@ def test_costs_at_full_size_are_those_that_are_told(real):
     assert mean_flops(config, 3, 1, *size) == pytest.approx((whole + 2 * shallow_flops(config, 1, *size)) / 3, rel=0.02)
 
     other = DeepFeatures(2)
-    with PeakMemory() as memory:  # the second branch, while the first one's features are kept
+    with PeakMemory() as memory:  # the second pass, while the features of the first one are cached
         real(**real_inputs(), features=other)
     peak = memory.peak + first.cached.numel() * first.cached.element_size()
     assert peak == pytest.approx(unet_activation_bytes(config, *size) + feature_cache_bytes(config, 2, *size), rel=0.1)
@@ -80,7 +80,7 @@ def test_the_node_chains_and_its_bytes_are_planned_for(monkeypatch):
     assert len(asked) == 3 and [more - asked[0] for more in asked[1:]] == kept and kept[0] > 0
 
 
-def test_the_hosts_sampling_takes_up_the_features_of_its_own_branches():
+def test_the_hosts_sampling_reuses_features_per_pass():
     reuse = part("nodes.host.reuse")
     kept_of = reuse.HostReuse(part("svd_core.sampling.reuse").ReuseFeatures(2))
     x, tokens = torch.randn(4, 8, 3, 5), torch.ones(4, 1, 6)
@@ -140,7 +140,7 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
     )
 
 
-def test_models_that_know_of_no_features_are_never_asked_for_them_while_it_is_off():
+def test_models_without_a_feature_cache_work_while_reuse_is_off():
     counted = Counted()
     run((ReuseFeatures(1), Windows(3, 1)), counted)
     assert counted.sigmas
