@@ -188,10 +188,10 @@ class SVDReelLoadModel:
         whole = vae_config is not None and vae_config.encoder is not None and vae_config.decoder is not None
         vae = manage_vae(parts, wanted) if whole else MissingPart("VAE", model_name)
         if parts.image_encoder is None:
-            tower = MissingPart("image encoder", model_name)
+            image_encoder = MissingPart("image encoder", model_name)
         else:
-            tower = manage_image_encoder(parts, wanted)
-        return (LoadedModel(parts.config, unet, compute, vae, tower), tower, vae)
+            image_encoder = manage_image_encoder(parts, wanted)
+        return (LoadedModel(parts.config, unet, compute, vae, image_encoder), image_encoder, vae)
 
 
 def _stamp(name: str) -> str:

@@ -4,9 +4,8 @@ Passing latents on avoids a round trip through the VAE. Several shared frames, u
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,11 +14,8 @@ from ..condition import Condition
 from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
-from ..sampling.guidance import Denoiser, Guidance
-from ..sampling.noise import start_noise
-from ..sampling.sampler import sample
-from ..sampling.solvers import Step
-from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap, mean_look
+from ..sampling.guidance import Denoiser
+from .colour_lock import Look, LookLock, keep_detail, lock_colour, match_overlap
 from .strength import check_share
 
 REPEATED_SIGMAS = (4.0, 40.0)  # where layout forms: adding noise again there lets new frames agree with held ones
@@ -118,55 +114,6 @@ class Extension:
         return -(-new_frames // (self.frames - self.overlap))
 
 
-@torch.no_grad()
-def extend_clip(
-    denoise: Callable[[Tensor, float, Any], Tensor],
-    clip: Tensor,
-    condition: Condition,
-    sigmas: Tensor,
-    guidance: Guidance | Tensor | float,
-    new_frames: int,
-    extension: Extension,
-    *,
-    token_of: Callable[[Tensor], Tensor] | None = None,
-    unconditional: Condition | None = None,
-    solver: str = "euler",
-    seed: int = 23,
-    on_step: Callable[[Step], None] | None = None,
-    controls: Sequence[Control] = (),
-) -> Tensor:
-    """Return `clip`, scaled latents [T, 4, h, w], with `new_frames` more frames: [T + new_frames, 4, h, w].
-
-    All frames but the last `overlap` stay bit for bit what they are; those are blended with the first chunk.
-
-    condition: that of the clip. guidance: for one chunk. token_of: returns the image token [1, n, D] of a scaled latent
-    [1, 4, h, w]; needed only if the anchor is below 1. seed: chunk j is drawn with seed + 1 + j. on_step: receives the
-    steps of all chunks, counted through. controls: steer each chunk as well. Colour and contrast are matched to the
-    first `extension.frames` frames.
-    """
-    chunks = _check(clip, new_frames, extension, token_of)
-    clip = lay_out(clip if clip.dtype == torch.float64 else clip.float())
-    anchor = mean_look(clip[: extension.frames])
-    wanted = len(clip) + new_frames
-    for j in range(chunks):
-        known = clip[-extension.overlap :]
-        chunk_seed = (seed + 1 + j) % 2**64
-        chunk = sample(
-            denoise,
-            start_noise(extension.frames, *clip.shape[-2:], chunk_seed).to(clip),
-            sigmas,
-            guidance,
-            chunk_condition(condition, known[:1], token_of, extension.anchor),
-            solver=solver,
-            on_step=_over_chunks(on_step, j, chunks),
-            seed=chunk_seed,
-            unconditional=None if unconditional is None else _last_row(unconditional),
-            controls=[HoldFrames(known, extension.hold, extension.release, extension.repeats), *controls],
-        )
-        clip = append_chunk(clip, chunk, anchor, extension)[:wanted]
-    return clip
-
-
 def chunk_condition(
     condition: Condition, latent: Tensor, token_of: Callable[[Tensor], Tensor] | None, anchor: float
 ) -> Condition:
@@ -209,33 +156,6 @@ def append_chunk(clip: Tensor, chunk: Tensor, anchor: Look, extension: Extension
     return torch.cat([clip[:-overlap], shared, new])
 
 
-def _check(clip: Tensor, new_frames: int, extension: Extension, token_of: Any) -> int:
-    """Return the number of chunks; raises ValueError for what cannot be extended."""
-    if clip.dim() != 4 or not torch.isfinite(clip).all():
-        raise ValueError(
-            f"the clip to extend has shape {list(clip.shape)} or values that are not finite; give latents [T, 4, h, w]"
-        )
-    if new_frames < 1:
-        raise ValueError(f"an extension adds at least 1 frame (got {new_frames}); use 1 or more")
-    if len(clip) < extension.overlap:
-        raise ValueError(
-            f"the overlap is {extension.overlap} frames, but the clip has {len(clip)}; use an overlap of at most "
-            f"{len(clip)}"
-        )
-    if extension.anchor < 1 and token_of is None:
-        raise ValueError(
-            f"an anchor of {extension.anchor:g} needs image tokens of later frames; pass token_of, or use anchor 1"
-        )
-    return extension.chunks(new_frames)
-
-
 def _last_row(condition: Condition) -> Condition:
     """Return the condition of the last frame, for all frames of the next chunk."""
     return condition.with_parts(lambda part: part[-1:])
-
-
-def _over_chunks(on_step: Callable[[Step], None] | None, chunk: int, chunks: int) -> Callable[[Step], None] | None:
-    """Return a callback that counts the steps of all chunks through."""
-    if on_step is None:
-        return None
-    return lambda step: on_step(step._replace(index=chunk * step.steps + step.index, steps=chunks * step.steps))

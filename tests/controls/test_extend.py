@@ -15,7 +15,8 @@ from svd_core.controls.colour_lock import (
     match_overlap,
     mean_look,
 )
-from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, chunk_condition, extend_clip
+from svd_core.controls.extend import Extension, HoldFrames, blend_tokens, chunk_condition
+from svd_core.pipelines.extend import extend_clip
 from svd_core.sampling.controls import finish_frames
 from svd_core.sampling.noise import start_noise
 from svd_core.sampling.sampler import sample

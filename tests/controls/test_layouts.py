@@ -15,12 +15,13 @@ from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.camera.warping import fill_holes, warp
 from svd_core.controls.colour_lock import LookLock, keep_detail, lock_colour, match_overlap, mean_look
 from svd_core.controls.drag import drag_frames, drag_signal, parse_drag
-from svd_core.controls.extend import Extension, HoldFrames, extend_clip
+from svd_core.controls.extend import Extension, HoldFrames
 from svd_core.controls.kept_ends import KeptEnds, keep_ends
 from svd_core.controls.loop import EvenJoin
 from svd_core.controls.mask import StillOverlay, feathered, fit_masks, still_overlay
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.controls.steady import FirstFrame
+from svd_core.pipelines.extend import extend_clip
 from svd_core.sampling.schedules import karras_sigmas
 from tests.helpers.layouts import other_layouts
 from tests.helpers.motion_models import FRAMES, H, W, condition, obedient_model, run, still

@@ -96,19 +96,19 @@ def test_extension_is_that_of_the_core_and_keeps_what_was_there(model, picture, 
     assert torch.equal(longer["samples"][:2], clip["samples"][:2]), "all but the overlap, bit for bit"
     assert longer["svd_reel"].frames == 7
 
-    extend, checkpoints = part("svd_core.controls.extend"), part("svd_core.checkpoints")
+    pipeline, checkpoints = part("svd_core.pipelines.extend"), part("svd_core.checkpoints")
     core = checkpoints.load_model(part("nodes.host.comfy").model_path("svd", FILE))
     read = part("nodes.shared.clips").read_conditioning
     scales = part("nodes.guidance").GuidanceCurve().over(4, core.config)
-    expected = extend.extend_clip(
+    expected = pipeline.extend_clip(
         core.denoise,
         clip["samples"] * SCALE,
         read(told[0], 0, 4, (8, 8)),
         sigmas,
         scales,
         3,
-        extend.Extension(4, 2),
-        token_of=extend.frame_token(core),
+        pipeline.Extension(4, 2),
+        token_of=part("svd_core.model.conditioning").frame_token(core),
         unconditional=read(told[1], 0, 4, (8, 8)),
         seed=5,
     )
