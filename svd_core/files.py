@@ -11,20 +11,30 @@ hostile file ends in one sentence. `printable` makes text from a file safe to sh
 import errno
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 PART_SUFFIX, OLD_SUFFIX = ".part", ".old"
 NAME_BYTES = 200  # of a file's own name in a temporary one: file systems allow 255 bytes
-HIDDEN = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}(?P<suffix>\.part|\.old)", re.DOTALL)
+HIDDEN = re.compile(
+    r"\.(?P<name>.+)\.((?P<machine>[0-9a-f]{4})(?P<process>[0-9a-f]{8}))?[0-9a-f]{8}(?P<suffix>\.part|\.old)", re.DOTALL
+)
+MACHINE = f"{zlib.crc32(platform.node().encode()) & 0xFFFF:04x}"
+ABANDONED = 24 * 3600.0  # seconds after which a file of another machine, whose processes cannot be seen, is a leftover
+CLOCK_DIFFERENCE = 60.0  # seconds between the clock of a file server and that of this machine
 STREAMS = ("/dev/stdout", "/dev/stderr")
 STREAM_FOLDERS = ("/dev/fd/", "/proc/self/fd/")
 REMEDIES = {
@@ -43,6 +53,10 @@ class JsonError(ValueError):
     """JSON that is not read; the message says why and fits into a sentence."""
 
 
+_own: set[Path] = set()
+"""Temporary files and folders that this process is writing now."""
+
+
 @contextmanager
 def replacing(path: str | PathLike) -> Iterator[Path]:
     """Yield a temporary name for a file or folder that takes the place of `path` at the end.
@@ -59,6 +73,7 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
     target = _followed(path)
     temporary = _hidden_name(target, PART_SUFFIX)
     mode = _mode_for(target, temporary)
+    _own.add(temporary.absolute())
     try:
         yield temporary
         if temporary.is_dir():
@@ -72,6 +87,8 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+    finally:
+        _own.discard(temporary.absolute())
     _sync_folder(target.parent)
 
 
@@ -122,20 +139,40 @@ def write_error(path: str | PathLike, error: BaseException) -> OSError:
 
 
 def remove_leftovers(folder: str | PathLike, name: str = "") -> None:
-    """Remove the temporary files and folders that a killed process left in `folder`, of the file `name` or of any.
+    """Remove the temporary files and folders that killed processes left in `folder`, of the file `name` or of any.
 
-    A folder that was moved aside when the process died is put back. Call it where no other process writes those files.
+    A folder that was moved aside when the process died is put back. Files of running processes stay, and so do those
+    that another machine wrote to within the last day.
     """
     folder = Path(folder)
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+    names = sorted(name for name in os.listdir(folder) if name.startswith(".")) if folder.is_dir() else []
+    for entry in map(folder.joinpath, names):
         found = HIDDEN.fullmatch(entry.name)
-        if found is None or (name and found["name"] != _short(name)):
+        if found is None or (name and found["name"] != _short(name)) or _in_use(entry, found):
             continue
         target = folder / (name or found["name"])
         if found["suffix"] == OLD_SUFFIX and not target.exists():
             entry.rename(target)
         else:
             _remove(entry)
+
+
+def _in_use(entry: Path, found: re.Match[str]) -> bool:
+    """Return whether the process that made a temporary file is still running."""
+    if found["process"] is None:
+        return False
+    changed = entry.lstat().st_mtime
+    if found["machine"] != MACHINE:
+        return time.time() - changed < ABANDONED
+    number = int(found["process"], 16)
+    if number == os.getpid():
+        return entry.absolute() in _own
+    try:
+        return psutil.Process(number).create_time() < changed + CLOCK_DIFFERENCE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 def is_stream(path: str | PathLike) -> bool:
@@ -167,7 +204,8 @@ def _followed(path: str | PathLike) -> Path:
 
 def _hidden_name(target: Path, suffix: str) -> Path:
     """Return a new hidden name beside `target`: on the same file system, so that the rename is atomic."""
-    return target.with_name(f".{_short(target.name)}.{secrets.token_hex(4)}{suffix}")
+    owner = f"{MACHINE}{os.getpid():08x}"
+    return target.with_name(f".{_short(target.name)}.{owner}{secrets.token_hex(4)}{suffix}")
 
 
 def _short(name: str) -> str:
@@ -194,13 +232,17 @@ def _replace_folder(temporary: Path, target: Path) -> None:
         temporary.rename(target)
         return
     old = _hidden_name(target, OLD_SUFFIX)
-    target.rename(old)
+    _own.add(old.absolute())
     try:
-        temporary.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    _remove(old)
+        target.rename(old)
+        try:
+            temporary.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
+        _remove(old)
+    finally:
+        _own.discard(old.absolute())
 
 
 def _sync_file(path: Path) -> None:
