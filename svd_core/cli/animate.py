@@ -1,4 +1,4 @@
-"""`python -m svd_core animate IMAGE --output CLIP`: a clip from every picture."""
+"""`svd-reel animate IMAGE --output CLIP`: make a clip of every picture."""
 
 import argparse
 import time
@@ -10,41 +10,44 @@ from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.clip import AnimateSettings, animate
 from ..version import __version__
-from ..video import check_output, write_clip
+from ..video import write_clip
 from ..video.target import FILE_KINDS
 from .models import load_planned_model
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
+from .outputs import check_clip
 from .progress import Progress, since
 from .steering import add_between, add_brush, between_metadata, brush_metadata, clip_between, clip_steered
 
-COMPANY = (
+NEEDED_BY = (
     ("camera", "--camera PATH", ("camera_mode", "camera_strength", "depth", "foreground")),
     ("windows", "--windows N", ("window_overlap",)),
     ("extend", "--extend N", ("extend_overlap",)),
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
 )
-"""An option of animate, how it is given, and those that only say more about it."""
+"""An option, how it is given, and the options that have no effect without it."""
 
 
 def add_animate(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `animate`; they are named like the fields of AnimateSettings where they mean one."""
+    """Add the options of `animate`, named like the fields of AnimateSettings."""
     parser.description = "Make a clip of a picture."
     parser.set_defaults(run=run_animate)
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE", help="picture to start from; several need {name} in --output"
+        "images", nargs="+", metavar="IMAGE", help="picture to start from; for several, put {name} into --output"
     )
     add_model_options(parser)
     parser.add_argument(
         "--output",
         required=True,
         metavar="CLIP",
-        help=f"clip to write: .{', .'.join(FILE_KINDS)}, or a folder of PNG frames if without suffix; {{name}} stands "
-        "for the picture's name",
+        help=f"clip to write: .{', .'.join(FILE_KINDS)}, or a folder of PNG frames if there is no suffix. {{name}} is "
+        "replaced by the picture's name",
     )
     clip = parser.add_argument_group("clip")
     add_settings(clip, "width", "height")
     clip.add_argument(
-        "--keep-aspect", action="store_true", help="size in the picture's aspect, with the model's number of pixels"
+        "--keep-aspect",
+        action="store_true",
+        help="take the aspect of the picture, with the model's number of pixels, instead of cropping",
     )
     add_settings(clip, "frames", "fit", "background")
     add_settings(parser.add_argument_group("motion and picture"), "motion_bucket", "fps", "augmentation")
@@ -62,10 +65,8 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     add_settings(group, "camera", "camera_mode", "camera_strength")
-    group.add_argument(
-        "--depth", metavar="FILE", help="picture of the depth, near is bright, for a camera that travels"
-    )
-    group.add_argument("--foreground", metavar="FILE", help="picture of the object in front, bright on dark")
+    group.add_argument("--depth", metavar="FILE", help="depth map, bright is near; use it for a camera that travels")
+    group.add_argument("--foreground", metavar="FILE", help="mask of the object in front, bright on dark")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -73,17 +74,22 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--playback-fps", type=float, metavar="FPS", help="frames per second of the file (default: as --fps)"
     )
-    group.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
+    group.add_argument(
+        "--quality",
+        type=int,
+        default=90,
+        metavar="0..100",
+        help="quality of mp4, webm and webp; higher is better and larger (default: 90)",
+    )
     add_machine_options(group)
     add_speed_options(group)
 
 
 def run_animate(options: argparse.Namespace) -> None:
-    """Animate every picture; whatever can be found wrong is found before the model is loaded."""
-    progress = Progress(options.quiet)
-    _check_company(options)
+    """Animate every picture; bad input is found before the model is loaded."""
+    _check_dependent_options(options)
     outputs = _outputs(options)
-    # From the header alone: a full model takes a while to load.
+    # The header tells the configuration; the model takes a while to load.
     config = inspect_checkpoint(options.model).config
     jobs = [
         (image, _settings(options, image, config), output)
@@ -96,37 +102,40 @@ def run_animate(options: argparse.Namespace) -> None:
     between, steered = clip_between(options), clip_steered(options)
     if between and steered:
         raise ValueError("end pictures and loops take no --motion-mask or --drag; leave one of them out")
-    model = load_planned_model(options, jobs[0][1], config, progress)
-    for image, settings, output in jobs:
-        start = time.monotonic()
-        progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
-        report = {"on_step": progress.step, "on_decode": progress.decoded}
-        given = (model, open_picture(image), settings)
-        frames = between(*given, **report) if between else (steered or animate)(*given, **report, **maps)
-        metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": model.variant}
-        metadata |= {"version": __version__, **asdict(settings), **between_metadata(options), **brush_metadata(options)}
-        metadata |= {name: value for name, value in _files_and_precision(options).items() if value is not None}
-        metadata |= lora_metadata(options)
-        fps = _playback_fps(options)
-        path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
-        progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
-        print(path, flush=True)
+    with Progress(options.quiet) as progress:
+        model = load_planned_model(options, jobs[0][1], config, progress)
+        for image, settings, output in jobs:
+            start = time.monotonic()
+            progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
+            report = {"on_step": progress.on_step, "on_decode": progress.on_decode}
+            given = (model, open_picture(image), settings)
+            frames = between(*given, **report) if between else (steered or animate)(*given, **report, **maps)
+            fps = _playback_fps(options)
+            metadata = _metadata(options, image, settings, model.variant)
+            path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
+            progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
+            print(path, flush=True)
 
 
-def _check_company(options: argparse.Namespace) -> None:
-    """Find options that do nothing without another one."""
-    for main, words, others in COMPANY:
+def _check_dependent_options(options: argparse.Namespace) -> None:
+    """Raise ValueError for an option that has no effect without another one."""
+    for main, words, others in NEEDED_BY:
         for name in (name for name in others if not vars(options)[main] and vars(options)[name] is not None):
-            raise ValueError(f"--{name.replace('_', '-')} does nothing without {words}; add that, or leave it out")
+            raise ValueError(f"--{name.replace('_', '-')} has no effect without {words}; add that, or leave it out")
 
 
-def _files_and_precision(options: argparse.Namespace) -> dict[str, str | None]:
+def _metadata(options: argparse.Namespace, image: str, settings: AnimateSettings, variant: str) -> dict[str, object]:
+    """Return what the clip keeps: the settings, the files by name, and the precision."""
     files = {name: vars(options)[name] for name in ("depth", "foreground", "complete_from")}
-    return {name: file and Path(file).name for name, file in files.items()} | {"dtype": options.dtype}
+    notes = {name: file and Path(file).name for name, file in files.items()} | {"dtype": options.dtype}
+    metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": variant}
+    metadata |= {"version": __version__, **asdict(settings), **between_metadata(options), **brush_metadata(options)}
+    metadata |= {name: value for name, value in notes.items() if value is not None}
+    return metadata | lora_metadata(options)
 
 
 def _settings(options: argparse.Namespace, image: str, config: SVDConfig) -> AnimateSettings:
-    """The settings for one picture, complete and checked; the picture is opened to see that it can be."""
+    """Return the resolved settings for one picture, which is opened once to check it."""
     picture = open_picture(image)
     height, width = picture.shape[1:3]
     names = {field.name for field in fields(AnimateSettings)}
@@ -143,14 +152,15 @@ def _settings(options: argparse.Namespace, image: str, config: SVDConfig) -> Ani
 
 
 def _outputs(options: argparse.Namespace) -> list[str]:
-    """One checked path per picture."""
+    """Return one checked output path per picture."""
     paths = [options.output.replace("{name}", Path(image).stem) for image in options.images]
     if len(set(paths)) < len(paths):
         raise ValueError(
-            f"{len(paths)} pictures would share the clip {paths[0]}; put {{name}} in --output and rename equal ones"
+            f"{len(paths)} pictures would be written to the same clip ({paths[0]}); put {{name}} into --output, and "
+            "rename pictures of the same name"
         )
     for path in paths:
-        check_output(path, fps=_playback_fps(options), quality=options.quality)
+        check_clip(path, fps=_playback_fps(options), quality=options.quality)
     return paths
 
 

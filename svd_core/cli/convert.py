@@ -1,40 +1,51 @@
-"""`python -m svd_core convert IN OUT`: a checkpoint saved in another precision or layout, or a part of it."""
+"""`svd-reel convert IN OUT`: save a checkpoint in another precision or layout, or one part of it."""
 
 import argparse
 import sys
+from pathlib import Path
 
 from ..checkpoints.convert import LAYOUTS, PARTS, PRECISIONS, convert
 from ..checkpoints.describe import inspect_checkpoint
 from ..checkpoints.licence import licence_text
+from ..files import remove_leftovers
+from .progress import Progress
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `convert`."""
-    parser.description = "Save a checkpoint anew, tensor by tensor, with a notice of licence and changes beside it."
+    parser.description = (
+        "Save a checkpoint in another precision or layout, tensor by tensor. A notice of the licence and of the "
+        "changes is written beside it."
+    )
     parser.set_defaults(run=run_convert)
     parser.add_argument("source", metavar="IN", help="checkpoint file or folder, or nano")
     parser.add_argument("target", metavar="OUT", help="a .safetensors file, or the name of a new diffusers folder")
-    parser.add_argument("--dtype", choices=tuple(PRECISIONS), help="precision (default: as stored)")
-    parser.add_argument("--layout", choices=LAYOUTS, help="default: by the name of OUT")
-    parser.add_argument("--part", choices=PARTS, default="all", help="which network (default: all)")
-    parser.add_argument("--quiet", action="store_true", help="no progress, no description")
+    parser.add_argument(
+        "--dtype",
+        choices=tuple(PRECISIONS),
+        help="store the weights in this precision; fp16 halves a float32 file (default: as stored)",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="single file or diffusers folder (default: single if OUT ends in .safetensors)",
+    )
+    parser.add_argument("--part", choices=PARTS, default="all", help="save only this network (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="print no progress and no description")
 
 
 def run_convert(options: argparse.Namespace) -> None:
-    """Convert, and say what came of it."""
-
-    def show(done: int, total: int) -> None:
-        if not options.quiet and done * 10 // total > (done - 1) * 10 // total:
-            print(f"tensor {done}/{total}", file=sys.stderr, flush=True)
-
-    path = convert(
-        options.source,
-        options.target,
-        dtype=options.dtype,
-        layout=options.layout,
-        part=options.part,
-        on_progress=show,
-    )
+    """Convert the checkpoint, and describe the result unless --quiet is given."""
+    remove_leftovers(Path(options.target).absolute().parent)
+    with Progress(options.quiet) as progress:
+        path = convert(
+            options.source,
+            options.target,
+            dtype=options.dtype,
+            layout=options.layout,
+            part=options.part,
+            on_progress=lambda done, total: progress.count("converting", done, total, unit="tensor"),
+        )
     if not options.quiet:
         info = inspect_checkpoint(path)
         print(info.text(), licence_text(info.variant), sep="\n", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`python -m svd_core info FILE`: what a checkpoint is, or the settings of a clip."""
+"""`svd-reel info FILE`: what a checkpoint is, or the settings of a clip."""
 
 import argparse
 import json
@@ -13,15 +13,18 @@ CLIPS = (*(f".{kind}" for kind in FILE_KINDS), ".mov", ".mkv", ".avi", ".m4v")
 
 def add_info(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `info`."""
+    parser.description = (
+        "Print the variant, parts and precision of a checkpoint; or the size, rate and settings of a clip."
+    )
     parser.set_defaults(run=run_info)
-    parser.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, or a clip")
+    parser.add_argument("file", metavar="FILE", help="checkpoint file or folder, nano, clip file, or folder of frames")
 
 
 def run_info(options: argparse.Namespace) -> None:
-    """Print what a checkpoint holds, or the size, timing and settings of a clip."""
+    """Print the description of a checkpoint or of a clip."""
     path = Path(options.file)
-    ours = path.is_dir() and frame_files(path)
-    if not ours and path.suffix.lower() not in CLIPS:
+    is_clip = path.suffix.lower() in CLIPS or (path.is_dir() and frame_files(path))
+    if not is_clip:
         print(inspect_checkpoint(options.file).text())
         return
     frames, fps, metadata = read_clip(path)

@@ -1,31 +1,36 @@
-"""The entry of the command line: choose the command, run it, turn its end into an exit code.
+"""The entry of the command line: choose the command, run it, and return its exit code.
 
 The path of every file that a command writes goes to stdout, everything else to stderr. A command's module, and torch
 with it, is imported only when that command is named, so that `--help` and `--version` answer at once.
+
+Exit codes: 0, 1 for too little memory (and for a batch with failed clips), 2 for bad input or a failed write, 130 after
+Ctrl-C, 143 after SIGTERM.
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 from ..version import __version__
+from .signals import is_terminated, terminable
 
 COMMANDS = {
     "animate": "make a clip of a picture",
     "orbit": "turn around the object in a picture, with SV3D",
-    "info": "say what a checkpoint is, or with which settings a clip was made",
-    "batch": "make many clips, with resume",
+    "info": "describe a checkpoint, or print the settings of a clip",
+    "batch": "make many clips, and continue after an interruption",
     "report": "measure the motion and the quality of a clip",
-    "plan": "say what memory and time a clip needs",
-    "train": "train a LoRA, or the model itself, on clips or photographs",
+    "plan": "print the memory and the time that a clip needs",
+    "train": "train a LoRA or the model on videos or photographs",
     "finish": "make a film of a clip: size, frames in between, codec, sound",
     "convert": "save a checkpoint in another precision or layout, or a part of it",
     "lab": "try motion buckets, seeds and noise levels on one picture",
     "storyboard": "make a film of several pictures",
 }
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 LESS_MEMORY = {
     "width": "a smaller --width and --height",
     "frames": "fewer --frames",
@@ -33,7 +38,7 @@ LESS_MEMORY = {
     "precision": "--precision bf16",
     "dtype": "--dtype float16",
 }
-"""Options by which a command needs less memory, where it has them."""
+"""Options that reduce the memory a command needs, where it has them."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +92,7 @@ def _add_options(name: str, parser: Parser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 1 out of memory, 2 bad input or output, 130 interrupted."""
+    """Run one command and return its exit code. argparse exits by itself on --help and on options it cannot parse."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = build_parser(words[:1]).parse_args(words)
     return run_command(options)
@@ -96,31 +101,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_command(options: argparse.Namespace) -> int:
     """Run the command of parsed options and return its exit code; every expected failure is one sentence on stderr."""
     try:
-        options.run(options)
+        with terminable():
+            code = options.run(options)
+            sys.stdout.flush()  # a full disk behind `> file` is an error of the command, too
+            return code or 0
     except (ValueError, OSError, FloatingPointError) as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
             return 0
-        return _fail(error, BAD_INPUT)
+        return _fail(_sentence(error), BAD_INPUT)
     except (RuntimeError, MemoryError) as error:
         from ..memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        return _fail(f"memory ran out; {_remedy(options)}", FAILED)
+        return _fail(f"out of memory; {_remedy(options)}", FAILED)
     except KeyboardInterrupt as stop:
-        return _fail(str(stop) or "stopped, no clip was written", INTERRUPTED)
-    return 0
+        return _fail(str(stop) or "stopped, no clip was written", TERMINATED if is_terminated(stop) else INTERRUPTED)
+
+
+def _sentence(error: Exception) -> str:
+    """Return the message of an error; for a system error without a sentence of ours, the file and the reason."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    remedy = "; free space or choose another folder" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{error.filename}: {error.strerror}{remedy}" if error.filename else f"{error.strerror}{remedy}"
 
 
 def _reader_left() -> bool:
-    """Return whether the broken pipe is stdout, whose reader has seen enough: pipes to workers break too."""
+    """Return whether the broken pipe is stdout, whose reader has closed it: pipes to workers break too."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return True
     return False
+
+
+def _discard_stdout() -> None:
+    """Send what is left in the buffer of stdout nowhere: Python would fail once more on its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _remedy(options: argparse.Namespace) -> str:
@@ -133,5 +152,10 @@ def _remedy(options: argparse.Namespace) -> str:
 
 
 def _fail(error: object, code: int) -> int:
+    """Print the error and return the exit code."""
     print(f"svd_core: {error}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
     return code

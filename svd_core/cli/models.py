@@ -1,4 +1,4 @@
-"""The model that the options name: loaded, on its device, within a memory where `--memory` asks for that."""
+"""Load the model that the options name, on its device, within the limit of `--memory`."""
 
 import argparse
 import logging
@@ -25,25 +25,27 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name, or for "auto" the fastest there is; ValueError where it is not there."""
+    """Return the named device, or the fastest available for "auto". Raises ValueError for one that is unavailable."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not name:
+        raise ValueError("no device given; use --device cpu, or leave the option out")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-        # "meta" computes nothing, and torch takes any number behind "cpu".
-        there = device.type != "meta" and not (device.type == "cpu" and device.index)
+        # "meta" computes nothing, and torch accepts any index behind "cpu".
+        available = device.type != "meta" and not (device.type == "cpu" and device.index)
     except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
-        there = False
-    if not there:
-        raise ValueError(f"device {name or 'of no name'} is not there; use cpu, or leave --device out")
+        available = False
+    if not available:
+        raise ValueError(f"device {name} is not available; use --device cpu, or leave the option out")
     return device
 
 
 def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDModel:
-    """Load the model that the options of `add_model_options` and `add_machine_options` name, and say so."""
+    """Load the model of --model with its LoRAs on --device in --dtype, and print what was loaded."""
     if options.quiet:
         logging.getLogger("svd_reel").setLevel(logging.ERROR)
     device = pick_device(options.device)
@@ -53,7 +55,7 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
     model = apply_loras(model, loras)
     if device.type == "cpu" and model.dtype != torch.float32:
-        progress.say("a CPU computes in 16 bits many times slower than in 32; --dtype float32 is faster")
+        progress.say("half precision is many times slower than float32 on a CPU; use --dtype float32")
     progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {since(start)}")
     return model
 
@@ -67,7 +69,10 @@ def plan_clip(
     rate: float | None = None,
     guidance: str | None = None,
 ) -> MemoryPlan:
-    """The plan of a clip with resolved settings in so many GB (2^30 bytes). guidance: as in `make_plan`."""
+    """Return the plan of a clip with resolved settings for a memory limit in GB (2^30 bytes).
+
+    rate: of the device in FLOP/s, for the time. guidance: as in `make_plan`.
+    """
     return make_plan(
         config,
         settings.windows or settings.frames,
@@ -83,19 +88,13 @@ def plan_clip(
     )
 
 
-def _check_device(options: argparse.Namespace) -> None:
-    """Find options that only CUDA follows, where there is none."""
-    if pick_device(options.device).type == "cuda":
-        return
-    asked = {"--attention": options.attention != "auto", "--fp16-accumulation": options.fp16_accumulation}
-    for name in (name for name, given in asked.items() if given):
-        raise ValueError(f"{name} is for CUDA devices and the device is {pick_device(options.device)}; leave it out")
-
-
 def load_planned_model(
     options: argparse.Namespace, settings: AnimateSettings, config: SVDConfig, progress: Progress
 ) -> SVDModel:
-    """The model of the options of `add_speed_options` and the console's, placed by the plan of resolved `settings`."""
+    """Load the model as `load_named_model` does, and apply the speed options to it.
+
+    With --memory the weights are placed by the plan for the resolved `settings`.
+    """
     _check_device(options)
     if options.fp16_accumulation:
         accumulate_in_half()
@@ -128,3 +127,13 @@ def load_planned_model(
     if options.compile:
         compile_blocks(model.unet)
     return model
+
+
+def _check_device(options: argparse.Namespace) -> None:
+    """Raise ValueError for options that only work on CUDA where the device is another one."""
+    device = pick_device(options.device)
+    if device.type == "cuda":
+        return
+    given = {"--attention": options.attention != "auto", "--fp16-accumulation": options.fp16_accumulation}
+    for name in (name for name, used in given.items() if used):
+        raise ValueError(f"{name} only applies to CUDA devices (the device is {device}); leave it out")

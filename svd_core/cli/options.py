@@ -22,26 +22,20 @@ def add_settings(group: argparse._ActionsContainer, *names: str) -> None:
 
 
 def add_model_options(group: argparse._ActionsContainer) -> None:
-    """Add which model to use, and where and how precisely it runs."""
+    """Add the options that name the checkpoint and the LoRAs."""
     group.add_argument(
-        "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
+        "--model",
+        default="nano",
+        metavar="nano|FILE|FOLDER",
+        help="checkpoint to load: a file, a diffusers folder, or nano, the small model inside this package "
+        "(default: nano)",
     )
-    group.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
+    group.add_argument(
+        "--complete-from",
+        metavar="FILE",
+        help="full checkpoint that supplies the parts missing from --model, such as the VAE of a UNet-only file",
+    )
     add_lora_option(group)
-
-
-def model_files(options: argparse.Namespace) -> dict[str, str | None]:
-    """The files that a model is read from by those of the options of `add_model_options` that a command has."""
-    files = {"--model": None if options.model == "nano" else options.model}
-    files["--complete-from"] = getattr(options, "complete_from", None)
-    return files | {f"--lora {text}": split_lora_option(text)[0] for text in getattr(options, "lora", ())}
-
-
-def add_machine_options(group: argparse._ArgumentGroup) -> None:
-    """Add the options of the machine."""
-    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the fastest there is)")
-    group.add_argument("--dtype", choices=DTYPES, help="precision (default: float16 on CUDA, else float32)")
-    group.add_argument("--quiet", action="store_true", help="no progress and no warnings")
 
 
 def add_lora_option(group: argparse._ActionsContainer) -> None:
@@ -51,54 +45,65 @@ def add_lora_option(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="FILE[:STRENGTH[:TEMPORAL]]",
-        help="LoRA for SVD, strength of its spatial layers and of its temporal ones (default: 1, and the same); "
-        "repeat the option for several",
+        help="apply a LoRA for SVD. STRENGTH scales its spatial layers, TEMPORAL its temporal layers; 0.5 to 1.5, "
+        "negative to reverse a camera move (default: 1 for both). Repeat the option for several LoRAs",
     )
 
 
-def lora_metadata(options: argparse.Namespace) -> dict[str, list[str]]:
-    """What a clip keeps of the option."""
-    return {"lora": options.lora} if options.lora else {}
+def add_machine_options(group: argparse._ArgumentGroup) -> None:
+    """Add the options for the device, its precision and the messages."""
+    group.add_argument(
+        "--device", default="auto", help="device to compute on: cpu, cuda, cuda:1, mps (default: the fastest available)"
+    )
+    group.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        help="precision of the weights; stored keeps that of the file. float16 needs half the memory of float32 "
+        "(default: float16 on CUDA, else float32)",
+    )
+    group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
 
 
 def add_speed_options(group: argparse._ArgumentGroup) -> None:
-    """Add what makes a clip smaller or faster without changing it, but for the rounding of other kernels."""
+    """Add the options that save memory or time; the clip changes at most by rounding, or as the help says."""
     group.add_argument(
         "--memory",
         type=memory_of,
         metavar="GB",
-        help="stay within so much memory of the device: the plan for it is shown and followed; with 6 the UNet's "
-        "weights stay in main memory and are streamed",
+        help="limit the device memory: print a plan that fits and follow it. Use it when the device runs out of "
+        "memory; 6 streams the UNet's weights from main memory",
     )
     group.add_argument(
         "--guidance-branches",
         choices=("auto", *(mode.replace(" ", "-") for mode in GUIDANCE_MODES)),
         default="auto",
-        help="both branches of guidance in one UNet pass, or in turn; auto: together for small clips on a GPU, where "
-        "that should be faster, if the memory is there. Equal up to rounding (default: auto)",
+        help="run the conditional and the unconditional pass in one batch (together) or one after the other "
+        "(in-turn). auto batches small clips on a GPU if memory allows. Results are equal up to rounding "
+        "(default: auto)",
     )
     group.add_argument(
         "--attention",
         choices=("auto", *BACKENDS),
         default="auto",
-        help="attention kernel on CUDA (default: the fastest)",
+        help="attention kernel on CUDA; auto takes the fastest. Change it only if a kernel fails (default: auto)",
     )
     group.add_argument(
         "--compile",
         action="store_true",
-        help="compile the UNet's blocks: minutes once, then steps are about a fifth faster by others' measurements",
+        help="compile the UNet's blocks with torch.compile. Takes minutes once, then steps are about a fifth faster "
+        "(reported by others, not measured here); use it for many clips of one size",
     )
     group.add_argument(
         "--fp16-accumulation",
         action="store_true",
-        help="sum matrix products in float16: steps up to a quarter faster on GeForce cards by others' measurements, "
-        "coarser; may overflow",
+        help="accumulate matrix products in float16 on CUDA. Up to a quarter faster on GeForce cards (reported by "
+        "others, not measured here), less precise, and may overflow",
     )
     group.add_argument(
         "--fp8-products",
         action="store_true",
-        help="multiply by the transformers' matrices in 8 bits, on cards from compute capability 8.9: steps about a "
-        "tenth faster by estimate, not yet measured on a GPU; coarser, not calibrated on real weights",
+        help="multiply by the transformer weights in fp8, on cards from compute capability 8.9. About a tenth faster "
+        "(estimated, not measured), less precise, not calibrated on real weights",
     )
     group.add_argument(
         "--kernels",
@@ -109,14 +114,26 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def model_files(options: argparse.Namespace) -> dict[str, str | None]:
+    """Return the files that the options --model, --complete-from and --lora read: option -> path or None."""
+    files = {"--model": None if options.model == "nano" else options.model}
+    files["--complete-from"] = getattr(options, "complete_from", None)
+    return files | {f"--lora {text}": split_lora_option(text)[0] for text in getattr(options, "lora", ())}
+
+
+def lora_metadata(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the entry for --lora in a clip's metadata, or none."""
+    return {"lora": options.lora} if options.lora else {}
+
+
 def memory_of(text: str) -> float:
-    """Gigabytes, or argparse's error."""
-    return _number(text, 0.01, 4096.0, "gigabytes of memory", 8)
+    """Parse gigabytes of memory; ArgumentTypeError outside 0.01..4096."""
+    return _number(text, 0.01, 4096.0, "memory in GB", 8)
 
 
 def rate_of(text: str) -> float:
-    """TFLOP a second, or argparse's error."""
-    return _number(text, 1e-6, 1e6, "a rate in TFLOP a second", 80)
+    """Parse a rate in TFLOP/s; ArgumentTypeError outside 1e-6..1e6."""
+    return _number(text, 1e-6, 1e6, "a rate in TFLOP/s", 80)
 
 
 def _number(text: str, least: float, most: float, what: str, usual: float) -> float:
@@ -125,5 +142,7 @@ def _number(text: str, least: float, most: float, what: str, usual: float) -> fl
     except ValueError:
         number = math.nan
     if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {what} from {least:g} to {most:g}; use such as {usual:g}")
+        raise argparse.ArgumentTypeError(
+            f"{what} must be {least:g} to {most:g} (got {text!r}); use {usual:g} for a start"
+        )
     return number

@@ -1,7 +1,6 @@
-"""`python -m svd_core plan`: what a clip needs, before anything is run; and `animate --memory`, which follows it."""
+"""`svd-reel plan`: the memory and the time that a clip needs, before anything is run."""
 
 import argparse
-from pathlib import Path
 
 import torch
 
@@ -15,7 +14,7 @@ from ..plan.memory_plan import PRESETS, measure_rate
 from ..plan.page import draw_plan
 from .models import plan_clip
 from .options import memory_of, rate_of
-from .outputs import PAGE_KINDS, check_outputs, save_page
+from .outputs import check_outputs, check_page, save_page
 
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 
@@ -23,30 +22,48 @@ RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `plan`."""
     parser.description = (
-        "Say what every stage of a clip needs and how it fits a memory, without running anything. "
-        f"--model may be a file, or the name of a release: {', '.join(RELEASES)}."
+        "Print the memory and the operations of every stage of a clip, and how the clip fits a memory limit. Nothing "
+        f"is run. --model may be a file, or the name of a release: {', '.join(RELEASES)}."
     )
     parser.set_defaults(run=run_plan)
-    parser.add_argument("--model", default="svd_xt", metavar="NAME|FILE|FOLDER", help="default: svd_xt")
-    parser.add_argument("--width", type=int, metavar="PIXELS", help="default: the model's own")
-    parser.add_argument("--height", type=int, metavar="PIXELS", help="default: the model's own")
-    parser.add_argument("--frames", type=int, help="default: the model's own")
-    parser.add_argument("--steps", type=int, help="default: the model's own")
     parser.add_argument(
-        "--reuse", type=int, default=1, metavar="N", help="as animate's: features serve for N steps (default: 1, off)"
+        "--model", default="svd_xt", metavar="NAME|FILE|FOLDER", help="release, checkpoint or folder (default: svd_xt)"
+    )
+    parser.add_argument("--width", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
+    parser.add_argument("--height", type=int, metavar="PIXELS", help="multiple of 8 (default: the model's own)")
+    parser.add_argument("--frames", type=int, help="number of frames (default: the model's own)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the model's own)")
+    parser.add_argument(
+        "--reuse",
+        type=int,
+        default=1,
+        metavar="N",
+        help="plan with cached UNet features that are reused for N steps, as `animate --reuse` (default: 1, off)",
     )
     parser.add_argument(
-        "--memory", type=memory_of, metavar="GB", help=f"{', '.join(map(str, PRESETS))} or any other (default: all)"
+        "--memory",
+        type=memory_of,
+        metavar="GB",
+        help=f"memory of the device in GB (default: one plan each for {', '.join(map(str, PRESETS))})",
     )
-    parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"), default="float16")
-    parser.add_argument("--rate", type=rate_of, metavar="TFLOPS", help="rate of the device, for the time")
-    parser.add_argument("--measure", action="store_true", help="measure the rate of this machine's device instead")
-    parser.add_argument("--page", metavar="FILE.png", help="draw the plan")
-    parser.add_argument("--methods", action="store_true", help="say what every control costs at this size, too")
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "bfloat16", "float32"),
+        default="float16",
+        help="precision of the weights (default: float16)",
+    )
+    parser.add_argument(
+        "--rate", type=rate_of, metavar="TFLOPS", help="estimate the time from this rate of the device, such as 80"
+    )
+    parser.add_argument(
+        "--measure", action="store_true", help="estimate the time from the measured rate of this machine's device"
+    )
+    parser.add_argument("--page", metavar="FILE.png", help="draw the plan: .png, .jpg or .webp; needs --memory")
+    parser.add_argument("--methods", action="store_true", help="also print what every control costs at this size")
 
 
 def config_by_name(name: str) -> SVDConfig:
-    """The configuration of a release by its name, or of a file or folder; a name needs no weights."""
+    """Return the configuration of a release, which needs no weights, or of a checkpoint file or folder."""
     if name in RELEASES:
         frames, width, height = NATIVE[name]
         return SVDConfig(variant=name, frames=frames, width=width, height=height)
@@ -54,11 +71,11 @@ def config_by_name(name: str) -> SVDConfig:
 
 
 def run_plan(options: argparse.Namespace) -> None:
-    """Print the plan, or one for every preset."""
+    """Print the plan for --memory, or one for every preset."""
     _check(options)
     config = config_by_name(options.model)
     if options.methods and _settings(options, config).frames < 2:
-        raise ValueError("--methods tells what moving a clip costs, and 1 frame cannot move; use --frames 2 or more")
+        raise ValueError("--methods needs a clip that moves (got 1 frame); use --frames 2 or more")
     dtype = getattr(torch, options.dtype)
     rate = None if options.rate is None else options.rate * 1e12
     if options.measure:
@@ -79,13 +96,12 @@ def run_plan(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     if options.rate is not None and options.measure:
-        raise ValueError("--rate and --measure both give the speed; leave one of them out")
+        raise ValueError("--rate and --measure both set the rate; leave one of them out")
     if options.page is None:
         return
     if options.memory is None:
-        raise ValueError("--page draws one plan; add --memory GB, such as --memory 8")
-    if Path(options.page).suffix.lower() not in PAGE_KINDS:
-        raise ValueError(f"--page {options.page} is no picture; end its name in {', '.join(PAGE_KINDS)}")
+        raise ValueError("--page draws a single plan; add --memory GB, such as --memory 8")
+    check_page("--page", options.page)
     check_outputs({"--page": options.page}, {})
 
 

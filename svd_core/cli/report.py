@@ -1,4 +1,4 @@
-"""`python -m svd_core report CLIP`: the report of a clip file, printed and written."""
+"""`svd-reel report CLIP`: measure a clip; print the numbers, write them as JSON and as a page of curves."""
 
 import argparse
 import logging
@@ -19,32 +19,43 @@ from ..report.page import plot
 from ..video import read_clip
 from ..video.target import frame_files
 from .options import model_files
-from .outputs import PAGE_KINDS, check_outputs, save_page
+from .outputs import check_outputs, check_page, save_page
 
 log = logging.getLogger("svd_reel")
 
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `report`."""
-    parser.description = "Measure a clip: motion, flicker, drift, likeness to its start image, loop and seams."
+    parser.description = (
+        "Measure a clip: motion, flicker, drift, similarity to its start picture, and jumps at the loop and at seams."
+    )
     parser.set_defaults(run=run_report)
     parser.add_argument("clip", metavar="CLIP", help="clip file, or folder of PNG frames")
-    parser.add_argument("--image", metavar="IMAGE", help="start image, to compare the first frame with")
-    parser.add_argument("--mask", metavar="IMAGE", help="picture that is white where motion is told apart")
+    parser.add_argument("--image", metavar="IMAGE", help="compare the first frame with this start picture")
     parser.add_argument(
-        "--model", metavar="nano|FILE|FOLDER", help="checkpoint whose image encoder tells how alike the frames stay"
+        "--mask", metavar="IMAGE", help="measure motion inside and outside the white area of this picture"
     )
     parser.add_argument(
-        "--seams", type=int, nargs="+", default=[], metavar="N", help="frames that begin a new part, counted from 0"
+        "--model",
+        metavar="nano|FILE|FOLDER",
+        help="measure how similar the frames stay, with the image encoder of this checkpoint (default: not measured)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write every number to this file")
-    parser.add_argument("--page", metavar="FILE.png", help="write a page of curves to this picture")
+    parser.add_argument(
+        "--seams",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="measure the jump before each of these frames, counted from 0; use it for clips joined from parts",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all numbers to this file")
+    parser.add_argument("--page", metavar="FILE.png", help="draw all curves on one page: .png, .jpg or .webp")
 
 
 def run_report(options: argparse.Namespace) -> None:
-    """Print the report, and write what was asked for; whatever can be found wrong is found before measuring."""
-    if options.page and Path(options.page).suffix.lower() not in PAGE_KINDS:
-        raise ValueError(f"--page {options.page} is no picture; use {', '.join(PAGE_KINDS)}")
+    """Print the report and write the files asked for; bad input is found before measuring."""
+    if options.page:
+        check_page("--page", options.page)
     inputs = {"CLIP": options.clip, "--image": options.image, "--mask": options.mask, **model_files(options)}
     if Path(options.clip).is_dir():
         inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frame_files(Path(options.clip))}
@@ -81,7 +92,7 @@ def asked_track(clip: Tensor, settings: dict[str, Any]) -> Tensor | None:
 
 
 def open_encoder(path: str) -> SVDModel:
-    """The model of a checkpoint, only its image encoder in memory: the rest stays on disk as it is stored."""
+    """Load a checkpoint for its image encoder; the other parts stay on disk as they are stored."""
     model = load_model(path, dtype=None)
     model.part("image_encoder").float()
     return model

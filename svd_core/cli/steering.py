@@ -28,29 +28,34 @@ def add_between(group: argparse._ArgumentGroup) -> None:
         "--end-image",
         nargs="+",
         metavar="IMAGE",
-        help="picture that the clip ends at; several are passed through in turn; --frames count from one to the next",
+        help="end the clip at this picture. Several pictures are reached one after the other; --frames then counts "
+        "from one to the next",
     )
-    group.add_argument("--loop", action="store_true", help="return to the first picture, so that the clip can repeat")
+    group.add_argument(
+        "--loop", action="store_true", help="end where the clip began, so that it repeats without a jump"
+    )
     group.add_argument(
         "--between-mode",
         choices=LOOP_MODES,
-        help="how ends are met: from both in turn, both blended, or for a loop of one picture rolled frames (default: "
-        "take turns, of a loop blend)",
+        help="how the clip reaches its end: take turns denoises from both ends alternately, blend mixes the two, roll "
+        "shifts the frames of a loop of one picture (default: take turns; for a loop, blend)",
     )
 
 
 def clip_between(options: argparse.Namespace) -> Callable[..., Tensor] | None:
-    """Return what makes such a clip of (model, picture, settings, on_step=, on_decode=), or None if none is asked for.
+    """Return a function of (model, picture, settings, on_step=, on_decode=) that makes the clip of these options.
 
-    The end pictures are opened here. ValueError for options that exclude each other.
+    None if they are not used. The end pictures are opened here. Raises ValueError for options that exclude each other.
     """
     if not (options.end_image or options.loop):
         if options.between_mode:
-            raise ValueError("--between-mode is given without end; add --end-image IMAGE or --loop, or leave it out")
+            raise ValueError(
+                "--between-mode has no effect without --end-image IMAGE or --loop; add one, or leave it out"
+            )
         return None
     for name, asked in (("--camera", options.camera), ("--extend", options.extend)):
         if asked:
-            raise ValueError(f"{name} and the pictures at the ends both say where the clip goes; leave one of them out")
+            raise ValueError(f"{name} cannot be combined with --end-image or --loop; leave one of them out")
     if options.end_image and options.between_mode not in (None, *INBETWEEN_MODES):
         known = ", ".join(INBETWEEN_MODES)
         raise ValueError(f"--between-mode {options.between_mode} only applies to --loop; use one of {known}")
@@ -66,7 +71,7 @@ def clip_between(options: argparse.Namespace) -> Callable[..., Tensor] | None:
 
 
 def between_metadata(options: argparse.Namespace) -> dict[str, object]:
-    """What to note in the clip of these options; nothing where they are not used."""
+    """Return the entries for these options in a clip's metadata, none where they are not used."""
     notes = {
         "end_images": [Path(path).name for path in options.end_image or ()],
         "loop": options.loop,
@@ -76,57 +81,79 @@ def between_metadata(options: argparse.Namespace) -> dict[str, object]:
 
 
 def add_brush(group: argparse._ArgumentGroup) -> None:
-    """Add the options for painted masks."""
-    group.add_argument("--motion-mask", metavar="FILE", help="picture of what moves: white moves, black stands still")
+    """Add the options for motion masks and drags."""
     group.add_argument(
-        "--mask-feather", type=float, metavar="N", help=f"soft edge in per cent of the side (default: {FEATHER:g})"
+        "--motion-mask", metavar="FILE", help="picture of where things move: white areas move, black areas stay still"
     )
     group.add_argument(
-        "--mask-strength", type=float, metavar="N", help="how long still parts are held, 0 off to 1 (default: 1)"
+        "--mask-feather",
+        type=float,
+        metavar="N",
+        help=f"width of the soft edge of the mask, in %% of the side, 0 to 10 (default: {FEATHER:g})",
     )
-    group.add_argument("--still-bucket", type=float, metavar="N", help="motion bucket of the parts that stand still")
-    group.add_argument("--moving-bucket", type=float, metavar="N", help="motion bucket of the parts that move")
+    group.add_argument(
+        "--mask-strength",
+        type=float,
+        metavar="N",
+        help="share of the steps in which still areas are held, 0 to 1. Lower it if edges look cut out (default: 1)",
+    )
+    group.add_argument("--still-bucket", type=float, metavar="N", help="motion bucket of the still areas, 1 to 255")
+    group.add_argument("--moving-bucket", type=float, metavar="N", help="motion bucket of the moving areas, 1 to 255")
     group.add_argument(
         "--no-keep-still",
         action="store_true",
-        help="show what the model made of still parts, instead of exactly your picture",
+        help="show what the model made of the still areas, instead of the pixels of your picture",
     )
     group.add_argument(
-        "--drag", metavar="PATH", help='drag the object of --drag-mask along points "x,y; x,y", parts of the sides'
+        "--drag",
+        metavar="PATH",
+        help='move the object of --drag-mask along the points "x,y; x,y", in 0..1 of width and height',
     )
     group.add_argument("--drag-mask", metavar="FILE", help="picture of the object to drag, white on black")
-    group.add_argument("--drag-scale", metavar="N,...", help="sizes that it reaches in turn, from 1")
-    group.add_argument("--drag-rotation", metavar="N,...", help="degrees that it reaches in turn, from 0")
-    group.add_argument("--drag-easing", choices=tuple(EASINGS), help="course (default: linear)")
-    group.add_argument("--drag-strength", type=float, metavar="N", help="0 off, 1 usual, 2 nearly a cut-out")
     group.add_argument(
-        "--drag-background", type=float, metavar="N", help=f"how firmly the rest is held, 0..1 (default: {BACKGROUND})"
+        "--drag-scale", metavar="N,...", help="sizes that the object reaches one after the other, starting at 1"
+    )
+    group.add_argument(
+        "--drag-rotation", metavar="N,...", help="angles in degrees that the object reaches, starting at 0"
+    )
+    group.add_argument("--drag-easing", choices=tuple(EASINGS), help="speed along the path (default: linear)")
+    group.add_argument(
+        "--drag-strength",
+        type=float,
+        metavar="N",
+        help="how strictly the object follows the path: 0 is off, 2 is nearly a moved cut-out (default: 1)",
+    )
+    group.add_argument(
+        "--drag-background",
+        type=float,
+        metavar="N",
+        help=f"how firmly the rest of the picture is held, 0 to 1 (default: {BACKGROUND})",
     )
 
 
 def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
-    """Return what makes such a clip, called as `animate` is, or None if none is asked for.
+    """Return a function with the arguments of `animate` that makes the clip of these options, None without them.
 
-    Masks are opened here. ValueError for options without their mask.
+    Masks are opened here. Raises ValueError for options without their mask.
     """
     named = ("mask_feather", "mask_strength", "still_bucket", "moving_bucket")
     asked = [name for name in named if vars(options)[name] is not None]
     if options.motion_mask is None and (asked or options.no_keep_still):
         name = (asked or ["no_keep_still"])[0].replace("_", "-")
-        raise ValueError(f"--{name} is given without a mask; add --motion-mask FILE, or leave it out")
+        raise ValueError(f"--{name} has no effect without --motion-mask FILE; add that, or leave it out")
     if (options.drag is None) != (options.drag_mask is None):
-        raise ValueError("--drag and --drag-mask belong together; give the path and the mask of the object")
+        raise ValueError("--drag and --drag-mask need each other; give the path and the mask of the object")
     dragging = ("drag_scale", "drag_rotation", "drag_easing", "drag_strength", "drag_background")
     for name in (name for name in dragging if options.drag is None and vars(options)[name] is not None):
-        raise ValueError(f"--{name.replace('_', '-')} is given without a drag; add --drag PATH, or leave it out")
+        raise ValueError(f"--{name.replace('_', '-')} has no effect without --drag PATH; add that, or leave it out")
     if options.motion_mask is None and options.drag is None:
         return None
     if options.drag is not None and options.camera:
-        raise ValueError("--camera and --drag both impose a signal; leave one of them out")
+        raise ValueError("--camera and --drag cannot be combined; leave one of them out")
     mask = None if options.motion_mask is None else open_picture(options.motion_mask)
     dragged = None if options.drag_mask is None else open_picture(options.drag_mask)
     paths = () if options.drag is None else _paths(options)
-    _rehearse(options, paths)
+    _check_numbers(options, paths)
 
     def make(model: SVDModel, picture: Tensor, settings: AnimateSettings, **more) -> Tensor:
         settings = settings.resolve(model.config)
@@ -144,7 +171,7 @@ def clip_steered(options: argparse.Namespace) -> Callable[..., Tensor] | None:
 
 
 def brush_metadata(options: argparse.Namespace) -> dict[str, object]:
-    """What to note in the clip of these options; nothing where they are not used."""
+    """Return the entries for these options in a clip's metadata, none where they are not used."""
     notes = {
         "motion_mask": options.motion_mask and Path(options.motion_mask).name,
         "drag_mask": options.drag_mask and Path(options.drag_mask).name,
@@ -155,8 +182,8 @@ def brush_metadata(options: argparse.Namespace) -> dict[str, object]:
     return {name: value for name, value in notes.items() if value is not None}
 
 
-def _rehearse(options: argparse.Namespace, paths: Sequence[DragPath]) -> None:
-    """Make the controls of a blank picture without a model, to find numbers that cannot be before one is loaded."""
+def _check_numbers(options: argparse.Namespace, paths: Sequence[DragPath]) -> None:
+    """Make the controls of a blank picture without a model, to find bad numbers before a model is loaded."""
     side = 64
     blank = SimpleNamespace(encode_latent=lambda image: torch.zeros(len(image), 4, side // 8, side // 8))
     settings = SimpleNamespace(width=side, height=side, fit="stretch", frames=2)
@@ -171,7 +198,7 @@ def _paths(options: argparse.Namespace) -> list[DragPath]:
     easing = options.drag_easing or "linear"
     paths = parse_drags(options.drag, options.drag_scale or "", options.drag_rotation or "", easing)
     if len(paths) != 1:
-        raise ValueError(f"--drag has {len(paths)} paths, but the command line drags 1 object; use the node for more")
+        raise ValueError(f"--drag takes 1 path (got {len(paths)}); use the node for several objects")
     return paths
 
 

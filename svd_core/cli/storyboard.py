@@ -1,4 +1,4 @@
-"""`python -m svd_core storyboard FILE`: a film of panels, streamed to the encoder, with contact sheet and timing."""
+"""`svd-reel storyboard FILE`: a film of several pictures, with a contact sheet and a timing table."""
 
 import argparse
 import hashlib
@@ -15,7 +15,6 @@ from ..lora.read import read_lora_options, split_lora_option
 from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
 from ..pipelines.settings import AnimateSettings
-from ..sampling.solvers import Step
 from ..storyboard.clips import LONGER, ClipStore, shot_key
 from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame
 from ..storyboard.panels import Board, Panel, read_board
@@ -23,7 +22,7 @@ from ..version import __version__
 from ..video import check_output, write_clip
 from .models import load_named_model
 from .options import add_machine_options, add_model_options, lora_metadata, model_files
-from .outputs import PAGE_KINDS, check_outputs, save_page
+from .outputs import check_outputs, check_page, save_page
 from .progress import Progress
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
@@ -31,7 +30,10 @@ SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "mo
 
 def add_storyboard(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `storyboard`."""
-    parser.description = "Make a clip of every panel and join them to one film. A stopped run goes on where it was."
+    parser.description = (
+        "Make a clip of every panel and join them to one film. Finished clips are kept: the same command continues "
+        "after an interruption and remakes only panels that changed."
+    )
     parser.set_defaults(run=run_storyboard)
     parser.add_argument(
         "board",
@@ -41,38 +43,55 @@ def add_storyboard(parser: argparse.ArgumentParser) -> None:
     )
     add_model_options(parser)
     parser.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
-    parser.add_argument("--sheet", metavar="SHEET.png", help="write a contact sheet to this picture")
+    parser.add_argument("--sheet", metavar="SHEET.png", help="write a contact sheet: .png, .jpg or .webp")
     parser.add_argument("--timing", metavar="FILE.csv", help="write the timing table to this file")
     parser.add_argument(
-        "--panels", metavar="FOLDER", help="where finished clips are kept (default: FILM.panels beside the film)"
+        "--panels", metavar="FOLDER", help="keep finished clips in this folder (default: FILM.panels beside the film)"
     )
-    panels = parser.add_argument_group("what panels leave open")
-    panels.add_argument("--seconds", type=float, help="time of a panel (default: the model's own clip)")
-    panels.add_argument("--move", metavar="PATH", help='camera move in words, such as "zoom in 1.1"')
-    panels.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
-    panels.add_argument("--seed", type=int, help="of the noise (default: 23)")
-    panels.add_argument("--transition", choices=("cut", "cross-fade"), help="how panels begin (default: cut)")
-    panels.add_argument("--fade", type=float, metavar="SECONDS", help=f"length of cross-fades (default: {FADE})")
-    film = parser.add_argument_group("film")
-    film.add_argument("--fps", type=float, help="frames per second that the motion is meant for (default: 7)")
-    film.add_argument("--film-fps", type=float, metavar="FPS", help="frames per second of the film (default: as --fps)")
-    film.add_argument(
-        "--longer",
-        choices=LONGER,
-        default="windows",
-        help="panels longer than the model's clip: in overlapping windows, extended, or slower (default: windows)",
-    )
-    for name in ("--width", "--height", "--steps"):
-        film.add_argument(name, type=int, help="default: the model's own")
-    film.add_argument("--augmentation", type=float, metavar="SIGMA", help="noise on the pictures (default: 0.02)")
-    film.add_argument("--fit", choices=("crop", "pad", "stretch"), help="pad leaves black borders (default: crop)")
-    film.add_argument("--background", metavar="COLOUR", help="behind transparent pixels (default: white)")
-    film.add_argument("--quality", type=int, default=90, metavar="0..100", help="default: %(default)s")
+    _add_panel_options(parser.add_argument_group("panels, where the storyboard leaves a cell empty"))
+    _add_film_options(parser.add_argument_group("film"))
     add_machine_options(parser.add_argument_group("machine"))
 
 
+def _add_panel_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--seconds", type=float, help="duration of a panel (default: that of the model's own clip)")
+    group.add_argument("--move", metavar="PATH", help='camera path in words, such as "zoom in 1.1"')
+    group.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
+    group.add_argument("--seed", type=int, help="seed of the noise (default: 23)")
+    group.add_argument("--transition", choices=("cut", "cross-fade"), help="how a panel begins (default: cut)")
+    group.add_argument("--fade", type=float, metavar="SECONDS", help=f"duration of a cross-fade (default: {FADE})")
+
+
+def _add_film_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--fps", type=float, help="frames per second the motion is meant for, 6 to 30 (default: 7)")
+    group.add_argument(
+        "--film-fps", type=float, metavar="FPS", help="frames per second of the film (default: as --fps)"
+    )
+    group.add_argument(
+        "--longer",
+        choices=LONGER,
+        default="windows",
+        help="how panels longer than the model's clip are made: sampled in overlapping windows, extended from their "
+        "end, or played slower (default: windows)",
+    )
+    for name in ("--width", "--height", "--steps"):
+        group.add_argument(name, type=int, help="default: the model's own")
+    group.add_argument(
+        "--augmentation", type=float, metavar="SIGMA", help="noise on the start pictures, 0 to 0.1 (default: 0.02)"
+    )
+    group.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        help="how a picture fills another aspect; pad leaves black borders (default: crop)",
+    )
+    group.add_argument("--background", metavar="COLOUR", help="colour behind transparent pixels (default: white)")
+    group.add_argument(
+        "--quality", type=int, default=90, metavar="0..100", help="higher is better and larger (default: %(default)s)"
+    )
+
+
 def run_storyboard(options: argparse.Namespace) -> None:
-    """Make the film; whatever can be found wrong is found before the model is loaded."""
+    """Make the film; bad input is found before the model is loaded."""
     board = read_board(options.board)
     panels = Path(options.panels or f"{options.output}.panels")
     _check_files(options, board, panels)
@@ -98,31 +117,29 @@ def run_storyboard(options: argparse.Namespace) -> None:
         return found
 
     store = ClipStore(panels)
-    read_lora_options(options.lora)  # what is wrong with a file is said even where every clip is there
+    read_lora_options(options.lora)  # raises for a bad file even where every clip is finished
     name = _model_name(options)
     shots = list(zip(timing.shots, film.settings, strict=True))
     keys = [shot_key(picture(number), *shot, name) for number, shot in enumerate(shots)]
-    progress = Progress(options.quiet)
-    made = count - sum(store.finished(key) for key in keys)
-    model = load_named_model(options, progress) if made else None
-    progress.say(f"{count} panels, {made} to make, {timing.frames} frames")
-    rows = [{**row, "clip": key} for row, key in zip(timing.rows(), keys, strict=True)]
-    store.write_manifest(rows)
+    missing = count - sum(store.finished(key) for key in keys)
     shown: dict[int, Tensor] = {}
-
-    def on_step(step: Step) -> None:
-        progress.count("step", step.index + 1, step.steps)
 
     def on_frame(panel: int, index: int, frame: Tensor) -> None:
         if index == sheet_frame(timing.shots[panel].frames):
             shown[panel] = frame.clone()
 
-    frames = film_frames(
-        model, picture, film, store=store, model_name=name, on_step=on_step, on_frame=on_frame,
-        on_clip=lambda number, new: progress.say(f"panel {number + 1} of {count}: {'made' if new else 'was there'}"),
-    )  # fmt: skip
-    metadata = _metadata(options, film)
-    path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
+    with Progress(options.quiet) as progress:
+
+        def on_clip(number: int, new: bool) -> None:
+            progress.say(f"panel {number + 1} of {count}: {'made' if new else 'already finished'}")
+
+        model = load_named_model(options, progress) if missing else None
+        progress.say(f"{count} panels, {missing} to make, {timing.frames} frames")
+        store.write_manifest([{**row, "clip": key} for row, key in zip(timing.rows(), keys, strict=True)])
+        report = {"on_step": progress.on_step, "on_frame": on_frame, "on_clip": on_clip}
+        frames = film_frames(model, picture, film, store=store, model_name=name, **report)
+        metadata = _metadata(options, film)
+        path = write_clip(frames, options.output, fps=timing.fps, metadata=metadata, quality=options.quality)
     if options.sheet:
         page = draw_contact_sheet(timing, [shown[number] for number in range(count)], Path(options.board).name)
         save_page(to_picture(page), options.sheet)
@@ -133,21 +150,21 @@ def run_storyboard(options: argparse.Namespace) -> None:
 
 
 def _metadata(options: argparse.Namespace, film: Film) -> dict[str, Any]:
-    """What makes the film again: what holds for all of it, and what every panel says."""
-    told: dict[str, Any] = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
-    told["version"] = __version__
-    # Bucket and seed are said panel by panel.
+    """Return what is needed to make the film again: the settings of the film, and those of every panel."""
+    metadata: dict[str, Any] = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
+    metadata["version"] = __version__
+    # The motion bucket and the seed belong to the panels.
     shared = (name for name in SETTINGS if name not in ("motion_bucket", "seed"))
-    told |= {name: getattr(film.settings[0], name) for name in shared}
-    told |= {"film_fps": float(film.timing.fps), "longer": options.longer, **lora_metadata(options)}
-    told["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in film.timing.shots]
-    return told
+    metadata |= {name: getattr(film.settings[0], name) for name in shared}
+    metadata |= {"film_fps": float(film.timing.fps), "longer": options.longer, **lora_metadata(options)}
+    metadata["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in film.timing.shots]
+    return metadata
 
 
 def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> None:
-    """Find what cannot be written, or would be written over something that is read, before minutes of sampling."""
-    if options.sheet and Path(options.sheet).suffix.lower() not in PAGE_KINDS:
-        raise ValueError(f"--sheet {options.sheet} is no picture; use {', '.join(PAGE_KINDS)}")
+    """Check what will be written, before minutes of sampling."""
+    if options.sheet:
+        check_page("--sheet", options.sheet)
     check_output(options.output, quality=options.quality)
     inputs = {panel.row: board.picture_path(panel) for panel in reversed(board.panels)}
     inputs |= {"the storyboard": options.board, **model_files(options)}
@@ -155,8 +172,8 @@ def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> Non
     if panels.exists() and not panels.is_dir():
         raise ValueError(f"--panels {panels} is a file; give a folder")
     if panels.resolve() == Path(options.output).resolve():
-        raise ValueError(f"--panels {panels} would be written over --output; choose another folder")
-    # Folders of kept clips and of a film's frames may be there already, and are written to again.
+        raise ValueError(f"--panels {panels} would overwrite --output; choose another folder")
+    # The folder of finished clips, and a folder of frames as the film, may exist already.
     if panels.is_dir():
         check_writable(panels / "clip")
         del outputs["--panels"]
@@ -166,12 +183,12 @@ def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> Non
 
 
 def _model_name(options: argparse.Namespace) -> str:
-    """Names the model in the keys of finished clips: another file, an edited one or another precision makes others."""
-    told = [str(options.model), str(options.complete_from), str(options.dtype), options.device]
+    """Return the text that stands for the model in the keys of clips; it differs for another file or precision."""
+    parts = [str(options.model), str(options.complete_from), str(options.dtype), options.device]
     for file in filter(None, (NANO if options.model == "nano" else options.model, options.complete_from)):
         if Path(file).exists():
             found = Path(file).stat()
-            told += [str(found.st_size), str(found.st_mtime_ns)]
+            parts += [str(found.st_size), str(found.st_mtime_ns)]
     for file, *strengths in map(split_lora_option, options.lora):
-        told += [hashlib.sha256(Path(file).read_bytes()).hexdigest(), *map(str, strengths)]
-    return "|".join(told)
+        parts += [hashlib.sha256(Path(file).read_bytes()).hexdigest(), *map(str, strengths)]
+    return "|".join(parts)

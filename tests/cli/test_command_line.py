@@ -1,6 +1,7 @@
 """The command line: a clip with its settings from a picture, and one sentence with exit code 2 for what cannot be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_animate_writes_the_clip_of_the_python_call(model: str, picture: str, tm
     assert fps == 9 and (metadata["seed"], metadata["solver"], metadata["image"]) == (5, "heun", "photo.png")
     printed = capsys.readouterr()
     assert printed.out == f"{output}\n"
-    assert "step 2/2" in printed.err and "decode % 100/100" in printed.err
+    assert "sampling: 100% 2/2 [" in printed.err and "decoding: 100% 100/100 [" in printed.err
 
 
 def test_quiet_prints_the_path_alone(model: str, picture: str, tmp_path: Path, capsys):
@@ -111,7 +112,7 @@ def test_several_pictures_make_several_clips(model: str, picture: str, tmp_path:
     assert read_clip(tmp_path / "photo.webp")[0].shape == (1, 56, 80, 3)
     assert read_clip(tmp_path / "tall.webp")[0].shape == (1, 112, 40, 3)
     assert run("animate", *pictures, "--output", tmp_path / "clip.webp", *options) == 2
-    assert "share the clip" in capsys.readouterr().err
+    assert re.search(r"clip.webp.*put \{name\} into --output", capsys.readouterr().err)
 
 
 def test_longer_clips_are_those_of_the_python_call(model: str, picture: str, tmp_path: Path):
@@ -140,7 +141,7 @@ BAD = [
     (["--background", "whitish"], "background 'whitish' is not a colour"),
     (["--fit", "zoom"], "invalid choice: 'zoom'"),
     (["--seed", "x"], "invalid int value: 'x'"),
-    (["--device", "warp"], "device warp is not there; use cpu"),
+    (["--device", "warp"], "device warp .*use --device cpu"),
     (["--quality", "200"], "quality 200 is outside 0 to 100"),
     (["--playback-fps", "0"], "fps 0.0 is outside 0.01 to 1000"),
     (["--playback-fps", "-3"], "fps -3.0 is outside 0.01 to 1000"),
@@ -152,44 +153,44 @@ BAD = [
     (["--model", "photo.png"], "photo.png"),
     (["--image", "absent.png"], "picture absent.png does not exist"),
     (["--windows", "5"], "windows of at most 4"),
-    (["--windows", "3", "--window-overlap", "3"], "can overlap by 0 to 2 (got 3)"),
-    (["--windows", "-1"], "windows must be 0 or more (got -1)"),
-    (["--extend", "-2"], "extend must be 0 to 100000 (got -2)"),
-    (["--extend", "9", "--extend-overlap", "4"], "can overlap by 1 to 3 (got 4)"),
-    (["--frames", "2", "--extend", "9", "--extend-overlap", "3"], "must be at most the clip's 2 frames (got 3)"),
+    (["--windows", "3", "--window-overlap", "3"], "can overlap by 0 to 2 .got 3."),
+    (["--windows", "-1"], "windows must be 0 or more .got -1."),
+    (["--extend", "-2"], "extend must be 0 to 100000 .got -2."),
+    (["--extend", "9", "--extend-overlap", "4"], "can overlap by 1 to 3 .got 4."),
+    (["--frames", "2", "--extend", "9", "--extend-overlap", "3"], "must be at most the clip's 2 frames .got 3."),
 ]
 
 
 BAD += [
-    (["--device", "meta"], "device meta is not there"),
-    (["--device", "cpu:7"], "device cpu:7 is not there"),
-    (["--frames", "9" * 20], "frames must be 1 to 100000 (got 1e+20)"),
-    (["--width", "9" * 20], "width must be 16 to 16384 (got 1e+20)"),
-    (["--steps", "1000000"], "steps must be 1 to 10000 (got 1e+06)"),
-    (["--extend", "9" * 20], "extend must be 0 to 100000 (got 1e+20)"),
-    (["--max-guidance", "-1"], "max_guidance must be 0 or more (got -1)"),
-    (["--min-guidance", "-1"], "min_guidance must be 0 or more (got -1)"),
-    (["--memory", "nan"], "'nan' is not gigabytes of memory from 0.01 to 4096"),
+    (["--device", "meta"], "device meta .*use --device cpu"),
+    (["--device", "cpu:7"], "device cpu:7 .*use --device cpu"),
+    (["--frames", "9" * 20], "frames must be 1 to 100000 .got 1e.20."),
+    (["--width", "9" * 20], "width must be 16 to 16384 .got 1e.20."),
+    (["--steps", "1000000"], "steps must be 1 to 10000 .got 1e.06."),
+    (["--extend", "9" * 20], "extend must be 0 to 100000 .got 1e.20."),
+    (["--max-guidance", "-1"], "max_guidance must be 0 or more .got -1."),
+    (["--min-guidance", "-1"], "min_guidance must be 0 or more .got -1."),
+    (["--memory", "nan"], "--memory: .* 0.01 to 4096 .got 'nan'.; use 8"),
     (["--complete-from", "absent.safetensors"], "absent.safetensors"),
-    (["--attention", "flash", "--device", "cpu"], "--attention is for CUDA devices"),
-    (["--fp16-accumulation", "--device", "cpu"], "--fp16-accumulation is for CUDA devices"),
-    (["--camera-mode", "dual clock"], "--camera-mode does nothing without --camera"),
-    (["--camera-strength", "2"], "--camera-strength does nothing without --camera"),
-    (["--depth", "depth.png"], "--depth does nothing without --camera"),
-    (["--foreground", "depth.png"], "--foreground does nothing without --camera"),
-    (["--window-overlap", "2"], "--window-overlap does nothing without --windows"),
-    (["--extend-overlap", "-7"], "--extend-overlap does nothing without --extend"),
-    (["--reuse-depth", "1"], "--reuse-depth does nothing without --reuse"),
-    (["--reuse-sigma-low", "1"], "--reuse-sigma-low does nothing without --reuse"),
-    (["--drag-scale", "2"], "--drag-scale is given without a drag"),
-    (["--drag-easing", "ease"], "--drag-easing is given without a drag"),
-    (["--drag-strength", "nan"], "--drag-strength is given without a drag"),
-    (["--motion-mask", "photo.png", "--mask-strength", "-1"], "got -1); use"),
-    (["--motion-mask", "photo.png", "--mask-feather", "99"], "0 to 25 % (got 99)"),
+    (["--attention", "flash", "--device", "cpu"], "--attention .*CUDA.* cpu.; leave it out"),
+    (["--fp16-accumulation", "--device", "cpu"], "--fp16-accumulation .*CUDA.* cpu.; leave it out"),
+    (["--camera-mode", "dual clock"], "--camera-mode .* without --camera.*leave it out"),
+    (["--camera-strength", "2"], "--camera-strength .* without --camera.*leave it out"),
+    (["--depth", "depth.png"], "--depth .* without --camera.*leave it out"),
+    (["--foreground", "depth.png"], "--foreground .* without --camera.*leave it out"),
+    (["--window-overlap", "2"], "--window-overlap .* without --windows.*leave it out"),
+    (["--extend-overlap", "-7"], "--extend-overlap .* without --extend.*leave it out"),
+    (["--reuse-depth", "1"], "--reuse-depth .* without --reuse.*leave it out"),
+    (["--reuse-sigma-low", "1"], "--reuse-sigma-low .* without --reuse.*leave it out"),
+    (["--drag-scale", "2"], "--drag-scale .* without --drag PATH.*leave it out"),
+    (["--drag-easing", "ease"], "--drag-easing .* without --drag PATH.*leave it out"),
+    (["--drag-strength", "nan"], "--drag-strength .* without --drag PATH.*leave it out"),
+    (["--motion-mask", "photo.png", "--mask-strength", "-1"], "got -1.; use"),
+    (["--motion-mask", "photo.png", "--mask-feather", "99"], "0 to 25 % .got 99."),
     (["--motion-mask", "photo.png", "--still-bucket", "nan"], "still bucket"),
     (["--motion-mask", "photo.png", "--moving-bucket", "-4"], "moving bucket"),
-    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-strength", "-1"], "got -1); use"),
-    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-background", "9"], "between 0 and 1 (got 9)"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-strength", "-1"], "got -1.; use"),
+    (["--drag", "0.3,0.5; 0.6,0.5", "--drag-mask", "photo.png", "--drag-background", "9"], "between 0 and 1 .got 9."),
 ]
 
 
@@ -208,7 +209,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
         picture, options = options[1], []
     assert run("animate", picture, "--model", model, "--output", "clip.mp4", *options) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and message in printed.err
+    assert printed.out == "" and re.search(message, printed.err)
     assert printed.err.count("\n") == 1 and "Traceback" not in printed.err
     assert sorted(tmp_path.iterdir()) == before
 
@@ -217,7 +218,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
     "error, code, message",
     [
         (KeyboardInterrupt(), 130, "stopped, no clip was written"),
-        (torch.cuda.OutOfMemoryError("CUDA out of memory"), 1, "memory ran out; use a smaller --width"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), 1, "out of memory; use a smaller --width"),
         (BrokenPipeError("the pipe to worker 1 broke"), 2, "the pipe to worker 1 broke"),
         (OSError("cannot write clip.mp4 (No space left on device); free space"), 2, "No space left on device"),
     ],
@@ -258,12 +259,12 @@ def test_a_decode_in_pieces_larger_than_the_clip_is_the_clip_in_one(model: str, 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--rate", "0"], "'0' is not a rate in TFLOP a second"),
-        (["--rate", "nan"], "'nan' is not a rate"),
+        (["--rate", "0"], "--rate: .*1e-06 to 1e.06 .got '0'.; use 80"),
+        (["--rate", "nan"], "--rate: .*got 'nan'.; use 80"),
         (["--rate", "80", "--measure"], "leave one of them out"),
         (["--page", "plan.png"], "add --memory GB"),
-        (["--memory", "8", "--page", "plan.txt"], "is no picture; end its name in .png"),
-        (["--methods", "--frames", "1"], "1 frame cannot move"),
+        (["--memory", "8", "--page", "plan.txt"], "--page .*plan.txt.; end its name in .png"),
+        (["--methods", "--frames", "1"], "--methods .*1 frame.; use --frames 2"),
         (["--memory", "8", "--page", "absent/plan.png"], "does not exist; create it first"),
     ],
 )
@@ -271,7 +272,7 @@ def test_plans_that_cannot_be_are_refused(tmp_path: Path, monkeypatch, capsys, o
     monkeypatch.chdir(tmp_path)
     assert run("plan", "--model", "svd", *options) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and words in printed.err and printed.err.count("\n") == 1
+    assert printed.out == "" and re.search(words, printed.err) and printed.err.count("\n") == 1
 
 
 def test_info_tells_of_checkpoints_and_clips(model: str, picture: str, tmp_path: Path, capsys):

@@ -10,9 +10,9 @@ from svd_core.cli.outputs import check_outputs
 @pytest.mark.parametrize(
     ("outputs", "error", "words"),
     [
-        ({"--output": "clip.mp4"}, ValueError, "--output clip.mp4 would be written over what CLIP reads"),
-        ({"--output": "../here/clip.mp4"}, ValueError, "would be written over what CLIP reads"),
-        ({"--csv": "a.png", "--output": "./a.png"}, ValueError, "--output a.png would be written over --csv"),
+        ({"--output": "clip.mp4"}, ValueError, "--output clip.mp4 would overwrite the file that CLIP reads"),
+        ({"--output": "../here/clip.mp4"}, ValueError, "would overwrite the file that CLIP reads"),
+        ({"--csv": "a.png", "--output": "./a.png"}, ValueError, "--output a.png would overwrite --csv"),
         ({"--json": "folder"}, ValueError, "--json folder is a folder"),
         ({"--json": "absent/a.json"}, FileNotFoundError, "folder absent of --json does not exist"),
         ({"--json": "/proc/a.json"}, OSError, "cannot write /proc/a.json"),

@@ -114,7 +114,7 @@ def test_the_command_reads_an_encoded_clip(clip: torch.Tensor, tmp_path: Path, c
         (("absent.mp4",), "absent.mp4 does not exist"),
         (("{folder}", "--image", "absent.png"), "absent.png does not exist"),
         (("{folder}", "--seams", "7"), "got 7 of 5 frames"),
-        (("{folder}", "--page", "page.pdf"), "page.pdf is no picture"),
+        (("{folder}", "--page", "page.pdf"), "--page must be a picture (got page.pdf); end its name in .png"),
         (("{folder}", "--json", "absent/report.json"), "folder absent of --json does not exist"),
         (("{folder}", "--model", "absent.safetensors"), "absent.safetensors"),
         ((), "CLIP"),
@@ -130,11 +130,11 @@ def test_the_command_answers_bad_input_with_one_sentence(folder: str, arguments:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--json", "clip.mp4"), "--json clip.mp4 would be written over what CLIP reads"),
-        (("--image", "i.png", "--page", "i.png"), "--page i.png would be written over what --image reads"),
-        (("--mask", "i.png", "--page", "./i.png"), "--page i.png would be written over what --mask reads"),
-        (("--json", "r.png", "--page", "r.png"), "--page r.png would be written over --json"),
-        (("--model", "m.safetensors", "--json", "m.safetensors"), "would be written over what --model reads"),
+        (("--json", "clip.mp4"), "--json clip.mp4 would overwrite the file that CLIP reads"),
+        (("--image", "i.png", "--page", "i.png"), "--page i.png would overwrite the file that --image reads"),
+        (("--mask", "i.png", "--page", "./i.png"), "--page i.png would overwrite the file that --mask reads"),
+        (("--json", "r.png", "--page", "r.png"), "--page r.png would overwrite --json"),
+        (("--model", "m.safetensors", "--json", "m.safetensors"), "would overwrite the file that --model reads"),
         (("--json", "frames"), "--json frames is a folder"),
     ],
 )
@@ -155,4 +155,4 @@ def test_a_frame_of_the_clip_is_no_place_for_the_page(folder: str, capsys):
     first = Path(folder, "frame_00000.png")
     before = first.read_bytes()
     assert command(folder, "--page", first) == 2
-    assert "would be written over what CLIP" in capsys.readouterr().err and first.read_bytes() == before
+    assert "would overwrite the file that CLIP" in capsys.readouterr().err and first.read_bytes() == before

@@ -94,4 +94,4 @@ def test_every_command_names_what_it_can_do_about_it(capsys, command: str, remed
     options.run = lambda _: too_much()
     assert run_command(options) == 1
     printed = capsys.readouterr().err
-    assert remedy in printed and printed.startswith("svd_core: memory ran out; ") and printed.count("\n") == 1
+    assert remedy in printed and printed.startswith("svd_core: out of memory; ") and printed.count("\n") == 1

@@ -31,29 +31,32 @@ def test_a_changed_lora_or_strength_makes_the_panels_again(folder: Path, capsys)
         return lines[0], (folder / "film.webp").read_bytes()
 
     plain, there = film(), film()
-    assert (plain[0], there) == ("made", ("was there", plain[1]))
+    assert (plain[0], there) == ("made", ("already finished", plain[1]))
     looks = [film("--lora", text) for text in (look, f"{look}:5", f"{look}:5:0")]
     assert [said for said, _ in looks] == ["made"] * 3
     assert len({plain[1], *(made for _, made in looks)}) == 4
-    assert film("--lora", f"{look}:5:0") == ("was there", looks[-1][1])
+    assert film("--lora", f"{look}:5:0") == ("already finished", looks[-1][1])
     other = shutil.copy(look, folder / "other.safetensors")
-    assert film("--lora", f"{other}:5:0")[0] == "was there", "the content counts, not the name"
+    assert film("--lora", f"{other}:5:0")[0] == "already finished", "the content counts, not the name"
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--timing", "board.csv"), "--timing board.csv would be written over what the storyboard reads"),
-        (("--sheet", "a.png"), "--sheet a.png would be written over what row 3 reads"),
-        (("--sheet", "q.png", "--timing", "q.png"), "--timing q.png would be written over --sheet"),
-        (("--timing", "film.mp4"), "--timing film.mp4 would be written over --output"),
-        (("--panels", "film.mp4"), "--panels film.mp4 would be written over --output"),
-        (("--panels", "q.png", "--sheet", "q.png"), "--sheet q.png would be written over --panels"),
+        (("--timing", "board.csv"), "--timing board.csv would overwrite the file that the storyboard reads"),
+        (("--sheet", "a.png"), "--sheet a.png would overwrite the file that row 3 reads"),
+        (("--sheet", "q.png", "--timing", "q.png"), "--timing q.png would overwrite --sheet"),
+        (("--timing", "film.mp4"), "--timing film.mp4 would overwrite --output"),
+        (("--panels", "film.mp4"), "--panels film.mp4 would overwrite --output"),
+        (("--panels", "q.png", "--sheet", "q.png"), "--sheet q.png would overwrite --panels"),
         (("--timing", "some"), "--timing some is a folder"),
         (("--timing", "/proc/t.csv"), "cannot write /proc/t.csv"),
         (("--panels", "/proc/kept"), "cannot write /proc/kept"),
         (("--panels", "a.png"), "--panels a.png is a file; give a folder"),
-        (("--lora", "x.safetensors", "--timing", "x.safetensors"), "would be written over what --lora x.safetensors"),
+        (
+            ("--lora", "x.safetensors", "--timing", "x.safetensors"),
+            "would overwrite the file that --lora x.safetensors",
+        ),
     ],
 )
 def test_outputs_that_cannot_be_are_refused_before_any_panel(folder: Path, options: tuple, words: str, capsys):

@@ -133,7 +133,7 @@ def test_finished_panels_are_made_again_only_where_something_changed(folder: Pat
         said = capsys.readouterr().err
         return [line.split(": ")[1] for line in said.splitlines() if line.startswith("panel ")]
 
-    made, there = "made", "was there"
+    made, there = "made", "already finished"
     assert film() == [made] * 3
     first = (folder / "film.webp").read_bytes()
     assert film() == [there] * 3 and (folder / "film.webp").read_bytes() == first

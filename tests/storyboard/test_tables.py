@@ -112,7 +112,7 @@ def test_bad_tables_are_answered_with_one_sentence(folder: Path, table: str, wor
         ("absent.csv", (), "absent.csv does not exist"),
         ("a.png", (), "is not a .json or .csv file"),
         ("empty", (), "holds no pictures"),
-        ("board.csv", ("--sheet", "sheet.pdf"), "sheet.pdf is no picture"),
+        ("board.csv", ("--sheet", "sheet.pdf"), "--sheet must be a picture (got sheet.pdf); end its name in .png"),
         ("board.csv", ("--timing", "absent/t.csv"), "folder absent of --timing does not exist"),
         ("board.csv", ("--move", "fly"), "the camera move 'fly'"),
         ("board.csv", ("--film-fps", 0), "fps"),
