@@ -1,7 +1,7 @@
-"""Many clips: rows of a folder, a table or a storyboard, over worker processes or Ray, with resume and a manifest.
+"""Many clips from the rows of a folder, a table or a storyboard, over worker processes or Ray, with resume.
 
-The clip of a row is what one run of `animate` makes of it: which worker makes it, and after how many failures, never
-shows. Only the manifest knows what is done.
+The clip of a row is the clip of one run of `animate`, whichever worker makes it and after however many failures. The
+manifest lists what is done.
 """
 
 from .dispatch import Outcome, run_jobs

@@ -1,25 +1,33 @@
-"""Hands jobs to workers and keeps the books: who has what, what was lost, how often a clip may be tried again."""
+"""Give jobs to workers, retry clips whose worker was lost, and list the results in the manifest."""
 
+import errno
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
+from ..files import WriteError, remove_leftovers
 from .jobs import ClipJob
 from .manifest import Manifest
 
 log = logging.getLogger("svd_reel")
 
 FRUITLESS_STARTS = 3
-"""Workers that may die one after another before any of them is ready; then it is not chance."""
+"""Workers that may die one after another before any of them has loaded the model; more is no accident."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of writing that every further clip would meet, after minutes of sampling."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """News of a worker: `ready` (model loaded), `done`, `failed` (`retry`: it may work next time), `lost` (the worker
-    is gone), or `broken` (the model cannot be loaded anywhere).
+    """A message from a worker.
+
+    kind: `ready` (the model is loaded), `done`, `failed`, `lost` (the worker is gone), or `broken` (no worker can go
+    on, the batch ends). retry: a failed clip may succeed next time.
     """
 
     worker: int
@@ -30,18 +38,18 @@ class Event:
 
 
 class Workers(Protocol):
-    """A fixed number of places for workers, local processes or elsewhere."""
+    """A fixed number of workers, local processes or others."""
 
     size: int
 
     def start(self, worker: int) -> None:
-        """Begin to start the worker of this place, which says `ready` later."""
+        """Start a worker, without waiting for it; it reports `ready` later."""
 
     def submit(self, worker: int, job: ClipJob) -> None:
-        """Give a ready worker a job."""
+        """Give a job to a ready worker."""
 
     def poll(self) -> list[Event]:
-        """What has happened since; waits a moment if nothing has."""
+        """Return the events since the last call, after a short wait if there are none."""
 
     def stop(self) -> None:
         """End all workers."""
@@ -53,14 +61,14 @@ class BatchError(ValueError):
 
 @dataclass
 class Outcome:
-    """Names of clips made now, and the sentences of those that failed."""
+    """The names of the clips made by a run, and the names and errors of those that failed."""
 
     made: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
-class _Books:
-    """One run of `run_jobs`."""
+class BatchRun:
+    """One call of `run_jobs`: which worker has which job, and how often each clip was tried."""
 
     def __init__(self, jobs: Sequence[ClipJob], workers: Workers, manifest: Manifest, retries: int, report: Callable):
         self.waiting, self.workers, self.manifest = deque(jobs), workers, manifest
@@ -73,6 +81,7 @@ class _Books:
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
+        """Make all clips."""
         for worker in range(min(self.workers.size, self.total)):
             self._start(worker)
         while self.waiting or self.running:
@@ -82,29 +91,34 @@ class _Books:
                     self.attempts[job.name] += 1
                     self.workers.submit(worker, job)
             for event in self.workers.poll():
-                self._take(event)
+                self._handle(event)
         return self.outcome
+
+    def stop(self) -> None:
+        """End the workers, and remove what they had half written."""
+        self.workers.stop()
+        for job in self.running.values():
+            _remove_leftovers_of(job)
 
     def _start(self, worker: int) -> None:
         self.starting.add(worker)
         self.workers.start(worker)
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         if event.kind == "broken":
             raise BatchError(event.text)
         if event.kind == "ready":
             self.starting.discard(event.worker)
             self.ready.add(event.worker)
             self.fruitless = 0
-            return
-        if event.kind == "lost":
+        elif event.kind == "lost":
             self._lost(event)
-            return
-        job = self.running.pop(event.worker)
-        if event.kind == "done":
-            self._made(job, event.seconds)
         else:
-            self._again(job, event.text, event.retry)
+            job = self.running.pop(event.worker)
+            if event.kind == "done":
+                self._made(job, event.seconds)
+            else:
+                self._failed(job, event.text, event.retry)
 
     def _lost(self, event: Event) -> None:
         self.ready.discard(event.worker)
@@ -112,14 +126,16 @@ class _Books:
             self.fruitless += 1
             if self.fruitless >= FRUITLESS_STARTS:
                 raise BatchError(
-                    f"{self.fruitless} workers in a row died before they had loaded the model ({event.text}); "
-                    "the model may not fit in memory so many times, use fewer --workers"
+                    f"{self.fruitless} workers in a row died while loading the model ({event.text}); if memory is too "
+                    "small for that many models, use fewer --workers"
                 )
         job = self.running.pop(event.worker, None)
-        if job is not None and self.manifest.is_done(job):
-            self._made(job, event.seconds)  # it died between writing the clip and saying so
-        elif job is not None:
-            self._again(job, f"its worker was lost ({event.text})", True)
+        if job is not None:
+            _remove_leftovers_of(job)
+            if self.manifest.is_done(job):
+                self._made(job, event.seconds)  # the worker died between writing the clip and reporting it
+            else:
+                self._failed(job, f"its worker was lost ({event.text})", True)
         if self.waiting:
             self._start(event.worker)
         else:
@@ -130,13 +146,13 @@ class _Books:
         self.outcome.made.append(job.name)
         self.report(f"{len(self.outcome.made)}/{self.total} {job.output}, {seconds:.1f} s")
 
-    def _again(self, job: ClipJob, why: str, retry: bool) -> None:
+    def _failed(self, job: ClipJob, reason: str, retry: bool) -> None:
         tries = self.attempts[job.name]
         if retry and tries <= self.retries:
-            log.warning("%s: %s; attempt %d of %d", job.name, why, tries + 1, self.retries + 1)
+            log.warning("%s: %s; attempt %d of %d", job.name, reason, tries + 1, self.retries + 1)
             self.waiting.appendleft(job)
             return
-        sentence = f"{why}, after {tries} attempts" if retry else why
+        sentence = f"{reason}, after {tries} attempts" if retry else reason
         log.warning("%s failed: %s", job.name, sentence)
         self.outcome.failed[job.name] = sentence
         self.manifest.failed(job, tries, sentence)
@@ -150,22 +166,29 @@ def run_jobs(
     retries: int = 2,
     report: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Make the clips of `jobs` that the manifest does not know as done; every clip is made once.
+    """Make the clips of `jobs` that the manifest does not list as done, each of them once.
 
-    retries: how often one clip may be tried again after its worker was lost or ran out of luck; what is wrong with the
-    input itself is not tried again. `report` is told a line per clip. Raises BatchError if no worker can work.
+    retries: further attempts at a clip whose worker was lost or failed; a clip with bad input or an output that cannot
+    be written is not tried again. `report` gets a line per clip. Raises BatchError if no worker can go on.
     """
     if retries < 0:
-        raise ValueError(f"retries is {retries}; use 0 for none, or 2")
+        raise ValueError(f"retries must be 0 or more (got {retries}); use 2")
     rest = manifest.remaining(jobs)
+    run = BatchRun(rest, workers, manifest, retries, report)
     try:
-        return _Books(rest, workers, manifest, retries, report).run() if rest else Outcome()
+        return run.run()
     finally:
-        workers.stop()
+        run.stop()
+        manifest.close()
+
+
+def _remove_leftovers_of(job: ClipJob) -> None:
+    output = Path(job.output)
+    remove_leftovers(output.parent, output.name)
 
 
 class InProcess:
-    """The one worker of this process, for a single device."""
+    """The only worker, in this process, for a single device."""
 
     size = 1
 
@@ -175,29 +198,31 @@ class InProcess:
         self._events: list[Event] = []
 
     def start(self, worker: int) -> None:
-        """Load the model here; what is wrong with it is raised as it is."""
+        """Load the model now; its errors are raised as they are."""
         self._model = self._load()
         self._events.append(Event(worker, "ready"))
 
     def submit(self, worker: int, job: ClipJob) -> None:
-        """Do the job at once."""
+        """Make the clip now."""
         self._events.append(attempt(worker, lambda: self._make(self._model, job)))
 
     def poll(self) -> list[Event]:
-        """News since the last call."""
+        """Return the events since the last call."""
         events, self._events = self._events, []
         return events
 
     def stop(self) -> None:
-        """Let go of the model."""
+        """Release the model."""
         self._model = None
 
 
 def attempt(worker: int, work: Callable[[], object]) -> Event:
-    """Do the work and say how it went: `done`, or `failed`, to be retried unless the input is at fault."""
+    """Do the work and return its event: done, failed for good, failed for now, or broken where the disk is full."""
     start = time.monotonic()
     try:
         work()
+    except WriteError as error:
+        return Event(worker, "broken" if error.errno in FULL_DISK else "failed", str(error))
     except (ValueError, FileNotFoundError) as error:
         return Event(worker, "failed", str(error))
     except (RuntimeError, MemoryError, OSError) as error:

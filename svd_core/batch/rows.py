@@ -1,4 +1,4 @@
-"""From a folder of pictures, a CSV table or a JSON list to rows: a picture and its settings. Knows no models."""
+"""Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,19 +10,22 @@ from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LISTS = ("clips", "shots")
-"""Names under which a JSON object may hold its rows; `settings` beside them holds what all rows share."""
+"""Keys under which a JSON object may hold its rows; `settings` beside them holds what all rows share."""
+
+FORBIDDEN = frozenset('/\\:*?"<>|\0')
+"""Characters that no file name may have on some system."""
 
 Entry = tuple[str, dict[str, Any]]
-"""A row as it was read: where it stands, and what it says."""
+"""A row as it was read: its place for error messages, and its cells."""
 
 _FIELDS = {name: setting.kinds for name, setting in SETTINGS.items()}
 
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One clip to be made: its name (of the file, unique), the picture, and settings not yet resolved for a model.
+    """One clip to make: a unique file name, the picture, and settings not yet resolved for a model.
 
-    where: what errors begin with, such as "row 3 of shots.csv: ", with the heading as row 1.
+    where: the beginning of error messages, such as "row 3 of shots.csv: ", with the heading as row 1.
     """
 
     name: str
@@ -32,22 +35,21 @@ class BatchRow:
 
 
 def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list[BatchRow]:
-    """Rows of a folder of pictures, a .csv table or a .json file, in order.
+    """Return the rows of a folder of pictures, a .csv table or a .json file, in order.
 
-    A table has a column `image` (relative to the table), may have `name`, and any field of AnimateSettings; an empty
-    cell means the shared setting. A JSON file is a list of such objects, or an object with that list under `clips` or
-    `shots` and common settings under `settings`. `shared` settings count where a row has none. Raises
+    A table has a column `image` (a path relative to the table), and may have `name` and any field of AnimateSettings.
+    An empty cell takes the shared setting. A JSON file is a list of such objects, or an object with that list under
+    `clips` or `shots` and common settings under `settings`. `shared` settings apply where a row gives none. Raises
     FileNotFoundError, or ValueError that names the row.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"there is no batch at {path}; give a folder of pictures, a .csv or a .json file")
+        raise FileNotFoundError(f"batch input {path} does not exist; give a folder of pictures, a .csv or a .json file")
     common = {name: parse_setting(name, value, "the shared settings") for name, value in (shared or {}).items()}
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in PICTURES]
         found = [(str(file), {"image": str(file)}) for file in files]
-        kinds = ", ".join(PICTURES)
-        empty = f"{path} holds no pictures ({kinds})"
+        empty = f"{path} has no pictures ({', '.join(PICTURES)})"
     elif path.suffix.lower() == ".csv":
         found, empty = _table(path), f"{path} has no rows below its header"
     elif path.suffix.lower() == ".json":
@@ -55,28 +57,29 @@ def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list
         more = {name: parse_setting(name, value, f"settings of {path.name}") for name, value in more.items()}
         common, empty = more | common, f"{path} has no rows"
     else:
-        raise ValueError(f"{path} is no batch; give a folder of pictures, a .csv or a .json file")
+        raise ValueError(f"batch input {path} has an unknown type; give a folder of pictures, a .csv or a .json file")
     if not found:
         raise ValueError(f"{empty}; give at least one picture")
-    return _checked(_row(cells, where, path, common) for where, cells in found)
+    folder = None if path.is_dir() else path.parent
+    return _checked(_row(cells, where, folder, common) for where, cells in found)
 
 
 def parse_setting(name: str, value: Any, where: str) -> Any:
-    """The value of one field of AnimateSettings from text or JSON; ValueError tells `where` it stands."""
+    """Return the value of a field of AnimateSettings from text or JSON. Raises ValueError that begins with `where`."""
     if name not in _FIELDS:
-        raise ValueError(f"{where}: setting {name!r} is unknown; use one of {', '.join(_FIELDS)}")
+        raise ValueError(f"{where}: unknown setting {name!r}; use one of {', '.join(_FIELDS)}")
     kinds = _FIELDS[name]
     if value is None:
         return None
     if isinstance(value, list) and any(getattr(kind, "__origin__", None) is tuple for kind in kinds):
         return tuple(value)
     text = str(value).strip()
-    for kind, spoken in ((str, ""), (int, "a whole number"), (float, "a number")):
+    for kind, words in ((str, ""), (int, "a whole number"), (float, "a number")):
         if kind in kinds:
             try:
                 return kind(text)
             except ValueError:
-                raise ValueError(f"{where}: {name} is {value!r}, but must be {spoken}") from None
+                raise ValueError(f"{where}: {name} must be {words} (got {value!r})") from None
     raise ValueError(f"{where}: {name} cannot be set in a batch")
 
 
@@ -95,49 +98,51 @@ def _storyboard(path: Path) -> tuple[list[Entry], dict[str, Any]]:
     if isinstance(content, dict):
         unknown = sorted(set(content) - {*LISTS, "settings"})
         if unknown:
-            raise ValueError(f"{path} has an entry {unknown[0]!r}; it takes settings, and clips or shots")
+            raise ValueError(f"{path} has an unknown key {unknown[0]!r}; use settings, and clips or shots")
         if set(LISTS) <= set(content):
-            raise ValueError(f"{path} has clips and shots, which mean the same; put all rows under one of them")
+            raise ValueError(f"{path} has both clips and shots; put all rows under one of them")
         shared = content.get("settings") or {}
         content = next((content[name] for name in LISTS if name in content), None)
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content) or type(shared) is not dict:
-        raise ValueError(f'{path} is no list of clips; write [{{"image": "photo.jpg", "seed": 1}}, ...]')
+        raise ValueError(f'{path} is not a list of clips; write [{{"image": "photo.jpg", "seed": 1}}, ...]')
     return [(f"entry {number} of {path.name}", row) for number, row in enumerate(content, 1)], shared
 
 
-def _row(cells: Mapping[str, Any], where: str, path: Path, common: Mapping[str, Any]) -> BatchRow:
+def _row(cells: Mapping[str, Any], where: str, folder: Path | None, common: Mapping[str, Any]) -> BatchRow:
+    """Return a row with its picture relative to the `folder` of the table; None for rows of a folder of pictures."""
     cells = _named(cells, where)
     for key, kinds in (("image", str), ("name", str | int)):
         if not isinstance(cells.get(key) or "", kinds):
-            raise ValueError(f'{where}: {key} is {cells[key]!r}, but must be a text, such as "photo.jpg"')
+            raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {cells[key]!r})')
     if not (cells.get("image") or "").strip():
-        raise ValueError(f"{where} has no image; name the picture to start from")
+        raise ValueError(f"{where} has no image; give the path of the start picture")
     image = Path(cells["image"].strip())
-    image = image if path.is_dir() or image.is_absolute() else path.parent / image
+    image = image if folder is None else folder / image
     given = {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     name = str(cells.get("name") or image.stem).strip()
-    if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0'):
+    if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
         raise ValueError(f"{where}: name {name!r} cannot be a file name; use letters, digits, - and _")
-    # Errors about a picture name its file, which is all that a row of a folder is.
-    return BatchRow(name, image, AnimateSettings(**common | given), "" if path.is_dir() else f"{where}: ")
+    # A row of a folder is only a picture, and errors about a picture name its file.
+    return BatchRow(name, image, AnimateSettings(**common | given), "" if folder is None else f"{where}: ")
 
 
 def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The cells under names as tables have them, in small letters without blanks; none of them twice."""
+    """Return the cells with names in lower case without blanks. Raises ValueError for a name given twice."""
     names = [str(name).strip().lower() for name in cells]
     twice = first_repeated(names)
     if twice is not None:
-        raise ValueError(f"{where} says {twice!r} twice; remove one of them")
+        raise ValueError(f"{where} gives {twice!r} twice; remove one of them")
     return dict(zip(names, cells.values(), strict=True))
 
 
 def _checked(rows: Iterable[BatchRow]) -> list[BatchRow]:
-    """The rows, once no two of them would write the same clip, on file systems that ignore case too."""
+    """Return the rows. Raises ValueError for two rows with one clip, also where file names ignore case."""
     seen: dict[str, BatchRow] = {}
     for row in rows:
         other = seen.setdefault(row.name.casefold(), row)
         if other is not row:
             raise ValueError(
-                f"two rows would share the clip {row.name} ({other.image.name} and {row.image.name}); give them names"
+                f"two rows would write the clip {row.name} ({other.image.name} and {row.image.name}); give each row a "
+                "name of its own"
             )
     return list(seen.values())

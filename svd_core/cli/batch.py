@@ -1,4 +1,4 @@
-"""`python -m svd_core batch INPUT --output DIR`: many clips, with resume."""
+"""`svd-reel batch INPUT --output DIR`: make many clips, and continue after an interruption."""
 
 import argparse
 import logging
@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 
-from ..batch.dispatch import InProcess, Outcome, Workers, run_jobs
-from ..batch.jobs import ModelSpec, make_clip, plan_jobs
+from ..batch.dispatch import InProcess, Workers, run_jobs
+from ..batch.jobs import ClipJob, ModelSpec, make_clip, plan_jobs
 from ..batch.local import LocalProcesses
-from ..batch.manifest import Manifest
+from ..batch.manifest import NAME, Manifest
 from ..batch.rows import read_rows
-from ..files import write_error
+from ..files import remove_leftovers, write_error
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS
-from .models import DTYPES
-from .options import add_lora_option
+from .models import DTYPES, pick_device
+from .options import add_model_options
+from .progress import Progress
 
 log = logging.getLogger("svd_reel")
 
@@ -31,9 +32,9 @@ SOME_FAILED = 1
 def add_batch(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `batch`."""
     parser.description = (
-        "Make a clip of every row of a folder of pictures, a .csv table or a .json list, all with the same "
-        "model and LoRAs. What is done is kept in manifest.json in the output folder: the same command again makes "
-        "only what is missing or changed, and all clips anew with another LoRA or strength."
+        "Make a clip of every row of a folder of pictures, a .csv table or a .json list, all with the same model and "
+        f"LoRAs. {NAME} in the output folder lists what is done: the same command again makes only the clips that are "
+        "missing or changed, and all of them after a change of the model, a LoRA or its strength."
     )
     parser.set_defaults(run=run_batch)
     parser.add_argument(
@@ -41,88 +42,120 @@ def add_batch(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="folder of pictures; or .csv or .json with `image`, optional `name` and any setting of animate per row",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the clips and the manifest")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the clips and the manifest")
+    add_model_options(parser)
     parser.add_argument(
-        "--model", default="nano", metavar="nano|FILE|FOLDER", help="checkpoint (default: the embedded nano)"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="setting for all rows that do not give it, such as steps=20. Repeat the option for several settings",
     )
-    parser.add_argument("--complete-from", metavar="FILE", help="full checkpoint that lends the parts --model lacks")
-    add_lora_option(parser)
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="setting of all rows that do not have it"
+        "--kind",
+        choices=(*FILE_KINDS, "frames"),
+        default="mp4",
+        help="file type, or folders of PNG frames (default: mp4)",
     )
     parser.add_argument(
-        "--kind", choices=(*FILE_KINDS, "frames"), default="mp4", help="files, or folders of PNG frames (default: mp4)"
+        "--playback-fps", type=float, metavar="FPS", help="frames per second of the files (default: each row's fps)"
     )
-    parser.add_argument("--playback-fps", type=float, metavar="FPS", help="of the files (default: each row's fps)")
-    parser.add_argument("--quality", type=int, default=90, metavar="0..100", help="of mp4, webm and webp (default: 90)")
-    group = parser.add_argument_group("workers")
+    parser.add_argument(
+        "--quality",
+        type=int,
+        default=90,
+        metavar="0..100",
+        help="quality of mp4, webm and webp; higher is better and larger (default: 90)",
+    )
+    _add_worker_options(parser.add_argument_group("workers"))
+
+
+def _add_worker_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes, each with its own model (default: one per GPU, else one)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of processes, each with its own copy of the model (default: one per GPU, else one)",
     )
     group.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="CPU threads of each (default: the cores shared out); clips are equal bit for bit at the same number",
+        help="CPU threads of each worker. Clips are equal bit for bit only at the same number (default: the cores "
+        "divided by the workers)",
     )
     group.add_argument(
-        "--ray", nargs="?", const="", metavar="ADDRESS", help="use Ray: on this machine, or of the cluster at ADDRESS"
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="use Ray: on this machine, or on the cluster at ADDRESS. For many GPUs or machines",
     )
-    group.add_argument("--retries", type=int, default=2, metavar="N", help="further attempts at a clip (default: 2)")
-    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps (default: all GPUs, else the CPU)")
-    group.add_argument("--dtype", choices=tuple(DTYPES), help="precision (default: float16 on CUDA, else float32)")
-    group.add_argument("--quiet", action="store_true", help="no progress and no warnings")
+    group.add_argument(
+        "--retries", type=int, default=2, metavar="N", help="further attempts at a clip that failed (default: 2)"
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="device to compute on: cpu, cuda, cuda:1, mps (default: all GPUs, else the CPU)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=tuple(DTYPES),
+        help="precision of the weights; stored keeps that of the file (default: float16 on CUDA, else float32)",
+    )
+    group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
 
 
-def run_batch(options: argparse.Namespace) -> None:
-    """Make what is missing; exits with 1 if some clips could not be made."""
+def run_batch(options: argparse.Namespace) -> int:
+    """Make the clips that are missing. Return 1 if some could not be made, else 0."""
     if options.quiet:
         log.setLevel(logging.ERROR)
     if options.retries < 0:
-        raise ValueError(f"--retries is {options.retries}; use 0 for none, or 2")
-    rows, specs = read_rows(options.input, _shared(options.set)), _specs(options)
-    with _folder(Path(options.output)) as folder:
-        jobs = plan_jobs(
-            rows,
-            specs[0],
-            folder,
-            "" if options.kind == "frames" else f".{options.kind}",
-            playback_fps=options.playback_fps,
-            quality=options.quality,
-        )
+        raise ValueError(f"--retries must be 0 or more (got {options.retries}); use 2")
+    rows, specs = read_rows(options.input, _shared_settings(options.set)), _specs(options)
+    with _output_folder(Path(options.output)) as folder, Progress(options.quiet) as progress:
+        remove_leftovers(folder)
         manifest = Manifest(folder)
-        rest = len(manifest.remaining(jobs))
-    _say(options, f"{len(jobs)} clips, {len(jobs) - rest} of them done already")
-    if rest:
-        outcome = run_jobs(
-            jobs,
-            _workers(options, specs, rest),
-            manifest,
-            retries=options.retries,
-            report=lambda text: _say(options, text),
-        )
-        _finish(options, outcome)
-    for job in jobs:
-        if manifest.clips[job.name]["status"] == "done":
-            print(job.output, flush=True)
-    if any(manifest.clips[job.name]["status"] != "done" for job in jobs):
-        raise SystemExit(SOME_FAILED)
+        suffix = "" if options.kind == "frames" else f".{options.kind}"
+        given = {"playback_fps": options.playback_fps, "quality": options.quality, "listed": manifest.clips}
+        jobs = plan_jobs(rows, specs[0], folder, suffix, **given)
+        rest = manifest.remaining(jobs)
+        progress.say(f"{len(jobs)} clips, {len(jobs) - len(rest)} of them done already")
+        if rest:
+            _make(options, rest, specs, manifest, progress)
+    return _print_outputs(jobs, manifest)
 
 
-def _finish(options: argparse.Namespace, outcome: Outcome) -> None:
-    _say(options, f"{len(outcome.made)} clips made")
+def _make(
+    options: argparse.Namespace, jobs: list[ClipJob], specs: list[ModelSpec], manifest: Manifest, progress: Progress
+) -> None:
+    """Make the clips of `jobs`, and print those that failed."""
+    made = 0
+
+    def report(line: str) -> None:
+        nonlocal made
+        made += 1
+        progress.say(line)
+        progress.count("clips", made, len(jobs), unit="clip")
+
+    outcome = run_jobs(jobs, _workers(options, specs, len(jobs)), manifest, retries=options.retries, report=report)
+    progress.say(f"{len(outcome.made)} clips made")
     for name, why in outcome.failed.items():
         print(f"svd_core: {name} was not made: {why}", file=sys.stderr)
 
 
-def _say(options: argparse.Namespace, text: str) -> None:
-    if not options.quiet:
-        print(text, file=sys.stderr, flush=True)
+def _print_outputs(jobs: list[ClipJob], manifest: Manifest) -> int:
+    """Print the path of every finished clip; return the exit code."""
+    done = [job for job in jobs if manifest.clips[job.name]["status"] == "done"]
+    for job in done:
+        print(job.output)
+    return SOME_FAILED if len(done) < len(jobs) else 0
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    """The folder, made if it is missing; what was made is removed again where the batch is refused."""
+def _output_folder(path: Path) -> Iterator[Path]:
+    """Yield the output folder, made if it is missing; if the batch fails, new folders that are empty are removed."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     if path.exists() and not path.is_dir():
         raise ValueError(f"--output {path} is a file; give a folder")
@@ -139,8 +172,8 @@ def _folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def _shared(texts: Sequence[str]) -> dict[str, Any]:
-    """The settings of `--set`, each given once."""
+def _shared_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --set by name. Raises ValueError for one without a value or given twice."""
     pairs = [_pair(text) for text in texts]
     twice = first_repeated(name for name, _ in pairs)
     if twice is not None:
@@ -156,43 +189,44 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 def _specs(options: argparse.Namespace) -> list[ModelSpec]:
-    """What each worker loads."""
-    gpus = torch.cuda.device_count()
-    if options.device == "auto":
-        devices = [f"cuda:{index}" for index in range(gpus)] or ["cpu"]
-    else:
-        devices = [options.device]
-        try:
-            torch.empty(1, device=options.device)
-        except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
-            raise ValueError(f"device {options.device} is not there; use cpu, or leave --device out") from None
+    """Return what each worker loads."""
     for name, value in (("workers", options.workers), ("threads", options.threads)):
         if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}; use at least 1")
+            raise ValueError(f"--{name} must be 1 or more (got {value}); use 1")
+    if options.device == "auto":
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
+    else:
+        devices = [str(pick_device(options.device))]
     count = options.workers or len(devices)
-    on_cpu = devices[0] == "cpu"
-    threads = options.threads
-    if threads is None and on_cpu and options.ray is not None:
-        threads = 1
-    elif threads is None and on_cpu and count > 1:
-        threads = max(1, (os.cpu_count() or 1) // count)
-        log.warning(
-            "%d workers share %d cores, %d threads each; clips equal those of other runs bit for bit at the same "
-            "--threads only, since sums depend on it in the last digit",
-            count,
-            os.cpu_count() or 1,
-            threads,
-        )
+    threads = _threads(options, count) if devices[0] == "cpu" else options.threads
     dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]
     spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
 
 
+def _threads(options: argparse.Namespace, count: int) -> int | None:
+    """Return the CPU threads of each of `count` workers on the CPU; None leaves the number to torch."""
+    if options.threads is not None or (options.ray is None and count == 1):
+        return options.threads
+    if options.ray is not None:
+        return 1
+    cores = os.cpu_count() or 1
+    threads = max(1, cores // count)
+    log.warning(
+        "%d workers share %d cores, %d threads each; clips are equal bit for bit only at the same --threads, because "
+        "the number of threads changes sums in the last digit",
+        count,
+        cores,
+        threads,
+    )
+    return threads
+
+
 def _workers(options: argparse.Namespace, specs: list[ModelSpec], clips: int) -> Workers:
     if options.ray is not None:
-        from ..batch.through_ray import RayActors
+        from ..batch.ray_actors import RayActors
 
-        # Ray shows every actor its own GPU as the first.
+        # Ray shows every actor its own GPU as cuda:0.
         spec = replace(specs[0], device="cuda" if specs[0].device.startswith("cuda") else specs[0].device)
         return RayActors(spec, options.workers, options.ray or None)
     if len(specs) == 1:

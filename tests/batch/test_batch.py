@@ -1,8 +1,10 @@
-"""Batches: the books under losses and failures, resume, and clips equal to single runs, with real processes and Ray."""
+"""Batches: retries after losses and failures, resume, and clips equal to single runs, with real processes and Ray."""
 
+import errno
 import json
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -18,6 +20,8 @@ from svd_core.batch import Manifest, ModelSpec, make_clip, plan_jobs, read_rows,
 from svd_core.batch.dispatch import BatchError, Event, InProcess
 from svd_core.batch.local import LocalProcesses
 from svd_core.cli.main import main
+from svd_core.files import write_error
+from svd_core.pictures import open_picture
 from svd_core.video import read_clip
 
 SETTINGS = {"frames": 2, "steps": 2, "width": 64, "height": 64}
@@ -56,7 +60,7 @@ class Scripted:
         self.events, self.given, self.stopped = [], [], False
 
     def start(self, worker):
-        self.events.append(Event(worker, self.starts.pop(0) if self.starts else "ready", "told so"))
+        self.events.append(Event(worker, self.starts.pop(0) if self.starts else "ready", "no luck"))
 
     def submit(self, worker, job):
         self.given.append(job.name)
@@ -99,7 +103,7 @@ def test_losses_are_made_good_and_bounded(pictures, tmp_path, fate, given, says)
     assert workers.given.count("p3") == given and workers.stopped
     assert sorted(set(workers.given)) == [f"p{index}" for index in range(8)]
     assert len(workers.given) == 7 + given
-    entry = json.loads((tmp_path / "out" / "manifest.json").read_text())["clips"]["p3"]
+    entry = Manifest(tmp_path / "out").clips["p3"]
     assert entry["status"] == ("done" if says == "done" else "failed")
     assert outcome.failed == ({} if says == "done" else {"p3": says})
     assert entry.get("error") == (None if says == "done" else says)
@@ -107,9 +111,9 @@ def test_losses_are_made_good_and_bounded(pictures, tmp_path, fate, given, says)
 
 def test_workers_that_never_start_end_the_batch(pictures, tmp_path):
     jobs = jobs_of(pictures, tmp_path / "out")
-    with pytest.raises(BatchError, match="3 workers in a row died before"):
+    with pytest.raises(BatchError, match="3 workers in a row died.*use fewer --workers"):
         run_jobs(jobs, Scripted(2, {}, ["lost"] * 9), Manifest(tmp_path / "out"))
-    with pytest.raises(BatchError, match="told so"):
+    with pytest.raises(BatchError, match="no luck"):
         run_jobs(jobs, Scripted(2, {}, ["broken"]), Manifest(tmp_path / "out"))
 
 
@@ -127,7 +131,7 @@ def test_only_what_is_missing_or_changed_is_made(pictures, tmp_path):
     assert [job.name for job in Manifest(output).remaining(jobs_of(pictures, output))] == ["p1", "p2"]
     assert len(Manifest(output).remaining(jobs_of(pictures, output, seed=5))) == 8
 
-    (output / "manifest.json").unlink()  # finished clips say themselves what they are
+    (output / "manifest.jsonl").unlink()  # finished clips are recognised by the key inside them
     assert [job.name for job in Manifest(output).remaining(jobs_of(pictures, output))] == ["p1", "p2"]
 
 
@@ -160,11 +164,119 @@ def test_leftovers_of_killed_workers_go_and_foreign_clips_stay(pictures, tmp_pat
         Manifest(output).remaining(jobs)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 9, "clips": {}}'])
-def test_a_manifest_of_something_else_is_refused(tmp_path, text):
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(ValueError, match="is no manifest of a batch"):
+NOT_MANIFESTS = [
+    ("manifest.json", ""),
+    ("manifest.json", "[]"),
+    ("manifest.json", '{"format": 9, "clips": {}}'),
+    ("manifest.json", '{"format": 1, "clips": []}'),
+    ("manifest.jsonl", "\n"),
+    ("manifest.jsonl", "[]\n"),
+    ("manifest.jsonl", '{"format": 9}\n'),
+    ("manifest.jsonl", '{"format": 2}\n{"status": "done"}\n'),
+    ("manifest.jsonl", '{"format": 2}\n["p0"]\n'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), NOT_MANIFESTS)
+def test_a_file_that_is_no_manifest_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name} is not a manifest.*remove that file"):
         Manifest(tmp_path)
+
+
+def test_a_manifest_of_the_first_version_is_read_and_replaced(pictures, tmp_path):
+    output = tmp_path / "out"
+    jobs = jobs_of(pictures, output)
+    for job in jobs[:2]:
+        write(job)
+    entry = {"status": "done", "output": "p0", "image": "p0.png", "key": jobs[0].key, "attempts": 2, "seconds": 1.0}
+    failed = {"status": "failed", "output": "p5", "image": "p5.png", "key": jobs[5].key, "attempts": 1, "error": "no"}
+    clips = {"p0": entry | {"size": 1}, "p5": failed, "gone": entry | {"output": "gone"}}
+    (output / "manifest.json").write_text(json.dumps({"format": 1, "clips": clips}))
+    manifest = Manifest(output)
+    assert manifest.clips == clips
+    assert [job.name for job in manifest.remaining(jobs)] == ["p2", "p3", "p4", "p5", "p6", "p7"]
+    manifest.done(jobs[1], 1, 0.5)
+    assert [file.name for file in output.glob("manifest*")] == ["manifest.jsonl"]
+    again = Manifest(output).clips
+    assert again == manifest.clips and again["p0"] == clips["p0"] and again["p5"]["error"] == "no"
+
+
+def test_a_key_of_the_first_version_stays_the_same(tmp_path):
+    # Computed by the first version of this package: another key would make every finished clip again.
+    Image.new("RGB", (16, 16), (10, 20, 30)).save(tmp_path / "p.bmp")
+    (tmp_path / "rows.csv").write_text("image,seed,camera,frames\np.bmp,5,pan left 0.1,4\n")
+    job = plan_jobs(read_rows(tmp_path / "rows.csv"), SPEC, tmp_path, ".mp4")[0]
+    assert job.key == "9691567a5db43f10296fe742a7e47734ec9a5ec909d2415b05abb5f9f46f872e"
+
+
+def test_saving_a_clip_appends_one_line(pictures, tmp_path):
+    output = tmp_path / "out"
+    jobs, manifest = jobs_of(pictures, output), Manifest(output)
+    for job in jobs:
+        write(job)
+    manifest.remaining(jobs)
+    before = manifest.path.read_bytes()
+    manifest.failed(jobs[0], 3, "no luck")
+    manifest.done(jobs[0], 1, 0.5)
+    added = manifest.path.read_bytes().removeprefix(before).decode().splitlines()
+    assert [json.loads(line)["status"] for line in added] == ["failed", "done"]
+    assert Manifest(output).clips["p0"]["status"] == "done", "the last line of a clip counts"
+
+
+def test_half_a_line_of_a_killed_run_is_dropped(pictures, tmp_path):
+    output = tmp_path / "out"
+    jobs = jobs_of(pictures, output)
+    for job in jobs[:3]:
+        write(job)
+    first = Manifest(output)
+    first.remaining(jobs)
+    first.close()
+    whole = first.path.read_bytes()
+    first.path.write_bytes(whole[:-20])
+    again = Manifest(output)
+    assert again.clips.keys() == {"p0", "p1"}
+    assert [job.name for job in again.remaining(jobs)] == ["p3", "p4", "p5", "p6", "p7"]
+    assert again.path.read_bytes() == whole
+
+
+def test_pictures_that_did_not_change_are_not_read_again(pictures, tmp_path, monkeypatch):
+    output, old = tmp_path / "out", time.time() - 60
+    for file in pictures.iterdir():
+        os.utime(file, (old, old))
+    jobs = jobs_of(pictures, output)
+    run_jobs(jobs, Scripted(1, {}), Manifest(output))
+    opened = []
+    monkeypatch.setattr("svd_core.batch.jobs.open_picture", lambda path: opened.append(path.name) or open_picture(path))
+    monkeypatch.setattr("svd_core.batch.jobs.check_output", lambda *given, **more: pytest.fail("an output was probed"))
+    rows, listed = read_rows(pictures, SETTINGS), Manifest(output).clips
+    assert plan_jobs(rows, SPEC, output, "", listed=listed) == jobs and opened == []
+    Image.new("RGB", (32, 32), "red").save(pictures / "p2.png")
+    monkeypatch.undo()
+    monkeypatch.setattr("svd_core.batch.jobs.open_picture", lambda path: opened.append(path.name) or open_picture(path))
+    changed = plan_jobs(rows, SPEC, output, "", listed=listed)
+    assert opened == ["p2.png"]
+    assert [job.name for job in Manifest(output).remaining(changed)] == ["p2"]
+
+
+def test_one_picture_of_many_rows_is_read_once(pictures, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_text("image,name,seed\n" + "".join(f"in/p0.png,n{i},{i}\n" for i in range(20)))
+    opened = []
+    monkeypatch.setattr("svd_core.batch.jobs.open_picture", lambda path: opened.append(path.name) or open_picture(path))
+    jobs = plan_jobs(read_rows(tmp_path / "rows.csv", SETTINGS), SPEC, tmp_path, ".mp4")
+    assert opened == ["p0.png"] and len({job.key for job in jobs}) == 20
+
+
+def test_a_full_disk_ends_the_batch_and_is_not_sampled_again(pictures, tmp_path):
+    made = []
+
+    def make(model, job):
+        made.append(job.name)
+        raise write_error(Path(job.output), OSError(errno.ENOSPC, "No space left on device"))
+
+    with pytest.raises(BatchError, match="p0.*No space left on device.*free space"):
+        run_jobs(jobs_of(pictures, tmp_path / "out"), InProcess(lambda: None, make), Manifest(tmp_path / "out"))
+    assert made == ["p0"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -208,7 +320,7 @@ def test_processes_give_the_clips_of_single_runs_though_one_is_killed(pictures, 
 
 def test_ray_gives_the_clips_of_single_runs_though_an_actor_is_lost(pictures, tmp_path, single, monkeypatch):
     ray = pytest.importorskip("ray", reason="Ray is not installed: batches over Ray are NOT tested here")
-    from svd_core.batch.through_ray import RayActors
+    from svd_core.batch.ray_actors import RayActors
 
     class Losing(RayActors):
         def __init__(self, *options):
@@ -249,13 +361,13 @@ def test_ray_gives_the_clips_of_single_runs_though_an_actor_is_lost(pictures, tm
 
 @pytest.mark.parametrize(("address", "asked"), [(None, "local"), ("auto", "auto"), ("ray://head:1", "ray://head:1")])
 def test_ray_on_this_machine_is_its_own_whatever_cluster_runs_here(monkeypatch, address, asked):
-    from svd_core.batch import through_ray
+    from svd_core.batch import ray_actors
 
     ray = MagicMock()
     ray.is_initialized.return_value = False
     ray.cluster_resources.return_value = {"CPU": 2.0}
-    monkeypatch.setattr(through_ray, "_ray", lambda: ray)
-    assert through_ray.RayActors(SPEC, address=address).size == 2
+    monkeypatch.setattr(ray_actors, "_ray", lambda: ray)
+    assert ray_actors.RayActors(SPEC, address=address).size == 2
     assert ray.init.call_args.kwargs["address"] == asked
 
 
@@ -300,8 +412,8 @@ def test_the_command_finds_what_is_wrong_before_it_begins(pictures, tmp_path, ca
     for wrong, sentence in (
         (["--set", "frames"], "--set frames has no value"),
         (["--set", "frames=0"], "frames must be 1 to 100000 (got 0)"),
-        (["--workers", "0"], "--workers is 0"),
-        (["--device", "cuda:7"], "device cuda:7 is not there"),
+        (["--workers", "0"], "--workers must be 1 or more (got 0)"),
+        (["--device", "cuda:7"], "device cuda:7 is not available"),
         (["--model", "nothing.safetensors"], "there is no model"),
     ):
         assert main(["batch", str(pictures), *output, *wrong]) == 2

@@ -58,10 +58,11 @@ def test_a_clip_that_is_damaged_is_made_again(pictures, tmp_path, suffix, damage
 
 def test_a_manifest_without_sizes_is_still_read(pictures, tmp_path):
     job = finished(pictures, tmp_path / "out", ".mp4")
-    path = tmp_path / "out" / "manifest.json"
-    content = json.loads(path.read_text())
-    assert content["clips"]["a"].pop("size") == Path(job.output).stat().st_size
-    path.write_text(json.dumps(content))
+    path = tmp_path / "out" / "manifest.jsonl"
+    heading, line = path.read_text().splitlines()
+    entry = json.loads(line)
+    assert entry.pop("size") == Path(job.output).stat().st_size
+    path.write_text(f"{heading}\n{json.dumps(entry)}\n")
     assert Manifest(tmp_path / "out").remaining([job]) == []
 
 
@@ -71,7 +72,7 @@ def test_a_manifest_without_sizes_is_still_read(pictures, tmp_path):
         (("--output", "in/a.png"), "--output in/a.png is a file; give a folder"),
         (("--output", "in/a.png/more"), "cannot write in/a.png/more"),
         (("--output", "/proc/B"), "cannot write /proc/B"),
-        (("--output", "new/out", "--retries", "-1"), "--retries is -1; use 0 for none"),
+        (("--output", "new/out", "--retries", "-1"), "--retries must be 0 or more (got -1)"),
         (("--output", "new/out", "--set", "frames=0"), "frames must be 1 to 100000 (got 0)"),
         (("--output", "new/out", "--set", "seed=1", "--set", "seed=2"), "--set seed is given twice"),
         (("--output", "new/out", "--quality", "101"), "quality 101 is outside 0 to 100"),

@@ -85,35 +85,34 @@ REFUSED = [
     ("x.csv", "image\nM\xe4rz.png\n".encode("latin-1"), "x.csv is not text in UTF-8; save it as UTF-8"),
     ("x.csv", "image,seed,Seed\na.png,1,2\n", "x.csv has two columns 'seed'"),
     ("x.csv", 'image,camera\na.png,"zoom in\n', "x.csv is not a CSV table"),
-    ("x.json", '[{"image": "a.png", "seed": 1, "seed": 2}]', "x.json has 'seed' twice"),
-    ("x.json", '[{"image": "a.png", "seed": 1, "Seed": 2}]', "entry 1 of x.json says 'seed' twice"),
-    ("x.json", '[{"image": ["a.png"]}]', "entry 1 of x.json: image is ['a.png'], but must be a text"),
-    ("x.json", '{"clips": [{"image": "a.png"}], "shots": []}', "x.json has clips and shots"),
-    ("x.json", '{"clips": [{"image": "a.png"}], "setings": {}}', "x.json has an entry 'setings'"),
-    ("x.csv", "image,sead\na.png,1\n", "row 2 of x.csv: setting 'sead' is unknown"),
-    ("x.csv", "image,frames\na.png,many\n", "frames is 'many', but must be a whole number"),
-    ("x.csv", "image,fps\na.png,fast\n", "fps is 'fast', but must be a number"),
+    ("x.json", '[{"image": "a.png", "seed": 1, "seed": 2}]', "x.json .*'seed' twice"),
+    ("x.json", '[{"image": "a.png", "seed": 1, "Seed": 2}]', "entry 1 of x.json .*'seed' twice; remove one"),
+    ("x.json", '[{"image": ["a.png"]}]', r"entry 1 of x.json: image .*photo.jpg.*\['a.png'\]"),
+    ("x.json", '{"clips": [{"image": "a.png"}], "shots": []}', "x.json .*clips and shots; put all rows under one"),
+    ("x.json", '{"clips": [{"image": "a.png"}], "setings": {}}', "x.json .*'setings'; use settings"),
+    ("x.csv", "image,sead\na.png,1\n", "row 2 of x.csv: .*'sead'; use one of width"),
+    ("x.csv", "image,frames\na.png,many\n", "frames .*whole number.*'many'"),
+    ("x.csv", "image,fps\na.png,fast\n", "fps .*a number.*'fast'"),
     ("x.csv", "image,seed\na.png,1,2\n", "row 2 of x.csv has 3 values for 2 columns"),
     ("x.csv", "image,seed\n,1\n", "row 2 of x.csv has no image"),
     ("x.csv", "image,name\na.png,../up\n", "cannot be a file name"),
-    ("x.csv", "image\na.png\nsub/A.png\n", "two rows would share the clip"),
+    ("x.csv", "image\na.png\nsub/A.png\n", "clip A .*a.png and A.png.*give each row a name"),
     ("x.json", "{", "is not JSON"),
-    ("x.json", '{"clips": 3}', "no list of clips"),
+    ("x.json", '{"clips": 3}', "x.json is not a list of clips; write"),
     ("x.json", "[]", "no rows"),
-    ("x.txt", "a.png", "is no batch"),
+    ("x.txt", "a.png", "x.txt .*give a folder of pictures, a .csv or a .json"),
 ]
 
 
 @pytest.mark.parametrize(("name", "text", "sentence"), REFUSED)
 def test_what_cannot_be_read_is_refused_in_a_sentence(tmp_path, name, text, sentence):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=".") as raised:
+    with pytest.raises(ValueError, match=sentence):
         read_rows(tmp_path / name)
-    assert sentence in str(raised.value)
 
 
 def test_an_empty_folder_and_a_missing_one_are_told_apart(tmp_path):
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="no pictures .*give at least one"):
         read_rows(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no batch"):
+    with pytest.raises(FileNotFoundError, match="nothing does not exist; give a folder"):
         read_rows(tmp_path / "nothing")

@@ -1,7 +1,7 @@
-"""Workers that are Ray actors, on one machine or many: an actor per GPU with its model in memory.
+"""Workers as Ray actors, on one machine or many: one actor per GPU, with the model in its memory.
 
-The only file that knows Ray, which is an optional extra. Pictures travel with the jobs and clips with the answers, so
-that machines need no common disk, only the model (or the embedded one) and LoRAs at the same path.
+This is the only file that imports Ray, an optional extra. Pictures are sent with the jobs and clips come back with the
+results, so that the machines need no shared disk, only the model (or nano) and the LoRAs at the same paths.
 """
 
 import time
@@ -11,12 +11,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..files import replacing
+from ..files import replacing, write_error
 from .dispatch import BatchError, Event, attempt
 from .jobs import ClipJob, ModelSpec, make_clip
 
 PAUSE = 0.05
-"""Seconds that one look at the actors may wait for news."""
+"""Seconds to wait for events of the actors."""
 
 
 def _ray() -> Any:
@@ -28,14 +28,14 @@ def _ray() -> Any:
 
 
 class _Actor:
-    """What runs in the actor's process."""
+    """The actor, in its own process."""
 
     def __init__(self, worker: int, spec: ModelSpec) -> None:
         self.worker, self.spec = worker, spec
         self.model: Any = None
 
     def load(self) -> Event:
-        """Load the model, on the GPU that Ray gave this actor."""
+        """Load the model on the GPU that Ray assigned to this actor."""
         try:
             self.model = self.spec.load()
         except (ValueError, OSError) as error:
@@ -43,7 +43,7 @@ class _Actor:
         return Event(self.worker, "ready")
 
     def make(self, job: ClipJob, picture: bytes) -> tuple[Event, dict[str, bytes]]:
-        """Make the clip in a folder of this machine; its files by relative name ("" for a single one) come back."""
+        """Make the clip in a temporary folder and return its files by name, "" for a single file."""
         with TemporaryDirectory(prefix="svd_reel") as folder:
             image = Path(folder) / "picture" / Path(job.image).name
             output = Path(folder) / "clip" / Path(job.output).name
@@ -56,76 +56,77 @@ class _Actor:
 
 
 class RayActors:
-    """One actor per place; a lost one (its process, or its whole machine) is replaced wherever there is room."""
+    """A fixed number of actors; one lost with its process or machine is replaced wherever there is room."""
 
     def __init__(self, spec: ModelSpec, size: int | None = None, address: str | None = None) -> None:
-        """spec.device: "cuda" for a GPU per actor, else a CPU core each. size: None is one per GPU of the cluster.
+        """Connect to Ray. spec.device: "cuda" asks for one GPU per actor, anything else for CPU cores.
 
-        address: of a running cluster, "auto" to find it, None to start Ray on this machine alone.
+        size: number of actors, None for one per GPU (or core) of the cluster. address: of a running cluster, "auto" to
+        find it, None to start Ray on this machine only.
         """
         self.spec, self._ray = spec, _ray()
-        self._began = not self._ray.is_initialized()
-        if self._began:
+        self._started = not self._ray.is_initialized()
+        if self._started:
             self._connect(address)
         resource = "GPU" if spec.device.startswith("cuda") else "CPU"
         self.size = size or max(1, int(self._ray.cluster_resources().get(resource, 1)))
-        # A restart by Ray itself would hide a loss from our books, which decide what may be tried again.
+        # A restart by Ray itself would hide the loss from BatchRun, which decides what is tried again.
         needs = {"num_gpus": 1, "num_cpus": 1} if resource == "GPU" else {"num_cpus": spec.threads or 1}
         self._class = self._ray.remote(max_restarts=0, max_task_retries=0, **needs)(_Actor)
         self._actors: dict[int, Any] = {}
-        self._asked: dict[Any, tuple[int, ClipJob | None]] = {}
+        self._requests: dict[Any, tuple[int, ClipJob | None]] = {}
 
     def _connect(self, address: str | None) -> None:
-        # Without an address Ray would join any cluster that happens to run here, and not send this package along.
+        # Without an address Ray would join any cluster that runs on this machine.
         quiet = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
         try:
-            # Actors on other machines must find this package: it is sent along.
+            # Ray sends this package to the other machines.
             environment = {"py_modules": [str(Path(__file__).parent.parent)]} if address else None
             self._ray.init(log_to_driver=False, logging_level="ERROR", runtime_env=environment, **quiet)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise BatchError(
-                f"Ray cannot be reached at {address or 'this machine'} ({error}); start it first"
+                f"cannot connect to Ray at {address or 'this machine'} ({error}); start it with `ray start --head`"
             ) from None
 
     def start(self, worker: int) -> None:
-        """Ask for an actor, which loads the model and says `ready`."""
+        """Request an actor, which loads the model and reports `ready`."""
         actor = self._actors[worker] = self._class.remote(worker, self.spec)
-        self._asked[actor.load.remote()] = (worker, None)
+        self._requests[actor.load.remote()] = (worker, None)
 
     def submit(self, worker: int, job: ClipJob) -> None:
         """Send a job with its picture."""
-        answer = self._actors[worker].make.remote(job, Path(job.image).read_bytes())
-        self._asked[answer] = (worker, job)
+        result = self._actors[worker].make.remote(job, Path(job.image).read_bytes())
+        self._requests[result] = (worker, job)
 
     def poll(self) -> list[Event]:
-        """News of all actors; finished clips are put in their place here."""
-        if not self._asked:
+        """Return the events of all actors; finished clips are written here."""
+        if not self._requests:
             time.sleep(PAUSE)
             return []
-        answers, _ = self._ray.wait(list(self._asked), num_returns=len(self._asked), timeout=PAUSE)
-        return [self._news(answer) for answer in answers]
+        results, _ = self._ray.wait(list(self._requests), num_returns=len(self._requests), timeout=PAUSE)
+        return [self._event_of(result) for result in results]
 
-    def _news(self, answer: Any) -> Event:
-        worker, job = self._asked.pop(answer)
+    def _event_of(self, result: Any) -> Event:
+        worker, job = self._requests.pop(result)
         try:
-            said = self._ray.get(answer)
+            value = self._ray.get(result)
         except self._ray.exceptions.RayError as error:
             self._actors.pop(worker, None)
             first = (str(error).strip().splitlines() or [""])[0]
             return Event(worker, "lost", f"{type(error).__name__}: {first}")
         if job is None:
-            return said
-        event, files = said
+            return value
+        event, files = value
         if event.kind == "done":
             _unpack(files, Path(job.output))
         return event
 
     def stop(self) -> None:
-        """End the actors, and Ray itself where it was started here."""
+        """End the actors, and Ray itself if it was started here."""
         for actor in self._actors.values():
             self._ray.kill(actor)
-        self._actors, self._asked = {}, {}
-        if self._began:
+        self._actors, self._requests = {}, {}
+        if self._started:
             self._ray.shutdown()
 
 
@@ -136,11 +137,14 @@ def _pack(output: Path) -> dict[str, bytes]:
 
 
 def _unpack(files: Mapping[str, bytes], output: Path) -> None:
-    """Write the clip as the actor wrote it, whole or not at all."""
-    with replacing(output) as temporary:
-        if set(files) == {""}:
-            temporary.write_bytes(files[""])
-            return
-        temporary.mkdir()
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
+    """Write the clip that an actor made, whole or not at all."""
+    try:
+        with replacing(output) as temporary:
+            if set(files) == {""}:
+                temporary.write_bytes(files[""])
+                return
+            temporary.mkdir()
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+    except OSError as error:
+        raise write_error(output, error) from error
