@@ -16,9 +16,17 @@ from ..svd_core.training import Trainer, TrainSettings
 from ..svd_core.training.data.cache import ClipSet, encode_sources, encoder_digest
 from ..svd_core.training.data.samples import ClipSource
 from ..svd_core.training.export import trained_lora
-from ..svd_core.training.job import DEMO, clip_plan, memory_text, suited, told, trigger_of, validation_settings
+from ..svd_core.training.job import (
+    DEMO,
+    clip_plan,
+    default_settings,
+    memory_text,
+    training_metadata,
+    trigger_of,
+    validation_settings,
+)
 from ..svd_core.training.log import PLOT_FILE
-from ..svd_core.training.trainer import Progress, TrainResult
+from ..svd_core.training.trainer import TrainingProgress, TrainResult
 from ..svd_core.training.validation import Validation
 from .decode import decode_latent
 from .host import comfy as host
@@ -36,7 +44,7 @@ def run_training(
     device = host.compute_device()
     plan = clip_plan(model.config, **training_set.plan)
     chosen.setdefault("precision", "float32" if device.type == "cpu" else "bf16")
-    settings = suited(model.config, plan, camera=bool(training_set.move), method="lora", **chosen)
+    settings = default_settings(model.config, plan, camera=bool(training_set.move), method="lora", **chosen)
     start = composite(open_picture(DEMO) if picture is None else picture[:1])
     return train(model, training_set, plan, settings, start.clone(), trigger, device)
 
@@ -66,7 +74,7 @@ def train(
         folder / "validation",
     )
     result = _run(unet, ClipSource(clips, bucket=training_set.bucket, seed=settings.seed), settings, folder, validation)
-    notes = told(
+    notes = training_metadata(
         model.variant,
         settings,
         plan,
@@ -122,7 +130,7 @@ def _run(unet: UNet, source: ClipSource, settings: TrainSettings, folder: Path, 
     progress = host.Progress(settings.steps, preview_device=next(unet.parameters()).device)
     stopped: list[BaseException] = []
 
-    def on_step(now: Progress) -> None:
+    def on_step(now: TrainingProgress) -> None:
         progress.show(now.step, validation.latents)
 
     def should_stop() -> bool:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import LATENT_SCALE, VAE
-from svd_core.training import Progress, Trainer, TrainSettings
+from svd_core.training import Trainer, TrainingProgress, TrainSettings
 
 from .first_weights import initialise_unet
 from .latents import ClipSource
@@ -73,7 +73,7 @@ def start_from(unet: UNet, path: Path) -> None:
     unet.load_state_dict({name: tensors[f"{UNET_PREFIX}{name}"].float() for name in unet.state_dict()})
 
 
-def report(progress: Progress) -> None:
+def report(progress: TrainingProgress) -> None:
     """Print every hundredth step."""
     if progress.step % 100 == 0:
         print(f"{progress.step} of {progress.steps}, loss {progress.loss:.4f}, {progress.seconds:.0f} s", flush=True)

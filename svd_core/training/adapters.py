@@ -1,7 +1,7 @@
-"""LoRA adapters on linear layers: two thin matrices beside each frozen weight (Hu et al. 2021, arXiv 2106.09685).
+"""LoRA adapters on linear layers: two low-rank matrices beside each frozen weight (Hu et al. 2021, arXiv 2106.09685).
 
-Adapters are plain tensors outside the network, {module path: (down [r, in], up [out, r], alpha)}; a layer computes
-W x + (alpha / r) up down x. The paths are those of the UNet's modules, which is single-file naming without prefix.
+Adapters are plain tensors outside the network, {module path: (down [r, in], up [out, r], alpha)}. An adapted layer
+computes W x + (alpha / r) up down x. The paths are those of the UNet's modules: single-file names without the prefix.
 """
 
 import math
@@ -15,9 +15,37 @@ from torch import Tensor, nn
 
 AdapterWeights = dict[str, tuple[Tensor, Tensor, float]]
 
+TEMPORAL = re.compile(r"(^|\.)(time_stack|time_mixer|time_pos_embed)(\.|$)")
+# attn2.to_q and attn2.to_k are left out: with one context token they have no effect (spec section 3.5).
+ATTENTION = re.compile(r"\.(attn1\.to_[qkv]|attn2\.to_v|attn[12]\.to_out\.0)$")
+FEED_FORWARD = re.compile(r"\.ff(_in)?\.net\.(0\.proj|2)$")
+
+
+def weight_names(unet: nn.Module, targets: str) -> list[str]:
+    """Return the names of the parameters that full training of `targets` changes, in the order of the network."""
+    names = [name for name, _ in unet.named_parameters()]
+    if targets in ("temporal", "spatial"):
+        names = [name for name in names if bool(TEMPORAL.search(name)) == (targets == "temporal")]
+    return names
+
+
+def adapter_paths(unet: nn.Module, targets: str) -> list[str]:
+    """Return the paths of the linear layers that get adapters.
+
+    targets: the attention layers of the "temporal" blocks, which mix frames, of the "spatial" blocks, which see single
+    frames, or of "both"; "all" adds the feed-forward layers of both.
+    """
+    paths = []
+    for path, _ in unet.named_modules():
+        wanted = ATTENTION.search(path) or (targets == "all" and FEED_FORWARD.search(path))
+        kind = "temporal" if ".time_stack." in path else "spatial"
+        if wanted and targets in (kind, "both", "all"):
+            paths.append(path)
+    return paths
+
 
 class AdaptedLinear(nn.Module):
-    """A linear layer with an adapter; it stands in the layer's place and leaves the layer itself as it is."""
+    """A linear layer with an adapter. It replaces the layer in the network and does not change the layer itself."""
 
     def __init__(self, base: nn.Module, down: Tensor, up: Tensor, scale: float) -> None:
         super().__init__()
@@ -27,25 +55,25 @@ class AdaptedLinear(nn.Module):
         self.strength = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: [..., in]. Adapters are float32 and compute in the type of x."""
+        """Return the adapted output [..., out] for x [..., in]. Adapters are float32 and compute in the type of x."""
         thin = F.linear(x, self.down.to(x.dtype)) * (self.scale * self.strength)  # [..., r]
         return self.base(x) + F.linear(thin, self.up.to(x.dtype))
 
     @property
     def weight(self) -> Tensor:
-        """The weight that this layer acts with, for code that reads weights instead of calling the layer."""
+        """The effective weight, for code that reads weights instead of calling the layer."""
         return self.base.weight + (self.scale * self.strength * self.up @ self.down).to(self.base.weight.dtype)
 
     @property
     def bias(self) -> Tensor | None:
-        """The layer's own bias."""
+        """The bias of the layer."""
         return self.base.bias
 
 
 def new_adapters(unet: nn.Module, paths: Sequence[str], rank: int, alpha: float, seed: int) -> AdapterWeights:
-    """Adapters that change nothing yet: `up` is zero, `down` uniform within 1 / sqrt(in), the same for a seed.
+    """Return adapters without effect: `up` is zero, `down` is uniform within 1 / sqrt(in), drawn from the seed.
 
-    Raises ValueError where the rank exceeds what a layer can hold.
+    Raises ValueError where the rank exceeds the smaller side of a layer.
     """
     weights = {}
     generator = torch.Generator().manual_seed(seed)
@@ -53,7 +81,7 @@ def new_adapters(unet: nn.Module, paths: Sequence[str], rank: int, alpha: float,
         out_features, in_features = unet.get_submodule(path).weight.shape
         if rank > min(out_features, in_features):
             raise ValueError(
-                f"rank {rank} exceeds the {min(out_features, in_features)} of layer {path}; use that or less"
+                f"rank must be at most {min(out_features, in_features)} for layer {path} (got {rank}); lower it"
             )
         bound = 1 / math.sqrt(in_features)
         down = (2 * torch.rand(rank, in_features, generator=generator) - 1) * bound
@@ -62,14 +90,14 @@ def new_adapters(unet: nn.Module, paths: Sequence[str], rank: int, alpha: float,
 
 
 def set_strength(unet: nn.Module, strength: float) -> None:
-    """Let all adapters in a UNet act with a strength; 1 is usual."""
+    """Set the strength of all adapters in a UNet; 1 is the trained one."""
     for layer in unet.modules():
         if isinstance(layer, AdaptedLinear):
             layer.strength = strength
 
 
 class Adapters:
-    """Adapters in place on a UNet until `remove` is called; the UNet is then what it was, bit for bit.
+    """Adapters in place on a UNet until `remove` is called, which restores the UNet bit for bit.
 
     Raises ValueError for adapters that do not fit the UNet.
     """
@@ -86,11 +114,11 @@ class Adapters:
             _put(unet, path, layer)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Trainable tensors, named "path.down" and "path.up"."""
+        """Return the trainable tensors, named "path.down" and "path.up"."""
         return {f"{p}.{side}": getattr(layer, side) for p, layer in self.layers.items() for side in ("down", "up")}
 
     def remove(self) -> None:
-        """Put the UNet's own layers back."""
+        """Put the original layers back."""
         for path, layer in self.layers.items():
             _put(self._unet, path, layer.base)
 
@@ -102,7 +130,7 @@ def pair_up(tensors: Mapping[str, Tensor], alphas: Mapping[str, float]) -> Adapt
 
 @contextmanager
 def adapted(unet: nn.Module, weights: Mapping[str, tuple[Tensor, Tensor, float]]) -> Iterator[nn.Module]:
-    """The UNet with adapters in place, for as long as the block lasts."""
+    """Yield the UNet with adapters in place, for as long as the block lasts."""
     adapters = Adapters(unet, weights)
     try:
         yield unet
@@ -116,14 +144,14 @@ def _layer(unet: nn.Module, path: str, down: Tensor, up: Tensor) -> nn.Module:
         shape = tuple(base.weight.shape)
     except AttributeError as error:
         raise ValueError(
-            f"the adapters have a layer {path}, which the UNet lacks; train them on a model like it"
+            f"the adapters are for a layer {path}, which this UNet does not have; use the model they were trained on"
         ) from error
     if isinstance(base, AdaptedLinear):
-        raise ValueError(f"layer {path} has an adapter already; remove it first")
+        raise ValueError(f"layer {path} already has an adapter; remove it first")
     if (up.shape[0], down.shape[1]) != shape or down.shape[0] != up.shape[1]:
         raise ValueError(
-            f"the adapter of {path} is {list(up.shape)} x {list(down.shape)}, the layer {list(shape)}; "
-            "use the model that it was trained on"
+            f"the adapter of {path} is {list(up.shape)} x {list(down.shape)}, but the layer is {list(shape)}; use the "
+            "model it was trained on"
         )
     return base
 
@@ -131,31 +159,3 @@ def _layer(unet: nn.Module, path: str, down: Tensor, up: Tensor) -> nn.Module:
 def _put(unet: nn.Module, path: str, layer: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(unet.get_submodule(parent), name, layer)
-
-
-TEMPORAL = re.compile(r"(^|\.)(time_stack|time_mixer|time_pos_embed)(\.|$)")
-# attn2.to_q and attn2.to_k are left out: with one context token they have no effect (spec section 3.5).
-ATTENTION = re.compile(r"\.(attn1\.to_[qkv]|attn2\.to_v|attn[12]\.to_out\.0)$")
-FEED_FORWARD = re.compile(r"\.ff(_in)?\.net\.(0\.proj|2)$")
-
-
-def weight_names(unet: nn.Module, targets: str) -> list[str]:
-    """Names of the parameters that full training of `targets` changes, in the order of the network."""
-    names = [name for name, _ in unet.named_parameters()]
-    if targets in ("temporal", "spatial"):
-        names = [name for name in names if bool(TEMPORAL.search(name)) == (targets == "temporal")]
-    return names
-
-
-def adapter_paths(unet: nn.Module, targets: str) -> list[str]:
-    """Paths of the linear layers that get adapters: attention of the blocks named, "all" with feed-forward of both.
-
-    "temporal" are the blocks that mix frames, "spatial" those that look at one frame.
-    """
-    paths = []
-    for path, _ in unet.named_modules():
-        wanted = ATTENTION.search(path) or (targets == "all" and FEED_FORWARD.search(path))
-        kind = "temporal" if ".time_stack." in path else "spatial"
-        if wanted and targets in (kind, "both", "all"):
-            paths.append(path)
-    return paths

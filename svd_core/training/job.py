@@ -1,4 +1,4 @@
-"""What the command and the node of training share: sizes and settings that suit a model, and what files tell."""
+"""Defaults of a training job for a model, and the metadata of its result; shared by the command and the node."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,36 +16,36 @@ from .memory_estimate import training_memory
 from .settings import TrainSettings
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo.png"
-"""A photograph to animate during training where none is given."""
+"""The photograph that is animated during training if none is given."""
 
-TINY = 256  # width below which a model is a toy: trained at its own size, with larger steps
-TRAINING_SIZE = (576, 320)  # of the published models: what LoRAs learn there holds at 1024x576
+TINY = 256  # models up to this width are toys: trained at their own size, with a higher rate
+TRAINING_SIZE = (576, 320)  # for the published models; LoRAs trained at it work at 1024x576
 VALIDATION_STEPS = 12
 
 
 def clip_plan(config: SVDConfig, **given: Any) -> ClipPlan:
-    """Return the plan of clips for a model; of what is given None means the model's default."""
+    """Return the plan of clips for a model. None among the given values means the default for the model."""
     known = {field.name for field in fields(ClipPlan)}
     chosen = {key: value for key, value in given.items() if key in known and value is not None}
     width, height = (config.width, config.height) if config.width <= TINY else TRAINING_SIZE
     return ClipPlan(**{"width": width, "height": height, "frames": min(config.frames, 14), **chosen})
 
 
-def suited(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **given: Any) -> TrainSettings:
-    """Return the settings for a model, complete; of what is given None means what suits it.
+def default_settings(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **given: Any) -> TrainSettings:
+    """Return complete settings for a model. None among the given values means the default for it.
 
-    camera: whether clips are photographs moved by a camera. method: "lora", "full", or "temporal" for full training
-    of the temporal layers alone.
+    camera: whether the clips are photographs that a camera moves over. method: "lora", "full", or "temporal" for full
+    training of the temporal layers only. Raises ValueError for method "temporal" with other targets.
     """
     targets = given.get("targets")
     if method == "temporal" and targets not in (None, "temporal"):
         raise ValueError(
-            f"method temporal trains the temporal layers, not targets {targets}; leave targets out, or take method full"
+            f"method temporal only trains temporal layers (got targets {targets}); leave targets out, or use full"
         )
     tiny = config.width <= TINY
     full = method != "lora"
     rate = (5e-4 if tiny else 1e-5) if full else (2e-3 if tiny else 1e-4)
-    suits: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "method": "full" if full else "lora",
         "targets": "temporal" if method == "temporal" or (camera and not full) else "both",
         "rank": 8 if camera or tiny else 16,
@@ -58,7 +58,7 @@ def suited(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **gi
         "p_mean": noise_mean(plan, camera=camera),
         "ema": 0.98 if tiny else 0.999,
     }
-    settings = TrainSettings(**{**suits, **{key: value for key, value in given.items() if value is not None}})
+    settings = TrainSettings(**{**defaults, **{key: value for key, value in given.items() if value is not None}})
     if settings.validate_every == 0 and given.get("validate_every") is None:
         settings = replace(settings, validate_every=max(1, settings.steps // 4))
     return settings
@@ -67,15 +67,15 @@ def suited(config: SVDConfig, plan: ClipPlan, *, camera: bool, method: str, **gi
 def noise_mean(plan: ClipPlan, *, camera: bool) -> float:
     """Return the mean logarithm of the noise levels to train at.
 
-    0.7 suits 320x576 (public code) and grows with the size, because larger pictures need more noise to be hidden. A
-    camera move is decided where noise hides the picture, so it is trained higher.
+    It is 0.7 at 576x320 (public code) and grows with the size, because it takes more noise to hide a larger picture.
+    Camera moves are trained higher: sampling decides them while noise still hides the picture.
     """
     cells = plan.width * plan.height / 64
     return round(0.7 + 0.6 * math.log(math.sqrt(cells) / 53.7) + (1.2 if camera else 0.0), 2)
 
 
 def validation_settings(config: SVDConfig, plan: ClipPlan, bucket: float | None, fps: float) -> AnimateSettings:
-    """Return how validation clips are made: at the size of training, with few steps."""
+    """Return the settings of validation clips: the size of training, few steps."""
     settings = AnimateSettings(
         width=plan.width,
         height=plan.height,
@@ -87,7 +87,7 @@ def validation_settings(config: SVDConfig, plan: ClipPlan, bucket: float | None,
     return settings.resolve(config)
 
 
-def told(
+def training_metadata(
     variant: str,
     settings: TrainSettings,
     plan: ClipPlan,
@@ -96,7 +96,7 @@ def told(
     trigger: str,
     labels: Mapping[str, float | None] | None = None,
 ) -> dict[str, object]:
-    """Return what a trained file says of itself. labels: those that were given instead of measured (None: measured)."""
+    """Return the metadata of a trained file. labels: those given by the user; None means measured."""
     given = {name: value for name, value in (labels or {}).items() if value is not None}
     return {
         "base_model": variant,
@@ -110,8 +110,8 @@ def told(
 
 
 def decoder(model: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Return the decoder of an SVDModel for validation; on an accelerator it only visits, so that training has room."""
-    away = device.type != "cpu"
+    """Return the decoder of an SVDModel for validation; on an accelerator it is offloaded between calls."""
+    offload = device.type != "cpu"
 
     def decode(latents: Tensor) -> Tensor:
         vae = model.part("vae")
@@ -119,30 +119,30 @@ def decoder(model: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
         try:
             return model.decode(latents.to(device))
         finally:
-            if away:
+            if offload:
                 vae.to("cpu")
 
     return decode
 
 
 def run_folder(output: Path) -> Path:
-    """Return where the run of an output file keeps its state, log, cache and validation clips."""
+    """Return the folder for state, log, cache and validation clips of the run of an output file."""
     return output.with_name(f"{output.stem}.run")
 
 
 def trigger_of(move: str) -> str:
-    """Return the note on how a camera LoRA is used; empty without a camera."""
+    """Return the note on how to use a camera LoRA; empty without a camera."""
     if not move:
         return ""
     return f"moves the camera: {move}; strength -1 moves it the other way; the motion bucket sets the speed"
 
 
 def memory_text(config: SVDConfig, settings: TrainSettings, plan: ClipPlan) -> str:
-    """Return one line on the memory that a run will need, counted from shapes; sides are rounded up to 64 for it."""
+    """Return one line on the memory that a run needs, counted from shapes with sides rounded up to 64."""
     width, height = (math.ceil(side / 64) * 64 for side in (plan.width, plan.height))
     need = training_memory(config.unet, settings, plan.frames, width, height)
     checkpointing = "with" if settings.gradient_checkpointing else "without"
     return (
-        f"{need.trainable:,} numbers to train; about {need.peak / 2**30:.2f} GiB for {plan.frames} frames of "
-        f"{width}x{height} in {settings.precision} {checkpointing} checkpointing, encoders not counted"
+        f"{need.trainable:,} parameters to train; about {need.peak / 2**30:.2f} GiB for {plan.frames} frames of "
+        f"{width}x{height} in {settings.precision} {checkpointing} checkpointing, without the encoders"
     )

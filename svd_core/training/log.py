@@ -1,4 +1,4 @@
-"""The log of a run: one row of numbers every few steps, in a CSV file that a resumed run continues."""
+"""The log of a run: rows of mean losses in a CSV file that a resumed run continues, and their plot."""
 
 import csv
 import io
@@ -16,20 +16,25 @@ from ..charts import PALETTE, Chart, Curve, draw_charts
 from ..files import replacing, write_error, write_text
 
 LOG_FILE = "log.csv"
-BAND_EDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # noise levels; the loss is told apart between them
+BAND_EDGES = (0.3, 1.0, 3.0, 10.0, 30.0)  # noise levels between which the loss is listed separately
 BANDS = (
     f"below {BAND_EDGES[0]:g}",
     *(f"{low:g} to {high:g}" for low, high in zip(BAND_EDGES, BAND_EDGES[1:], strict=False)),
     f"from {BAND_EDGES[-1]:g}",
 )
+PLOT_FILE = "loss.png"
+PLOT_SIZE = (960, 432)  # of the chart, inside a margin
+PALE = (180, 200, 230)
+SMOOTHING = 0.9  # weight of earlier rows in the smoothed line
 COLUMNS = ("step", "loss", "rate", "seconds", *(f"sigma {band}" for band in BANDS))
 
 
 @dataclass(frozen=True)
 class LogRow:
-    """Means since the row before: `bands` holds the mean loss of the clips of each band of noise levels, None for none.
+    """Means since the previous row.
 
-    seconds: trained in all, over every session of the run.
+    bands: mean loss of the clips in each band of noise levels, None where there were none. seconds: training time of
+    all sessions of the run.
     """
 
     step: int
@@ -39,14 +44,14 @@ class LogRow:
     bands: tuple[float | None, ...]
 
     def cells(self) -> list[str]:
-        """The row as text."""
+        """Return the row as text."""
         bands = ["" if band is None else f"{band:.6g}" for band in self.bands]
         return [str(self.step), f"{self.loss:.6g}", f"{self.rate:.6g}", f"{self.seconds:.1f}", *bands]
 
 
 @dataclass
 class Totals:
-    """Sums of losses since the last row; plain numbers, so that a state file can carry them."""
+    """Sums of losses since the last row, as plain numbers that a state file can store."""
 
     loss: float = 0.0
     steps: int = 0
@@ -63,13 +68,13 @@ class Totals:
             self.clips[band] += 1
 
     def row(self, step: int, rate: float, seconds: float) -> LogRow:
-        """The means as a row."""
+        """Return the means as a row."""
         bands = tuple(total / count if count else None for total, count in zip(self.bands, self.clips, strict=True))
         return LogRow(step, self.loss / max(1, self.steps), rate, seconds, bands)
 
 
 class Pending:
-    """Losses that are still on the device: reading them one by one would make the device wait in every step."""
+    """Losses that are still on the device, because reading them one by one would make it wait in every step."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
@@ -78,14 +83,14 @@ class Pending:
         self._steps: list[int] = []
 
     def add(self, losses: Tensor, sigmas: Tensor, norm: Tensor | None) -> None:
-        """Keep one step's losses [N] and noise levels [N], and the norm of its gradient where it must be finite."""
+        """Add one step's losses [N] and noise levels [N], and the norm of its gradient where that must be finite."""
         self._losses.append(losses)
         self._sigmas.append(sigmas)
         self._norms.extend([] if norm is None else [norm])
         self._steps.append(len(losses))
 
     def read_into(self, totals: Totals) -> bool:
-        """Move everything into the sums; returns False where a loss or a gradient is not finite."""
+        """Move everything into the sums. Return False if a loss or a gradient is not finite."""
         if not self._losses:
             return True
         losses, sigmas = torch.cat(self._losses).tolist(), torch.cat(self._sigmas).tolist()
@@ -101,7 +106,7 @@ class Pending:
 
 
 def read_log(folder: Path) -> list[LogRow]:
-    """Rows of a run's log, in order; a last row that a kill cut off is left out. Empty where there is no log."""
+    """Return the rows of a run's log in order, without a last row that was cut off; empty where there is no log."""
     path = folder / LOG_FILE
     if not path.exists():
         return []
@@ -116,7 +121,7 @@ def read_log(folder: Path) -> list[LogRow]:
 
 
 def start_log(folder: Path, step: int) -> list[LogRow]:
-    """Make the log end at `step`: what a killed run wrote after its last state is taken out. Returns the rows left."""
+    """Remove the rows after `step`, which a killed run wrote after its last state, and return the rest."""
     rows = [row for row in read_log(folder) if row.step <= step]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -127,7 +132,7 @@ def start_log(folder: Path, step: int) -> list[LogRow]:
 
 
 def append_row(folder: Path, row: LogRow) -> None:
-    """Add one row to the log."""
+    """Append one row to the log."""
     path = folder / LOG_FILE
     try:
         with path.open("a", newline="", encoding="utf-8") as file:
@@ -136,14 +141,8 @@ def append_row(folder: Path, row: LogRow) -> None:
         raise write_error(path, error) from error
 
 
-PLOT_FILE = "loss.png"
-PLOT_SIZE = (960, 432)  # of the chart, inside a margin
-PALE = (180, 200, 230)
-SMOOTHING = 0.9  # share of the past in the smooth line
-
-
 def draw_loss(rows: Sequence[LogRow], steps: int) -> Image.Image:
-    """Draw the loss of every row (pale) and a smoothed line over steps 0..`steps`; the vertical axis is logarithmic."""
+    """Return a chart of the loss of every row (pale) and a smoothed line over steps 0..`steps`, on a log scale."""
     smooth: list[float] = []
     for row in rows:
         smooth.append(SMOOTHING * smooth[-1] + (1 - SMOOTHING) * row.loss if smooth else row.loss)

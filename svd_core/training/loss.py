@@ -1,4 +1,4 @@
-"""The EDM loss of spec section 1.2 in its velocity form, with conditions dropped for guidance."""
+"""The EDM loss of spec section 1.2 in velocity form, the noise levels it is taken at, and dropped conditions."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from .settings import TrainSettings
 
 
 def drop_conditions(batch: TrainingBatch, settings: TrainSettings, generator: torch.Generator) -> TrainingBatch:
-    """Zero tokens, conditioning latents or both in a few clips, drawn with the chances of the settings."""
+    """Return the batch with tokens, conditioning latents or both zeroed in some clips, by the settings' chances."""
     chance = torch.rand(len(batch), generator=generator, dtype=torch.float64)
     token_end = settings.drop_token
     latent_end = token_end + settings.drop_latent
@@ -40,8 +40,8 @@ def velocity_losses(
 
     sigma: [B] float64 on the CPU; noise: as batch.latent, standard normal. `network` is the raw UNet, whose input is
     cast to `dtype`. With x = z + s e, the loss ((s^2 + 1) / s^2) (D - z)^2 of spec section 1.2 is (F - v)^2 for
-    v = (e - s z) / sqrt(s^2 + 1): the form without the division by s, which loses digits at low noise.
-    `mean_weight` times the mean square of what F - v has in common over a frame, channel by channel, is added.
+    v = (e - s z) / sqrt(s^2 + 1). This form avoids the division by s, which loses digits at low noise. `mean_weight`
+    times the mean square of each frame's mean of F - v, per channel, is added.
     """
     z = batch.latent
     _, _, c_in, c_noise = (value.to(z) for value in scalings(sigma))  # [B]
@@ -67,18 +67,18 @@ def draw_sigmas(
     wide_share: float = 0.05,
     limit: Tensor | None = None,
 ) -> Tensor:
-    """Draw noise levels [count], float64, all within 0.002..700 and below `limit` [count] where given.
+    """Return random noise levels [count], float64, within 0.002..700 and at most `limit` [count] where given.
 
-    ln sigma ~ N(p_mean, p_std^2) (spec section 1.2; research: the mean grows with the size of the picture); a share
-    `wide_share` is log-uniform instead, so that the ends of the schedule are seen too. Three numbers are drawn for each
-    clip whatever the settings, so that changing them leaves all other random draws alone.
+    ln sigma ~ N(p_mean, p_std^2) (spec section 1.2). A share `wide_share` is log-uniform instead, so that the ends of
+    the schedule are trained too. Three numbers are drawn for each clip whatever the settings, so that a change of the
+    settings does not change other random draws.
     """
     kind, place, wide_place = torch.rand(3, count, generator=generator, dtype=torch.float64)
     low = torch.full((count,), math.log(SIGMA_MIN), dtype=torch.float64)
     high = torch.full((count,), math.log(SIGMA_MAX), dtype=torch.float64)
     if limit is not None:
         high = torch.minimum(high, limit.double().log().clamp(min=math.log(SIGMA_MIN)))
-    # The inverse of the truncated normal distribution keeps its shape below a limit; clamping would pile up there.
+    # The inverse of the truncated normal distribution keeps its shape below a limit; clamping would pile values up.
     below, above = (torch.special.ndtr((end - p_mean) / p_std) for end in (low, high))
     usual = p_mean + p_std * torch.special.ndtri(below + place * (above - below))
     wide = low + wide_place * (high - low)

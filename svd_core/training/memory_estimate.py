@@ -1,4 +1,4 @@
-"""What a run will need of the device's memory, from a dry run at real size on the meta device, which has none."""
+"""Estimate the device memory of a training run, by a step at full size on the meta device, which allocates nothing."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +19,14 @@ from .trainer import trained_parts
 
 HALF_PRECISION_CALLS = (F.linear, F.conv2d, F.scaled_dot_product_attention, torch.conv2d)
 FLOAT32_CALLS = (F.group_norm, F.layer_norm)
-STATES_PER_NUMBER = {"adamw": 8, "adamw8bit": 2, "muon": 4}  # bytes that an optimizer keeps for a trained number
+STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "muon": 4}  # bytes of optimiser state per trained parameter
 
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes of a training run on its device; `trainable` counts numbers.
+    """Bytes of a training run on its device; `trainable` is a number of parameters.
 
-    activations: everything that a step makes besides gradients, at its highest. peak: the highest sum of all.
+    activations: everything that a step allocates besides gradients, at its peak. peak: the largest sum of all.
     """
 
     trainable: int
@@ -41,22 +41,23 @@ class TrainingMemory:
 def training_memory(
     config: UNetConfig, settings: TrainSettings, frames: int, width: int, height: int
 ) -> TrainingMemory:
-    """Estimate the memory of training a UNet on clips of `frames` frames of width x height pixels.
+    """Return the memory needed to train a UNet on clips of `frames` frames of width x height pixels.
 
     One forward and backward pass of the batch runs on the meta device. Frozen weights of a LoRA are counted in the
-    settings' precision, trained weights in float32. What kernels allocate for themselves, and what the allocator keeps
-    unused, is not seen: leave a tenth. Raises ValueError for sizes that the model cannot have.
+    settings' precision, trained weights in float32. Workspaces of kernels and unused blocks of the allocator are not
+    counted; add a tenth for them. Raises ValueError for sizes that are not multiples of 64.
     """
     if width % 64 or height % 64 or min(frames, width, height) < 1:
         raise ValueError(
-            f"{frames} frames of {width}x{height} pixels cannot be trained; use sizes that are multiples of 64"
+            f"width and height must be multiples of 64, frames 1 or more (got {frames} frames of {width}x{height}); "
+            "use 576x320, for example"
         )
     computed = COMPUTED_IN[settings.precision]
     stored = computed if settings.method == "lora" else torch.float32
     unet = UNet(config, device="meta", dtype=stored)
     autocast = _Autocast(computed if stored != computed else None)
     for layer in unet.modules():
-        if isinstance(layer, BLOCKS):  # backward passes turn function modes off, which a recomputed block needs
+        if isinstance(layer, BLOCKS):  # a backward pass turns function modes off, but a recomputed block needs this one
             layer.forward = partial(autocast.around, layer.forward)
     with trained_parts(unet, settings) as (parameters, _):
         numbers = sum(part.numel() for part in parameters.values())
@@ -76,7 +77,7 @@ def _step_bytes(
     stored: torch.dtype,
     autocast: "_Autocast",
 ) -> tuple[int, int]:
-    """Highest bytes made by one step, its gradients included, and the bytes of the gradients."""
+    """Return the peak bytes of one step, with its gradients, and the bytes of the gradients alone."""
     frames, height, width = size
     meta = partial(torch.empty, device="meta")
     clips = settings.batch
@@ -95,13 +96,13 @@ def _step_bytes(
 
 
 def _optimizer_bytes(parameters: dict[str, nn.Parameter], settings: TrainSettings) -> int:
-    usual = STATES_PER_NUMBER["adamw" if settings.optimizer == "muon" else settings.optimizer]
-    matrices = STATES_PER_NUMBER[settings.optimizer]
+    usual = STATE_BYTES["adamw" if settings.optimizer == "muon" else settings.optimizer]
+    matrices = STATE_BYTES[settings.optimizer]
     return sum(part.numel() * (matrices if part.ndim > 1 else usual) for part in parameters.values())
 
 
 class _Attention(torch.autograd.Function):
-    """A fused kernel keeps its inputs, its result and one number per query; meta's own keeps every score."""
+    """Attention that keeps what a fused kernel keeps (inputs, result, a number per query), not all scores."""
 
     @staticmethod
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -116,9 +117,10 @@ class _Attention(torch.autograd.Function):
 
 
 class _Autocast(TorchFunctionMode):
-    """Autocast as a GPU does it, for the meta device, which has none; also fused attention. `computed` None: no casts.
+    """The autocast and the fused attention of a GPU, for the meta device, which has neither.
 
-    Matrix products and convolutions take half precision, norms float32; the cast of a trained weight is made once.
+    Matrix products and convolutions run in the type `computed`, norms in float32; None casts nothing. A trained weight
+    is cast once.
     """
 
     def __init__(self, computed: torch.dtype | None) -> None:
@@ -127,12 +129,12 @@ class _Autocast(TorchFunctionMode):
         self._cast: dict[int, Tensor] = {}
 
     def around(self, function, *inputs):
-        """Call a function in this mode."""
+        """Return the result of a function called in this mode."""
         with self:
             return function(*inputs)
 
     def forget(self) -> None:
-        """Let go of the casts of weights."""
+        """Release the cast weights."""
         self._cast.clear()
 
     def __torch_function__(self, function, types, args=(), kwargs=None):

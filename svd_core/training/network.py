@@ -1,4 +1,4 @@
-"""What the network computes in while trained weights stay float32."""
+"""A UNet in training: float32 weights, the precision it computes in, no inference mode, recomputed blocks."""
 
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,13 +13,14 @@ from ..networks.transformer import VideoTransformer
 from ..networks.unet import VideoResidualBlock
 from .settings import TrainSettings
 
+BLOCKS = (VideoResidualBlock, VideoTransformer)  # recomputed in the backward pass by gradient checkpointing
 COMPUTED_IN = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def master_weights(unet: nn.Module, names: Collection[str]) -> dict[str, nn.Parameter]:
-    """Give the weights of these names float32 memory of their own, and return them by name.
+    """Give the named weights float32 memory of their own, and return them by name.
 
-    Smaller types would swallow small steps, and the memory that was loaded may be another model's too.
+    Smaller types would round small steps away, and other models may share the memory that was loaded.
     """
     groups = [group for group in unet.joinable() if joined_view(group) is not None]
     trained = {name: parameter for name, parameter in unet.named_parameters() if name in names}
@@ -34,11 +35,11 @@ def master_weights(unet: nn.Module, names: Collection[str]) -> dict[str, nn.Para
 def computing(
     unet: nn.Module, settings: TrainSettings, device: torch.device
 ) -> tuple[torch.dtype, AbstractContextManager]:
-    """Return the type of the network's input, and the context that forward passes run in.
+    """Return the type of the network's input and the context for forward passes.
 
-    A float32 network computes in half precision by autocast. One whose weights are all stored in half precision
-    (adapters on a frozen model) takes half-precision input and needs no autocast. Raises ValueError where the stored
-    type and the precision disagree.
+    A float32 network computes in half precision by autocast. A network stored in half precision (adapters on a frozen
+    model) takes half-precision input and needs no autocast. Raises ValueError where the stored type does not fit the
+    precision.
     """
     wanted = COMPUTED_IN[settings.precision]
     adapters = {id(part) for name, part in unet.named_parameters() if name.endswith((".down", ".up"))}
@@ -48,48 +49,45 @@ def computing(
         if wanted == torch.float32 and half and _plain(unet):
             name = str(half.pop()).removeprefix("torch.")
             raise ValueError(
-                f"the model is loaded as {name}, which cannot train in precision float32; load it as float32, or use "
-                "bf16 or fp16"
+                f"precision float32 needs a float32 model (it is loaded as {name}); load it as float32, or use "
+                "precision bf16 or fp16"
             )
         autocast = torch.amp.autocast(device.type, wanted) if wanted != torch.float32 else nullcontext()
         return torch.float32, autocast
     if stored != {wanted} and _plain(unet):
         name = str((stored - {wanted}).pop()).removeprefix("torch.")
         raise ValueError(
-            f"the model is loaded as {name}, but precision is {settings.precision}; load it as "
-            f"{str(wanted).removeprefix('torch.')} or float32, or change precision"
+            f"precision {settings.precision} does not fit a model loaded as {name}; load it as "
+            f"{str(wanted).removeprefix('torch.')} or float32, or change the precision"
         )
     return wanted, nullcontext()
 
 
 def _plain(unet: nn.Module) -> bool:
-    """Whether layers are torch's own; a host's layers cast their weights to the type of their input."""
+    """Return whether the layers are torch's own; a host's layers cast their weights to the type of their input."""
     return all(type(layer).__module__.startswith("torch.") for layer in unet.time_embed)
 
 
 @contextmanager
 def leaving_inference(unet: nn.Module, *, keep: bool) -> Iterator[None]:
-    """Turn inference mode off and gradients on, with copies in place of the weights that inference mode made.
+    """Turn inference mode off and gradients on, and replace weights made in inference mode by copies.
 
     keep: leave the copies in place at the end, for training that changes the weights themselves.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        lent = [
+        replaced = [
             (module, name, weight)
             for module in unet.modules()
             for name, weight in module.named_parameters(recurse=False)
             if weight.is_inference()
         ]
-        for module, name, weight in lent:
+        for module, name, weight in replaced:
             setattr(module, name, nn.Parameter(weight.detach().clone(), requires_grad=False))
         try:
             yield
         finally:
-            for module, name, weight in lent if not keep else []:
+            for module, name, weight in replaced if not keep else []:
                 setattr(module, name, weight)
-
-
-BLOCKS = (VideoResidualBlock, VideoTransformer)
 
 
 @contextmanager

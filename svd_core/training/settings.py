@@ -1,4 +1,4 @@
-"""How a training run goes: plain data, checked when made."""
+"""The settings of a training run: plain data, checked on construction."""
 
 import math
 from dataclasses import dataclass
@@ -24,26 +24,26 @@ LEAST = {
     "validate_every": 0,
 }
 SHARES = ("drop_token", "drop_latent", "drop_both", "wide_share")
-COOLDOWN_SHARE = 0.4  # of the steps, where `cooldown` is not given
+COOLDOWN_SHARE = 0.4  # of the steps, if `cooldown` is not given
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one run; the defaults train a LoRA of a camera move or a character.
+    """Settings of one run. The defaults train a LoRA of a camera move or a character.
 
-    steps: optimizer steps in all. batch: clips of one forward pass. accumulation: passes per step.
-    rate: the highest learning rate. warmup: steps over which it rises from 0. schedule: how it goes on: "cosine" falls
+    steps: optimiser steps of the whole run. batch: clips of one forward pass. accumulation: passes per step.
+    rate: the highest learning rate. warmup: steps over which it rises from 0. schedule: what follows: "cosine" falls
     to 0, "constant" stays, "linear-cooldown" stays and falls to 0 over the last `cooldown` steps (None: 40 %).
-    targets: LoRA: the attention layers of the temporal, the spatial or both blocks, or "all", attention and
-    feed-forward of both. Full: the temporal layers, the spatial ones, or everything ("both" and "all").
-    method: "lora" trains adapters of `rank`, scaled by alpha / rank (alpha None: the rank); "full" the weights.
-    precision: what the network computes in; trained weights are float32 always.
+    method: "lora" trains adapters of `rank`, scaled by alpha / rank (alpha None: the rank); "full" trains the weights.
+    targets: for a LoRA, the attention layers of the temporal blocks, the spatial blocks or both; "all" adds the
+    feed-forward layers. For full training the temporal layers, the spatial layers, or all ("both" and "all").
+    precision: type that the network computes in; trained weights are always float32.
     drop_token, drop_latent, drop_both: chances that a clip's token, its conditioning latent or both are zeroed, for
     guidance. p_mean, p_std: of the log-normal noise levels (spec section 1.2). wide_share: share of the clips whose
-    level is log-uniform over the whole range instead. mean_weight: weight of the error of each frame's mean beside
-    that of its cells, against colours that flicker or drift; 0 is the loss of spec section 1.2.
-    ema: decay of the averaged weights, 0 for none. clip_norm: bound of the gradient's norm, 0 for none.
-    weight_decay: of matrices. save_every, log_every, validate_every: steps (validate_every 0: never).
+    level is log-uniform over the whole range instead. mean_weight: weight of the error of each frame's mean, which
+    reduces flicker and drift of colours; 0 gives the loss of spec section 1.2.
+    ema: decay of the averaged weights, 0 for none. clip_norm: largest norm of the gradient, 0 for no limit.
+    weight_decay: of matrices. save_every, log_every, validate_every: in steps (validate_every 0: never).
     """
 
     steps: int = 800
@@ -79,46 +79,49 @@ class TrainSettings:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise ValueError(f"{name} is {value!r}; use one of {', '.join(choices)}")
+                raise ValueError(f"{name} must be one of {', '.join(choices)} (got {value!r}); use {choices[0]}")
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{name} is {value:g}; give a finite number")
+                raise ValueError(f"{name} must be a finite number (got {value:g}); give one")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value < least:
-                raise ValueError(f"{name} is {value}, but it must be at least {least}")
+                raise ValueError(f"{name} must be {least} or more (got {value}); use {getattr(TrainSettings, name)}")
         for name in SHARES:
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value:g}, but a share is from 0 to 1; 0.05 is usual")
+                raise ValueError(f"{name} must be 0 to 1 (got {value:g}); use 0.05")
         if self.drop_token + self.drop_latent + self.drop_both > 1:
-            raise ValueError("drop_token, drop_latent and drop_both exceed 1 together; 0.05 each is usual")
+            dropped = self.drop_token + self.drop_latent + self.drop_both
+            raise ValueError(
+                f"drop_token, drop_latent and drop_both must sum to 1 or less (got {dropped:g}); use 0.05 each"
+            )
         if not self.rate > 0:
-            raise ValueError(f"rate is {self.rate:g}, but a learning rate is above 0; 0.0001 is usual for a LoRA")
+            raise ValueError(f"rate must be above 0 (got {self.rate:g}); use 0.0001 for a LoRA")
         least, most = math.log(SIGMA_MIN), math.log(SIGMA_MAX)
         if not least <= self.p_mean <= most:
             raise ValueError(
-                f"p_mean is {self.p_mean:g}, but the mean logarithm of noise levels ({SIGMA_MIN:g} to {SIGMA_MAX:g}) "
-                f"is from {least:.1f} to {most:.1f}; 0.7 is usual"
+                f"p_mean must be {least:.1f} to {most:.1f}, the logarithms of noise levels {SIGMA_MIN:g} to "
+                f"{SIGMA_MAX:g} (got {self.p_mean:g}); use 0.7"
             )
         if not self.p_std > 0:
-            raise ValueError(f"p_std is {self.p_std:g}, but a deviation is above 0; 1.6 is usual")
+            raise ValueError(f"p_std must be above 0 (got {self.p_std:g}); use 1.6")
         if self.mean_weight < 0:
-            raise ValueError(f"mean_weight is {self.mean_weight:g}, but a weight is at least 0; 0 is usual")
+            raise ValueError(f"mean_weight must be 0 or more (got {self.mean_weight:g}); use 0")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema is {self.ema:g}, but a decay is from 0 (no average) to below 1; 0.999 is usual")
+            raise ValueError(f"ema must be 0 (no average) to below 1 (got {self.ema:g}); use 0.999")
         if self.clip_norm < 0:
-            raise ValueError(f"clip_norm is {self.clip_norm:g}; use 1, or 0 for no bound")
+            raise ValueError(f"clip_norm must be 0 or more (got {self.clip_norm:g}); use 1, or 0 for no limit")
         if self.alpha is not None and not self.alpha > 0:
-            raise ValueError(f"alpha is {self.alpha:g}, but it must be above 0; the rank ({self.rank}) is usual")
+            raise ValueError(f"alpha must be above 0 (got {self.alpha:g}); use the rank, {self.rank}")
         check_seed(self.seed)
 
     @property
     def scale_alpha(self) -> float:
-        """Alpha of the adapters, the rank where none is given."""
+        """Alpha of the adapters; the rank if none is given."""
         return float(self.rank if self.alpha is None else self.alpha)
 
     @property
     def cooldown_steps(self) -> int:
-        """Steps of the linear fall at the end."""
+        """Steps of the linear decay at the end."""
         return max(1, round(COOLDOWN_SHARE * self.steps) if self.cooldown is None else self.cooldown)

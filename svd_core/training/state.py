@@ -1,4 +1,4 @@
-"""The state of a run on disk: one safetensors file with tensors and a JSON record, replaced whole or not at all."""
+"""The state of a run, in memory and on disk: optimisers, averaged weights, and the file that a run resumes from."""
 
 import hashlib
 import json
@@ -18,15 +18,12 @@ from .optimizers import make_optimizers, optimizer_state, restore_optimizers, se
 from .settings import TrainSettings
 
 STATE_FILE = "state.safetensors"
-RECORD = "training"  # name of the JSON text in the file's metadata
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+RECORD = "training"  # name of the JSON record in the file's metadata
+FIXED = ("method", "targets", "rank", "alpha", "optimizer")  # settings that the tensors of a state depend on
 
 
 def write_state(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-    """Replace the state of the run in `folder`."""
+    """Replace the state of the run in `folder`, whole or not at all."""
     path = folder / STATE_FILE
     try:
         write_tensors(path, tensors, {RECORD: json.dumps(record)})
@@ -35,9 +32,9 @@ def write_state(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str
 
 
 def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | None:
-    """Return tensors (mapped from the file: copy them) and the record, or None where no run was begun.
+    """Return the tensors (mapped from the file: copy them) and the record, or None if there is no state.
 
-    Raises ValueError where the file is damaged.
+    Raises ValueError for a damaged file.
     """
     path = folder / STATE_FILE
     if not path.exists():
@@ -46,12 +43,12 @@ def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | No
         header = read_header(path)
         record = json.loads(header.metadata[RECORD])
     except (CheckpointError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is no state of a training run ({error}); delete it to begin anew") from error
+        raise ValueError(f"{path} is not the state of a training run ({error}); delete it to start again") from error
     return TensorSource(path, [header], header.metadata, path.name), record
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder where there is none; OSError with one sentence where that fails."""
+    """Make a folder if it is missing. Raises OSError with one sentence where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,29 +56,30 @@ def make_folder(folder: Path) -> None:
 
 
 def fingerprint(frozen: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> str:
-    """A short text that tells one base model from another: the names, types and first numbers of frozen weights, the
-    names and shapes of those that are trained.
+    """Return a short digest of the base model: names, types and first numbers of frozen weights, names and shapes of
+    trained ones.
     """
     digest = hashlib.blake2b(digest_size=8)
     for name, parameter in frozen.items():
         digest.update(f"{name} {parameter.dtype}".encode())
-        digest.update(_bytes_of(parameter.detach().reshape(-1)[:16]))
+        digest.update(_first_bytes(parameter))
     for name, parameter in trained.items():
         digest.update(f"{name} {list(parameter.shape)}".encode())
     return digest.hexdigest()
 
 
-FIXED = ("method", "targets", "rank", "alpha", "optimizer")  # what the tensors of a state mean depends on these
+def _first_bytes(tensor: Tensor, count: int = 16) -> memoryview:
+    return memoryview(tensor.detach().reshape(-1)[:count].cpu().contiguous().view(torch.uint8).numpy())
 
 
 @torch.no_grad()
 def follow(average: list[Tensor], trained: list[Tensor], step: int, decay: float) -> None:
-    """Move averaged weights towards the trained ones after `step` steps; a young average is followed faster."""
+    """Move averaged weights towards the trained ones after `step` steps; a young average moves faster."""
     torch._foreach_lerp_(average, trained, 1 - min(decay, (1 + step) / (10 + step)))
 
 
-class Memories:
-    """Optimizers and averaged weights of named parameters. `average` is empty where the settings ask for none."""
+class OptimizerState:
+    """Optimisers and averaged weights of named parameters. `average` is empty if the settings have no ema."""
 
     def __init__(
         self,
@@ -95,15 +93,15 @@ class Memories:
         self.average = [part.detach().clone() for part in self._list] if settings.ema else []
 
     def gradients(self) -> list[Tensor]:
-        """Gradients that the last backward pass left."""
+        """Return the gradients of the last backward pass."""
         return [part.grad for part in self._list if part.grad is not None]
 
     def clip(self) -> Tensor:
-        """Bound the norm of all gradients together; returns the norm that they had."""
+        """Clip the norm of all gradients together and return the norm before."""
         return nn.utils.clip_grad_norm_(self._list, self.settings.clip_norm or float("inf"))
 
     def apply(self, rate: float, step: int, *, skip: bool = False) -> None:
-        """Make step number `step` from the gradients and forget them; `skip` only forgets them."""
+        """Apply step number `step` from the gradients and release them; with `skip`, only release them."""
         set_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             if not skip:
@@ -114,7 +112,7 @@ class Memories:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averaged weights in place for a while, without gradients; nothing is copied."""
+        """Swap the averaged weights in for the block, without gradients; nothing is copied."""
         self._exchange()
         try:
             with torch.no_grad():
@@ -128,12 +126,12 @@ class Memories:
             self.average[index], parameter.data = parameter.data, average
 
     def averaged_weights(self) -> dict[str, Tensor]:
-        """Copies of the averaged weights, or of the trained ones where there is no average."""
+        """Return copies of the averaged weights, or of the trained ones if there is no average."""
         values = self.average or self._list
         return {name: value.detach().clone() for name, value in zip(self.parameters, values, strict=True)}
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Everything that a state file needs, as tensors and as plain numbers."""
+        """Return everything that a state file needs, as tensors and as plain numbers."""
         memory, numbers = optimizer_state(self.optimizers, self.parameters)
         tensors = {f"optimizer/{name}": value for name, value in memory.items()}
         tensors |= {f"weights/{name}": value for name, value in self.parameters.items()}
@@ -142,7 +140,7 @@ class Memories:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
-        """Take back what `tensors` gave."""
+        """Restore what `tensors` returned."""
         for index, (name, parameter) in enumerate(self.parameters.items()):
             parameter.copy_(tensors[f"weights/{name}"])
             if self.average:
@@ -152,9 +150,9 @@ class Memories:
         restore_optimizers(self.optimizers, self.parameters, memory, numbers)
 
     def check(self, record: Mapping[str, Any], base: str, folder: Path) -> None:
-        """Raise ValueError unless a state's record fits: the settings that matter, the parameters and the base model.
+        """Raise ValueError if the record of a state belongs to other settings or another base model.
 
-        Steps, rates and batch may change, so that a run can be prolonged.
+        Steps, rates and batch may differ, so that a run can be prolonged.
         """
         before, now = record["settings"], asdict(self.settings)
         changed = [name for name in FIXED if before[name] != now[name]]
@@ -162,8 +160,8 @@ class Memories:
         if changed:
             name = changed[0]
             raise ValueError(
-                f"{folder} holds a run with {name} {before[name]!r}, not {now[name]!r}; choose another folder, or the "
+                f"{folder} has a run with {name} {before[name]!r} (got {now[name]!r}); choose another folder, or the "
                 "settings of that run"
             )
         if record["base"] != base:
-            raise ValueError(f"{folder} holds a run of another base model; choose another folder, or that model")
+            raise ValueError(f"{folder} has a run of another base model; choose another folder, or that model")

@@ -1,5 +1,5 @@
-"""The training loop: every random draw and the order of the clips follow from the seed and the step's number, so that
-a run that was interrupted goes on as if it had not been.
+"""The training loop. Every random draw and the order of the clips depend only on the seed and the number of the step,
+so that a resumed run gives the same weights as an uninterrupted one.
 """
 
 import time
@@ -20,16 +20,16 @@ from .loss import draw_sigmas, drop_conditions, velocity_losses
 from .network import computing, leaving_inference, master_weights, recomputed_blocks
 from .optimizers import LossScale, learning_rate
 from .settings import TrainSettings
-from .state import Memories, fingerprint, make_folder, read_state, write_state
+from .state import OptimizerState, fingerprint, make_folder, read_state, write_state
 
-PLOT_EVERY = 10.0  # seconds
+PLOT_EVERY = 10.0  # seconds between two plots of the loss
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands after a step: `step` of `steps` are done, `rate` was used; `loss` waits for the device.
+class TrainingProgress:
+    """A run after a step: `step` of `steps` are done, at the learning rate `rate`. Reading `loss` waits for the device.
 
-    seconds: trained in all, over every session of the run.
+    seconds: training time of all sessions of the run.
     """
 
     step: int
@@ -40,16 +40,16 @@ class Progress:
 
     @property
     def loss(self) -> float:
-        """Mean loss of the step's clips."""
+        """Mean loss of the clips of this step."""
         return float(self.losses.mean())
 
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a run leaves: steps done in all, whether it was stopped early, the log's rows and the trained weights.
+    """The result of a run: steps done, whether it was stopped early, rows of the log, and trained weights.
 
-    weights: {parameter name: tensor} of what was trained, averaged where the settings ask for it.
-    adapters: the same as {module path: (down, up, alpha)} for method "lora", empty for "full".
+    weights: {parameter name: tensor}, averaged if the settings have an ema. adapters: the same as
+    {module path: (down, up, alpha)} for method "lora", empty for "full".
     """
 
     steps: int
@@ -60,13 +60,12 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a UNet on a source of samples and keeps the state of the run in a folder.
+    """Train a UNet on a source of samples, with the state of the run in a folder.
 
-    unet: the raw network, on the device that shall train it. Method "lora" leaves it as it was, bit for bit; "full"
-    gives it new weights, in float32, and leaves the last ones in place (the averaged ones are in the result); memory
-    that it shares with other models is not written to.
-    `rate_share(name)` multiplies the learning rate of single parameters. `adapters`: weights to begin a LoRA from, in
-    place of new ones of the settings' rank.
+    unet: the raw network, on its training device. Method "lora" leaves it unchanged bit for bit. Method "full" gives
+    it new float32 weights and leaves the last ones in place (the averaged ones are in the result); memory shared with
+    other models is not written to. rate_share(name): multiplies the learning rate of a parameter. adapters: weights to
+    start a LoRA from, instead of new ones of the settings' rank.
     """
 
     def __init__(
@@ -86,18 +85,18 @@ class Trainer:
     def run(
         self,
         *,
-        on_step: Callable[[Progress], None] | None = None,
+        on_step: Callable[[TrainingProgress], None] | None = None,
         should_stop: Callable[[], bool] | None = None,
         validate: Callable[[nn.Module, int], None] | None = None,
         validated: Callable[[int], bool] | None = None,
     ) -> TrainResult:
-        """Train until `settings.steps` steps are done in all, going on from the state in the folder.
+        """Train until `settings.steps` steps are done, starting from the state in the folder if there is one.
 
-        on_step is called after every step; should_stop is asked before every step, and when it says so the state is
-        saved and the run ends. validate(unet, step) is called every `validate_every` steps and at the end, with the
-        averaged weights in place and no gradients; `validated(step)` says whether that was done before, so that a run
-        that was killed meanwhile makes up for it. Raises ValueError for a folder of another run, OSError where nothing
-        can be written and FloatingPointError where the loss stops being a number; the state saved last then stays.
+        on_step: called after every step. should_stop: called before every step; if it returns True, the state is saved
+        and the run ends. validate(unet, step): called every `validate_every` steps and at the end, with the averaged
+        weights in place and no gradients. validated(step): whether that was done before; a resumed run catches up on a
+        validation that a kill prevented. Raises ValueError for a folder of another run, OSError where a file cannot be
+        written, and FloatingPointError where the loss is not a number; the last saved state is kept.
         """
         make_folder(self.folder)
         remove_leftovers(self.folder)
@@ -110,7 +109,7 @@ class Trainer:
             if validate is not None and validated is not None and session.step and not validated(session.step):
                 session.validate(validate)
             stopped = session.train(on_step, should_stop, validate)
-            weights = session.memories.averaged_weights()
+            weights = session.optimizers.averaged_weights()
             return TrainResult(session.step, stopped, session.rows, weights, pair_up(weights, alphas))
 
 
@@ -118,13 +117,13 @@ class Trainer:
 def trained_parts(
     unet: nn.Module, settings: TrainSettings, adapters: Mapping[str, tuple[Tensor, Tensor, float]] | None = None
 ) -> Iterator[tuple[dict[str, nn.Parameter], dict[str, float]]]:
-    """Prepare a UNet for training, and undo that at the end: adapters, what asks for gradients, checkpointing.
+    """Prepare a UNet for training and undo it at the end: adapters, gradients, checkpointing.
 
-    Yields the trained parameters by name, and the adapters' alphas by path (empty for method "full").
+    Yields the trained parameters by name and the adapters' alphas by path (empty for method "full").
     """
-    asked = {parameter: parameter.requires_grad for parameter in unet.parameters()}
+    required = {parameter: parameter.requires_grad for parameter in unet.parameters()}
     with ExitStack() as stack:
-        stack.callback(_restore, asked)
+        stack.callback(_restore, required)
         unet.requires_grad_(False)
         if settings.method == "lora":
             if adapters is None:
@@ -142,20 +141,20 @@ def trained_parts(
         yield parameters, alphas
 
 
-def _restore(asked: dict[nn.Parameter, bool]) -> None:
-    for parameter, ask in asked.items():
-        parameter.requires_grad_(ask)
+def _restore(required: dict[nn.Parameter, bool]) -> None:
+    for parameter, requires_grad in required.items():
+        parameter.requires_grad_(requires_grad)
         parameter.grad = None
 
 
 class _Session:
-    """One call of `run`: the loop and what it keeps."""
+    """One call of `Trainer.run`: the loop and its state."""
 
     def __init__(self, trainer: Trainer, parameters: dict[str, nn.Parameter]) -> None:
         self.unet, self.source, self.device = trainer.unet, trainer.source, trainer.device
         self.settings, self.folder = trainer.settings, trainer.folder
         self.parameters = parameters
-        self.memories = Memories(parameters, self.settings, trainer.rate_share)
+        self.optimizers = OptimizerState(parameters, self.settings, trainer.rate_share)
         self.scale = LossScale() if self.settings.precision == "fp16" else None
         self.input_dtype, self.context = computing(self.unet, self.settings, self.device)
         frozen = {name: part for name, part in self.unet.named_parameters() if not part.requires_grad}
@@ -165,17 +164,17 @@ class _Session:
         self.totals, self.pending, self.rows = Totals(), Pending(), []
 
     def begin(self) -> None:
-        """Start anew, or from the state in the folder."""
+        """Start from the state in the folder, or from the beginning."""
         found = read_state(self.folder)
         if found is not None:
             tensors, record = found
             if record["step"] > self.settings.steps:
                 raise ValueError(
-                    f"{self.folder} holds a run of {record['step']} steps, more than the {self.settings.steps} wanted; "
-                    "give at least as many, or choose another folder"
+                    f"{self.folder} has a run of {record['step']} steps, and {self.settings.steps} were asked for; "
+                    f"use {record['step']} steps or more, or choose another folder"
                 )
-            self.memories.check(record, self.base, self.folder)
-            self.memories.restore(tensors, record["numbers"])
+            self.optimizers.check(record, self.base, self.folder)
+            self.optimizers.restore(tensors, record["numbers"])
             self.step, self.seconds, self.totals = record["step"], record["seconds"], Totals(**record["totals"])
             if self.scale is not None and record["scale"] is not None:
                 self.scale = LossScale(**record["scale"])
@@ -183,7 +182,7 @@ class _Session:
         self.rows = start_log(self.folder, self.step)
 
     def train(self, on_step, should_stop, validate) -> bool:
-        """Make the steps that are left; returns whether the run was stopped before its end."""
+        """Make the remaining steps. Return whether the run was stopped before its end."""
         settings, started = self.settings, time.monotonic() - self.seconds
         stopped = False
         while self.step < settings.steps and not stopped:
@@ -195,7 +194,7 @@ class _Session:
             self.step += 1
             self.seconds = time.monotonic() - started
             if on_step is not None:
-                on_step(Progress(self.step, settings.steps, rate, self.seconds, losses))
+                on_step(TrainingProgress(self.step, settings.steps, rate, self.seconds, losses))
             ends = self.step >= settings.steps
             if self.step % settings.log_every == 0 or ends:
                 self._log(rate)
@@ -209,15 +208,15 @@ class _Session:
         return stopped
 
     def validate(self, validate: Callable[[nn.Module, int], None]) -> None:
-        """Call it after a step that asks for it."""
+        """Call `validate` if it is due after this step."""
         every, ends = self.settings.validate_every, self.step >= self.settings.steps
         if every and (self.step % every == 0 or ends):
-            self._read()  # first, for a network that is broken makes clips that say nothing
-            with self.memories.averaged():
+            self._read()  # raises first if the weights are broken
+            with self.optimizers.averaged():
                 validate(self.unet, self.step)
 
     def _learn(self, rate: float) -> Tensor:
-        """Make one step; returns the loss of each of its clips [N] on the device."""
+        """Make one step and return the loss of each of its clips [N] on the device."""
         losses, sigmas = [], []
         share = (1.0 if self.scale is None else self.scale.scale) / self.settings.accumulation
         for part in range(self.settings.accumulation):
@@ -227,16 +226,16 @@ class _Session:
             sigmas.append(sigma)
         set_strength(self.unet, 1.0)
         if self.scale is not None:
-            self.scale.undo(self.memories.gradients())
-        norm = self.memories.clip() if self.settings.clip_norm or self.scale is not None else None
+            self.scale.undo(self.optimizers.gradients())
+        norm = self.optimizers.clip() if self.settings.clip_norm or self.scale is not None else None
         finite = self.scale is None or self.scale.accept(bool(norm.isfinite()))
-        self.memories.apply(rate, self.step, skip=not finite)
+        self.optimizers.apply(rate, self.step, skip=not finite)
         together = torch.cat(losses)
         self.pending.add(together, torch.cat(sigmas), norm if finite else None)
         return together
 
     def _losses(self, part: int) -> tuple[Tensor, Tensor]:
-        """Loss [B] on the device and noise level [B] on the CPU of the clips of forward pass `part` of this step."""
+        """Return loss [B] on the device and noise level [B] on the CPU for forward pass `part` of this step."""
         settings = self.settings
         generator = seeded(settings.seed, self.step, part, "noise")
         batch = draw_batch(self.source, settings, self.step, part)
@@ -250,7 +249,7 @@ class _Session:
         )
         batch = drop_conditions(batch.to(self.device), settings, generator)
         noise = torch.randn(batch.latent.shape, generator=generator).to(self.device, non_blocking=True)
-        set_strength(self.unet, batch.strength)  # kept for the backward pass, which may compute blocks again
+        set_strength(self.unet, batch.strength)  # until the backward pass, which may recompute blocks
         with self.context:
             losses = velocity_losses(self.unet, batch, sigma, noise, self.input_dtype, settings.mean_weight)
         return losses, sigma
@@ -269,15 +268,15 @@ class _Session:
         if not self.pending.read_into(self.totals):
             rate = learning_rate(max(0, self.step - 1), self.settings)
             bound = "" if self.settings.clip_norm else ", or set clip_norm to 1"
-            kept = f"the state of step {self.saved} is kept" if self.saved else "nothing was saved yet"
+            kept = f"the state of step {self.saved} is kept" if self.saved else "no state was saved yet"
             raise FloatingPointError(
-                f"the loss or its gradient stopped being a number by step {self.step} (rate {rate:g}); lower the rate"
-                f"{bound}; {kept}"
+                f"the loss or its gradient is not a number at step {self.step} (rate {rate:g}); lower the rate{bound}; "
+                f"{kept}"
             )
 
     def _save(self) -> None:
-        self._read()  # first, for a state must not hold what is not a number
-        tensors, numbers = self.memories.tensors()
+        self._read()  # raises first, so that no state holds a NaN
+        tensors, numbers = self.optimizers.tensors()
         record = {
             "step": self.step,
             "seconds": self.seconds,

@@ -1,7 +1,4 @@
-"""What a run has learned so far: the same picture animated from time to time, as clips, a sheet and numbers.
-
-Always the same noise, so that what changes is the training.
-"""
+"""Validation clips: one picture animated during training with the same noise, as clips, a sheet and numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +29,7 @@ COLUMNS = ("step", "pan_x", "pan_y", "zoom", "motion", "first_frame_psnr")
 
 
 class Validation:
-    """Animates one picture with a network in training. Files go to `folder`: clips, sheet.png and numbers.csv."""
+    """Animate one picture with a network in training. Files go to `folder`: clips, sheet.png and numbers.csv."""
 
     def __init__(
         self,
@@ -42,8 +39,9 @@ class Validation:
         decode: Callable[[Tensor], Tensor],
         folder: Path,
     ) -> None:
-        """`model` encodes the picture [1, H, W, C] in 0..1 and has a `config`; `decode` makes frames [T, 3, H, W] in
-        -1..1 of scaled latents. settings: of the clips.
+        """Encode the picture [1, H, W, C] in 0..1 with `model`, which has a `config`.
+
+        settings: of the clips. decode: returns frames [T, 3, H, W] in -1..1 of scaled latents.
         """
         self.settings = settings.resolve(model.config)
         self.decode, self.folder = decode, folder
@@ -60,14 +58,14 @@ class Validation:
         )
 
     def sheet(self) -> Path:
-        """Where all clips are shown below each other."""
+        """Return the path of the sheet that shows all clips, one per row."""
         return self.folder / "sheet.png"
 
     @torch.no_grad()
     def __call__(self, unet: nn.Module, step: int, stop: Callable[[], None] | None = None) -> Tensor:
-        """Animate with `unet` as it is after `step` steps, write everything, return frames [T, H, W, 3] in 0..1.
+        """Animate with `unet` after `step` steps, write all files, and return the frames [T, H, W, 3] in 0..1.
 
-        `stop` is called at every step of sampling and may raise.
+        stop: called at every sampling step; may raise to interrupt.
         """
         frames = self.clip(unet, stop)
         rows = self.folder / ROWS
@@ -77,19 +75,19 @@ class Validation:
         try:
             write_clip(frames, self.folder / f"step_{step:06d}.webp", fps=self.settings.fps, metadata={"step": step})
             self._add_row(frames, step)
-            self._add_numbers(frames, step)  # last, for by them `has` knows
+            self._add_numbers(frames, step)  # last, because `has` looks for them
         except OSError as error:
-            # What has no reason of the system's is a sentence already.
+            # An error without a system message is already one sentence.
             raise (write_error(self.folder, error) if error.strerror else error) from error
         return frames
 
     def has(self, step: int) -> bool:
-        """Whether the clip after so many steps was made, whole."""
+        """Return whether the validation after `step` steps is complete."""
         return self.sheet().exists() and any(line.split(",")[0] == str(step) for line in self._known_numbers())
 
     @torch.no_grad()
     def clip(self, unet: nn.Module, stop: Callable[[], None] | None = None) -> Tensor:
-        """Frames [T, H, W, 3] in 0..1 of the picture by `unet`."""
+        """Return the frames [T, H, W, 3] in 0..1 of the picture animated with `unet`."""
         weight = next(unet.parameters())
         settings = self.settings
 
@@ -111,7 +109,7 @@ class Validation:
         return frames_to_image(self.decode(self.latents)).float().cpu()
 
     def _add_numbers(self, frames: Tensor, step: int) -> None:
-        """One row of what the clip does; a row of the same step is replaced, as after a resume."""
+        """Write one row of measurements; a resumed run replaces the row of the same step."""
         report = measure(frames, image=self.start)
         means = [sum(values) / len(values) for values in (report.pan_x, report.pan_y, report.zoom, report.motion)]
         row = ",".join([str(step), *(f"{value:.4f}" for value in (*means, report.psnr))])
@@ -124,7 +122,7 @@ class Validation:
         return [line for line in lines if line.split(",")[0].isdigit()]
 
     def _add_row(self, frames: Tensor, step: int) -> None:
-        """Put the clip under those of earlier steps."""
+        """Add the clip to the sheet, below those of earlier steps."""
         height = round(SIDE * frames.shape[1] / frames.shape[2])
         places = spread(len(frames), SHOWN)
         row = Image.new("RGB", (LABEL + len(places) * (SIDE + GAP), height + GAP), PAPER)
@@ -145,7 +143,7 @@ class Validation:
 
 
 def _whole(file: Path) -> Image.Image | None:
-    """The picture of an earlier step, or None where it was cut short."""
+    """Return the row of an earlier step, or None for a damaged file."""
     try:
         with Image.open(file) as picture:
             return picture.convert("RGB")

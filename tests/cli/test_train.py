@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -18,7 +19,7 @@ from svd_core.lora import apply_loras, load_lora
 from svd_core.training import Trainer, job
 from svd_core.training.data.cutting import ClipPlan
 from svd_core.training.export import save_checkpoint
-from svd_core.training.job import clip_plan, noise_mean, suited
+from svd_core.training.job import clip_plan, default_settings, noise_mean
 from svd_core.training.memory_estimate import training_memory
 from svd_core.training.validation import Validation
 from svd_core.video import read_clip
@@ -138,8 +139,8 @@ def test_control_c_saves_and_says_how_to_go_on(model, data, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--frames", "20"], "shorter than a clip of 20 frames: has 9"),
-        (["--resume"], "no run to go on with"),
+        (["--frames", "20"], "too short for a clip of 20 frames .has 9."),
+        (["--resume"], "no run to resume .*leave out --resume"),
         (["--rank", "99"], "rank"),
         (["--width", "30"], "multiple of 8"),
         (["--validation", "absent.png"], "does not exist"),
@@ -148,25 +149,25 @@ def test_control_c_saves_and_says_how_to_go_on(model, data, tmp_path, monkeypatc
 def test_what_cannot_be_is_one_sentence(model, data, tmp_path, capsys, more, words):
     assert train(model, data, tmp_path / "a.safetensors", *more) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert words in said and said.startswith("svd_core: ")
+    assert re.search(words, said) and said.startswith("svd_core: ")
     assert not (tmp_path / "a.safetensors").exists()
 
 
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--p-mean", "nan"], "p_mean is nan; give a finite number"),
-        (["--p-mean", "1e9"], "p_mean is 1e+09, but"),
-        (["--label-fps", "0"], "label fps 0 of the clips is outside 1"),
-        (["--bucket", "nan"], "motion bucket nan"),
-        (["--frame-fps", "inf"], "frame rate inf"),
-        (["--rate", "inf"], "rate is inf"),
-        (["--alpha", "inf"], "alpha is inf"),
-        (["--validate-every", "-3"], "validate_every is -3"),
-        (["--method", "temporal", "--targets", "spatial"], "not targets spatial"),
+        (["--p-mean", "nan"], "p_mean must be a finite number .got nan."),
+        (["--p-mean", "1e9"], "p_mean must be -6.2 to 6.6"),
+        (["--label-fps", "0"], "label fps .* 1 to 1000 .got 0."),
+        (["--bucket", "nan"], "motion bucket .*got nan"),
+        (["--frame-fps", "inf"], "frame rate .*got inf"),
+        (["--rate", "inf"], "rate .*got inf"),
+        (["--alpha", "inf"], "alpha .*got inf"),
+        (["--validate-every", "-3"], "validate_every .*got -3"),
+        (["--method", "temporal", "--targets", "spatial"], "got targets spatial"),
         (["--optimizer", "adamw8bit"], "needs the package bitsandbytes"),
         (["--output", "{}/a folder.safetensors"], "is a folder; choose another name"),
-        (["--output", "{}/taken.safetensors"], "taken.run, where the run is kept, is a file"),
+        (["--output", "{}/taken.safetensors"], "taken.run is a file.*choose another --output"),
         (["--output", "{}/taken.run/a.safetensors"], "cannot write"),
     ],
 )
@@ -177,15 +178,15 @@ def test_what_cannot_be_is_said_before_the_model_is_loaded(model, data, tmp_path
     monkeypatch.setattr("svd_core.cli.train.load_model", None)
     assert train(model, data, tmp_path / "a.safetensors", *(word.format(tmp_path) for word in more)) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert words in said and said.startswith("svd_core: ")
+    assert re.search(words, said) and said.startswith("svd_core: ")
     assert (tmp_path / "taken.run").read_text() == "something else" and not (tmp_path / "a.run").exists()
 
 
 def test_a_rate_that_is_far_too_high_ends_in_one_sentence(model, data, tmp_path, capsys):
     assert train(model, data, tmp_path / "a.safetensors", "--rate", "1e30", "--validate-every", "4", steps=4) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith("svd_core: the loss or its gradient stopped being a number by step 4")
-    assert said.endswith("lower the rate; nothing was saved yet")
+    assert re.match("svd_core: the loss or its gradient .* step 4 ", said)
+    assert re.search("lower the rate; no state was saved", said)
 
 
 def test_a_run_stopped_before_its_first_state_can_be_resumed(model, data, tmp_path, monkeypatch, capsys):
@@ -196,7 +197,7 @@ def test_a_run_stopped_before_its_first_state_can_be_resumed(model, data, tmp_pa
         patch.setattr("svd_core.cli.train._validation", interrupted)  # after the clips were encoded
         assert train(model, data, tmp_path / "a.safetensors") == 130
     said = capsys.readouterr().err
-    assert "the clips encoded so far and the last state are kept; go on with\n  python -m svd_core" in said
+    assert re.search("clips encoded so far .*are kept; continue with\n  python -m svd_core", said)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "a.run" / "clips").iterdir()}
     assert train(model, data, tmp_path / "a.safetensors", "--resume") == 0
     assert made and made == {path: path.stat().st_mtime_ns for path in (tmp_path / "a.run" / "clips").iterdir()}
@@ -283,7 +284,7 @@ def test_settings_follow_the_model_and_the_data(model):
     config = svd.load_model("nano").config
     plan = clip_plan(config, width=None, frames=None)
     assert (plan.width, plan.height) == (config.width, config.height)
-    camera, look = (suited(config, plan, camera=value, method="lora") for value in (True, False))
+    camera, look = (default_settings(config, plan, camera=value, method="lora") for value in (True, False))
     assert camera.targets == "temporal" and look.targets == "both" and camera.p_mean > look.p_mean
     public = noise_mean(ClipPlan(576, 320, 14), camera=False)
     assert public == pytest.approx(0.7, abs=0.02)

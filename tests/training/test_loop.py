@@ -82,12 +82,15 @@ def test_adapters_that_do_not_fit_are_refused_and_training_goes_on_from_those_th
     weights = train(tmp_path / "a", steps=1).adapters
     unet = small_unet()
     path, (down, up, alpha) = next(iter(weights.items()))
-    for wrong, words in (({"nowhere": (down, up, alpha)}, "which the UNet lacks"), ({path: (down, up.T, 1)}, path)):
+    for wrong, words in (
+        ({"nowhere": (down, up, alpha)}, "nowhere.*use the model"),
+        ({path: (down, up.T, 1)}, path),
+    ):
         with pytest.raises(ValueError, match=words), adapted(unet, wrong):
             pass
-    with adapted(unet, weights), pytest.raises(ValueError, match="has an adapter already"), adapted(unet, weights):
+    with adapted(unet, weights), pytest.raises(ValueError, match="already has an adapter"), adapted(unet, weights):
         pass
-    with pytest.raises(ValueError, match="rank 33 exceeds"):
+    with pytest.raises(ValueError, match="rank must be at most .*got 33"):
         train(tmp_path / "b", rank=33)
 
 
@@ -119,7 +122,7 @@ def test_half_precision_keeps_float32_weights_and_a_half_model_must_match(tmp_pa
         result = train(tmp_path / str(number), unet=unet, steps=1, precision=precision)
         assert all(value.dtype == torch.float32 for value in result.weights.values())
         assert result.rows[0].loss == pytest.approx(full, rel=0.02)  # eight bits of precision
-    for precision, words in (("float32", "load it as float32"), ("fp16", "change precision")):
+    for precision, words in (("float32", "load it as float32"), ("fp16", "change the precision")):
         with pytest.raises(ValueError, match=words):
             train(tmp_path / "x", unet=small_unet().to(torch.bfloat16), precision=precision)
 

@@ -158,7 +158,7 @@ def test_the_loss_scale_falls_on_overflow_and_gives_up_in_the_end():
 def test_samples_of_two_shapes_make_no_batch():
     sample = NoiseClips().sample(0, generator())
     longer = TrainingSample(sample.latent.repeat(2, 1, 1, 1), sample.concat, sample.token, sample.vector, 3.0)
-    with pytest.raises(ValueError, match="2 shapes.*use batch 1"):
+    with pytest.raises(ValueError, match="one shape .got 2.*use batch 1"):
         stack_samples([sample, longer])
     assert stack_samples([longer, longer]).sigma_limit.tolist() == [3.0, 3.0]
 
@@ -166,19 +166,22 @@ def test_samples_of_two_shapes_make_no_batch():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"targets": "heads"}, "targets is 'heads'; use one of temporal"),
-        ({"steps": 0}, "steps is 0, but it must be at least 1"),
-        ({"drop_token": 2.0}, "a share is from 0 to 1"),
-        ({"drop_token": 0.5, "drop_latent": 0.5, "drop_both": 0.5}, "exceed 1 together"),
-        ({"rate": 0.0}, "a learning rate is above 0"),
-        ({"ema": 1.0}, "ema is 1"),
-        ({"clip_norm": -1.0}, "clip_norm is -1"),
-        ({"alpha": 0.0}, "alpha is 0"),
-        ({"p_std": 0.0}, "p_std is 0"),
-        ({"mean_weight": -1.0}, "mean_weight is -1"),
-        ({"weight_decay": float("inf")}, "weight_decay is inf; give a finite number"),
-        ({"p_mean": -1e9}, "from -6.2 to 6.6"),
-        ({"validate_every": -1}, "validate_every is -1"),
+        ({"targets": "heads"}, "targets must be one of temporal.*'heads'"),
+        ({"steps": 0}, "steps must be 1 or more .got 0.; use 800"),
+        ({"drop_token": 2.0}, "drop_token must be 0 to 1 .got 2.; use 0.05"),
+        (
+            {"drop_token": 0.5, "drop_latent": 0.5, "drop_both": 0.5},
+            "sum to 1 or less .got 1.5.; use 0.05",
+        ),
+        ({"rate": 0.0}, "rate must be above 0 .got 0.; use 0.0001"),
+        ({"ema": 1.0}, "ema .*below 1 .got 1.; use 0.999"),
+        ({"clip_norm": -1.0}, "clip_norm .*got -1.; use 1"),
+        ({"alpha": 0.0}, "alpha .*got 0.; use the rank, 16"),
+        ({"p_std": 0.0}, "p_std .*got 0.; use 1.6"),
+        ({"mean_weight": -1.0}, "mean_weight .*got -1.; use 0"),
+        ({"weight_decay": float("inf")}, "weight_decay must be a finite number .got inf."),
+        ({"p_mean": -1e9}, "p_mean must be -6.2 to 6.6.*use 0.7"),
+        ({"validate_every": -1}, "validate_every must be 0 or more .got -1."),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(change, words):

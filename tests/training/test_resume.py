@@ -133,8 +133,8 @@ def test_a_finished_run_can_be_prolonged_and_asked_again(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "unet_seed", "words"),
     [
-        ({"rank": 4}, 0, "rank 2, not 4"),
-        ({"targets": "spatial"}, 0, "targets 'temporal', not 'spatial'"),
+        ({"rank": 4}, 0, "rank 2 .got 4."),
+        ({"targets": "spatial"}, 0, "targets 'temporal' .got 'spatial'."),
         ({"ema": 0.0}, 0, "ema"),
         ({}, 1, "another base model"),
     ],
@@ -155,7 +155,7 @@ def test_a_damaged_state_is_named_and_left_alone(tmp_path):
     train(tmp_path, steps=1)
     path = tmp_path / STATE_FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="is no state of a training run .* delete it to begin anew"):
+    with pytest.raises(ValueError, match="is not the state of a training run .* delete it to start again"):
         train(tmp_path, steps=2)
 
 

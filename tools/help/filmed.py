@@ -230,7 +230,7 @@ def training_set(studio: Studio) -> Image.Image:
     picture, generator = studio.photograph.movedim(-1, 1) * 2 - 1, torch.Generator().manual_seed(5)
     rows = []
     for number in range(3):
-        made = move_still(picture, path, plan, 7.0, generator, way=-1.0 if number == 2 else 1.0)
+        made = move_still(picture, path, plan, 7.0, generator, direction=-1.0 if number == 2 else 1.0)
         frames = ((made.frames.movedim(1, -1) + 1) / 2).clamp(0, 1)
         words = "the opposite way, learned with strength -1" if number == 2 else "pan left"
         rows.append((f"{words}: {made.speed:.1f} % of the diagonal a second", some(frames, SHOWN)))

@@ -1,1 +1,1 @@
-"""What training clips are cut from: sources, labels, the cache and its samples."""
+"""Training data: sources of footage, clips cut from it, labels, the cache of encoded clips, samples of it."""

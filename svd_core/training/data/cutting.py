@@ -1,6 +1,6 @@
-"""From a stream of frames to clips: the wanted frame rate, no cut of scene inside a clip, the training size.
+"""Cut a stream of frames into clips of the wanted frame rate and size, without a scene cut inside a clip.
 
-Works on one frame at a time, so that a film of any length needs the memory of one clip. Knows no files and no models.
+Frames are read one at a time, so that a film of any length needs the memory of one clip.
 """
 
 import math
@@ -16,26 +16,26 @@ from torch import Tensor
 
 from ...pictures import check_size, fit
 
-USUAL_FPS = 7.0  # what SVD's own clips are played at; the network is told one less
-LOOK = 48  # pixels a side of the small frame that scene cuts are looked for in
+USUAL_FPS = 7.0  # rate of SVD's own clips; the network gets fps - 1
+LOOK = 48  # side in pixels of the small frames that are compared to find scene cuts
 BINS = 8  # of a histogram, per colour
-CUT = 0.35  # share of a quarter's pixels that change their bin, above which a jump may be a cut
-CUT_RATIO = 3.0  # times the usual change of the shot, so that lively footage is not cut to pieces
-MEMORY = 8  # changes that make the usual one
-PAUSE = 2.5  # wanted intervals between frames taken: an even rate leaves below 2, a dropped frame adds a half
-ROUNDING = 0.002  # seconds: Matroska has time stamps in whole milliseconds
-MOST_PIXELS = 2**28  # of a clip: SVD takes 240 GiB to train on as many, more than an accelerator has
-FASTEST_FILM = 1000.0  # frames per second that can be given for footage
+CUT = 0.35  # share of a quarter's pixels that change their bin; more may be a scene cut
+CUT_RATIO = 3.0  # a cut changes this many times more than the shot usually does, or lively footage would be cut
+MEMORY = 8  # changes whose median is the usual one
+PAUSE = 2.5  # intervals between two taken frames that end a clip: an even rate has below 2, a dropped frame adds half
+ROUNDING = 0.002  # seconds: time stamps of Matroska are whole milliseconds
+MOST_PIXELS = 2**28  # of a clip; training SVD on more takes over 240 GiB, more than an accelerator has
+FASTEST_FILM = 1000.0  # highest frames per second of footage
 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """How footage becomes clips.
+    """Settings for cutting footage into clips.
 
-    width, height: pixels, multiples of 8. frames: of a clip. fps: frames per second of the clips, None for the divisor
-    of the file's own rate that is nearest to 7. stride: frames from the start of a clip to that of the next, None for
-    no overlap. least_motion: clips that move less, in per cent of the picture's diagonal per second, are left out; 0
-    keeps all. cut: whether scene cuts are looked for. most_clips: taken of one film, from its start on; 0 for all.
+    width, height: pixels, multiples of 8. frames: of a clip. fps: frames per second of the clips; None divides the
+    rate of the file by a whole number to come near 7. stride: frames between the starts of clips; None for no overlap.
+    least_motion: clips that move less are left out, in % of the diagonal per second; 0 keeps all. cut: whether to find
+    scene cuts. most_clips: largest number of clips from one film, from its start; 0 for all.
     """
 
     width: int
@@ -51,32 +51,30 @@ class ClipPlan:
         for name, usual in (("width", 576), ("height", 320), ("frames", 14), ("stride", 14), ("most_clips", 0)):
             value = getattr(self, name)
             if value is not None and not isinstance(value, Integral):
-                raise ValueError(f"{name} is {value}, but it must be a whole number; use such as {usual}")
+                raise ValueError(f"{name} must be a whole number (got {value}); use {usual}, for example")
         check_size(self.width, self.height)
         if self.frames < 2:
-            raise ValueError(f"clips of {self.frames} frames show no motion; use 2 or more, such as 14")
+            raise ValueError(f"frames must be 2 or more to show motion (got {self.frames}); use 14")
         if self.frames * self.width * self.height > MOST_PIXELS:
             raise ValueError(
-                f"a clip of {self.frames} frames of {self.width}x{self.height} has more than {MOST_PIXELS:,} pixels, "
-                "too many to train on; use fewer, such as 14 of 576x320"
+                f"a clip may have at most {MOST_PIXELS:,} pixels (got {self.frames} frames of "
+                f"{self.width}x{self.height}); use 14 frames of 576x320, for example"
             )
         if self.stride is not None and self.stride < 1:
-            raise ValueError(f"stride is {self.stride}, but clips start at least 1 frame apart; use {self.frames}")
+            raise ValueError(f"stride must be 1 or more (got {self.stride}); use {self.frames}")
         if self.fps is not None and not 1 <= self.fps <= 120:
-            raise ValueError(f"fps is {self.fps:g}, outside 1 to 120; use about 7")
+            raise ValueError(f"fps must be 1 to 120 (got {self.fps:g}); use about 7")
         if not 0 <= self.least_motion < math.inf:
-            raise ValueError(
-                f"least_motion is {self.least_motion:g}, but it must be a speed of 0 or more; use 0 to keep every clip"
-            )
+            raise ValueError(f"least_motion must be 0 or more (got {self.least_motion:g}); use 0 to keep every clip")
         if self.most_clips < 0:
-            raise ValueError(f"most_clips is {self.most_clips}, but it must be at least 0; use 0 for all")
+            raise ValueError(f"most_clips must be 0 or more (got {self.most_clips}); use 0 for all")
 
 
 @dataclass
 class CutReport:
-    """What became of one film: counts, and the frame rates of the file and of its clips.
+    """Report on one film: counts, and the frame rates of the file and of its clips.
 
-    pauses: in the time stamps, where frames are further apart than clips may have them.
+    pauses: gaps in the time stamps that end a clip. still: clips left out for too little motion.
     """
 
     name: str
@@ -90,21 +88,21 @@ class CutReport:
     remarks: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """One line."""
+        """Return the report in one line."""
         parts = [f"{self.clips} clip{'s' * (self.clips != 1)} from {self.frames} frames at {self.fps:.3g} fps"]
         if self.cuts:
             parts.append(f"{self.cuts} scene cut{'s' * (self.cuts != 1)}")
         if self.pauses:
             parts.append(f"{self.pauses} pause{'s' * (self.pauses != 1)} of more than {PAUSE / self.fps:.2g} s")
         if self.still:
-            parts.append(f"{self.still} left out because nothing moves")
+            parts.append(f"{self.still} left out for too little motion")
         return f"{self.name}: {', '.join([*parts, *self.remarks])}"
 
 
 def clip_fps(file_fps: float, wanted: float | None) -> float:
-    """Return the frame rate that clips of a film with `file_fps` get: never above it, so that no frame is repeated.
+    """Return the frame rate of clips from a film with `file_fps`; at most that, so that no frame is repeated.
 
-    0 means that the file does not say; its frames are then taken to be at the wanted rate, or at 7 per second.
+    0 means that the rate of the film is unknown; it is then taken as the wanted rate, or 7.
     """
     if file_fps <= 0:
         return wanted or USUAL_FPS
@@ -114,19 +112,19 @@ def clip_fps(file_fps: float, wanted: float | None) -> float:
 
 
 def check_film_fps(fps: float) -> None:
-    """Raise ValueError for a frame rate that footage cannot have been filmed at; 0 means that it is unknown."""
+    """Raise ValueError for an impossible frame rate of footage; 0 means that it is unknown."""
     if fps != 0 and not 1 <= fps <= FASTEST_FILM:
         raise ValueError(
-            f"frame rate {fps:g} of the frames is outside 1 to {FASTEST_FILM:g} per second; give that of the film, or "
-            "0 where it is unknown"
+            f"the frame rate of the frames must be 1 to {FASTEST_FILM:g} (got {fps:g}); give that of the film, or 0 if "
+            "it is unknown"
         )
 
 
 def at_rate(timed: Iterable[tuple[float, Any]], file_fps: float, fps: float) -> Iterator[tuple[float, Any]]:
-    """Yield those of (seconds, frame) that are next after each 1/fps, counted from the first.
+    """Yield the next (seconds, frame) after each 1 / fps, counted from the first.
 
-    A frame that comes later than an even rate would have it, or earlier than the one before, is counted from anew:
-    otherwise all that follow a pause would be taken until their number had caught up.
+    After a pause, and where time stamps jump back, counting starts again; otherwise all frames after a pause would be
+    taken until their number had caught up.
     """
     slack, leeway = 0.5 / file_fps if file_fps > 0 else 0.0, _leeway(file_fps, fps)
     start, taken, before = None, 0, 0.0
@@ -144,27 +142,27 @@ def at_rate(timed: Iterable[tuple[float, Any]], file_fps: float, fps: float) -> 
 
 
 def _leeway(file_fps: float, fps: float) -> float:
-    """Seconds by which frames are off at an even rate: below one interval of the file.
+    """Return by how many seconds frames of an even rate may be late: one interval of the file.
 
-    Half an interval of the clips is as good: a file may say more frames per second than it has.
+    At least half an interval of the clips, because a file may claim more frames per second than it has.
     """
     return max(1 / file_fps if file_fps > 0 else 0.0, 0.5 / fps) + ROUNDING
 
 
 def fitted(frame: Tensor, plan: ClipPlan) -> Tensor:
-    """Return a frame [H, W, 3] in 0..1 at the plan's size: [3, height, width] in -1..1, the middle kept."""
+    """Return a frame [H, W, 3] in 0..1 cropped to the plan's size: [3, height, width] in -1..1."""
     return fit(frame.movedim(-1, 0)[None] * 2 - 1, plan.width, plan.height)[0][0]
 
 
 class CutFinder:
-    """Finds scene cuts by jumps of colour histograms, one for each quarter of the picture."""
+    """Find scene cuts by jumps of the colour histograms of each quarter of the picture."""
 
     def __init__(self) -> None:
         self.before: Tensor | None = None
         self.usual: deque[float] = deque(maxlen=MEMORY)
 
     def starts_scene(self, frame: Tensor) -> bool:
-        """Say whether a frame [3, H, W] in -1..1 begins another scene than the one before it."""
+        """Return whether a frame [3, H, W] in -1..1 begins another scene than the frame before it."""
         now = histograms(frame)
         before, self.before = self.before, now
         if before is None:
@@ -188,7 +186,7 @@ def histograms(frame: Tensor) -> Tensor:
 
 
 class CutClip(NamedTuple):
-    """A clip [T, 3, height, width] in -1..1, the number of its first frame, and the frame rate that it really has."""
+    """A clip [T, 3, height, width] in -1..1, the number of its first frame, and its real frame rate."""
 
     number: int
     frames: Tensor
@@ -198,7 +196,7 @@ class CutClip(NamedTuple):
 def cut_clips(timed: Iterable[tuple[float, Tensor]], plan: ClipPlan, report: CutReport) -> Iterator[CutClip]:
     """Yield every clip without a scene cut or a pause.
 
-    timed: seconds and frames [3, height, width] in -1..1, taken at the frame rate of `report`; counts go there.
+    timed: seconds and frames [3, height, width] in -1..1 at the frame rate of `report`, which gets the counts.
     """
     shot: deque[tuple[float, Tensor]] = deque()
     stride = plan.stride or plan.frames
@@ -225,14 +223,14 @@ def cut_clips(timed: Iterable[tuple[float, Tensor]], plan: ClipPlan, report: Cut
 def _shots(
     timed: Iterable[tuple[float, Tensor]], plan: ClipPlan, report: CutReport
 ) -> Iterator[tuple[bool, float, Tensor]]:
-    """Yield (whether it begins a shot, seconds, frame), counting."""
+    """Yield (whether the frame begins a shot, seconds, frame) and count frames, cuts and pauses."""
     finder, before = CutFinder(), None
     for seconds, frame in timed:
         report.frames += 1
         pause = before is not None and not 0 <= seconds - before <= PAUSE / report.fps
         if pause:
             report.pauses += 1
-            finder = CutFinder()  # what changed meanwhile is no scene cut
+            finder = CutFinder()  # a change during the pause is not a scene cut
         cut = plan.cut and finder.starts_scene(frame)
         report.cuts += cut
         before = seconds
@@ -240,7 +238,7 @@ def _shots(
 
 
 def _real_fps(seconds: float, frames: int, report: CutReport) -> float:
-    """The frame rate of a clip that lasts so many seconds: the wanted one, unless the file's rate varies too much."""
+    """Return the frame rate of a clip of that duration: the wanted one, unless the file's rate varies too much."""
     if abs(seconds - (frames - 1) / report.fps) <= _leeway(report.file_fps, report.fps):
         return report.fps
     return (frames - 1) / seconds

@@ -1,8 +1,8 @@
-"""The two numbers that a training clip is told by: motion bucket and frames per second.
+"""The motion bucket of a training clip, from its measured speed.
 
-Nobody has published what SVD's motion buckets measure, so the rule is ours: the mean length of the optical flow in per
-cent of the picture's diagonal per second, m, gives the bucket 255 m / (m + 5). It rises with every motion, is 0 for a
-still and 127 for 5 % a second, about 8 pixels a frame at 1024x576 and 7 frames per second.
+What SVD's motion buckets measure is not published, so the rule is our own. Let m be the mean length of the optical
+flow in % of the picture's diagonal per second; the bucket is 255 m / (m + 5). It is 0 for a still and 127 for 5 % per
+second, about 8 pixels per frame at 1024x576 and 7 frames per second.
 """
 
 import math
@@ -15,28 +15,28 @@ from ...flow.dense import dense_flow
 from ...flow.planes import luminance, resize
 from ...flow.shared import fit_similarity
 
-MIDDLE = 5.0  # per cent of the diagonal per second that bucket 127.5 stands for
-LONGEST_SIDE = 160  # pixels: flow of a whole folder is measured, and a label needs no hundredths
+MIDDLE = 5.0  # % of the diagonal per second at bucket 127.5
+LONGEST_SIDE = 160  # pixels of the frames that flow is measured on; a label needs no more precision
 MOST_PAIRS = 6
 
 
 def bucket_of(speed: float) -> float:
-    """Return the motion bucket 0..255 of a speed in per cent of the diagonal per second."""
+    """Return the motion bucket 0..255 of a speed in % of the diagonal per second."""
     return 255.0 * speed / (speed + MIDDLE)
 
 
 def speed_of(bucket: float) -> float:
-    """Return the speed in per cent of the diagonal per second that a bucket below 255 stands for."""
+    """Return the speed in % of the diagonal per second of a motion bucket below 255."""
     if not 0 <= bucket < 255:
-        raise ValueError(f"motion bucket {bucket:g} stands for no speed; use 0 to 254")
+        raise ValueError(f"motion bucket {bucket:g} has no finite speed; use 0 to 254")
     return MIDDLE * bucket / (255.0 - bucket)
 
 
 @torch.no_grad()
 def measured_speed(clip: Tensor, fps: float) -> float:
-    """Return how fast a clip [T, 3, H, W] in -1..1 at `fps` moves: per cent of the diagonal per second.
+    """Return the speed of a clip [T, 3, H, W] in -1..1 at `fps`, in % of the diagonal per second.
 
-    The mean over up to six pairs of neighbouring frames, spread over the clip.
+    It is the mean over up to six pairs of neighbouring frames, spread over the clip.
     """
     pairs = min(MOST_PAIRS, len(clip) - 1)
     first = torch.linspace(0, len(clip) - 2, pairs).round().long()
@@ -49,9 +49,9 @@ def measured_speed(clip: Tensor, fps: float) -> float:
 
 
 def speed_of_camera(poses: Poses, size: tuple[int, int], window: tuple[int, int, int, int], fps: float) -> float:
-    """Return the speed in per cent of the diagonal per second inside a `window` of pictures warped to `poses`.
+    """Return the speed, in % of the diagonal per second, inside a `window` of pictures warped to `poses`.
 
-    size: (height, width) of the pictures; window: (top, left, height, width). Known from the homographies alone.
+    It follows from the homographies. size: (height, width) of the pictures; window: (top, left, height, width).
     """
     top, left, height, width = window
     y, x = torch.meshgrid(

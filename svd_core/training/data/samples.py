@@ -1,4 +1,4 @@
-"""What the trainer learns from: one clip as latents with its conditions, and where such samples come from."""
+"""Training samples: clips as latents with their conditions, drawn from the cache and stacked into batches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,15 +12,18 @@ from ...model.conditioning import motion_vector
 from ..settings import TrainSettings
 from .cache import ClipSet, read_clip_tensors
 
+KEPT_BYTES = 2**30  # of clips kept in memory; others are read from disk each time
+MOST_LABEL = 1000  # highest frame rate or motion bucket of a label; SVD was trained up to about 30 and 255
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSample:
     """One clip.
 
-    latent: [T, 4, h, w], scaled by 0.18215. concat: [4, h, w], the unscaled latent of the noise-augmented first frame.
-    token: [D], the image encoder's. vector: [V], embedded numbers such as fps and motion bucket.
-    sigma_limit: noise levels are drawn below it only; None for the whole range. strength: at which a LoRA is to learn
-    the clip; -1 for clips that show the opposite of what it shall do.
+    latent: [T, 4, h, w], scaled by 0.18215. concat: [4, h, w], unscaled latent of the noise-augmented first frame.
+    token: [D], from the image encoder. vector: [V], embedded numbers such as fps and motion bucket. sigma_limit:
+    highest noise level to draw; None for the whole range. strength: of a LoRA while it learns the clip; -1 for clips
+    that show the opposite of what the LoRA should do.
     """
 
     latent: Tensor
@@ -46,34 +49,34 @@ class TrainingBatch:
         return len(self.latent)
 
     def to(self, device: torch.device) -> "TrainingBatch":
-        """The same batch as float32 on a device; nothing is copied where it is so already."""
+        """Return the batch as float32 on a device, without a copy if it is there already."""
         parts = (self.latent, self.concat, self.token, self.vector)
         moved = [part.to(device, torch.float32, non_blocking=True) for part in parts]
         return TrainingBatch(*moved, sigma_limit=self.sigma_limit, strength=self.strength)
 
 
 class SampleSource(Protocol):
-    """Gives samples by number. The same number and generator state give the same sample, so that training can resume.
+    """Samples by number. The same number and generator state give the same sample, so that training can resume.
 
-    A source whose samples differ in shape also has `batch(step, count, generator)`, which returns samples of one shape
-    (a list, or a TrainingBatch) for the `count` asked for; more or fewer are taken as they come.
+    A source whose samples differ in shape also has `batch(step, count, generator)`, which returns about `count`
+    samples of one shape, as a list or a TrainingBatch.
     """
 
     def sample(self, index: int, generator: torch.Generator) -> TrainingSample:
-        """Return sample number `index` (0, 1, ...); random choices come from `generator` alone."""
+        """Return sample number `index` (0, 1, ...). Random choices come from `generator` only."""
         ...
 
 
 def stack_samples(samples: Sequence[TrainingSample]) -> TrainingBatch:
-    """Put samples of one shape into a batch; raises ValueError where they differ."""
+    """Return samples of one shape and strength as a batch. Raises ValueError where they differ."""
     shapes = {tuple(sample.latent.shape) for sample in samples}
     if len(shapes) != 1:
         raise ValueError(
-            f"{len(samples)} samples of a batch have {len(shapes)} shapes ({sorted(shapes)[:2]}); "
-            "use batch 1, or clips of one size"
+            f"samples of a batch must have one shape (got {len(shapes)}: {sorted(shapes)[:2]}); use batch 1, or clips "
+            "of one size"
         )
     if len({sample.strength for sample in samples}) != 1:
-        raise ValueError("samples of a batch have several strengths; let the source offer batches of one strength")
+        raise ValueError("samples of a batch must have one strength; give the source a method `batch` that sees to it")
     limits = [float("inf") if sample.sigma_limit is None else sample.sigma_limit for sample in samples]
     limited = any(sample.sigma_limit is not None for sample in samples)
     return TrainingBatch(
@@ -83,26 +86,22 @@ def stack_samples(samples: Sequence[TrainingSample]) -> TrainingBatch:
     )
 
 
-KEPT_BYTES = 2**30  # of clips in memory; more are read from disk each time
-MOST_LABEL = 1000  # frame rate or motion bucket; SVD was trained up to about 30 and 255
-
-
 def check_labels(bucket: float | None, fps: float | None) -> None:
-    """Raise ValueError for labels that no clip can be told by; None stands for measured ones."""
+    """Validate manually given labels; None means "measure it"."""
     if bucket is not None and not 0 <= bucket <= MOST_LABEL:
         raise ValueError(
-            f"motion bucket {bucket:g} of the clips is outside 0 to {MOST_LABEL}; use 1 to 255, such as 127"
+            f"the motion bucket of the clips must be 0 to {MOST_LABEL} (got {bucket:g}); use 1 to 255, such as 127"
         )
     if fps is not None and not 1 <= fps <= MOST_LABEL:
-        raise ValueError(f"label fps {fps:g} of the clips is outside 1 to {MOST_LABEL}; use 6 to 30, such as 7")
+        raise ValueError(f"the label fps of the clips must be 1 to {MOST_LABEL} (got {fps:g}); use 6 to 30, such as 7")
 
 
 class ClipSource:
-    """The clips of a set in an order that is shuffled anew in every round, with one of their noised first frames.
+    """The clips of a set, shuffled again in every round, each with one of its noised first frames.
 
-    bucket, fps: labels given in place of the measured ones. both_ways: whether clips of the opposite camera move are
-    learned too, with strength -1, which only a LoRA can. The labels that the network sees are fps - 1, the bucket, and
-    the deviation of the noise that the first frame was encoded with.
+    bucket, fps: labels instead of the measured ones. both_ways: whether to learn clips of the opposite camera move too,
+    with strength -1; only a LoRA can. The network gets fps - 1, the bucket, and the standard deviation of the noise
+    that the first frame was encoded with.
     """
 
     def __init__(
@@ -120,17 +119,17 @@ class ClipSource:
         self._kept: dict[int, dict[str, Tensor]] = {}
         self._bytes = 0
         if len({clip.strength for clip in self.clips}) > 1:
-            self.batch = self._batch_of_one_strength  # only then: the trainer's own order visits every clip alike
+            self.batch = self._batch_of_one_strength  # otherwise the trainer's own order visits all clips equally
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def sample(self, index: int, generator: torch.Generator) -> TrainingSample:
-        """Return sample number `index`; the generator chooses the noise version."""
+        """Return sample number `index`. The generator chooses the noise version."""
         return self._sample(range(len(self.clips)), index, generator)
 
     def _batch_of_one_strength(self, step: int, count: int, generator: torch.Generator) -> list[TrainingSample]:
-        """Return samples of one strength; the strengths take turns from step to step."""
+        """Return samples of one strength, which alternates from step to step."""
         strengths = sorted({clip.strength for clip in self.clips}, reverse=True)
         wanted = strengths[step % len(strengths)]
         numbers = [number for number, clip in enumerate(self.clips) if clip.strength == wanted]
@@ -138,7 +137,7 @@ class ClipSource:
         return [self._sample(numbers, first + offset, generator) for offset in range(count)]
 
     def _sample(self, numbers: Sequence[int], index: int, generator: torch.Generator) -> TrainingSample:
-        """Sample number `index` of a shuffled round through some of the clips."""
+        """Return sample number `index` of shuffled rounds through the clips of these numbers."""
         round_, place = divmod(index, len(numbers))
         shuffle = torch.Generator().manual_seed(self.seed * 1_000_003 + round_)
         number = numbers[int(torch.randperm(len(numbers), generator=shuffle)[place])]
@@ -169,13 +168,13 @@ class ClipSource:
 
 
 def seeded(seed: int, *place: int | str) -> torch.Generator:
-    """A CPU generator for one place of a run, for example a step and what is drawn there."""
+    """Return a CPU generator for one place of a run, such as a step and the name of what is drawn."""
     digest = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 
 def draw_batch(source: SampleSource, settings: TrainSettings, step: int, part: int) -> TrainingBatch:
-    """The clips of one forward pass: number `part` of the passes that step `step` accumulates."""
+    """Return the clips of forward pass `part` of the passes that step `step` accumulates."""
     count = settings.batch
     if hasattr(source, "batch"):
         found = source.batch(step, count, seeded(settings.seed, step, part, "clips"))

@@ -1,7 +1,6 @@
-"""Where training clips come from: video files, folders of frames, tensors, and photographs that a camera moves over.
+"""Sources of training clips: videos, folders of frames, tensors, and photographs that a camera moves over.
 
-A source yields clips with their labels and says by a fingerprint of its contents whether it is the one of last time.
-Knows no models.
+A source yields clips with their labels. A fingerprint of its contents shows whether it changed since it was cached.
 """
 
 import hashlib
@@ -32,16 +31,16 @@ log = logging.getLogger("svd_reel")
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".ts")
 ANIMATIONS = (".gif", ".webp")
-EVEN = 20  # milliseconds that the durations of an animation at an even rate differ by: GIF counts in hundredths
-UNTIMED = 100  # milliseconds for which players show a frame of an animation that has no duration
+EVEN = 20  # milliseconds by which frame durations of an even rate may differ: GIF counts in hundredths of a second
+UNTIMED = 100  # milliseconds for which players show a frame without a duration
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingClip:
-    """One clip: frames [T, 3, H, W] in -1..1, its first frame's number in the source, its labels.
+    """One clip: frames [T, 3, H, W] in -1..1, the number of its first frame in the source, its labels.
 
-    strength: at which a LoRA learns it; -1 where the camera goes the opposite way.
+    strength: of a LoRA while it learns the clip; -1 for the opposite camera move.
     """
 
     frames: Tensor
@@ -52,15 +51,15 @@ class TrainingClip:
 
 
 class Source(Protocol):
-    """Something that clips come from."""
+    """A source of training clips."""
 
     name: str
 
     def fingerprint(self) -> str:
-        """Digits that change with the contents."""
+        """Return a digest of the contents."""
 
     def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
-        """Yield the clips; counts go to `report`."""
+        """Yield the clips and count them in `report`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class VideoFile:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return self.path.name
 
     def fingerprint(self) -> str:
@@ -79,7 +78,7 @@ class VideoFile:
         return _digest_of_files([self.path])
 
     def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
-        """See Source. ValueError for a file that cannot be read."""
+        """See Source. Raises ValueError for a file that cannot be read."""
         if self.path.suffix.lower() in ANIMATIONS:
             frames, rate, _ = read_clip(self.path)
             seconds, rate = _animation_times(self.path, len(frames), rate)
@@ -88,20 +87,20 @@ class VideoFile:
         try:
             with av.open(str(self.path)) as container:
                 if not container.streams.video:
-                    raise ValueError(f"{self.path} holds no video; take it out of the training folder")
+                    raise ValueError(f"{self.path} has no video stream; remove it from the training folder")
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
                 rate = float(stream.average_rate or 0)
                 yield from _cut(_timed(container.decode(stream), rate), rate, plan, report)
         except (av.FFmpegError, OSError, IndexError) as error:
             raise ValueError(
-                f"video {self.path} cannot be read ({error}); it may be cut short or no video, convert it to mp4"
+                f"video {self.path} cannot be read ({error}); it may be damaged, convert it to mp4"
             ) from error
 
 
 @dataclass(frozen=True)
 class FrameFolder:
-    """A folder of pictures that are the frames of one film, in the order of their names; `fps` where it is known."""
+    """A folder of pictures that are the frames of one film, in the order of their names; `fps` 0 if unknown."""
 
     path: Path
     fps: float = 0.0
@@ -111,7 +110,7 @@ class FrameFolder:
 
     @property
     def name(self) -> str:
-        """Of the folder."""
+        """Name of the folder."""
         return self.path.name
 
     def fingerprint(self) -> str:
@@ -159,15 +158,15 @@ class Still:
         check_count(self.count)
 
     def fingerprint(self) -> str:
-        """See Source. The move and the number of clips belong to it."""
+        """See Source. The digest includes the move and the number of clips."""
         own = _digest_of_tensor(self.picture) if isinstance(self.picture, Tensor) else _digest_of_files([self.picture])
         return _digits(f"{own} {self.move} {self.count}".encode())
 
     def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
-        """See Source. The bucket is told by the speed of the camera.
+        """See Source. The motion bucket follows from the speed of the camera.
 
-        Every second clip goes the opposite way, to be learned with strength -1: only so does a LoRA turn the camera
-        round when its strength is turned.
+        Every second clip moves the opposite way and is learned with strength -1, so that the LoRA reverses the move at
+        a negative strength.
         """
         path = check_move(self.move, plan.frames)
         given = self.picture if isinstance(self.picture, Tensor) else open_picture(self.picture)
@@ -175,23 +174,24 @@ class Still:
         fps = clip_fps(0.0, plan.fps)
         report.file_fps, report.fps = 0.0, fps
         if min(picture.shape[2] / plan.height, picture.shape[3] / plan.width) < 1:
-            report.remarks.append(f"enlarged, it is {picture.shape[3]}x{picture.shape[2]} pixels")
+            report.remarks.append(f"enlarged from {picture.shape[3]}x{picture.shape[2]} pixels")
         seed = int(_digits(f"{self.fingerprint()}".encode())[:12], 16)
         for index in range(self.count):
             strength = -1.0 if index % 2 else 1.0
             generator = torch.Generator().manual_seed(seed + index)
-            moved = move_still(picture, path, plan, fps, generator, way=strength)
+            moved = move_still(picture, path, plan, fps, generator, direction=strength)
             report.frames += plan.frames
             report.clips += 1
             yield TrainingClip(moved.frames, index, fps, bucket_of(moved.speed), strength)
 
 
 def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, frame_fps: float = 0.0) -> list[Source]:
-    """Return what a training folder, or a single file, holds.
+    """Return the sources in a training folder, or of a single file.
 
-    A folder may hold videos, folders of frames, or the frames of one film. With a camera `move` such as "pan left" its
-    pictures are photographs instead; each makes `stills_count` clips (0: about 64 clips in all). frame_fps: of folders
-    of frames. FileNotFoundError for no such path, ValueError for nothing to train on.
+    A folder may contain videos, folders of frames, or the frames of one film. With a camera `move` such as "pan left",
+    its pictures are photographs instead, each of which gives `stills_count` clips (0: about 64 clips in all).
+    frame_fps: of folders of frames, 0 if unknown. Raises FileNotFoundError for a missing path, and ValueError if there
+    is nothing to train on.
     """
     check_film_fps(frame_fps)
     check_count(stills_count)
@@ -203,8 +203,8 @@ def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, fra
             return [VideoFile(path)]
         if move and _is_picture(path):
             return stills_of([path], move, stills_count)
-        advice = "give a video" if not _is_picture(path) else "one picture needs a camera move such as pan left"
-        raise ValueError(f"{path} is no video; {advice}")
+        remedy = "give a camera move such as pan left" if _is_picture(path) else "give a video, or a folder"
+        raise ValueError(f"{path} is not a video; {remedy}")
     inside = sorted(path.iterdir(), key=_natural)
     films: list[Source] = [VideoFile(file) for file in inside if _is_film(file)]
     films += [FrameFolder(folder, frame_fps) for folder in inside if folder.is_dir() and pictures_in(folder)]
@@ -213,13 +213,13 @@ def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, fra
         return films + stills_of(pictures, move, stills_count) if pictures or films else _nothing(path)
     if pictures and films:
         log.warning(
-            "the %d pictures beside the videos of %s are left out; put frames into a folder", len(pictures), path
+            "the %d pictures beside the videos of %s are left out; move frames into a folder", len(pictures), path
         )
     return films or ([FrameFolder(path, frame_fps)] if pictures else _nothing(path))
 
 
 def stills_of(pictures: list[Path], move: str, count: int = 0) -> list[Source]:
-    """Return photographs as sources of `count` clips each, or of about 64 in all."""
+    """Return photographs as sources of `count` clips each; 0 for about 64 clips in all."""
     return [Still(path, path.name, move, count or stills_count(len(pictures))) for path in pictures]
 
 
@@ -230,30 +230,30 @@ def stills_of_batch(images: Tensor, move: str, count: int = 0) -> list[Source]:
 
 
 def check_count(count: int) -> None:
-    """Raise ValueError for a number of clips of a photograph that is none; 0 leaves the choice to `stills_count`."""
+    """Raise ValueError for an impossible number of clips per photograph; 0 means the default of `stills_count`."""
     if not isinstance(count, Integral) or count < 0:
-        raise ValueError(f"{count} clips of a photograph cannot be made; use 1 or more, or 0 for about 64 in all")
+        raise ValueError(f"clips per photograph must be 1 or more (got {count}); use 8, or 0 for about 64 in all")
 
 
 def stills_count(pictures: int) -> int:
-    """Return how many clips are made of each of so many photographs: about 64 in all, at least 4."""
+    """Return the clips per photograph for about 64 clips in all, at least 4."""
     return max(4, round(64 / max(1, pictures)))
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return the pictures of a folder, by name, numbers in the order of counting."""
+    """Return the pictures of a folder sorted by name, with numbers in numeric order."""
     return sorted((file for file in folder.iterdir() if _is_picture(file) and file.is_file()), key=_natural)
 
 
 def _is_film(path: Path) -> bool:
-    """Whether a file's name says video, or it is an animation of several frames."""
+    """Return whether a file is a video by its name, or an animation of several frames."""
     if path.suffix.lower() not in ANIMATIONS:
         return path.suffix.lower() in VIDEOS and path.is_file()
     try:
         with Image.open(path) as picture:
             return getattr(picture, "n_frames", 1) > 1
     except OSError:
-        return True  # reading it will say what is wrong
+        return True  # reading it raises the error
 
 
 def _is_picture(path: Path) -> bool:
@@ -262,8 +262,8 @@ def _is_picture(path: Path) -> bool:
 
 def _nothing(path: Path) -> list[Source]:
     raise ValueError(
-        f"folder {path} holds nothing to train on; put videos ({', '.join(VIDEOS[:4])}) or folders of PNG frames into "
-        "it, or photographs with a camera move such as pan left"
+        f"folder {path} has nothing to train on; add videos ({', '.join(VIDEOS[:4])}) or folders of PNG frames, or "
+        "photographs with a camera move such as pan left"
     )
 
 
@@ -279,7 +279,7 @@ def _timed(frames: Iterator[av.VideoFrame], rate: float) -> Iterator[tuple[float
 
 
 def _animation_times(path: Path, count: int, rate: float) -> tuple[list[float], float]:
-    """Seconds at which the frames of an animation begin and their usual rate, which one long frame does not change."""
+    """Return the start of every frame in seconds, and the median rate, which one long frame does not change."""
     with Image.open(path) as picture:
         shown = [_milliseconds(frame) for frame in ImageSequence.Iterator(picture)]
     if len(shown) != count or count < 2 or max(shown) - min(shown) <= EVEN:
@@ -289,18 +289,18 @@ def _animation_times(path: Path, count: int, rate: float) -> tuple[list[float], 
 
 
 def _milliseconds(frame: Image.Image) -> float:
-    frame.load()  # WebP tells a frame's duration only then
+    frame.load()  # WebP has the duration of a frame only after this
     return frame.info.get("duration") or UNTIMED
 
 
 def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
-    """Clips of a film of (seconds, frame), labelled; only frames that are kept are converted."""
+    """Yield labelled clips of a film of (seconds, frame); only frames that are kept are converted."""
     fps = clip_fps(rate, plan.fps)
     report.file_fps, report.fps = rate, fps
     if fps < 1:
         raise ValueError(
-            f"{report.name} has {fps:.2g} frames per second, but clips need at least 1; give its frames as a folder of "
-            "pictures, to be taken for a faster film"
+            f"{report.name} must have 1 frame per second or more (has {fps:.2g}); give its frames as a folder of "
+            "pictures with a higher frame rate"
         )
     even = ((index / fps, frame) for index, (_, frame) in enumerate(timed))
     chosen = at_rate(timed, rate, fps) if rate > 0 else even
@@ -315,12 +315,12 @@ def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Ite
 
 
 def _as_frame(frame: av.VideoFrame | Path | Tensor) -> Tensor:
-    """[H, W, 3] in 0..1 of whatever a film is made of."""
+    """Return a frame of a film, whatever its type, as [H, W, 3] in 0..1."""
     if isinstance(frame, Path):
         return composite(open_picture(frame))[0]
     if isinstance(frame, Tensor):
         return composite(frame[None])[0]
-    # Telephones store portrait films lying on their side.
+    # Phones store portrait films rotated, with the rotation in the metadata.
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     pixels = np.ascontiguousarray(np.rot90(to_rgb(frame), turns)) if turns else to_rgb(frame)
     return torch.from_numpy(pixels).clamp(0, 1)
