@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..files import remove_leftovers, write_error, write_text
-from ..video import read_clip, read_settings
+from ..video import open_clip, read_settings
 from .jobs import KEY, ClipJob
 
 NAME = "manifest.jsonl"
@@ -188,7 +188,8 @@ def _size(output: Path) -> int:
 def _is_whole(job: ClipJob) -> bool:
     """Return whether the output is a readable clip with all frames of the job."""
     try:
-        frames = read_clip(job.output)[0]
+        with open_clip(job.output) as clip:
+            count = sum(1 for _ in clip)
     except (ValueError, OSError):
         return False
-    return len(frames) >= job.settings.frames + job.settings.extend
+    return count >= job.settings.frames + job.settings.extend

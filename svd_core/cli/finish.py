@@ -1,6 +1,7 @@
 """`svd-reel finish CLIP|LATENT`: make a film of a clip or of saved latents, frame by frame."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from ..finish.sound import has_sound, read_sound
 from ..finish.stream import ENDINGS, FITS, FilmProgress, Reel, film_size, to_size, with_progress
 from ..memory import available_bytes
 from ..model.decoding import decode, frames_to_image
-from ..video import read_clip
+from ..video import Clip, open_clip
+from ..video.clip import parse_fps
 from .options import model_files
 from .outputs import check_outputs
 from .progress import Progress
@@ -108,17 +110,21 @@ def run_finish(options: argparse.Namespace) -> None:
     depth = options.bit_depth or min(CODECS[codec].formats)
     fit = options.fit or "inside"
     to_size(options.width, options.height, fit)
-    sound = None if options.sound is None else read_sound(options.sound)
     latent = is_latent(options.clip)
-    source, clip_fps, metadata = (read_latent(options.clip), 0.0, {}) if latent else read_clip(options.clip)
     with Progress(options.quiet) as progress:
+        if latent:
+            source, clip_fps, metadata = read_latent(options.clip), 0.0, {}
+        else:
+            clip = open_clip(options.clip)
+            source, clip_fps, metadata = *constant_rate(clip, options, progress), clip.metadata
         reel, fps = plan_reel(options, source, clip_fps or CLIP_FPS, progress)
+        sound = None if options.sound is None else read_sound(options.sound, float(reel.count / parse_fps(fps)))
         film = FilmOptions(fps, codec, options.quality, depth, sound, metadata, keep_partial=options.keep_partial)
         check_film(options.output, film)
         if sound is None and not latent and has_sound(options.clip):
             progress.say(f"the film leaves out the sound of {options.clip}; give --sound {options.clip} to keep it")
         frames = decode_latent(source, options.model or "nano") if latent else source
-        height, width = frames.shape[1:3]
+        width, height = frames.shape[2:0:-1] if latent else (clip.width, clip.height)
         size = film_size(width, height, options.width, options.height, fit)
         reel = replace(reel, source=frames, steps=(size.apply,))
 
@@ -128,6 +134,21 @@ def run_finish(options: argparse.Namespace) -> None:
         write_film(with_progress(reel.frames(), reel.count, reel.factor, on_frame), options.output, film)
         progress.say(f"{reel.count} frames of {size.width}x{size.height}, {reel.count / fps:.2f} s")
     print(options.output, flush=True)
+
+
+def constant_rate(
+    clip: Clip, options: argparse.Namespace, progress: Progress
+) -> tuple[Sequence[Tensor], float]:
+    """Return the frames of a clip at a constant rate, and that rate; a clip of variable rate is resampled.
+
+    The rate is what the film needs, or else that of the shortest usual interval, so that no frame is lost.
+    """
+    if clip.is_even:
+        return clip, float(clip.fps)
+    asked = options.fps / (options.interpolate or 1) if options.fps and options.seconds is None else 0.0
+    rate = asked or clip.steady_fps
+    progress.say(f"{clip.path} has a variable frame rate; it is resampled to {rate:g} fps, and its duration stays")
+    return clip.at_rate(rate), rate
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -150,7 +171,9 @@ def check_options(options: argparse.Namespace) -> None:
     check_outputs({"--output": options.output}, inputs)
 
 
-def plan_reel(options: argparse.Namespace, source: Tensor, clip_fps: float, progress: Progress) -> tuple[Reel, float]:
+def plan_reel(
+    options: argparse.Namespace, source: Sequence[Tensor], clip_fps: float, progress: Progress
+) -> tuple[Reel, float]:
     """Return the order of the frames or latents in the film, and the film's frames per second."""
     if options.seconds is None:
         factor = 1 if options.interpolate is None else options.interpolate

@@ -3,12 +3,14 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from ..checkpoints import inspect_checkpoint
-from ..video import read_clip
-from ..video.target import FILE_KINDS, frame_files
+from ..video import open_clip
+from ..video.picture_clips import ANIMATED_SUFFIXES, frames_in
 
-CLIPS = (*(f".{kind}" for kind in FILE_KINDS), ".mov", ".mkv", ".avi", ".m4v")
+CLIPS = (*ANIMATED_SUFFIXES, ".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v")
+MOST_SHOWN = 500  # characters of a setting
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +23,21 @@ def add_info(parser: argparse.ArgumentParser) -> None:
 
 
 def run_info(options: argparse.Namespace) -> None:
-    """Print the description of a checkpoint or of a clip."""
+    """Print the description of a checkpoint; or size, timing and settings of a clip, read from its header."""
     path = Path(options.file)
-    is_clip = path.suffix.lower() in CLIPS or (path.is_dir() and frame_files(path))
-    if not is_clip:
+    sequence = path.is_dir() and not (path / "model_index.json").exists() and frames_in(path)
+    if not sequence and path.suffix.lower() not in CLIPS:
         print(inspect_checkpoint(options.file).text())
         return
-    frames, fps, metadata = read_clip(path)
-    count, height, width = frames.shape[:3]
-    print(f"{path.name}: {count} frames of {width}x{height}, {fps:g} per second")
-    for name, value in metadata.items():
-        print(f"  {name:<16} {value if isinstance(value, str) else json.dumps(value)}")
+    with open_clip(path) as clip:
+        count = clip.header_frames or len(clip)
+        print(f"{path.name}: {count} frames of {clip.width}x{clip.height}, {float(clip.fps):g} per second")
+        for name, value in clip.metadata.items():
+            print(f"  {printable(name):<16} {printable(value)}")
+
+
+def printable(value: Any) -> str:
+    """Return a value out of a file for a terminal: control characters and lone surrogates escaped, and cut."""
+    text = value if isinstance(value, str) else json.dumps(value)
+    cut = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)

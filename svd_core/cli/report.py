@@ -3,7 +3,6 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -16,8 +15,8 @@ from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
 from ..report.measuring import check_clip, check_seams, measure
 from ..report.page import plot
-from ..video import read_clip
-from ..video.target import frame_files
+from ..video import Clip, open_clip
+from ..video.picture_clips import frames_in
 from .options import model_files
 from .outputs import check_outputs, check_page, save_page
 
@@ -58,15 +57,15 @@ def run_report(options: argparse.Namespace) -> None:
         check_page("--page", options.page)
     inputs = {"CLIP": options.clip, "--image": options.image, "--mask": options.mask, **model_files(options)}
     if Path(options.clip).is_dir():
-        inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frame_files(Path(options.clip))}
+        inputs |= {f"CLIP {options.clip}, {file.name}": file for file in frames_in(Path(options.clip))}
     check_outputs({"--json": options.json, "--page": options.page}, inputs)
-    clip, _, settings = read_clip(options.clip)
+    clip = open_clip(options.clip)
     check_clip(clip)
     check_seams(options.seams, len(clip))
     image = open_picture(options.image) if options.image else None
     mask = luminance(composite(open_picture(options.mask), "black")) if options.mask else None
     model = open_encoder(options.model) if options.model else None
-    report = measure(clip, image=image, mask=mask, model=model, seams=options.seams, asked=asked_track(clip, settings))
+    report = measure(clip, image=image, mask=mask, model=model, seams=options.seams, asked=asked_track(clip))
     print(report.text(), flush=True)
     if options.json:
         write_text(options.json, report.to_json() + "\n")
@@ -74,15 +73,16 @@ def run_report(options: argparse.Namespace) -> None:
         save_page(to_picture(plot(report)), options.page)
 
 
-def asked_track(clip: Tensor, settings: dict[str, Any]) -> Tensor | None:
-    """Return the camera track [K, 4] that the settings of a clip [T, H, W, 3] ask for; None without a path.
+def asked_track(clip: Clip) -> Tensor | None:
+    """Return the camera track [K, 4] that the settings of a clip ask for; None without a path.
 
     The settings come out of a file, so a path that cannot be read is left out, with a warning.
     """
+    settings = clip.metadata
     path, frames = settings.get("camera"), settings.get("frames")
     if not path or settings.get("camera_strength") == 0:
         return None
-    height, width = clip.shape[1:3]
+    height, width = clip.height, clip.width
     known = frames if isinstance(frames, int) and 1 <= frames <= len(clip) else len(clip)
     try:
         return parse_path(str(path)).poses(known).views(width, height)

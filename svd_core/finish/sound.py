@@ -45,20 +45,21 @@ def read_sound(path: str | PathLike, seconds: float | None = None) -> Sound:
             if not container.streams.audio:
                 raise ValueError(f"{path} has no sound; use an audio file, or leave --sound out")
             stream = container.streams.audio[0]
-            most = math.inf if seconds is None else math.ceil(seconds * stream.rate)
-            resampler = av.AudioResampler("fltp", "mono" if stream.channels == 1 else "stereo", stream.rate)
+            most = None if seconds is None else math.ceil(seconds * stream.rate)
+            channels = stream.channels
+            resampler = av.AudioResampler("fltp", "mono" if channels == 1 else "stereo", stream.rate)
             for frame in container.decode(stream):
                 for part in resampler.resample(frame):
                     parts.append(torch.from_numpy(part.to_ndarray()))
                     count += part.samples
-                if count >= most:
+                if most is not None and count >= most:
                     break
     except av.FFmpegError as error:
         raise ValueError(f"{path} cannot be read ({error}); use another audio file") from error
     if not count:
         raise ValueError(f"{path} holds no sound; use another audio file")
-    samples = torch.cat(parts, dim=1)
-    return Sound(_without_clipping(samples[:, : min(count, most)] if most < count else samples), stream.rate)
+    samples = torch.cat(parts, dim=1)[:, :most]
+    return Sound(_without_clipping(samples) if channels > 2 else samples, stream.rate)
 
 
 def has_sound(path: str | PathLike) -> bool:

@@ -1,6 +1,6 @@
-"""The motion lab: a grid of quick clips over what decides how much moves, measured; the best can be made whole.
+"""The motion lab: a grid of quick clips over the settings that decide how much moves, measured and ranked.
 
-Knows models only as `animate` does.
+The best one can then be made with all steps. The room uses models only through `animate`.
 """
 
 from .grid import Grid

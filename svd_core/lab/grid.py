@@ -1,4 +1,4 @@
-"""Which settings a sweep tries, and where each of them lies on the sheet."""
+"""The grid of a sweep: which settings it tries, and their row and column on the sheet."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,16 +8,16 @@ from ..pipelines.settings import AnimateSettings
 
 MOST_CELLS = 100
 AXES = {"buckets": "motion_bucket", "seeds": "seed", "sigma_max": "sigma_max", "fps": "fps"}
-"""The lists of a grid, and the setting that each varies."""
+"""The lists of a grid, and the setting that each of them varies."""
 NAMES = {"motion_bucket": "bucket", "seed": "seed", "sigma_max": "sigma max", "fps": "fps"}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Values to try, each with each; an empty list keeps what the settings say.
+    """Values to combine; an empty list keeps the value of the shared settings.
 
-    buckets: 0..255. seeds: whole numbers. sigma_max: the first noise level, 700 officially; lower starts closer to the
-    picture and moves less. fps: frames per second that the motion is meant for.
+    buckets: 0..255. seeds: whole numbers. sigma_max: the first noise level, 700 by default; lower starts closer to the
+    picture and moves less. fps: frame rate for which the motion is made.
     """
 
     buckets: tuple[float, ...] = ()
@@ -33,7 +33,7 @@ class Grid:
                 raise ValueError(f"{name} holds {twice:g} twice; give each value once")
         if self.count > MOST_CELLS:
             raise ValueError(
-                f"the grid has {self.count} cells, but a sheet holds at most {MOST_CELLS}; shorten the lists"
+                f"the grid has {self.count} cells, but at most {MOST_CELLS} fit on a sheet; shorten the lists"
             )
 
     @property
@@ -43,38 +43,38 @@ class Grid:
 
     @property
     def varying(self) -> list[str]:
-        """The lists with several values, in the order of AXES: the first runs over the columns, the others the rows."""
+        """Lists with several values in the order of AXES: the first runs over the columns, the others over the rows."""
         return [name for name in AXES if len(getattr(self, name)) > 1]
 
     def cells(self, settings: AnimateSettings) -> list[AnimateSettings]:
-        """The settings of every cell, row by row."""
+        """Return the settings of every cell, row by row."""
         across = self.varying[:1]
         down = [name for name in AXES if name not in across]
-        ways = [[(AXES[name], value) for value in getattr(self, name)] or [()] for name in [*down, *across]]
-        return [replace(settings, **dict(filter(None, choice))) for choice in product(*ways)]
+        choices = [[(AXES[name], value) for value in getattr(self, name)] or [()] for name in [*down, *across]]
+        return [replace(settings, **dict(filter(None, choice))) for choice in product(*choices)]
 
     @property
     def columns(self) -> int:
-        """Cells in a row."""
+        """Number of cells in a row."""
         return len(getattr(self, self.varying[0])) if self.varying else 1
 
     def column_label(self, settings: AnimateSettings) -> str:
-        """What the column of a cell stands for."""
+        """Return the label of a cell's column."""
         return "".join(label(name, settings) for name in self.varying[:1])
 
     def row_label(self, settings: AnimateSettings) -> str:
-        """What the row of a cell stands for."""
+        """Return the label of a cell's row."""
         return ", ".join(label(name, settings) for name in self.varying[1:])
 
 
 def label(name: str, settings: AnimateSettings) -> str:
-    """A value of a list in words, such as "bucket 127"."""
+    """Return a value of a list with its name, such as "bucket 127"."""
     value = getattr(settings, AXES[name])
     return f"{NAMES[AXES[name]]} {value if isinstance(value, int) else format(value, 'g')}"
 
 
 def parse_list(text: str, what: str, *, whole: bool = False) -> tuple:
-    """Numbers separated by commas or spaces, none of an empty text; ValueError naming `what` for anything else."""
+    """Return the numbers of a text, separated by commas or spaces; raise ValueError with `what` for other texts."""
     words = text.replace(",", " ").replace(";", " ").split()
     kind, example = (int, "1, 2, 3") if whole else (float, "60, 127, 200")
     try:

@@ -1,4 +1,4 @@
-"""What makes one cell of a sweep better than another: three scores, each a rule that can be read in the table."""
+"""Scores that rank the cells of a sweep: three rules over the numbers of the table."""
 
 import math
 from collections.abc import Callable
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from ..report import ClipReport
 
-# Per cent of contrast, and of sharpness over the whole clip, that are seen about as much as one per cent of colour.
+# Per cent of contrast, and of sharpness over the whole clip, that are as visible as one per cent of colour.
 CONTRAST_SHARE, SHARPNESS_SHARE = 4.0, 8.0
-MOVES = 0.1  # per cent of the width a frame: below, a clip counts as a still picture
+MOVES = 0.1  # per cent of the width per frame: a clip that moves less counts as a still picture
 
 
 @dataclass(frozen=True)
 class Aim:
-    """What is looked for. score: a key of SCORES. motion: wanted motion in per cent of the width a frame, for
-    "closest"; 0.3 is calm, 1 usual, 2 lively. drift: per cent that count as no drift, for "most motion".
+    """What the best cell is. score: a key of SCORES. motion: wanted motion in per cent of the width per frame, for
+    "closest"; 0.3 is calm, 1 usual, 2 lively. drift: largest drift in per cent that is allowed, for "most motion".
     """
 
     score: str = "closest"
@@ -23,14 +23,14 @@ class Aim:
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
-            raise ValueError(f"the score {self.score!r} is unknown; use one of {', '.join(SCORES)}")
+            raise ValueError(f"the score {self.score!r} is unknown; use {', '.join(SCORES)}")
         limits = (
             ("wanted motion", self.motion, "1 for usual motion"),
             ("drift limit", self.drift, "5, or 1000 for none"),
         )
         for name, value, remedy in limits:
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"the {name} is {value:g} %, but it must be a number of 0 or above; use {remedy}")
+                raise ValueError(f"the {name} must be 0 % or more (got {value:g}); use {remedy}")
 
     @property
     def text(self) -> str:
@@ -43,10 +43,10 @@ class Aim:
 
 
 def measured(report: ClipReport) -> dict[str, float | None]:
-    """The numbers of one cell: motion, pans (per cent of the width a frame), zoom, and everything that can be wrong.
+    """Return the numbers of one cell: motion and pans in per cent of the width per frame, zoom, and all faults.
 
     drift: the largest of colour drift, contrast drift / 4 and change of sharpness over the clip / 8, in per cent.
-    unsteadiness: flicker (per cent a frame) + drift / 10.
+    unsteadiness: flicker (per cent per frame) + drift / 10.
     """
     total = report.summary()
     sharpness = abs(total["sharpness_slope"]) * (report.frames - 1)
@@ -74,14 +74,14 @@ SCORES: dict[str, Callable[[dict, Aim], tuple[float, ...]]] = {
     "most motion": _most_motion,
     "steadiest": _steadiest,
 }
-"""Rules by name; the lowest tuple is the best.
+"""Rules by name; each returns a tuple, and the lowest one is the best.
 
-closest: motion nearest to the wanted amount, of equals the steadier. most motion: the most among those within the drift
-limit; if none is, the one with the least drift. steadiest: the least unsteadiness among those that move at all.
+closest: motion nearest to the wanted amount, then the steadier. most motion: the most motion within the drift limit; if
+no cell is within it, the least drift. steadiest: the least unsteadiness among those that move at all.
 """
 
 
 def ranking(cells: list[dict], aim: Aim) -> list[int]:
-    """The places of cells, 1 for the best, from their `measured` numbers; of equals the earlier comes first."""
+    """Return the ranks of cells, 1 for the best, by their `measured` numbers; of equal ones the earlier is better."""
     order = sorted(range(len(cells)), key=lambda index: SCORES[aim.score](cells[index], aim))
     return [order.index(index) + 1 for index in range(len(cells))]

@@ -1,4 +1,4 @@
-"""Draws a sweep as one labelled sheet: the lists along the sides, frames and measured motion in every cell."""
+"""Draw a sweep as one labelled sheet: its lists along the sides, frames and measured motion in every cell."""
 
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -8,7 +8,7 @@ from ..pictures.sheets import as_image, small_picture
 from .sweep import Cell, Sweep
 
 SHOWN = {"first, middle, last": 3, "strip of 6": 6, "last": 1}
-"""What a cell shows of its clip, and how many frames that is."""
+"""What a cell shows of its clip, and the number of frames."""
 
 MARGIN, GAP, FRAME_GAP, BORDER = 20, 14, 2, 3
 TITLE, TEXT, LINES = 20, 14, 2
@@ -16,7 +16,7 @@ WIDEST, SMALLEST, LARGEST, LEAST_CELL = 2600, 64, 192, 176
 
 
 def draw_sheet(sweep: Sweep, title: str = "Motion lab") -> Tensor:
-    """The sheet [1, H, W, 3] in 0..1; the best cell has a green frame."""
+    """Return the sheet [1, H, W, 3] in 0..1; the best cell has a green frame."""
     columns = sweep.grid.columns
     rows = [sweep.cells[start : start + columns] for start in range(0, len(sweep.cells), columns)]
     frames, height, width = sweep.cells[0].shown.shape[:3]
@@ -28,7 +28,7 @@ def draw_sheet(sweep: Sweep, title: str = "Motion lab") -> Tensor:
     row_head = (TEXT + 8) if len(sweep.grid.varying) > 1 else 0
     column_head = (TEXT + 8) if sweep.grid.varying else 0
     top = MARGIN + 2 * (TITLE + 8) + column_head
-    # The lines above the cells need room even where there is one narrow cell.
+    # The lines above the cells need room even above one narrow cell.
     wide = max(2 * MARGIN + columns * (cell_width + GAP) - GAP, 720)
     sheet = Image.new("RGB", (wide, top + len(rows) * (row_head + cell_height + GAP) - GAP + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -62,7 +62,7 @@ def _draw_cell(
     size: tuple[int, int],
     small: tuple[int, int],
 ) -> None:
-    """One cell at `place` (left, top): its frames, then its numbers."""
+    """Draw one cell at `place` (left, top): its frames, then its numbers."""
     (x, y), (width, height) = place, size
     best = cell.rank == 1
     edge = (BEST, BORDER) if best else (LINE, 1)

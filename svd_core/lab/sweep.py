@@ -1,4 +1,4 @@
-"""Runs a grid of quick clips, measures each, and keeps what a sheet shows of them; the best can then be made whole."""
+"""Run a grid of quick clips, measure each, and keep the frames that the sheet shows."""
 
 import csv
 import io
@@ -33,13 +33,15 @@ COLUMNS = (
     ("zoom", "zoom", ".4f"),
     ("psnr", "first dB", ".1f"),
 )
-"""Numbers of the table: their name, heading and form. Motion and pans are per frame, of the width."""
+"""Numbers of the table: name, heading and format. Motion and pans are per frame, in per cent of the width."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One quick clip. settings: resolved, those of its `animate` call. shown: some of its frames [n, H, W, 3], `frames`
-    their indices. numbers: see `scores.measured`. rank: 1 for the best.
+    """One quick clip.
+
+    settings: the resolved ones of its `animate` call. shown: some of its frames [n, H, W, 3]. frames: their indices.
+    numbers: see `scores.measured`. rank: 1 for the best.
     """
 
     settings: AnimateSettings
@@ -52,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """A finished grid."""
+    """A finished grid of clips."""
 
     grid: Grid
     aim: Aim
@@ -64,7 +66,7 @@ class Sweep:
         return next(cell for cell in self.cells if cell.rank == 1)
 
     def text(self) -> str:
-        """The table, a line for each cell, and which is the best."""
+        """Return the table as text: a line per cell, and the best one."""
         rows = [
             ["bucket", "seed", "sigma max", "fps", *(heading for _, heading, _ in COLUMNS), "rank"],
             *([*_values(cell), *_numbers(cell), str(cell.rank)] for cell in self.cells),
@@ -81,7 +83,7 @@ class Sweep:
         return f"bucket {bucket}, seed {seed}, sigma max {sigma_max}, fps {fps}, motion {motion:.2f} % a frame"
 
     def to_json(self) -> str:
-        """Everything that was measured: the score, the best settings, and every cell with its numbers."""
+        """Return everything measured as JSON: the score, the best settings, and every cell with its numbers."""
         score = {"score": self.aim.score, "wanted_motion": self.aim.motion, "drift_limit": self.aim.drift}
         cells = [
             {**_settings(cell), "steps": cell.settings.steps, "rank": cell.rank, **cell.numbers} for cell in self.cells
@@ -89,7 +91,7 @@ class Sweep:
         return json.dumps({**score, "best": _settings(self.best), "cells": cells}, indent=1)
 
     def to_csv(self) -> str:
-        """The cells as a table for spreadsheets, every number in full."""
+        """Return the cells as CSV for spreadsheets, with every number in full."""
         text = io.StringIO()
         names = [*_settings(self.best), "steps", *self.best.numbers, "rank"]
         writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -110,16 +112,16 @@ def run_sweep(
     on_step: Callable[[Step], None] | None = None,
     steps_after: int = 0,
 ) -> Sweep:
-    """Make a clip for every cell of `grid`, exactly what `animate(model, image, cell.settings)` makes, and measure it.
+    """Generate and measure the clip of every cell of `grid`: exactly that of `animate(model, image, cell.settings)`.
 
-    `image`: one picture, as `animate` takes it. `settings`: what all cells share; without `steps` they take FEW_STEPS.
-    `shown`: how many frames of each clip are kept. `on_step` counts over all cells and `steps_after` more, and may
-    raise to stop. ValueError for illegal settings before anything is made.
+    image: one picture, as for `animate`. settings: shared by all cells; the default of `steps` is FEW_STEPS.
+    shown: number of frames kept of each clip. on_step: called after each step, counted over all cells and `steps_after`
+    more; may raise to stop. Raises ValueError for invalid settings before anything is generated.
     """
     aim = aim or Aim()
     pictures = as_batch(image, settings.background)
     if len(pictures) > 1:
-        raise ValueError(f"the lab takes 1 picture, but {len(pictures)} came; choose one of the batch")
+        raise ValueError(f"the lab takes 1 picture (got {len(pictures)}); choose one of the batch")
     quick = replace(settings, steps=settings.steps or FEW_STEPS)
     plan = [cell.resolve(model.config) for cell in grid.cells(quick)]
     total = sum(cell.steps for cell in plan) + steps_after
@@ -135,16 +137,16 @@ def run_sweep(
 
 
 def full_settings(settings: AnimateSettings, best: Cell, steps: int | None, model: "SVDModel") -> AnimateSettings:
-    """The settings of the best cell with all steps: so many, or for None the number that the model was released with.
+    """Return the settings of the best cell with `steps` steps, None for the number that the model was released with.
 
-    `settings` are those that the sweep was given.
+    settings: those given to the sweep.
     """
     swept = {name: getattr(best.settings, name) for name in ("motion_bucket", "seed", "sigma_max", "fps")}
     return replace(settings, steps=steps, **swept).resolve(model.config)
 
 
 def count_from(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[Step], None] | None:
-    """`on_step` for a run that begins after `done` of `total` steps."""
+    """Return `on_step` for a run that begins after `done` of `total` steps."""
     if on_step is None:
         return None
     return lambda step: on_step(step._replace(index=done + step.index, steps=total))

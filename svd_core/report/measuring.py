@@ -30,7 +30,7 @@ class EncodesImages(Protocol):
 
 @torch.no_grad()
 def measure(
-    clip: Tensor,
+    clip: Tensor | Sequence[Tensor],
     *,
     image: Tensor | None = None,
     model: EncodesImages | None = None,
@@ -39,6 +39,8 @@ def measure(
     asked: Tensor | None = None,
 ) -> ClipReport:
     """Return the measures of a clip [T, H, W, 3] in 0..1, T >= 1, with sides of at least 16 pixels.
+
+    clip: a tensor, or a sequence of frames [H, W, 3] such as `video.open_clip` returns; then few are in memory.
 
     image: start image [1, H, W, C] or [H, W, C] in 0..1 to compare frame 0 with, cropped to the aspect of the clip.
     model: its image encoder measures how similar the frames stay to the start image.
@@ -49,11 +51,11 @@ def measure(
     Raises ValueError for a clip, image or mask of another shape or range or with NaN, and for seams outside the clip.
     """
     check_clip(clip)
-    frames, height, width = clip.shape[:3]
+    frames, (height, width), device = len(clip), clip[0].shape[:2], clip[0].device
     seams = check_seams(seams, frames)
     small = _small_size(height, width)
-    area = None if mask is None else _mask_at(mask, frames, small).to(clip.device)
-    start = None if image is None else cover(_picture(image).to(clip.device), height, width)
+    area = None if mask is None else _mask_at(mask, frames, small).to(device)
+    start = None if image is None else cover(_picture(image).to(device), height, width)
     single, grey = _measure_frames(clip, small)
     pairs = measure_pairs(grey, area, (height, width))
     return ClipReport(
@@ -70,8 +72,10 @@ def measure(
     )
 
 
-def check_clip(clip: Tensor) -> None:
-    """Raise ValueError unless the clip can be measured."""
+def check_clip(clip: Tensor | Sequence[Tensor]) -> None:
+    """Raise ValueError unless the clip can be measured; of a sequence, its first frame is checked."""
+    if isinstance(clip, Sequence) and len(clip) and isinstance(clip[0], Tensor):
+        clip = clip[0][None]
     if not isinstance(clip, Tensor) or not clip.is_floating_point():
         kind = clip.dtype if isinstance(clip, Tensor) else type(clip).__name__
         raise ValueError(f"the clip must be a float tensor in 0 to 1 (got {kind}); convert it first")
@@ -137,12 +141,12 @@ def _small_size(height: int, width: int) -> tuple[int, int]:
     return max(SMALLEST, round(height * scale)), max(SMALLEST, round(width * scale))
 
 
-def _frame(clip: Tensor, index: int) -> Tensor:
+def _frame(clip: Tensor | Sequence[Tensor], index: int) -> Tensor:
     """Return one frame [H, W, 3], contiguous, as floats in 0..1."""
     return lay_out(clip[index]).float().clamp(0, 1)
 
 
-def _measure_frames(clip: Tensor, small: tuple[int, int]) -> tuple[dict, Tensor]:
+def _measure_frames(clip: Tensor | Sequence[Tensor], small: tuple[int, int]) -> tuple[dict, Tensor]:
     """Return the measures of single frames and of their differences, and the small luminance [T, 1, h, w].
 
     Works frame by frame, because a clip may fill most of the memory.
@@ -174,12 +178,13 @@ def _against_first(values: list[float]) -> tuple[float, ...]:
     return tuple(max(value, least) / max(values[0], least) for value in values)
 
 
-def _similarity(clip: Tensor, start: Tensor, model: EncodesImages) -> tuple[float, ...]:
+def _similarity(clip: Tensor | Sequence[Tensor], start: Tensor, model: EncodesImages) -> tuple[float, ...]:
     """Return the cosine between the token of each frame and that of the start image [H, W, 3]."""
     wanted = _tokens(start[None], model)
     found = []
     for index in range(0, len(clip), CLIP_BATCH):
-        tokens = _tokens(lay_out(clip[index : index + CLIP_BATCH]).float().clamp(0, 1), model)
+        batch = range(index, min(index + CLIP_BATCH, len(clip)))
+        tokens = _tokens(torch.stack([_frame(clip, place) for place in batch]), model)
         found += F.cosine_similarity(tokens, wanted).tolist()
     return tuple(found)
 

@@ -1,4 +1,4 @@
-"""webp and gif: Pillow compresses one frame at a time, this file writes the containers around them.
+"""Write webp and gif: Pillow compresses one frame at a time, and this file writes the containers around them.
 
 Pillow's own `save_all` holds all frames in memory and merges equal ones, which loses the frame count.
 """
@@ -17,12 +17,12 @@ IMAGE_DESCRIPTION = 0x010E  # EXIF tag
 
 
 def write_webp(path: Path, frames: Iterator[Tensor], options: ClipOptions) -> None:
-    """Animated lossy WebP, durations in whole milliseconds that never drift, settings as EXIF image description.
+    """Write an animated lossy WebP; durations in whole milliseconds do not drift, settings are the EXIF description.
 
     Container: RFC 9649 section 2.7.
     """
     if max(options.width, options.height) > 16383:
-        raise ValueError(f"{options.width}x{options.height} is beyond webp's 16383 pixels a side; use mp4 or webm")
+        raise ValueError(f"{options.width}x{options.height} is beyond webp's 16383 pixels per side; use mp4 or webm")
     size = _three_bytes(options.width - 1) + _three_bytes(options.height - 1)
     exif = Image.Exif()
     exif[IMAGE_DESCRIPTION] = options.text
@@ -41,7 +41,7 @@ def write_webp(path: Path, frames: Iterator[Tensor], options: ClipOptions) -> No
 
 
 def _still_webp(frame: Tensor, quality: int) -> bytes:
-    """The picture chunk of a WebP file of one frame, without the file's header."""
+    """Return the picture chunk of a WebP file of one frame, without the header of the file."""
     buffer = io.BytesIO()
     to_pil(frame).save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()[12:]
@@ -56,9 +56,9 @@ def _three_bytes(value: int) -> bytes:
 
 
 def write_gif(path: Path, frames: Iterator[Tensor], options: ClipOptions) -> None:
-    """GIF with 256 colours per frame and Floyd-Steinberg dithering, settings as comment.
+    """Write a GIF with 256 colours per frame and Floyd-Steinberg dithering; the settings are its comment.
 
-    Durations are hundredths of a second whose rounding never drifts (7 fps is 14, 15, 14, ...). Container: GIF89a
+    Durations are hundredths of a second whose rounding does not add up (7 fps is 14, 15, 14, ...). Container: GIF89a
     specification.
     """
     with open(path, "wb") as file:
@@ -79,9 +79,9 @@ def _gif_blocks(content: bytes) -> bytes:
 
 
 def _gif_image(frame: Tensor) -> bytes:
-    """One image block with its own palette, cut out of the GIF file that Pillow makes of a single frame."""
+    """Return an image block with its own palette, cut out of the GIF file that Pillow makes of a single frame."""
     picture = to_pil(frame)
-    # Octree palettes measured best for photographs: 3 dB above median cut after dithering, and ten times faster.
+    # Octree palettes are best for photographs: measured 3 dB above median cut after dithering, and ten times faster.
     palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(buffer, "GIF", interlace=False)

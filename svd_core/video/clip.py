@@ -1,6 +1,7 @@
-"""What every kind of clip file shares: its settings text, timing, and frames as bytes."""
+"""What all kinds of clip files share: the settings embedded as text, timing, and frames as 8-bit pictures."""
 
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -9,13 +10,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# The key that tells our settings from any other text in a file.
 MARK = "svd_reel"
+"""The key that distinguishes our settings from other texts in a file."""
+
+# Limits of settings that are read from a file, which anybody may have edited.
+MOST_TEXT = 2**20  # characters
+MOST_DEPTH = 16  # of nested lists and objects
+RATE = re.compile(r"[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?")  # as str(Fraction) writes a positive one
+LARGEST = 32768  # pixels
 
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """How a clip is written: frames per second, size of its frames, settings, quality 0..100, whether it repeats."""
+    """How a clip is written: frame rate, frame size, settings, quality 0..100, and whether it repeats."""
 
     fps: Fraction
     width: int
@@ -26,40 +33,66 @@ class ClipOptions:
 
     @property
     def text(self) -> str:
-        """The settings as one ASCII line of JSON, with what the container cannot hold exactly: frame rate and size."""
+        """The settings as one line of ASCII JSON, with the exact frame rate and size, which containers may round."""
         return settings_text(self.metadata, self.fps, self.width, self.height)
 
 
 def settings_text(metadata: dict[str, Any], fps: Fraction, width: int, height: int) -> str:
-    """JSON that `parse_settings` takes back; raises ValueError for metadata that JSON cannot hold."""
+    """Return the text that `parse_settings` reads; raise ValueError for metadata that JSON cannot hold."""
     try:
         return json.dumps({MARK: metadata, "fps": str(fps), "size": [width, height]})
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"metadata cannot be written as JSON ({error}); give plain numbers, texts and lists") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"metadata cannot be written as JSON ({error}); use plain numbers, texts and lists") from None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a file says of itself; all empty for a file that is not ours."""
+    """Settings embedded in a file; empty for files from elsewhere. They are notes: the file itself may have changed.
+
+    fault: what was wrong with them, "" for nothing; then they are empty.
+    """
 
     metadata: dict[str, Any]
     fps: Fraction | None = None
     size: tuple[int, int] | None = None
+    fault: str = ""
 
 
 def parse_settings(text: str | bytes | None) -> Settings:
-    """Read the text of `settings_text`; any other text gives empty settings."""
+    """Read the text of `settings_text`. Other texts give empty settings, damaged ones the fault."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    try:
-        content = json.loads(text or "")
-        return Settings(content[MARK], Fraction(content["fps"]), tuple(content["size"]))
-    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+    if not isinstance(text, str) or MARK not in text[:MOST_TEXT]:
         return Settings({})
+    try:
+        content = json.loads(text) if len(text) <= MOST_TEXT else None
+        metadata, fps, size = content[MARK], content["fps"], content["size"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Settings({}, fault="they are not the JSON that this program writes")
+    if not isinstance(metadata, dict) or not _is_shallow(metadata):
+        return Settings({}, fault=f"they are not one object of at most {MOST_DEPTH} levels")
+    if not isinstance(fps, str) or not RATE.fullmatch(fps):
+        return Settings({}, fault="their frame rate is not a positive number")
+    sides_are_whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
+    if not sides_are_whole or not all(1 <= side <= LARGEST for side in size):
+        return Settings({}, fault="their size is not two whole numbers of pixels")
+    return Settings(metadata, Fraction(fps), tuple(size))
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return whether lists and objects are nested at most MOST_DEPTH deep."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
+    return not any(isinstance(whole, dict | list) for whole in level)
+
+
+def _parts(whole: dict | list) -> list:
+    return list(whole.values()) if isinstance(whole, dict) else whole
 
 
 def parse_fps(fps: float | Fraction) -> Fraction:
-    """Frames per second as a fraction; 7.5 is 15/2, 23.976 is 2997/125. Raises ValueError outside 0.01..1000."""
+    """Return frames per second as a fraction: 7.5 is 15/2, 23.976 is 2997/125. Raises ValueError outside 0.01..1000."""
     try:
         rate = Fraction(fps).limit_denominator(1001)
     except (ValueError, OverflowError, TypeError):
@@ -70,11 +103,11 @@ def parse_fps(fps: float | Fraction) -> Fraction:
 
 
 def frame_times(fps: Fraction, ticks_per_second: int, index: int) -> int:
-    """How many ticks frame `index` is shown, so that rounding never adds up over the clip."""
+    """Return for how many ticks frame `index` is shown; the rounding does not add up over the clip."""
     start, end = (round(Fraction(i) * ticks_per_second / fps) for i in (index, index + 1))
     return end - start
 
 
 def to_pil(frame: Tensor) -> Image.Image:
-    """[H, W, 3] in 0..1 to an 8-bit RGB image."""
+    """Return a frame [H, W, 3] in 0..1 as an 8-bit RGB picture."""
     return Image.fromarray((frame * 255).round().to(torch.uint8).numpy())

@@ -1,4 +1,4 @@
-"""Floats to the planes that encoders take: BT.709, limited range, 8 or 10 bits, chroma halved across or both ways."""
+"""Convert float frames to the planes of encoders: BT.709, limited range, 8 or 10 bits, 4:2:0 or 4:2:2."""
 
 from contextlib import suppress
 
@@ -11,14 +11,14 @@ from torch import Tensor
 # Weights of red and blue in luma, ITU-R BT.709 section 3; green has the rest.
 KR, KB = 0.2126, 0.0722
 BT709, LIMITED = 1, 1  # AVCOL_*_BT709 and AVCOL_RANGE_MPEG of FFmpeg
-# bits, and whether chroma has half the rows too
+# By pixel format: bits, and whether chroma has half the rows (4:2:0).
 FORMATS = {"yuv420p": (8, True), "yuv420p10le": (10, True), "yuv422p10le": (10, False)}
 
 
 def to_yuv(frame: Tensor, index: int, pixel_format: str = "yuv420p") -> av.VideoFrame:
-    """[H, W, 3] in 0..1 to a frame of one of FORMATS with time stamp `index`, from the floats, not from rounded RGB.
+    """Return a frame [H, W, 3] in 0..1 in one of FORMATS with time stamp `index`, without rounding to 8-bit RGB first.
 
-    An odd side grows by one repeated pixel. Chroma is sited on the left as H.264 and VP9 assume: halved by a 1-2-1
+    An odd side grows by one repeated pixel. Chroma is sited on the left, as H.264 and VP9 assume: halved by a 1-2-1
     filter across and by pairs down.
     """
     bits, rows_too = FORMATS[pixel_format]
@@ -40,7 +40,7 @@ def to_yuv(frame: Tensor, index: int, pixel_format: str = "yuv420p") -> av.Video
     for plane, values in zip(result.planes, levels, strict=True):
         _fill(plane, values)
     result.colorspace, result.color_range = BT709, LIMITED
-    with suppress(AttributeError):  # PyAV before 15 keeps these two to the encoder
+    with suppress(AttributeError):  # PyAV before 15 has these two only on the encoder
         result.color_primaries = result.color_trc = BT709
     result.pts = index
     return result

@@ -11,6 +11,7 @@ from svd_core.cli.main import main
 from svd_core.finish import FilmOptions, Reel, Sound, write_film
 from svd_core.finish.duration import fit_duration
 from svd_core.video import read_clip, write_clip
+from tests.helpers.videos import DATA
 
 
 def ramp(frames: int = 6, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -138,3 +139,34 @@ def test_ctrl_c_says_where_the_kept_frames_are(tmp_path, monkeypatch, capsys):
     assert main(["finish", str(clip), "--output", str(film), "--keep-partial"]) == 130
     assert f"stopped; the first 4 frames are in {film}" in capsys.readouterr().err
     assert len(read_clip(film)[0]) == 4
+
+
+def test_a_clip_of_variable_rate_keeps_its_duration(tmp_path, capsys):
+    """Frames 0 to 3 come every twelfth of a second, the others every third: 15 twelfths in all."""
+    film = tmp_path / "film.mp4"
+    for given, frames, fps in ([], 15, 12), (["--fps", "24"], 30, 24), (["--fps", "24", "--interpolate", "2"], 29, 24):
+        assert main(["finish", str(DATA / "vfr.mp4"), "--output", str(film), *given]) == 0
+        assert "variable frame rate; it is resampled to" in capsys.readouterr().err
+        found = read_clip(film)
+        assert (len(found[0]), found[1]) == (frames, fps)
+
+
+@pytest.mark.parametrize(
+    ("file", "size"), [("turned_90.mp4", (48, 32)), ("wide_pixels.mp4", (32, 96)), ("alpha_vp9.webm", (32, 48))]
+)
+def test_films_are_upright_with_square_pixels(tmp_path, file, size):
+    film = tmp_path / "film.mp4"
+    assert main(["finish", str(DATA / file), "--output", str(film), "--quality", "100", "--quiet"]) == 0
+    frames, _, _ = read_clip(film)
+    assert tuple(frames.shape[1:3]) == size
+    # Encoded twice, with chroma at half the size: a level or two on smooth waves.
+    assert (frames - read_clip(DATA / file)[0]).abs().mean() * 255 < 2
+
+
+def test_a_damaged_clip_is_not_taken_for_a_film_that_cannot_be_written(tmp_path, capsys):
+    content = (DATA / "alpha_png.mov").read_bytes()
+    clip = tmp_path / "clip.mov"
+    clip.write_bytes(content.replace(b"IDAT", b"JDAT"))
+    assert main(["finish", str(clip), "--output", str(tmp_path / "film.mp4"), "--quiet"]) == 2
+    assert "clip.mov cannot be read" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mov"]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from svd_core import load_model
 from svd_core.cli.main import main
 from svd_core.report import measure, plot
-from svd_core.video import write_clip
+from svd_core.video import open_clip, read_clip, write_clip
 from tests.helpers.checkpoint_files import TINY, tiny_tensors
 from tests.helpers.nodes_pack import part, run
 from tests.helpers.report_clips import moving
@@ -156,3 +156,14 @@ def test_a_frame_of_the_clip_is_no_place_for_the_page(folder: str, capsys):
     before = first.read_bytes()
     assert command(folder, "--page", first) == 2
     assert "would overwrite the file that CLIP" in capsys.readouterr().err and first.read_bytes() == before
+
+
+def test_a_clip_is_measured_in_the_memory_of_a_few_frames(clip: torch.Tensor, tmp_path: Path):
+    """The numbers of a sequence that is read frame by frame are those of the whole tensor, to the last bit."""
+    path = write_clip(clip, tmp_path / "clip.mp4", fps=7)
+    whole, _, _ = read_clip(path)
+    with open_clip(path) as opened:
+        streamed = measure(opened, image=clip[:1], seams=[2]).to_json()
+    assert streamed == measure(whole, image=clip[:1], seams=[2]).to_json()
+    with pytest.raises(ValueError, match="at least 16x16"):
+        measure([torch.zeros(8, 8, 3)])

@@ -207,7 +207,7 @@ def test_the_best_clip_keeps_which_lora_it_was_made_with(picture: str, tmp_path:
         (("--seeds", "1.5"), "whole numbers"),
         (("--seeds", "1, 1"), "seeds holds 1 twice"),
         (("--buckets", ", ".join(map(str, range(101)))), "101 cells"),
-        (("--motion", "-1"), "wanted motion is -1"),
+        (("--motion", "-1"), "wanted motion must be 0 % or more (got -1)"),
         (("--sigma-max", "0.001"), "sigma"),
         (("--output", "sheet.pdf"), "--output must be a picture (got sheet.pdf); end its name in .png"),
         (("--csv", "absent/table.csv"), "folder absent of --csv does not exist"),
@@ -255,6 +255,6 @@ def test_nothing_that_is_read_or_written_is_written_over(picture, tmp_path, monk
 
 
 def test_the_lab_takes_one_picture(model: SVDModel):
-    with pytest.raises(ValueError, match="1 picture, but 2"):
+    with pytest.raises(ValueError, match=r"1 picture \(got 2\)"):
         run_sweep(model, torch.rand(2, 32, 32, 3), SMALL, GRID)
     assert parse_list("", "fps") == () and parse_list("1;2", "seeds", whole=True) == (1, 2)

@@ -298,3 +298,15 @@ def test_clips_are_written_in_threads_without_a_clash(tmp_path: Path):
         thread.join()
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.webp"]
     assert read_clip(tmp_path / "clip.webp")[0].shape[0] == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("error", [FileNotFoundError("picture gone.png does not exist"), OSError(5, "unreadable")])
+def test_an_error_of_the_frames_is_not_taken_for_one_of_writing(tmp_path: Path, name: str, error: OSError):
+    def frames():
+        yield GOOD[0]
+        raise error
+
+    with pytest.raises(OSError) as raised:
+        write_clip(frames(), tmp_path / name, fps=7)
+    assert raised.value is error and list(tmp_path.iterdir()) == []

@@ -6,23 +6,18 @@ A source yields clips with their labels. A fingerprint of its contents shows whe
 import hashlib
 import logging
 import re
-import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from numbers import Integral
 from pathlib import Path
 from typing import Protocol
 
-import av
-import numpy as np
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image
 from torch import Tensor
 
 from ...pictures import as_batch, composite, open_picture
-from ...video import read_clip
-from ...video.reading import to_rgb
+from ...video import open_clip
 from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, check_film_fps, clip_fps, cut_clips, fitted
 from .labels import bucket_of, measured_speed
 from .stills import check_move, move_still
@@ -31,8 +26,6 @@ log = logging.getLogger("svd_reel")
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".ts")
 ANIMATIONS = (".gif", ".webp")
-EVEN = 20  # milliseconds by which frame durations of an even rate may differ: GIF counts in hundredths of a second
-UNTIMED = 100  # milliseconds for which players show a frame without a duration
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -79,23 +72,8 @@ class VideoFile:
 
     def clips(self, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
         """See Source. Raises ValueError for a file that cannot be read."""
-        if self.path.suffix.lower() in ANIMATIONS:
-            frames, rate, _ = read_clip(self.path)
-            seconds, rate = _animation_times(self.path, len(frames), rate)
-            yield from _cut(zip(seconds, frames, strict=True), rate, plan, report)
-            return
-        try:
-            with av.open(str(self.path)) as container:
-                if not container.streams.video:
-                    raise ValueError(f"{self.path} has no video stream; remove it from the training folder")
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                rate = float(stream.average_rate or 0)
-                yield from _cut(_timed(container.decode(stream), rate), rate, plan, report)
-        except (av.FFmpegError, OSError, IndexError) as error:
-            raise ValueError(
-                f"video {self.path} cannot be read ({error}); it may be damaged, convert it to mp4"
-            ) from error
+        with open_clip(self.path) as clip:
+            yield from _cut(clip.timed(), clip.usual_fps, plan, report)
 
 
 @dataclass(frozen=True)
@@ -271,28 +249,6 @@ def _natural(path: Path) -> list:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path.name)]
 
 
-def _timed(frames: Iterator[av.VideoFrame], rate: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    seconds = -1 / (rate or USUAL_FPS)
-    for frame in frames:
-        seconds = seconds + 1 / (rate or USUAL_FPS) if frame.time is None else float(frame.time)
-        yield seconds, frame
-
-
-def _animation_times(path: Path, count: int, rate: float) -> tuple[list[float], float]:
-    """Return the start of every frame in seconds, and the median rate, which one long frame does not change."""
-    with Image.open(path) as picture:
-        shown = [_milliseconds(frame) for frame in ImageSequence.Iterator(picture)]
-    if len(shown) != count or count < 2 or max(shown) - min(shown) <= EVEN:
-        return [index / (rate or USUAL_FPS) for index in range(count)], rate
-    begins = [milliseconds / 1000 for milliseconds in accumulate(shown[:-1], initial=0)]
-    return begins, 1000 / statistics.median(shown[:-1])
-
-
-def _milliseconds(frame: Image.Image) -> float:
-    frame.load()  # WebP has the duration of a frame only after this
-    return frame.info.get("duration") or UNTIMED
-
-
 def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
     """Yield labelled clips of a film of (seconds, frame); only frames that are kept are converted."""
     fps = clip_fps(rate, plan.fps)
@@ -314,16 +270,11 @@ def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Ite
         yield TrainingClip(clip.frames, clip.number, clip.fps, bucket_of(speed))
 
 
-def _as_frame(frame: av.VideoFrame | Path | Tensor) -> Tensor:
+def _as_frame(frame: Callable[[], Tensor] | Path | Tensor) -> Tensor:
     """Return a frame of a film, whatever its type, as [H, W, 3] in 0..1."""
     if isinstance(frame, Path):
         return composite(open_picture(frame))[0]
-    if isinstance(frame, Tensor):
-        return composite(frame[None])[0]
-    # Phones store portrait films rotated, with the rotation in the metadata.
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    pixels = np.ascontiguousarray(np.rot90(to_rgb(frame), turns)) if turns else to_rgb(frame)
-    return torch.from_numpy(pixels).clamp(0, 1)
+    return composite(frame[None])[0] if isinstance(frame, Tensor) else frame()
 
 
 def _digits(content: bytes) -> str:
