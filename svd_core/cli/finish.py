@@ -136,9 +136,7 @@ def run_finish(options: argparse.Namespace) -> None:
     print(options.output, flush=True)
 
 
-def constant_rate(
-    clip: Clip, options: argparse.Namespace, progress: Progress
-) -> tuple[Sequence[Tensor], float]:
+def constant_rate(clip: Clip, options: argparse.Namespace, progress: Progress) -> tuple[Sequence[Tensor], float]:
     """Return the frames of a clip at a constant rate, and that rate; a clip of variable rate is resampled.
 
     The rate is what the film needs, or else that of the shortest usual interval, so that no frame is lost.

@@ -3,9 +3,9 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from ..checkpoints import inspect_checkpoint
+from ..files import printable
 from ..video import open_clip
 from ..video.picture_clips import ANIMATED_SUFFIXES, frames_in
 
@@ -33,11 +33,5 @@ def run_info(options: argparse.Namespace) -> None:
         count = clip.header_frames or len(clip)
         print(f"{path.name}: {count} frames of {clip.width}x{clip.height}, {float(clip.fps):g} per second")
         for name, value in clip.metadata.items():
-            print(f"  {printable(name):<16} {printable(value)}")
-
-
-def printable(value: Any) -> str:
-    """Return a value out of a file for a terminal: control characters and lone surrogates escaped, and cut."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    cut = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+            text = value if isinstance(value, str) else json.dumps(value)
+            print(f"  {printable(name):<16} {printable(text, MOST_SHOWN)}")
