@@ -1,11 +1,12 @@
 """Our UNet as the host's SVD model, with one patcher for our sampler, KSampler and LoRA loaders."""
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 
 from torch import Tensor
 
-from ...svd_core.condition import DeepFeatures
+from ...svd_core.condition import Adapter, DeepFeatures
 from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.config import UNetConfig
 from ...svd_core.networks.hooks import Hooks
@@ -39,6 +40,7 @@ class HostUNet(UNet):
         control: dict | None = None,
         time_context: Tensor | None = None,
         transformer_options: dict | None = None,
+        adapters: Sequence[Sequence[Adapter]] | None = None,
         **others,
     ) -> Tensor:
         """Run one pass for our own sampler, or for the host, which gives `transformer_options`; shapes as in UNet.
@@ -50,7 +52,7 @@ class HostUNet(UNet):
         if transformer_options is None:
             frames = frames or x.shape[0]
             return super().forward(
-                x, timesteps, context, y, frames, image_only_indicator, region, features, hooks, time_context
+                x, timesteps, context, y, frames, image_only_indicator, region, features, hooks, time_context, adapters
             )
         # The names and the order of the positional arguments are part of the interface of wrappers.
         arguments = (x, timesteps, context, y, control, transformer_options)

@@ -48,10 +48,12 @@ class BlockHooks:
 class Hooks:
     """Hooks of one pass of the UNet. Every method does nothing; override what is needed.
 
-    `wraps_layers` asks for `layer` to be called around every layer. Rows are video-major, as in `UNet.forward`.
+    `wraps_layers` asks for `layer` to be called around every layer. Without `uses_embedding` the embedding is made on
+    the fast path: `embedding` is not called, and `after_middle` gets None. Rows are video-major, as in `UNet.forward`.
     """
 
     wraps_layers = False
+    uses_embedding = True
     attention: AttentionFunction | None = None
     """What attends in hooked transformers; None for our own."""
 
@@ -77,7 +79,7 @@ class Hooks:
         """Change the result of an input block for the next block only, after it was stored as a skip."""
         return h
 
-    def after_middle(self, h: Tensor, embedding: Tensor) -> Tensor:
+    def after_middle(self, h: Tensor, embedding: Tensor | None) -> Tensor:
         """Change the result of the middle block; the embedding [B*T, E] is without SiLU."""
         return h
 
@@ -105,6 +107,7 @@ class Chain(Hooks):
     def __init__(self, members: Sequence[Hooks]) -> None:
         self.members = list(members)
         self.wraps_layers = any(member.wraps_layers for member in self.members)
+        self.uses_embedding = any(member.uses_embedding for member in self.members)
         self.attention = next((member.attention for member in reversed(self.members) if member.attention), None)
 
     def start(self, x: Tensor, num_frames: int) -> None:
@@ -135,7 +138,7 @@ class Chain(Hooks):
             h = member.after_skip(index, h)
         return h
 
-    def after_middle(self, h: Tensor, embedding: Tensor) -> Tensor:
+    def after_middle(self, h: Tensor, embedding: Tensor | None) -> Tensor:
         for member in self.members:
             h = member.after_middle(h, embedding)
         return h

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..condition import DeepFeatures
+from ..condition import Adapter, DeepFeatures, PassInputs
+from .adapters import adapter_hooks
 from .config import UNetConfig
 from .embedding import (
     Embedding,
@@ -21,7 +22,7 @@ from .embedding import (
     is_broadcast,
 )
 from .hooked_transformer import run_with_hooks
-from .hooks import NO_HOOKS, Hooks
+from .hooks import NO_HOOKS, Chain, Hooks
 from .kernels.weights import is_plain
 from .layers import (
     GROUPS,
@@ -266,6 +267,7 @@ class UNet(nn.Module):
         features: DeepFeatures | None = None,
         hooks: Hooks | None = None,
         time_context: Tensor | None = None,
+        adapters: Sequence[Sequence[Adapter]] | None = None,
     ) -> Tensor:
         """Run the network and return [B*T, 4, h, w]. Rows are clip-major: row b * T + t (spec, symbols).
 
@@ -279,15 +281,20 @@ class UNet(nn.Module):
         blocks for a filled one. Raises ValueError if its depth does not fit the network.
         hooks: change activations from outside (ControlNets, adapters, a host's patches); None runs the fast path.
         time_context: other tokens [B*T, n, D] for the temporal blocks of hooked transformers.
+        adapters: per clip, the adapters of its condition; their hooks run before `hooks`.
         """
         x = x.contiguous()  # one memory layout for all callers, since convolutions round differently per layout
+        if adapters is not None:
+            depth = None if features is None or features.cached is None else features.depth
+            own = adapter_hooks(adapters, PassInputs(x, c_noise, context, vector, depth), num_frames)
+            hooks = own if hooks is None else Chain([own, hooks])
         hooked, hooks = hooks is not None, hooks or NO_HOOKS
         hooks.start(x, num_frames)
         raw = None
         if region is not None:
             main, other = (self.embed(c_noise, part, x.dtype) for part in (vector, region[0]))
             embedding = RegionalEmbedding(main, other, region[1])
-        elif hooked:
+        elif hooked and hooks.uses_embedding:
             raw = self._hooked_embedding(c_noise, vector, x.dtype, hooks)
             embedding = F.silu(raw)
         else:

@@ -34,7 +34,8 @@ def denoise_with(
     """Return the denoised estimate D(x; sigma) [T, 4, h, w] of the noisy latents `x` [T, 4, h, w] (spec section 8.1).
 
     network: the raw UNet, called as `network(input [B*T, 8, h, w], c_noise [B*T], context [T, n, D], vector [B*T, V],
-    num_frames=T)`. If a condition has a region, it also gets `region=(vector [B*T, V], share [B*T, 1, h, w])`.
+    num_frames=T)`. If a condition has a region, it also gets `region=(vector [B*T, V], share [B*T, 1, h, w])`, and
+    if one has adapters, `adapters` with the adapters of each clip.
     sigma: one noise level, or one per frame [T].
     condition: one, or a sequence of B. A sequence gives [B, T, 4, h, w] from one pass over B clips; the context is then
     a tuple with one entry per clip.
@@ -67,8 +68,10 @@ def denoise_with(
     vector = _joined(vectors)
     if several and _share_vector(conditions, vectors):
         vector = vectors[0][:1].expand(len(noisy), -1)
-    # Networks without regions and features need not accept these keywords.
+    # Networks without regions, adapters and features need not accept these keywords.
     more = {} if all(row.region is None for row in rows) else {"region": _regions(rows, x)}
+    if any(row.adapters for row in rows):
+        more["adapters"] = [row.adapters for row in rows]
     if features is not None:
         more["features"] = features
     context = tuple(row.token for row in rows) if several else rows[0].token

@@ -172,10 +172,14 @@ class Features:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two conditions have equal token and latent; their motion numbers may change from step to step."""
+    """Return whether two conditions have equal token, latent and adapters; motion numbers may change between steps."""
     if one is other:
         return True
     if type(one) is not type(other) or not is_dataclass(one):
+        return False
+    # The rows of adapters follow the frames; an adapter whose range of noise levels is over is no longer there.
+    acting, before = ([adapter.network for adapter in getattr(part, "adapters", ())] for part in (one, other))
+    if len(acting) != len(before) or any(a is not b for a, b in zip(acting, before, strict=True)):
         return False
     pairs = [(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.name in ("token", "latent")]
     return bool(pairs) and all(a is b or (a.shape == b.shape and torch.equal(a, b)) for a, b in pairs)

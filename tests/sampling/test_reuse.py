@@ -1,5 +1,6 @@
 """Reuse of features across steps: exact where it must be, each branch and frame with its own, and what it saves."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -292,3 +293,15 @@ def test_every_intervalth_sigma_is_whole(interval, whole):
 @pytest.mark.parametrize(("frames", "clip", "rows"), [(8, 8, 8), (10, 8, 10), (7, 8, 12), (4, 0, 4), (14, 8, 14)])
 def test_windows_cache_up_to_half_more_than_the_clip(frames, clip, rows):
     assert FeatureStore(ReuseFeatures(2), clip).cached_rows(frames) == rows
+
+
+def test_features_cached_with_an_adapter_are_not_used_without_it():
+    """Where an adapter's range ends, the inner blocks must run again."""
+    plain = condition()
+    adapted = replace(plain, adapters=(SimpleNamespace(rows=1, network=object()),))
+    store = FeatureStore(ReuseFeatures(2), FRAMES)
+    assert store.is_whole(5.0)
+    store.keep((True, False), adapted, (0, 1), torch.ones(2, 3))
+    assert not store.is_whole(4.0)
+    assert store.find((True, False), plain, (0, 1)) is None
+    assert store.find((True, False), replace(adapted), (0, 1)) is not None
