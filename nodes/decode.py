@@ -101,7 +101,7 @@ def decode_latent(
 
 
 def finish_controls(note: ClipNote, clips: int) -> list[tuple[Control, ...]]:
-    """Return the controls that edit the frames of each clip; none where the note is for another number of clips."""
+    """Return the controls that edit the frames of each clip; empty if the note is for another number of clips."""
     if note.finish and len(note.finish) not in (1, clips):
         log.warning("expected %d clips, got %d; end pictures and colour locks not applied", len(note.finish), clips)
     if len(note.finish) not in (1, clips):

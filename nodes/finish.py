@@ -212,7 +212,7 @@ class SVDReelFinish:
 
 
 def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, frozenset[int]]:
-    """The clip's frames [T, H, W, 3], and where in a batch of several clips new ones begin."""
+    """Return frames [T, H, W, 3], and the indices at which further clips of a batch begin."""
     if images is not None:
         return images, frozenset()
     if latent is None or vae is None:
@@ -234,7 +234,7 @@ def _write(reel: "Reel", path: Path, film: "FilmOptions", node) -> None:
 
     def show(state: "FilmProgress") -> None:
         progress.update(state.done)
-        host_film.tell(node, state)
+        host_film.show_time_left(node, state)
 
     write_film(with_progress(reel.frames(), reel.count, reel.factor, show), path, film)
 

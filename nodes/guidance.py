@@ -35,7 +35,7 @@ class GuidanceCurve:
         Guidance(torch.ones(1), self.sigma_low, self.sigma_high)  # checks the interval here, not at the sampler
 
     def over(self, frames: int, config: SVDConfig) -> Guidance:
-        """The scales for a clip of so many frames by the model of `config`."""
+        """Return the guidance of a clip of `frames` frames for the model of `config`."""
         if self.shape == CUSTOM:
             scale = custom_guidance(self.points, frames)
         else:

@@ -148,7 +148,7 @@ class SVDReelWindows:
 
 
 def plan_text(model: LoadedModel, windows: Windows, frames: int, size: tuple[int, int]) -> str:
-    """What the windows cost, from shapes: passes and activation memory; ValueError where the clip is too short."""
+    """Return passes and activation memory of the windows as text. Raises ValueError for a clip that is too short."""
     passes = windows.passes(frames)
     return (
         f"{frames} frames in windows of {windows.size} that share {windows.overlap}: up to {passes} passes for each of "
@@ -328,7 +328,7 @@ def extend_latent(
 
 
 def finish_longer(finish: tuple[tuple[Control, ...], ...], extension: Extension) -> tuple[tuple[Control, ...], ...]:
-    """What goes on in the decoded frames of longer clips: their look is locked, and nothing closes them any more."""
+    """Return the controls of the decoded frames of extended clips: with a colour lock, and without those of loops."""
     rows = (tuple(c for c in row if not (c.closed or isinstance(c, LookLock))) for row in finish or ((),))
     look = extension.look()
     rows = tuple((look, *row) if look.active else row for row in rows)
@@ -347,7 +347,7 @@ def _token(model: LoadedModel, latent: Tensor) -> Tensor:
 
 
 def _gigabytes(model: LoadedModel, frames: int, size: tuple[int, int]) -> str:
-    """Estimated activations of one pass."""
+    """Return the estimated activation memory of one pass as text."""
     return f"{unet_activation_bytes(model.config.unet, frames, *size, model.compute_dtype.itemsize) / 1e9:.2f} GB"
 
 

@@ -120,7 +120,7 @@ class SVDReelPlan:
 
 
 def memory_bytes(choice: str, device) -> int:
-    """Bytes of a choice of the widget; for "measured" what is free, with the reserve that a plan takes off again."""
+    """Return the bytes of a choice of the widget; "measured" adds the reserve that a plan subtracts to what is free."""
     if choice != MEASURED:
         return int(choice.split()[0]) * GIB
     return (host.free_bytes(device) or max(PRESETS) * GIB) + RESERVE

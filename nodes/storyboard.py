@@ -173,7 +173,7 @@ class SVDReelStoryboard:
 
 
 def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
-    """The picture [1, H, W, C] of a panel: of the batch by its place or number, or from the host's input folder."""
+    """Return the picture [1, H, W, C] of a panel: from the batch by its number, or from the host's input folder."""
     count = 0 if images is None else len(images)
     if not panel.image or panel.image.isdecimal():
         place = int(panel.image or number + 1)
@@ -196,7 +196,7 @@ def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
 
 
 def _make(model: LoadedModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
-    """The film [T, H, W, 3], and a frame of every panel for the sheet."""
+    """Return the film [T, H, W, 3], and one frame of every panel for the sheet."""
     from ..svd_core.storyboard import film_frames
     from ..svd_core.storyboard.film import sheet_frame
 

@@ -1,4 +1,4 @@
-"""What the training node does, in steps: clips to latents, a UNet of its own, the run, pictures and notes of it."""
+"""The steps of the training node: encode the clips, copy the UNet, train, validate, and collect the outputs."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ log = logging.getLogger("svd_reel")
 def run_training(
     model: LoadedModel, training_set: TrainingSet, chosen: dict, picture: Tensor | None, trigger: str
 ) -> tuple:
-    """Plan, encode, train, validate; the outputs of the node. `chosen` is what the widgets say of TrainSettings."""
+    """Plan the run, then return the outputs of `train`. `chosen` holds the fields of TrainSettings set by widgets."""
     device = host.compute_device()
     plan = clip_plan(model.config, **training_set.plan)
     chosen.setdefault("precision", "float32" if device.type == "cpu" else "bf16")
@@ -58,7 +58,7 @@ def train(
     trigger: str,
     device: torch.device,
 ) -> tuple:
-    """Encode, train, validate; the outputs of the node."""
+    """Encode the clips, train and validate; return the outputs of the node."""
     root = host.output_folder() / "svd_reel_training"
     memory = memory_text(model.config, settings, plan)
     log.info("training: %s", memory)
@@ -91,8 +91,8 @@ def train(
 
 
 def _encode(model: LoadedModel, training_set: TrainingSet, plan, folder: Path) -> ClipSet:
-    """The clips of a set; the host's bar only turns, because nobody knows how many there will be."""
-    # Missing parts and encoders of other packs have no modules of ours; their kind and name tell them apart.
+    """Return the encoded clips of a set. There is no progress bar, because their number is unknown until the end."""
+    # Missing parts and encoders of other packs have none of our modules; their class names identify them.
     modules = (getattr(model.vae, "first_stage_model", None), getattr(model.image_encoder, "model", None))
     return encode_sources(
         training_set.sources,
@@ -105,9 +105,9 @@ def _encode(model: LoadedModel, training_set: TrainingSet, plan, folder: Path) -
 
 
 def plain_unet(model: LoadedModel, device: torch.device, dtype: torch.dtype) -> UNet:
-    """The UNet with layers of plain torch and weights of its own, as the trainer needs it.
+    """Return a copy of the UNet with plain torch layers, as the trainer needs it.
 
-    ValueError for a model with a LoRA: it would not be trained upon.
+    Raises ValueError for a model with a LoRA, because the copy would not contain it.
     """
     if getattr(model.unet, "patches", None) or getattr(model.unet, "terms", None):
         raise ValueError("the model has a LoRA or another patch already; connect the model from Load SVD Model")
@@ -120,13 +120,13 @@ def plain_unet(model: LoadedModel, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _digest(clips: ClipSet, settings: TrainSettings, bucket: float | None, unet: UNet) -> str:
-    """Name of the folder of a run: the same for the same clips, settings and weights."""
+    """Return the name of a run's folder, which depends only on clips, settings and weights."""
     made_of = [sorted(clip.path.name for clip in clips.clips), asdict(settings), bucket, encoder_digest(unet)]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _run(unet: UNet, source: ClipSource, settings: TrainSettings, folder: Path, validation: Validation) -> TrainResult:
-    """Train with the host's progress; a cancelled run is saved before the host's exception goes on."""
+    """Train with the host's progress bar. A cancelled run is saved before the host's exception is raised again."""
     progress = host.Progress(settings.steps, preview_device=next(unet.parameters()).device)
     stopped: list[BaseException] = []
 

@@ -1,8 +1,8 @@
 """Trains a camera LoRA for nano and measures it: python -m recipes.camera_lora --output FILE.safetensors [--move MOVE].
 
-Learns from nano's training photographs, measures on photographs that neither nano nor the LoRA has seen: the mean
-motion of the picture in pixels per frame with the LoRA, without it, and with strength -1, and whether strength 0 is
-exactly the model without it. Goes on with a run that was interrupted.
+Trains on nano's training photographs and measures on photographs that neither nano nor the LoRA was trained on: the
+mean motion of the picture in pixels per frame with the LoRA, without it and with strength -1, and whether strength 0
+gives exactly the model without it. An interrupted run resumes.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from .nano.photographs import TRAINING, load_photograph
 
 MEASURED = ("coffee", "camera", "rocket")
 CLIPS, STEPS, RATE = 2, 500, 4e-3  # of each photograph; steps of two clips
-# Wider than users need with the real weights: nano was never told of pans that the picture does not explain.
+# More layers and a higher rank than the real weights need: nano hardly learned pans that its rule does not give.
 WIDER = ("--targets", "all", "--rank", "16", "--p-mean", "1.5")
 
 
@@ -38,7 +38,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def train(output: Path, move: str) -> None:
-    """Train by the command that users have."""
+    """Train with the user's command line."""
     photographs = run_folder(output) / "photographs"
     write_photographs(photographs)
     words = ["train", str(photographs), "--stills", move, "--output", str(output), "--clips-per-still", str(CLIPS)]
@@ -49,12 +49,12 @@ def train(output: Path, move: str) -> None:
 
 
 def fitted(photograph: str, model: svd.SVDModel) -> Tensor:
-    """One photograph at the model's size: [3, H, W] in -1..1."""
+    """Return one photograph at the model's size: [3, H, W] in -1..1."""
     return fit(load_photograph(photograph)[None], model.config.width, model.config.height)[0][0]
 
 
 def look_at(model: svd.SVDModel, picture: Tensor, steps: int) -> Tensor:
-    """A clip [T, H, W, 3] of one photograph [3, H, W]."""
+    """Return a clip [T, H, W, 3] of one photograph [3, H, W]."""
     return svd.animate(model, picture[None], svd.AnimateSettings(steps=steps))
 
 
@@ -71,10 +71,10 @@ def compare(path: str | Path, steps: int) -> None:
         picture = fitted(photograph, plain)
         for name, model in models.items():
             frames = look_at(model, picture, steps)
-            told = measure(frames, image=(picture.movedim(0, -1)[None] + 1) / 2)
-            row = [sum(values) / len(values) for values in (told.pan_x, told.pan_y, told.zoom, told.motion)]
+            report = measure(frames, image=(picture.movedim(0, -1)[None] + 1) / 2)
+            row = [sum(values) / len(values) for values in (report.pan_x, report.pan_y, report.zoom, report.motion)]
             means[name].append(row[0])
-            numbers = [f"{row[0]:+.2f}", f"{row[1]:+.2f}", f"{row[2]:.4f}", f"{row[3]:.2f}", f"{told.psnr:.1f}"]
+            numbers = [f"{row[0]:+.2f}", f"{row[1]:+.2f}", f"{row[2]:.4f}", f"{row[3]:.2f}", f"{report.psnr:.1f}"]
             print(f"| {photograph} | {name} | {' | '.join(numbers)} |", flush=True)
     summary = ", ".join(f"{name} {sum(rows) / len(rows):+.2f}" for name, rows in means.items())
     print("mean of the picture to the right; the camera goes the other way:", summary)
@@ -84,7 +84,7 @@ def compare(path: str | Path, steps: int) -> None:
 
 
 def main() -> None:
-    """Read the command line, train, measure."""
+    """Read the command line, train and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--move", default="pan left")
     parser.add_argument("--output", type=Path, required=True)

@@ -44,7 +44,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the public names on first use: torch takes seconds that `svd-reel --help` need not wait for."""
+    """Import the public names on first use, so that `svd-reel --help` does not wait seconds for torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import api

@@ -50,7 +50,7 @@ SHOWN = 80  # characters of a text from a file in a message
 
 
 class JsonError(ValueError):
-    """JSON that is not read; the message says why and fits into a sentence."""
+    """Invalid or unsafe JSON; the message gives the reason and fits into a sentence."""
 
 
 _own: set[Path] = set()
@@ -296,7 +296,7 @@ def parse_json(text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: i
         raise
     except RecursionError as error:
         raise JsonError(f"nested deeper than {most_depth} levels") from error
-    except ValueError as error:  # bytes that are no text are a ValueError as well
+    except ValueError as error:  # also raised for bytes that are not text
         raise JsonError(f"not valid JSON: {printable(error)}") from error
     if _depth(value, most_depth) > most_depth:
         raise JsonError(f"nested deeper than {most_depth} levels")

@@ -1,1 +1,1 @@
-"""All that touches ComfyUI: its models, patches, folders, progress and films."""
+"""Everything that uses ComfyUI: its models, patches, folders, progress and films."""

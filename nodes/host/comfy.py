@@ -188,7 +188,7 @@ register_weight_reader(layer_weights)
 
 
 def layer_stand_ins() -> tuple[tuple[type, tuple[type, ...]], ...]:
-    """Return the host's layer classes with ours that take their place in the network."""
+    """Return the host's layer classes, with those of ours that replace some of them in the network."""
     diffusion = comfy.ldm.modules.diffusionmodules.openaimodel
     return (
         (diffusion.VideoResBlock, (VideoResidualBlock,)),

@@ -1,4 +1,4 @@
-"""What films use of the host: upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
+"""The host's parts of a film: upscale and interpolation models one frame at a time, file names, VIDEO, metadata.
 
 ComfyUI is used through comfy.py only. Without a host, models are plain callables and a film's path is its VIDEO.
 """
@@ -126,7 +126,7 @@ def video_of(path: Path) -> Any:
     return host.InputImpl.VideoFromFile(str(path)) if host.PRESENT else str(path)
 
 
-def tell(node: Any, progress: "FilmProgress") -> None:
+def show_time_left(node: Any, progress: "FilmProgress") -> None:
     """Show the remaining time under the node, if a browser is connected."""
     server = host.PromptServer.instance if host.PRESENT else None
     if server is not None and node is not None and progress.seconds_left is not None:

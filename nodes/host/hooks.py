@@ -100,7 +100,7 @@ class HostHooks(Hooks):
         keys = ((*place, 0), place)
         replaced = any(key in self.replacements.get(name, {}) for name in ("attn1", "attn2") for key in keys)
         patched = any(self.patches.get(name) for name in BLOCK_PATCHES)
-        # Without an attention of its own, a transformer that nothing concerns keeps its fast path.
+        # Without another attention, a transformer that no patch concerns keeps its fast path.
         concerned = replaced or patched or self.attention is not None or self.inputs["time_context"] is not None
         return HostBlockHooks(self) if concerned else None
 
@@ -122,7 +122,7 @@ class HostHooks(Hooks):
 
 
 class HostBlockHooks(BlockHooks):
-    """The block patches of one transformer; both of its blocks see the same place and number."""
+    """The block patches of one transformer; its spatial and its temporal block get the same place and number."""
 
     def __init__(self, owner: HostHooks) -> None:
         self.owner = owner
@@ -157,7 +157,7 @@ class HostBlockHooks(BlockHooks):
 
 
 def host_hooks(options: dict[str, Any], control: dict | None, inputs: dict[str, Any]) -> HostHooks | None:
-    """Return the hooks for what is in `options` and `control`; None where there is nothing that a network acts on."""
+    """Return the hooks for `options` and `control`, or None if neither holds anything that changes the network."""
     patches, replacements = options.get("patches", {}), options.get("patches_replace", {})
     present = any(patches.get(name) for name in (*BLOCK_PATCHES, *PLACE_PATCHES)) or any(replacements.values())
     if not (present or control or inputs["time_context"] is not None or attention_function(options) is not None):

@@ -22,7 +22,7 @@ FRAMES_KEY = "video_frames"
 
 
 class HostUNet(UNet):
-    """Our UNet with the keywords with which the host calls a diffusion model. Weight names are unchanged."""
+    """Our UNet with the signature of the host's diffusion models. Weight names are unchanged."""
 
     def forward(
         self,

@@ -18,7 +18,7 @@ OVER_FRAMES = {0: "first frame", POINTS - 1: "last frame"}
 
 def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[float, ...] = ()) -> Tensor:
     """Draw a guidance curve over the clip, [1, H, W, 3] in 0..1; ends of None are labelled as the model's own."""
-    # Ends that only the model knows are drawn one apart.
+    # Ends that depend on the model are drawn one apart.
     ends = (low if low is not None else (high or 1.0) - 1, high if high is not None else (low or 0.0) + 1)
     scales = (custom_guidance(points, POINTS) if points else guidance_curve(shape, *ends, POINTS)).tolist()
     given = zip(ends, ("low", "high"), (low, high), strict=True)

@@ -32,7 +32,7 @@ def choice(options, tooltip: str, *, default: str | None = None, advanced: bool 
 
 
 def switch(default: bool, tooltip: str, *, advanced: bool = False) -> tuple:
-    """Return a widget that is on or off."""
+    """Return a widget for on or off."""
     return ("BOOLEAN", {"default": default} | _options(tooltip, advanced))
 
 

@@ -1,4 +1,4 @@
-"""What travels on the SVD_MODEL socket: the networks of one checkpoint under the host's memory management."""
+"""The value of the SVD_MODEL socket: the networks of one checkpoint under the host's memory management."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from ..host.vae_and_clip import MissingPart, ReelClipVision, ReelVAE
 
 @dataclass
 class _Prepared:
-    """The clip size and the bytes of cached features that the UNet was last brought to its device for."""
+    """The clip size and the bytes of cached features for which the UNet was last prepared."""
 
     size: tuple[int, int, int] | None = None
     kept: int = 0

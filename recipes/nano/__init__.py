@@ -1,1 +1,1 @@
-"""How the embedded nano model is made: pictures, camera, training, export. See README.md."""
+"""The recipe of the embedded nano model: pictures, camera, training, export. See README.md."""

@@ -1,8 +1,8 @@
-"""The camera moves that nano learns: a function of the picture, the motion bucket and the frame rate alone.
+"""The camera moves that nano learns. A move depends only on the picture, the motion bucket and the frame rate.
 
-Usual clips follow one rule: the camera pushes in, and pans and tilts towards the bright side. Some clips have a free
-move, which the picture does not tell; they teach the network to follow what the noisy frames show. Lengths are in
-halves of the picture's shorter side, frames count from 0.
+Most clips follow one rule: the camera pushes in, and pans and tilts towards the bright side. Some clips have a free
+move that does not follow from the picture; they teach the network to follow the motion in the noisy frames. Lengths
+are in halves of the picture's shorter side, and frames count from 0.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SLOWEST_FPS, FASTEST_FPS = 5, 12
-# Faster moves change more of the picture within 14 frames than so small a network can hold the exposure of.
+# With faster moves, so small a network cannot keep the exposure constant over 14 frames.
 PAN = 0.020  # per frame at bucket 255, 7 frames per second, light all on one side
 PUSH = 0.022  # log zoom per frame there
 
@@ -28,20 +28,20 @@ class Move:
     roll: Tensor
 
     def times(self, speed: Tensor) -> "Move":
-        """The move `speed` [B] times as fast."""
+        """Return the move `speed` [B] times as fast."""
         return Move(self.right * speed, self.down * speed, self.zoom * speed, self.roll * speed)
 
 
 def speed_of(motion_bucket: Tensor | float, fps: Tensor | float) -> Tensor | float:
-    """Speed as a share of the fastest usual one, for a bucket 0..255 and frames per second (the network sees fps - 1).
+    """Return the speed for a bucket 0..255 and frames per second, as a share of the highest usual speed.
 
-    A clip of half as many frames per second moves twice as far from frame to frame.
+    At half as many frames per second, a clip moves twice as far from frame to frame. The network receives fps - 1.
     """
     return (motion_bucket / 255.0) * (7.0 / fps)
 
 
 def bright_side(pictures: Tensor) -> Tensor:
-    """Where the light of each of [B, 3, H, W] sits: [B, 2], x right and y down, each in -1..1, 0 in the middle."""
+    """Return the position of the light in [B, 3, H, W]: [B, 2], x right and y down, each in -1..1, 0 in the middle."""
     light = F.adaptive_avg_pool2d(pictures.mean(1, keepdim=True), 16)[:, 0]  # [B, 16, 16]
     light = light - light.mean(dim=(1, 2), keepdim=True)
     axis = (torch.arange(16) + 0.5) / 8 - 1
@@ -49,15 +49,15 @@ def bright_side(pictures: Tensor) -> Tensor:
     return torch.tanh(3 * moments / light.abs().sum(dim=(1, 2)).clamp(min=0.5)[:, None])
 
 
-def told_move(side: Tensor) -> Move:
-    """The fastest usual move of pictures whose light sits at `side` [B, 2]."""
+def full_speed_move(side: Tensor) -> Move:
+    """Return the fastest usual move for pictures whose light is at `side` [B, 2]."""
     length = side.norm(dim=1)
     towards = side * (PAN / length.clamp(min=1.0))[:, None]
     return Move(towards[:, 0], towards[:, 1], torch.full_like(length, PUSH), torch.zeros_like(length))
 
 
 def free_move(count: int, generator: torch.Generator) -> Move:
-    """Moves that no picture tells [count]: pans, tilts, zooms both ways and rolls, often of one kind alone."""
+    """Return `count` random moves: pans, tilts, zooms in and out, and rolls, often of only one kind."""
     kinds = torch.rand(count, 4, generator=generator) < 0.5
     size = torch.randn(count, 4, generator=generator) * torch.tensor([0.030, 0.030, 0.020, 0.015])
     size = size * kinds
@@ -65,19 +65,20 @@ def free_move(count: int, generator: torch.Generator) -> Move:
 
 
 def choose(free: Tensor, move: Move, other: Move) -> Move:
-    """`move` where `free` [B] is true, else `other`."""
+    """Return `move` where `free` [B] is true, else `other`."""
     return Move(*(torch.where(free, a, b) for a, b in zip(vars(move).values(), vars(other).values(), strict=True)))
 
 
 def film(planes: Tensor, move: Move, frames: int, height: int, width: int) -> Tensor:
-    """Look at pictures or latents [B, C, H, W] through a window of `height` x `width` that moves: [B, T, C, h, w].
+    """Return clips [B, T, C, height, width] of pictures or latents [B, C, H, W], seen through a moving window.
 
-    The window starts in the middle, unturned and at scale 1. Bicubic, as the autoencoder is trained to bear.
+    The window starts in the middle, without rotation and at scale 1. Sampling is bicubic; the autoencoder is trained
+    for it.
     """
     time = torch.arange(frames, dtype=torch.float32)
     scale = torch.exp(-move.zoom[:, None] * time)  # [B, T]
     turn = move.roll[:, None] * time
-    half = min(height, width) / 2  # what lengths are measured in, in cells
+    half = min(height, width) / 2  # the unit of lengths, in cells
     y, x = torch.meshgrid(centres(height), centres(width), indexing="ij")  # cells from the window's middle
     cosine, sine = (scale * turn.cos())[..., None, None], (scale * turn.sin())[..., None, None]
     across = cosine * x - sine * y + (move.right[:, None] * time * half)[..., None, None]
@@ -95,17 +96,17 @@ def film(planes: Tensor, move: Move, frames: int, height: int, width: int) -> Te
 
 
 def centres(cells: int) -> Tensor:
-    """Positions of the middles of so many cells, in cells, 0 in the middle of all."""
+    """Return the centres of `cells` cells in a row, in cells from their middle."""
     return torch.arange(cells) + 0.5 - cells / 2
 
 
 def taught_move(picture: Tensor, motion_bucket: float, fps: float) -> Move:
-    """The move that the rule prescribes for one picture [3, H, W], a batch of one."""
-    return told_move(bright_side(picture[None])).times(torch.tensor([speed_of(motion_bucket, fps)]))
+    """Return the move of the rule for one picture [3, H, W], as a batch of one."""
+    return full_speed_move(bright_side(picture[None])).times(torch.tensor([speed_of(motion_bucket, fps)]))
 
 
 def expected_flow(picture: Tensor, motion_bucket: float, fps: float) -> float:
-    """The mean displacement in pixels per frame that the rule prescribes for [3, H, W]."""
+    """Return the mean displacement in pixels per frame of the rule's move for a picture [3, H, W]."""
     height, width = picture.shape[1:]
     move = taught_move(picture, motion_bucket, fps)
     half = min(height, width) / 2
@@ -116,5 +117,5 @@ def expected_flow(picture: Tensor, motion_bucket: float, fps: float) -> float:
 
 
 def heading(angle: Tensor) -> tuple[Tensor, Tensor]:
-    """Right and down parts of directions [B] in radians, 0 to the right, counted clockwise as pictures are drawn."""
+    """Return the right and down parts of directions [B] in radians: 0 is right, angles grow clockwise."""
     return torch.cos(angle % (2 * math.pi)), torch.sin(angle % (2 * math.pi))

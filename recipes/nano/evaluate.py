@@ -31,7 +31,7 @@ SCENES = 4
 
 @dataclass(frozen=True)
 class Shot:
-    """What was measured of one clip."""
+    """The measurements of one clip."""
 
     picture: str
     size: str
@@ -46,7 +46,7 @@ class Shot:
     seconds: float
 
     def row(self) -> str:
-        """One line of the Markdown table."""
+        """Return one line of the Markdown table."""
         return (
             f"| {self.picture} | {self.size} | {self.frames} | {self.fps:g} | {self.bucket} | {self.round_trip:.2f} dB "
             f"| {self.first_frame:.2f} dB | {self.flow:.2f} ({self.taught:.2f}) "
@@ -62,7 +62,7 @@ HEADING = (
 
 
 def mean_flow(frames: Tensor) -> float:
-    """Mean length of the flow in pixels per frame of a clip [T, 3, H, W] in -1..1.
+    """Return the mean length of the flow in pixels per frame of a clip [T, 3, H, W] in -1..1.
 
     Every second frame is compared, and the flow halved, because the estimator is weak below a pixel.
     """
@@ -72,13 +72,13 @@ def mean_flow(frames: Tensor) -> float:
 
 
 def colour_drift(frames: Tensor) -> float:
-    """Largest change of a channel's mean from frame 0, in percent of the range, of [T, 3, H, W] in -1..1."""
+    """Return the largest drift of a channel's mean from frame 0 in [T, 3, H, W] in -1..1, in per cent of the range."""
     means = frames.mean(dim=(2, 3))
     return float((means - means[0]).abs().max()) * 50
 
 
 def shoot(model: svd.SVDModel, name: str, picture: Tensor, settings: svd.AnimateSettings) -> tuple[Shot, Tensor]:
-    """Animate one picture [3, H, W] and measure the clip; the clip [T, 3, H, W] in -1..1 comes with it."""
+    """Animate one picture [3, H, W]; return the measurements and the clip [T, 3, H, W] in -1..1."""
     trip = model.decode(model.encode_latent(picture[None]) * 0.18215, plan="exact")[0]
     started = time.time()
     frames = svd.animate(model, picture[None], settings).permute(0, 3, 1, 2) * 2 - 1
@@ -102,7 +102,7 @@ def shoot(model: svd.SVDModel, name: str, picture: Tensor, settings: svd.Animate
 
 
 def held_out_pictures(width: int, height: int) -> dict[str, Tensor]:
-    """Photographs and scenes that no training has seen, [3, H, W] in -1..1."""
+    """Return photographs and scenes that were never trained on, [3, H, W] in -1..1."""
     pictures = {name: fit_frame(load_photograph(name), width, height) for name in HELD_OUT}
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     for number in range(SCENES):
@@ -111,7 +111,7 @@ def held_out_pictures(width: int, height: int) -> dict[str, Tensor]:
 
 
 def pictures_of(folder: Path, width: int, height: int) -> dict[str, Tensor]:
-    """The pictures of a folder in the order of their names, [3, H, W] in -1..1."""
+    """Return the pictures of a folder in the order of their names, [3, H, W] in -1..1."""
     files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in PICTURES]
     if not files:
         raise SystemExit(f"{folder} holds no pictures; give a folder with {', '.join(PICTURES)} files")
@@ -119,18 +119,18 @@ def pictures_of(folder: Path, width: int, height: int) -> dict[str, Tensor]:
 
 
 def rises_strictly(shots: list[Shot]) -> bool:
-    """Whether every motion bucket moves the picture more than the one before."""
+    """Return whether every motion bucket moves the picture more than the one before."""
     return all(first.flow < second.flow for first, second in zip(shots, shots[1:], strict=False))
 
 
 def verdict(shots: list[Shot]) -> str:
-    """Say what the numbers of one picture mean: does the flow rise strictly, and by how much."""
-    told = "rises strictly" if rises_strictly(shots) else "does not rise"
-    return f"{shots[0].picture}: flow {told}, x{shots[-1].flow / shots[0].flow:.1f}"
+    """Return one line about a picture: whether the flow rises strictly with the bucket, and by how much."""
+    trend = "rises strictly" if rises_strictly(shots) else "does not rise"
+    return f"{shots[0].picture}: flow {trend}, x{shots[-1].flow / shots[0].flow:.1f}"
 
 
 def summary(measured: list[list[Shot]]) -> str:
-    """Say what the numbers of all pictures mean, each a list of shots by bucket."""
+    """Return a summary over all pictures, each given as a list of shots by bucket."""
     trips = [shots[0].round_trip for shots in measured]
     every = [shot for shots in measured for shot in shots]
     return (
@@ -142,13 +142,13 @@ def summary(measured: list[list[Shot]]) -> str:
 
 
 def main() -> None:
-    """Read the command line, measure, write the table and the sheet."""
+    """Read the command line, measure, and write the table and the sheet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--table", type=Path, help="Markdown file of the numbers")
     parser.add_argument("--sheet", type=Path, help="picture of the clips at buckets 10, 127 and 255")
     parser.add_argument("--folder", type=Path, help="pictures of your own instead of the held-out ones")
-    parser.add_argument("--pictures", nargs="+", help="only these; left out, all")
+    parser.add_argument("--pictures", nargs="+", help="only these pictures (default: all)")
     parser.add_argument("--buckets", nargs="+", type=int, default=list(BUCKETS))
     parser.add_argument("--width", type=int)
     parser.add_argument("--height", type=int)

@@ -1,7 +1,7 @@
 """Writes nano as one half-precision safetensors file: python -m recipes.nano.export --work DIR --output FILE.
 
-The key layout is that of the official single files. The encoder is stored twice, as it is there, because other programs
-read the second copy; the frame decoder beside the first copy is left out, because nothing reads it.
+The key layout is that of the official single files. The encoder is stored twice, as in those files, because other
+programs read the second copy. The frame decoder beside the first copy is left out, because no program reads it.
 """
 
 import argparse
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from svd_core.networks.vae import VAE
 
-from .networks import FRAMES, SIZE, TOWER, UNET, VAE_CLIP, temporal_from_frame
+from .networks import FRAMES, IMAGE_ENCODER, SIZE, UNET, VAE_CLIP, temporal_from_frame
 
 CLIP_SHARE = 0.5
 METADATA = {
     "svd.variant": "nano",
     "svd.head_channels": str(UNET.head_channels),
-    "svd.clip_head_channels": str(TOWER.head_channels),
+    "svd.clip_head_channels": str(IMAGE_ENCODER.head_channels),
     "svd.frames": str(FRAMES),
     "svd.width": str(SIZE),
     "svd.height": str(SIZE),
@@ -34,10 +34,10 @@ def read(path: Path, name: str) -> dict[str, Tensor]:
 
 
 def clip_vae_state(work: Path, clip_share: float) -> dict[str, Tensor]:
-    """Return the autoencoder with its temporal decoder, which is an identity in time where none was trained.
+    """Return the autoencoder with its temporal decoder; an untrained temporal half is the identity.
 
-    The decoder lies on the line from that of the single pictures to that of the clips, `clip_share` of the way along:
-    between the two it draws single pictures nearly as well as the first and clips as well as the second.
+    The decoder is interpolated between the one trained on single pictures (`clip_share` 0) and the one trained on
+    clips (1). In between, it decodes single pictures nearly as well as the first, and clips as well as the second.
     """
     vae = VAE(VAE_CLIP)
     temporal_from_frame(read(work / "vae_scaled.pt", "vae"), vae)
@@ -60,7 +60,7 @@ def gather(work: Path, clip_share: float) -> dict[str, Tensor]:
         if key.startswith("encoder."):
             tensors[f"first_stage_model.{key}"] = value.clone()
     visual = "conditioner.embedders.0.open_clip.model.visual."
-    tensors |= {f"{visual}{key}": value for key, value in read(work / "tower.pt", "tower").items()}
+    tensors |= {f"{visual}{key}": value for key, value in read(work / "image_encoder.pt", "image_encoder").items()}
     halves = {key: value.to(torch.float16).contiguous().clone() for key, value in sorted(tensors.items())}
     broken = [key for key, value in halves.items() if not value.isfinite().all()]
     if broken:
@@ -69,7 +69,7 @@ def gather(work: Path, clip_share: float) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Read the command line and write the file."""
+    """Read the command line, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints")
     parser.add_argument("--output", type=Path, default=Path("svd_core/assets/nano.safetensors"))

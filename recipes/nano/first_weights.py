@@ -1,9 +1,9 @@
-"""Initial values that spare nano's networks most of their training on a CPU.
+"""Initial values that shorten the training of nano's networks on a CPU.
 
-The autoencoder starts as a linear one: three latent channels are the picture's brightness and two colour differences
-averaged over 8x8 pixels, and the decoder enlarges them smoothly. Every residual branch starts at zero and learns what
-that leaves out. GroupNorm subtracts means, so colours pass the two output norms beside reference channels of fixed
-size: in a group (c, A, -A) or (c, -c, A, -A) the normalised c is linear in c, and silu(u) - silu(-u) = u.
+The autoencoder starts as a linear one: three latent channels are the picture's brightness and two colour differences,
+averaged over 8x8 pixels, and the decoder enlarges them smoothly. Every residual branch starts at zero and learns the
+rest. GroupNorm subtracts means, so reference channels of fixed size carry colours through the two output norms: in a
+group (c, A, -A) or (c, -c, A, -A) the normalised c is linear in c, and silu(u) - silu(-u) = u.
 """
 
 import torch
@@ -13,7 +13,7 @@ REFERENCE = 3.0  # A above; colours stay within -1..1
 # Brightness and two colour differences from red, green, blue; BACK is the inverse.
 COLOURS = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.0, -0.5], [-0.25, 0.5, -0.25]])
 BACK = torch.linalg.inv(COLOURS)
-# What brings each of the three to about unit deviation over training pictures.
+# Factors that give each of the three about unit deviation over training pictures.
 GAINS = torch.tensor([2.2, 5.0, 7.0])
 
 
@@ -24,7 +24,7 @@ def zero(module: nn.Module) -> None:
 
 
 def pass_through(conv: nn.Module, kernel: Tensor, channels: int) -> None:
-    """Make output channels 0..channels-1 of a convolution the same input channels filtered by `kernel` [k, k]."""
+    """Set output channels 0..channels-1 of a convolution to the same input channels, filtered by `kernel` [k, k]."""
     conv.weight[:channels] = 0
     conv.bias[:channels] = 0
     for channel in range(channels):
@@ -33,7 +33,7 @@ def pass_through(conv: nn.Module, kernel: Tensor, channels: int) -> None:
 
 @torch.no_grad()
 def initialise_vae(vae: nn.Module) -> None:
-    """Set an autoencoder without temporal half (encoder 64 * (1, 1, 2, 2), decoder 96 * (1, 1, 2, 2)) as said above."""
+    """Initialise an autoencoder without temporal half: encoder 64 * (1, 1, 2, 2), decoder 96 * (1, 1, 2, 2)."""
     for name, module in vae.named_modules():
         if name.endswith(("conv2", "proj_out")):
             zero(module)
@@ -79,7 +79,7 @@ def initialise_decoder(decoder: nn.Module) -> None:
     side = torch.tensor([0.25, 0.5, 0.25])
     for stage in decoder.up:
         if "upsample" in stage:
-            # Beyond the border the convolution sees zeros; references and colours darken there until training mends it.
+            # Zero padding darkens references and colours at the border until training corrects it.
             pass_through(stage["upsample"].conv, torch.outer(side, side), 3 * groups)
     spread = REFERENCE * (2 / 3) ** 0.5  # deviation within a group
     decoder.conv_out.weight.mul_(0.1)
@@ -89,7 +89,7 @@ def initialise_decoder(decoder: nn.Module) -> None:
         colour, sign = group // 2, 1 - 2 * (group % 2)
         back = BACK[:, colour] * spread * sign
         decoder.conv_out.weight[:, 3 * group, 1, 1] = back
-        # The group's mean, a third of c, was subtracted; the references show how much.
+        # The group's mean, a third of c, was subtracted; the references give the amount.
         decoder.conv_out.weight[:, 3 * group + 1, 1, 1] = -back / 2
         decoder.conv_out.weight[:, 3 * group + 2, 1, 1] = -back / 2
 
@@ -98,7 +98,7 @@ def initialise_decoder(decoder: nn.Module) -> None:
 def initialise_unet(unet: nn.Module, latent_scale: float) -> None:
     """Zero the layers that spec section 4 starts at zero, so that the fresh network is a sum of identities.
 
-    Conditioning latents are unscaled, 1 / latent_scale times as large as the noisy ones; their first weights make up.
+    Conditioning latents are unscaled, 1 / latent_scale times as large as noisy ones; their first weights correct that.
     """
     for name, module in unet.named_modules():
         if name.endswith(("out_layers.3", "proj_out")) or name == "out.2":

@@ -1,4 +1,4 @@
-"""The sizes of nano's networks, and small helpers that both trainers share."""
+"""The sizes of nano's networks, and small helpers shared by the trainers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,29 +17,29 @@ SIZE = 128  # pixels, native width and height
 LATENT = SIZE // 8
 HELD_OUT_SEED = 77_777  # of scenes to measure on; training seeds are small numbers
 
-# GroupNorm has 32 groups always. Fewer than two to four channels a group lose the mean colour, so the networks are
-# rather wide and shallow: 64 channels in the UNet, 96 and 192 in the decoder, 128 where the encoder ends.
+# GroupNorm always has 32 groups. With fewer than two to four channels per group the mean colour is lost, so the
+# networks are wide and shallow: 64 channels in the UNet, 96 and 192 in the decoder, 128 at the end of the encoder.
 UNET = UNetConfig(model_channels=64, channel_mult=(1, 1, 1, 1), num_res_blocks=1, head_channels=64, context_channels=64)
 VAE_CLIP = VAEConfig(
     encoder=CoderConfig(channels=64, channel_mult=(1, 1, 2, 2), num_res_blocks=2),
     decoder=CoderConfig(channels=96, channel_mult=(1, 1, 2, 2), num_res_blocks=0),
 )
-# The first stage of VAE training looks at single pictures, so it runs the decoder without its temporal half.
+# The first stage of VAE training uses single pictures, so it runs the decoder without its temporal half.
 VAE_FRAME = replace(VAE_CLIP, temporal=False, quant_conv=False)
-TOWER = ImageEncoderConfig(
+IMAGE_ENCODER = ImageEncoderConfig(
     image_size=224, patch_size=32, width=64, layers=2, head_channels=32, mlp_channels=256, output_channels=64
 )
-CONFIG = SVDConfig(UNET, VAE_CLIP, TOWER, variant="nano", frames=FRAMES, width=SIZE, height=SIZE)
+CONFIG = SVDConfig(UNET, VAE_CLIP, IMAGE_ENCODER, variant="nano", frames=FRAMES, width=SIZE, height=SIZE)
 
 
 def prepare_cpu(threads: int) -> None:
-    """Set torch up for training on few cores: zero-initialised layers otherwise produce slow denormal numbers."""
+    """Set threads, and flush denormal numbers, which zero-initialised layers produce and which are slow."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
 
 
 def temporal_from_frame(frame_state: dict[str, Tensor], clip_vae: nn.Module) -> None:
-    """Give a VAE with temporal decoder the weights of one without: its temporal half starts as the identity."""
+    """Load the weights of a frame VAE into one with a temporal decoder, whose temporal half starts as the identity."""
     missing, unexpected = clip_vae.load_state_dict(frame_state, strict=False)
     if unexpected or any("time_" not in key and "mix_factor" not in key and "quant" not in key for key in missing):
         raise ValueError(f"the frame VAE does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
@@ -56,7 +56,7 @@ def temporal_from_frame(frame_state: dict[str, Tensor], clip_vae: nn.Module) -> 
 
 
 def load_frame_vae(path: Path) -> VAE:
-    """The autoencoder without temporal half that a training checkpoint holds, not to be trained."""
+    """Return the frozen autoencoder without temporal half from a training checkpoint."""
     vae = VAE(VAE_FRAME).requires_grad_(False)
     vae.load_state_dict(torch.load(path, weights_only=True)["vae"])
     return vae
@@ -64,7 +64,7 @@ def load_frame_vae(path: Path) -> VAE:
 
 @torch.no_grad()
 def scale_latents(vae: VAE, factor: Tensor | float) -> None:
-    """Fold a factor, one or [4], into an autoencoder: latents become as many times as large, pictures stay."""
+    """Multiply the latents of an autoencoder by a factor, one or [4], by changing its weights; pictures stay."""
     factor = torch.as_tensor(factor).expand(4)
     vae.encoder.conv_out.weight[:4] *= factor[:, None, None, None]
     vae.encoder.conv_out.bias[:4] *= factor
@@ -79,12 +79,12 @@ def save_checkpoint(path: Path, **content) -> None:
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of two tensors in -1..1."""
+    """Return the peak signal-to-noise ratio in dB of two tensors in -1..1."""
     return float(10 * torch.log10(4 / (a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean()))
 
 
 @torch.no_grad()
 def follow(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
-    """Move averaged weights towards the trained ones after `step` steps; a young average is followed faster."""
+    """Move averaged weights towards the trained ones after `step` steps; early steps move them faster."""
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)

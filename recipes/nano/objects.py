@@ -1,4 +1,4 @@
-"""Darts: painted objects whose nose tells where they fly, for clips in which something moves by itself."""
+"""Darts: painted objects that fly in the direction of their nose, for clips in which something moves by itself."""
 
 import math
 from dataclasses import dataclass

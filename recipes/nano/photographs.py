@@ -1,7 +1,7 @@
-"""The photographs that nano learns from, and those that it never sees.
+"""The photographs for nano's training, and the held-out ones.
 
 All are files inside the wheels of scikit-image and scikit-learn, CC0, CC BY, public domain or without known copyright
-restrictions (README.md says which). Nothing is downloaded. Knows nothing of models.
+restrictions (see README.md). Nothing is downloaded.
 """
 
 import math
@@ -27,15 +27,15 @@ TRAINING = (
 HELD_OUT = ("coffee", "camera", "rocket", "flower")
 FROM_SCIKIT_LEARN = ("china", "flower")
 
-# Colours stay near those of photographs: where every hue meets every other, four latent channels spend on colour what
-# brightness could have.
+# Colours stay near those of photographs. With arbitrary colours, four latent channels would encode colour at the cost
+# of brightness.
 MIXING = 0.12  # deviation of the matrix that mixes the channels of half of the pictures
 SWAPPED = 0.04  # share of pictures whose channels change places
 
-# Pixels of the photograph in one of the picture, at most: smaller copies have more detail than any frame of a clip.
+# Largest reduction of a photograph: smaller copies would have more detail than any frame of a clip.
 COARSEST = 4.5
 
-# Photographs of the everyday world are drawn more often than scans and close-up textures.
+# Everyday photographs are drawn more often than scans and close-up textures.
 WEIGHTS = {
     "astronaut": 5.0,
     "cat": 5.0,

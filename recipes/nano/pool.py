@@ -1,8 +1,8 @@
-"""Encoded pictures that nano's clips are made of, drawn once and kept in a file.
+"""Pools of encoded pictures for nano's training clips, drawn once and cached in a file.
 
-The autoencoder is trained so that moving its latents moves the picture; one encoding serves for clips of every move,
-bucket and frame rate. What is encoded is larger than what the camera sees at first, so that a pan finds something; what
-it sees at first is encoded by itself too, because a picture's borders show in all of its latents.
+The autoencoder is trained so that moving its latents moves the picture. One encoding therefore serves clips of every
+move, bucket and frame rate. The encoded picture is larger than the first frame, so that a pan has something to show.
+The area of the first frame is encoded separately as well, because a picture's borders affect all of its latents.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ CELL = 8  # pixels per latent cell
 
 @dataclass(frozen=True)
 class Format:
-    """One size of clips: what the camera sees at first, in latent cells, and how many such pictures are drawn."""
+    """One clip size: width and height of the first frame in latent cells, and the number of pictures in the pool."""
 
     name: str
     width: int
@@ -37,7 +37,7 @@ class Format:
 
     @property
     def field(self) -> tuple[int, int]:
-        """Width and height of the encoded pictures, half as large again, in cells."""
+        """Width and height of the encoded pictures in cells: 1.5 times those of the first frame."""
         return self.width * 3 // 2, self.height * 3 // 2
 
 
@@ -54,7 +54,7 @@ def draw_field(source: PictureSource, form: Format, generator: torch.Generator) 
 
 
 def middle(planes: Tensor, form: Format, cell: int) -> Tensor:
-    """What the camera sees at first of [..., H, W], a view of it; `cell`: CELL for pictures, 1 for their latents."""
+    """Return the area of the first frame in [..., H, W], as a view. `cell` is CELL for pictures, 1 for latents."""
     seen = (form.height, form.width)
     top, left = ((whole - part) * cell // 2 for whole, part in zip(form.field[::-1], seen, strict=True))
     return planes[..., top : top + form.height * cell, left : left + form.width * cell]
@@ -62,10 +62,10 @@ def middle(planes: Tensor, form: Format, cell: int) -> Tensor:
 
 @torch.no_grad()
 def encode_fields(vae: VAE, fields: Tensor, form: Format) -> Tensor:
-    """Unscaled latents [B, 4, H, W] of fields [B, 3, 8H, 8W]; their middle is what that part gives encoded by itself.
+    """Return unscaled latents [B, 4, H, W] of fields [B, 3, 8H, 8W]; the middle is encoded separately.
 
-    The encoder tells from the zeros beyond a picture's border where a cell lies, deep into the picture, and codes it
-    so. A clip's first frame has to have the very latents that the UNet is given of it, else it cannot but blur them.
+    Padding lets the encoder detect how far a cell is from the border, deep into the picture, and changes its latents.
+    The first frame of a clip must have exactly the latents that the UNet is conditioned on; otherwise it blurs them.
     """
     with torch.autocast("cpu", torch.bfloat16):
         latents = vae.encode(fields).float()
@@ -75,7 +75,7 @@ def encode_fields(vae: VAE, fields: Tensor, form: Format) -> Tensor:
 
 @torch.no_grad()
 def draw_item(
-    form: Format, vae: VAE, tower: ImageEncoder, source: PictureSource, generator: torch.Generator
+    form: Format, vae: VAE, encoder: ImageEncoder, source: PictureSource, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Draw and encode one picture of a pool.
 
@@ -104,17 +104,17 @@ def draw_item(
         "noised": concat,
         "level": level,
         "side": bright_side(view[None])[0],
-        "token": tower(clip_pixels(view[None]))[0],
+        "token": encoder(clip_pixels(view[None]))[0],
     }
 
 
 def load_pool(
-    work: Path, form: Format, vae: VAE, tower: ImageEncoder, source: PictureSource, seed: int
+    work: Path, form: Format, vae: VAE, encoder: ImageEncoder, source: PictureSource, seed: int
 ) -> dict[str, Tensor]:
-    """The pool of one format, each entry of `draw_item` stacked; drawn now, or read where an earlier run kept it."""
+    """Return the pool of one format: the entries of `draw_item`, stacked. It is drawn once and cached in `work`."""
     kept = work / f"pool_{form.name}_{seed}_{form.pictures}.pt"
     if not kept.exists():
         generator = torch.Generator().manual_seed(seed * 7_919 + form.width)
-        items = [draw_item(form, vae, tower, source, generator) for _ in range(form.pictures)]
+        items = [draw_item(form, vae, encoder, source, generator) for _ in range(form.pictures)]
         save_checkpoint(kept, **{key: torch.stack([item[key] for item in items]) for key in items[0]})
     return torch.load(kept, weights_only=True)

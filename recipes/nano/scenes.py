@@ -1,4 +1,4 @@
-"""Procedural pictures in pure torch: leaves that hide one another, landscapes, clouds. No files, no models."""
+"""Procedural pictures in pure torch: overlapping leaves, landscapes, clouds. Uses no files and no models."""
 
 import math
 from pathlib import Path
@@ -138,7 +138,7 @@ class PictureSource:
     """Draws training pictures: augmented photographs, else crops of a fixed pool of procedural canvases."""
 
     def __init__(self, work: Path, seed: int, canvases: int = 160, photograph_share: float = 0.65) -> None:
-        """Draw the canvases, or read them from `work` where an earlier run has kept them."""
+        """Draw the canvases, or read them from `work` if an earlier run cached them."""
         self.photographs = PhotographSource()
         self.photograph_share = photograph_share
         kept = work / f"canvases_{seed}_{canvases}.pt"

@@ -1,7 +1,7 @@
 """Trains nano's decoder on clips while the latents stay as they are: python -m recipes.nano.train_decoder --work DIR.
 
-Here the decoder gets its temporal half, which learns to settle from neighbouring frames what noise in a single latent
-leaves open. Runs beside the training of the UNet, or after it; starts from vae_scaled.pt, resumes from decoder.pt.
+Adds the temporal half of the decoder, which learns to recover from neighbouring frames what noise hides in one latent.
+Run it beside the training of the UNet or after it. It starts from vae_scaled.pt and resumes from decoder.pt.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from svd_core.networks.vae import VAE
 
-from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, speed_of, told_move
+from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, full_speed_move, speed_of
 from .networks import (
     VAE_CLIP,
     follow,
@@ -28,15 +28,15 @@ from .pool import CELL, SMALL, SQUARE, Format, draw_field, encode_fields
 from .scenes import PictureSource
 from .train_vae import AVERAGE, held_out_psnr, learn, learning_rate, make_optimizers, reconstruction_loss
 
-# Share of the latents' deviation: from what the encoder gives to what a small UNet draws.
+# Share of the latents' deviation: from the error of the encoder to that of a small UNet.
 LEAST_NOISE, MOST_NOISE = 0.01, 0.08
 STILL = 0.3  # share of clips in which nothing moves
-# Clips of a step, frames and format, taken in turn; single pictures keep the round trip sharp.
+# Clips per step, frames and format, used in turn; single pictures keep the round trip sharp.
 SHAPES = ((8, 1, SMALL), (1, 8, SMALL), (2, 1, SQUARE), (1, 8, SMALL), (1, 3, SQUARE))
 
 
 def clip_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Errors of each frame of [B, T, 4, h, w], in shares of the latents' deviation: grains of one cell and of two."""
+    """Return noise for latents [B, T, 4, h, w], in shares of their deviation: grain of one and of two cells."""
     clips, frames, channels, height, width = latents.shape
     size = LEAST_NOISE * (MOST_NOISE / LEAST_NOISE) ** torch.rand(clips, 1, 1, 1, 1, generator=generator)
     fine = torch.randn(latents.shape, generator=generator)
@@ -48,14 +48,14 @@ def clip_noise(latents: Tensor, generator: torch.Generator) -> Tensor:
 def draw_clips(
     vae: VAE, source: PictureSource, shape: tuple[int, int, Format], generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Latents [B, T, 4, h, w] of filmed pictures, with noise, and the pictures they should give [B, T, 3, 8h, 8w]."""
+    """Return noised latents [B, T, 4, h, w] of moved pictures, and the target frames [B, T, 3, 8h, 8w]."""
     count, frames, form = shape
     fields = torch.stack([draw_field(source, form, generator) for _ in range(count)])
     latents = encode_fields(vae, fields, form)
     bucket = torch.randint(0, 256, (count,), generator=generator)
     fps = torch.randint(SLOWEST_FPS, FASTEST_FPS + 1, (count,), generator=generator)
     free = torch.rand(count, generator=generator) < 0.5
-    usual = told_move(bright_side(fields)).times(speed_of(bucket, fps))
+    usual = full_speed_move(bright_side(fields)).times(speed_of(bucket, fps))
     moving = (torch.rand(count, generator=generator) >= STILL).float()
     move = choose(free, free_move(count, generator), usual).times(moving)
     clips = film(latents, move, frames, form.height, form.width)
@@ -64,7 +64,7 @@ def draw_clips(
 
 
 def train(work: Path, steps: int, highest_rate: float, seed: int) -> None:
-    """Train, or go on training, until `steps` steps have been made in all."""
+    """Train or resume training until `steps` steps are done in total."""
     torch.manual_seed(seed)
     vae = VAE(VAE_CLIP)
     temporal_from_frame(load_frame_vae(work / "vae_scaled.pt").state_dict(), vae)

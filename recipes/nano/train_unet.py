@@ -1,7 +1,7 @@
 """Trains nano's UNet with the pack's own trainer: python -m recipes.nano.train_unet --work DIR.
 
-Needs vae.pt and tower.pt in DIR. Stop it whenever you like and start it again: it goes on where it was, and ends with
-the same weights (svd_core.training). The log and its plot lie in DIR/unet.
+Needs vae.pt and image_encoder.pt in DIR. A stopped run resumes when it is started again, and gives the same weights
+(svd_core.training). The log and its plot are in DIR/unet.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from svd_core.training import Trainer, TrainingProgress, TrainSettings
 
 from .first_weights import initialise_unet
 from .latents import ClipSource
-from .networks import TOWER, UNET, load_frame_vae, prepare_cpu, save_checkpoint, scale_latents
+from .networks import IMAGE_ENCODER, UNET, load_frame_vae, prepare_cpu, save_checkpoint, scale_latents
 from .scenes import PictureSource
 
 STEPS, COOLDOWN = 2300, 1100
@@ -31,12 +31,12 @@ SETTINGS = {
     "rate": 1.5e-3,
     "warmup": 50,
     "schedule": "linear-cooldown",
-    # The published mean is 0.7 for large pictures. It lies higher here, where the picture tells the clip: only where
-    # noise hides the clip does the network have to learn to move the picture.
+    # The published mean is 0.7 for large pictures. It is higher here, because the clip follows from the picture: the
+    # network only learns to move the picture where noise hides the clip.
     "p_mean": 1.5,
     "p_std": 1.3,
     "wide_share": 0.1,
-    # A thousandth of the range in a frame's mean is what a sky seems to move by.
+    # A change of a frame's mean by a thousandth of the range already looks like a moving sky.
     "mean_weight": 50.0,
     "drop_token": 0.03,
     "drop_latent": 0.03,
@@ -56,19 +56,19 @@ def level_latents(vae: VAE, source: PictureSource, seed: int) -> None:
 
 
 def load_frozen(work: Path, source: PictureSource, seed: int) -> tuple[VAE, ImageEncoder]:
-    """Load the trained autoencoder, its latents scaled, and the trained tower."""
+    """Return the trained autoencoder, with scaled latents, and the trained image encoder."""
     scaled = work / "vae_scaled.pt"
     if not scaled.exists():
         vae = load_frame_vae(work / "vae.pt")
         level_latents(vae, source, seed)
         save_checkpoint(scaled, vae=vae.state_dict())
-    vae, tower = load_frame_vae(scaled), ImageEncoder(TOWER).requires_grad_(False)
-    tower.load_state_dict(torch.load(work / "tower.pt", weights_only=True)["tower"])
-    return vae, tower
+    vae, encoder = load_frame_vae(scaled), ImageEncoder(IMAGE_ENCODER).requires_grad_(False)
+    encoder.load_state_dict(torch.load(work / "image_encoder.pt", weights_only=True)["image_encoder"])
+    return vae, encoder
 
 
 def start_from(unet: UNet, path: Path) -> None:
-    """Take the weights of an earlier nano, a single file; its latents may differ: they are learned within minutes."""
+    """Load the weights of an earlier nano file. Its latents may differ; the UNet adapts to them within minutes."""
     tensors = load_file(path)
     unet.load_state_dict({name: tensors[f"{UNET_PREFIX}{name}"].float() for name in unet.state_dict()})
 
@@ -99,8 +99,8 @@ def main() -> None:
     if given.start is not None:
         start_from(unet, given.start)
     pictures = PictureSource(given.work, given.seed)
-    vae, tower = load_frozen(given.work, pictures, given.seed)
-    source = ClipSource(given.work, vae, tower, pictures, given.seed)
+    vae, encoder = load_frozen(given.work, pictures, given.seed)
+    source = ClipSource(given.work, vae, encoder, pictures, given.seed)
     chosen = SETTINGS | {"rate": given.rate, "p_mean": given.p_mean, "p_std": given.p_std}
     settings = TrainSettings(steps=given.steps, cooldown=given.cooldown, seed=given.seed, **chosen)
     result = Trainer(unet, source, settings, given.work / "unet").run(on_step=report)

@@ -1,7 +1,7 @@
 """Trains nano's autoencoder on single pictures: python -m recipes.nano.train_vae --work DIR.
 
-A quarter of the latents are zoomed and shifted before decoding, and the decoder must then produce the picture that is
-zoomed and shifted so: latents that move like the picture make the UNet's task, moving them, an easy one.
+A quarter of the latents are zoomed and shifted before decoding, and the target is the picture with the same zoom and
+shift. Latents then move like the picture, which makes the UNet's task easy.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from .networks import HELD_OUT_SEED, SIZE, VAE_FRAME, follow, prepare_cpu, psnr,
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import PictureSource, draw_held_out_scene
 
-AVERAGE = 0.995  # decay of the averaged weights, which are the ones that are kept
-LATENT_NOISE = 0.02  # of the latents' own deviation: the decoder will get latents that a small UNet drew
+AVERAGE = 0.995  # decay of the averaged weights, which are the result
+LATENT_NOISE = 0.02  # of the latents' deviation, because the decoder gets imperfect latents from a small UNet
 PHOTOGRAPH_SHARE = 0.8  # of the pictures: procedural scenes are the easier ones by far
 
 
 def move(pictures: Tensor, windows: Tensor) -> Tensor:
-    """Show the window [scale, x, y] of `windows` [B, 3] of each picture or latent [B, C, h, w], resized to fill it."""
+    """Return pictures or latents [B, C, h, w] cropped to their windows [B, 3] (scale, x, y) and resized to fill."""
     matrix = torch.zeros(len(windows), 2, 3)
     matrix[:, 0, 0] = matrix[:, 1, 1] = windows[:, 0]
     matrix[:, :, 2] = windows[:, 1:]
@@ -45,10 +45,9 @@ def draw_windows(count: int, generator: torch.Generator) -> Tensor:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Root mean square error of each picture, averaged, with a little of the error of neighbouring differences.
+    """Return the mean over pictures of their root mean square error, plus a small loss on neighbouring differences.
 
-    The root lies between the mean square, which looks at the hardest pictures only, and mean decibels, which look at
-    the easiest.
+    The root is a compromise: the mean square depends mostly on the hardest pictures, mean decibels on the easiest.
     """
     error = output.float() - target
     slopes = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
@@ -56,7 +55,7 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
 
 
 def vae_loss(vae: VAE, pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Loss of one batch [B, 3, s, s]: see the module's text; latents are kept near mean 0 and deviation 1."""
+    """Return the loss of one batch [B, 3, s, s]; it also keeps latents near mean 0 and deviation 1."""
     with torch.autocast("cpu", torch.bfloat16):
         mean = vae.moments(pictures)[0].float()
     windows = draw_windows(len(pictures), generator)
@@ -71,7 +70,7 @@ def vae_loss(vae: VAE, pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def held_out_psnr(vae: VAE) -> list[float]:
-    """Round-trip PSNR in dB of each held-out photograph, then of four scenes never trained on, at native size."""
+    """Return the round-trip PSNR in dB of each held-out photograph and of four held-out scenes, at native size."""
     photographs = [fit_frame(load_photograph(name), SIZE, SIZE) for name in HELD_OUT]
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     pictures = torch.stack(photographs + [draw_held_out_scene(SIZE, SIZE, generator) for _ in range(4)])
@@ -82,7 +81,7 @@ def held_out_psnr(vae: VAE) -> list[float]:
 def make_optimizers(vae: nn.Module) -> list[torch.optim.Optimizer]:
     """Return Muon for the kernels of the residual branches, and AdamW for the rest.
 
-    The layers that carry the linear autoencoder get a thirtieth of the rate: they are right from the start.
+    The layers of the linear autoencoder get a thirtieth of the rate, because their initial values are nearly right.
     """
     kernels, vectors, carriers = [], [], []
     for name, parameter in vae.named_parameters():
@@ -95,7 +94,7 @@ def make_optimizers(vae: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def learn(network: nn.Module, loss: Tensor, optimizers: list[torch.optim.Optimizer], rate: float) -> None:
-    """Make one step down the gradient of `loss`, each group of parameters at its share of the learning rate."""
+    """Apply one gradient step of `loss`, each group of parameters with its share of the learning rate."""
     network.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -106,21 +105,21 @@ def learn(network: nn.Module, loss: Tensor, optimizers: list[torch.optim.Optimiz
 
 
 def learning_rate(step: int, steps: int, highest: float) -> float:
-    """Linear warm-up over 30 steps, then a line down to 1 % of the highest rate."""
+    """Return the learning rate: linear warm-up over 30 steps, then linear decay to 1 % of the highest rate."""
     return highest * min(1.0, (step + 1) / 30) * max(0.01, 1 - step / steps)
 
 
 def start_from(vae: VAE, path: Path) -> None:
-    """Take the frame autoencoder of an earlier nano, a single file, and bring its latents to deviation 1."""
+    """Load the frame autoencoder of an earlier nano file, and scale its latents to deviation 1."""
     tensors, prefix = load_file(path), "first_stage_model."
     vae.load_state_dict({name: tensors[f"{prefix}{name}"].float() for name in vae.state_dict()})
     scale_latents(vae, LATENT_SCALE)
 
 
 def train(work: Path, steps: int, highest_rate: float, pictures: int, start: Path | None, seed: int) -> None:
-    """Train, or go on training from `work`/vae.pt, until `steps` steps have been made in all.
+    """Train or resume from `work`/vae.pt until `steps` steps are done in total.
 
-    A step sees `pictures` pictures of half the native side, every sixth step a sixth as many of the native side.
+    A step uses `pictures` pictures of half the native side; every sixth step uses a sixth as many of the native side.
     """
     torch.manual_seed(seed)
     vae = VAE(VAE_FRAME)

@@ -16,10 +16,10 @@ from .manifest import Manifest
 log = logging.getLogger("svd_reel")
 
 FRUITLESS_STARTS = 3
-"""Workers that may die one after another before any of them has loaded the model; more is no accident."""
+"""Workers that may die in a row before any of them has loaded the model; then the batch ends."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of writing that every further clip would meet, after minutes of sampling."""
+"""Write errors that would fail every further clip too, each after minutes of sampling."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Workers(Protocol):
 
 
 class BatchError(ValueError):
-    """The batch as a whole cannot go on."""
+    """The batch as a whole cannot continue."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class BatchRun:
         return self.outcome
 
     def stop(self) -> None:
-        """End the workers, and remove what they had half written."""
+        """End the workers, and remove their unfinished files."""
         self.workers.stop()
         for job in self.running.values():
             _remove_leftovers_of(job)

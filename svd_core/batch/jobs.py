@@ -197,7 +197,7 @@ class _Pictures:
     def check(self, path: Path, background: str | tuple[float, float, float]) -> tuple[PictureFile | None, str]:
         """Return the picture's file, None if it is too new to be listed, and its SHA-256.
 
-        Raises FileNotFoundError, or ValueError for a file that is no picture or a background that is no colour.
+        Raises FileNotFoundError, or ValueError for a file that is not a picture or an unknown background colour.
         """
         if path not in self._files:
             self._files[path] = self._stat(path)

@@ -24,7 +24,7 @@ class Manifest:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Read the manifest in `folder`, or start an empty one. Raises ValueError for a file that is none."""
+        """Read the manifest in `folder`, or start an empty one. Raises ValueError for any other file of that name."""
         self.folder = Path(folder)
         self.path = self.folder / NAME
         self.clips: dict[str, dict[str, Any]] = {}

@@ -94,12 +94,10 @@ def _refuse_others(names: Mapping[str, str | None], name: str) -> None:
         raise CheckpointError(f"{name} is a ControlNet for Stable Diffusion images, without temporal layers; {REMEDY}")
     strange = sorted(key for key, target in names.items() if target is None)
     if strange:
-        raise CheckpointError(
-            f"{name} has {len(strange)} tensors that an SVD ControlNet has not ({strange[0]}); {REMEDY}"
-        )
+        raise CheckpointError(f"{name} has {len(strange)} tensors that no SVD ControlNet has ({strange[0]}); {REMEDY}")
 
 
 def _config(shapes: Mapping[str, tuple[int, ...]], head_channels: int | None) -> UNetConfig:
-    """Return the sizes of the UNet behind a ControlNet, whose file holds no output of its own to measure."""
+    """Return the sizes of the UNet that a ControlNet belongs to; its file holds no output layer to measure."""
     first = shapes.get("input_blocks.0.0.weight", (0, 0, 3, 3))
     return unet_config({**shapes, "out.2.weight": (4, first[0], 3, 3)}, head_channels)

@@ -1,4 +1,4 @@
-"""Tell checkpoints apart: the variants of SVD (spec section 1.3), and models that are not SVD.
+"""Identify checkpoints: the variants of SVD (spec section 1.3), and models that are not SVD.
 
 Variants follow from the metadata and the name of a file, other models from tensor names that SVD does not have.
 """

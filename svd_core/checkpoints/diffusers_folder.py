@@ -1,4 +1,4 @@
-"""Folders of models: which files hold the networks, and what the config files say beyond shapes, read and written.
+"""Folders of models: find the files of the networks, and read and write the config files.
 
 A folder may be a diffusers pipeline with or without `model_index.json`, one network of it, the root of a repository
 in Hugging Face's cache, or a folder that holds one of these.
@@ -201,7 +201,7 @@ def _read_config(path: Path, most_bytes: int = CONFIG_BYTES) -> dict[str, Any]:
 
 
 def _config_metadata(folder: Path, parts: Iterable[Path]) -> dict[str, str]:
-    """Return what the config files say and shapes do not, as `svd.*` metadata."""
+    """Return the settings of the config files that shapes do not show, as `svd.*` metadata."""
     folders = {part.name: part for part in parts} or {"unet": folder}
     unet = _read_config(folders["unet"] / "config.json") if "unet" in folders else {}
     encoder = _read_config(folders["image_encoder"] / "config.json") if "image_encoder" in folders else {}
@@ -224,7 +224,7 @@ def _config_metadata(folder: Path, parts: Iterable[Path]) -> dict[str, str]:
 
 
 def _head_width(config: dict[str, Any], folder: Path) -> int | None:
-    """Return the channels per attention head of a `unet/config.json`, None where it does not say."""
+    """Return the channels per attention head of a `unet/config.json`, None if it does not give them."""
     channels, heads = config.get("block_out_channels"), config.get("num_attention_heads")
     if not _are_counts(channels):
         return None

@@ -51,7 +51,7 @@ SCALE_SETTINGS = frozenset({"scaled_fp8", "comfy_quant", "scale_input", "input_s
 class Recipe:
     """How one module tensor is made: its shape, and the stored tensors, joined along axis 0 if there are several.
 
-    scales: names of the stored scales that the tensors are multiplied by, in the order of `keys`; None for none.
+    scales: names of the stored scales that the tensors are multiplied by, in the order of `keys`; None without any.
     """
 
     shape: Shape

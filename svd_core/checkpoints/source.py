@@ -1,7 +1,7 @@
 """Safetensors files as mappings of tensors, and the refusal of every other kind of file.
 
 `read_header` is the only reader of headers. It checks a file before the safetensors library opens it, because the
-library does not say what a person can do about a pickle, a web page or a file that was cut off. `TensorSource` then
+library gives no remedy for a pickle, a web page or a file that was cut off. `TensorSource` then
 reads tensors through the library's `safe_open`, which maps the file and copies nothing.
 
 This module handles files, types and bytes. What the tensors mean is decided in `parts`.

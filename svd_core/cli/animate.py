@@ -89,7 +89,7 @@ def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; bad input is found before the model is loaded."""
     _check_dependent_options(options)
     outputs = _outputs(options)
-    # The header tells the configuration; the model takes a while to load.
+    # The header gives the configuration at once; loading the model takes a while.
     config = inspect_checkpoint(options.model).config
     jobs = [
         (image, _settings(options, image, config), output)

@@ -188,7 +188,7 @@ def plan_reel(
 
 
 def is_latent(path: str) -> bool:
-    """Return whether the name of a file says that it holds latents."""
+    """Return whether a file holds latents, by its name."""
     return Path(path).suffix.lower() in LATENT_SUFFIXES
 
 

@@ -183,7 +183,7 @@ def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> Non
 
 
 def _model_name(options: argparse.Namespace) -> str:
-    """Return the text that stands for the model in the keys of clips; it differs for another file or precision."""
+    """Return the text that identifies the model in the keys of clips; it changes with the file and the precision."""
     parts = [str(options.model), str(options.complete_from), str(options.dtype), options.device]
     for file in filter(None, (NANO if options.model == "nano" else options.model, options.complete_from)):
         if Path(file).exists():

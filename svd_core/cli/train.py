@@ -195,7 +195,7 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", action="store_true", help="continue the run in NAME.run")
     group.add_argument(
-        "--save-every", type=int, metavar="STEPS", help="save the state after so many steps (default: 100)"
+        "--save-every", type=int, metavar="STEPS", help="save the state every STEPS steps (default: 100)"
     )
     group.add_argument(
         "--validation",
@@ -206,7 +206,7 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         "--validate-every",
         type=int,
         metavar="STEPS",
-        help="animate it after so many steps; 0 is never (default: 4 times)",
+        help="animate it every STEPS steps; 0 is never (default: 4 times)",
     )
     group.add_argument(
         "--trigger", default="", metavar="TEXT", help="note on how to use the result, kept in the file's metadata"

@@ -15,7 +15,7 @@ from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Denoise, Evaluate, Inputs, Run, Start
 from .strength import check_sigma, check_strength, release_level
 
-RELEASE = 0.05  # below it ViBiD goes on forward only
+RELEASE = 0.05  # below it ViBiD continues forward only
 SETTLED = 16.0  # below it the layout stands, and the ends of a loop no longer need the picture itself
 TURN = 0.5  # share of a loop over which the backward view takes over from the forward one
 

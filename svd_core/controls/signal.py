@@ -2,7 +2,7 @@
 
 Three modes, all with the base weights: start from the noised signal (`PartialRenoise`), hold certain regions longer
 than others (`DualClock`), or replace the denoised estimate (`ReplaceEstimate`). Sigmas are meant for 1024x576 and
-scaled to the size of the clip. Strength 0 is off, 1 uses the sigmas as they are, more goes on to lower noise.
+scaled to the size of the clip. Strength 0 is off, 1 uses the sigmas as they are, more continues to lower noise.
 """
 
 import math

@@ -46,7 +46,7 @@ class Duration:
             lines.append(f"the last {self.cut} frames are dropped to match the duration")
         if self.frames > clip_frames:
             lines.append(
-                f"the model makes {clip_frames} frames at once: go on with Extend SVD Clip, or use Denoise in Windows"
+                f"the model makes {clip_frames} frames at once; add Extend SVD Clip, or use Denoise in Windows"
             )
         if self.factor > 8:
             lines.append(f"{self.factor - 1} frames between each two are many: more frames of the model look better")

@@ -102,7 +102,7 @@ def write_film(frames: Iterable[Tensor], path: str | PathLike, options: FilmOpti
             raise
         raise write_error(path, error) from error
     if isinstance(stopped, KeyboardInterrupt):
-        # The message says that the file is there; after Ctrl-C nobody would look for it.
+        # The message names the file, because after Ctrl-C nobody expects one.
         raise KeyboardInterrupt(f"stopped; the first {writer.count} frames are in {path}") from stopped
     if stopped is not None:
         raise stopped

@@ -153,7 +153,7 @@ class FilmSize:
 
 
 def film_size(from_width: int, from_height: int, width: int = 0, height: int = 0, fit: str = "inside") -> FilmSize:
-    """Return the size of a film of from_width x from_height frames that shall be width x height (0: by the aspect).
+    """Return the size of a film of width x height pixels made of from_width x from_height frames (0: by the aspect).
 
     fit: "inside" keeps the aspect with no side longer than asked for. "crop" fills the size and crops what exceeds it.
     "pad" adds black bars. "stretch" distorts. Raises ValueError for sizes outside 16..16384.
@@ -189,7 +189,7 @@ def _even(side: float) -> int:
 
 
 def to_size(width: int = 0, height: int = 0, fit: str = "inside") -> FrameStep:
-    """Return the step that resizes frames of any size as `film_size` says; raise ValueError for an invalid size."""
+    """Return the step that resizes frames of any size by `film_size`; raise ValueError for an invalid size."""
     film_size(SMALLEST, SMALLEST, width, height, fit)
 
     def step(frame: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def _follows(flow: Tensor, shared: Similarity) -> Tensor:
 
 
 def _perspective(flow: Tensor, shared: Similarity, weight: Tensor) -> Tensor:
-    """Return how much further the centre of the picture moves than the shared motion says: [N, 2], pixels of the flow.
+    """Return how much further the centre of the picture moves than the shared motion: [N, 2], pixels of the flow.
 
     A similarity gives the mean motion. If the camera turns, the edges of the picture move further than its centre, by a
     twelfth at the edges of a usual lens. The flow of a turning camera over a plane has eight parameters (six affine,

@@ -26,7 +26,7 @@ class Aim:
             raise ValueError(f"the score {self.score!r} is unknown; use {', '.join(SCORES)}")
         limits = (
             ("wanted motion", self.motion, "1 for usual motion"),
-            ("drift limit", self.drift, "5, or 1000 for none"),
+            ("drift limit", self.drift, "5, or 1000 for no limit"),
         )
         for name, value, remedy in limits:
             if not (math.isfinite(value) and value >= 0):

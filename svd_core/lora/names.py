@@ -1,4 +1,4 @@
-"""Names of LoRA tensors in every known spelling, and the layers of the UNet that they stand for (spec section 11.1).
+"""Names of LoRA tensors in every known spelling, mapped to layers of the UNet (spec section 11.1).
 
 Works on names alone. Module paths are those of the single-file layout, such as
 `input_blocks.1.1.time_stack.0.attn1.to_q`.
@@ -39,7 +39,7 @@ UNSUPPORTED = tuple(
     )
 )
 TEXT_ENCODER = re.compile(r"(base_model\.model\.)?(lora_te\d*[_.]|te\d?_|text_encoder|lora_prior_|text_model\.)")
-# What no LoRA for SVD has. A single name is enough, even where others happen to be SVD's too.
+# Names that only LoRAs for other models have. A single one is enough, even if other names also occur in SVD.
 OTHER_MODELS = tuple(
     (re.compile(pattern), what)
     for pattern, what in (

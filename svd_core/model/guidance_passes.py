@@ -63,7 +63,7 @@ def set_guidance_mode(unet: nn.Module, mode: str | None) -> None:
 def shares_a_pass(unet: nn.Module, x: Tensor, dtype: torch.dtype) -> bool:
     """Return whether several conditions of the clip `x` [T, 4, h, w] run in one pass of a UNet computing in `dtype`.
 
-    On a CPU only if `set_guidance_mode` says so: the clip must not depend on free memory.
+    On a CPU only if `set_guidance_mode` was called for it, because the clip must not depend on free memory.
     """
     if unet.clips_per_pass is not None or x.device.type == "cpu":
         return unet.clips_per_pass == 2

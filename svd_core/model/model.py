@@ -33,7 +33,7 @@ class ReadyUNet(NamedTuple):
 class VideoModel:
     """The methods that samplers and pipelines call, whoever places the networks.
 
-    A subclass has `config`, `device`, the encoders and `decode`, and says in `prepare_unet` how its UNet gets ready.
+    A subclass has `config`, `device`, the encoders and `decode`; its `prepare_unet` brings the UNet to the device.
     """
 
     config: SVDConfig

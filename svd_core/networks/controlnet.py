@@ -110,7 +110,7 @@ def skip_widths(config: UNetConfig) -> list[int]:
 def trained_counts(config: UNetConfig) -> list[int]:
     """Return how often each skip gets its residual, as the public weights were trained: 4,4,4,4,3,3,3,2,2,2,1,1.
 
-    Their UNet adds, after each level of its way down, the residuals of all skips so far once more.
+    After each level on the way down, their UNet adds the residuals of all earlier skips once more.
     """
     counts, levels = [len(config.channel_mult)], len(config.channel_mult)
     for level in range(levels):
@@ -120,7 +120,7 @@ def trained_counts(config: UNetConfig) -> list[int]:
 
 
 class AddResiduals(Hooks):
-    """Adds residuals to the skips as the UNet takes them in, `counts` times each, and to the middle block's result."""
+    """Adds residuals to the skips before the UNet uses them, `counts` times each, and to the middle block's result."""
 
     def __init__(self, residuals: Residuals, counts: Sequence[int], strength: Tensor | float = 1.0) -> None:
         """strength: a number, or a tensor that broadcasts to [B*T, C, h, w], such as one value per frame."""

@@ -26,7 +26,7 @@ class BlockHooks:
     """
 
     def begin(self, kind: str, heads: int, head_width: int) -> None:
-        """Learn that the block of `kind`, SPATIAL or TEMPORAL, begins."""
+        """Handle the start of the block of `kind`, SPATIAL or TEMPORAL."""
 
     def inputs(self, which: int, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Change the inputs of the query, key and value layers."""
@@ -58,14 +58,14 @@ class Hooks:
     """What attends in hooked transformers; None for our own."""
 
     def start(self, x: Tensor, num_frames: int) -> None:
-        """Learn that a pass begins, with its input [B*T, 8, h, w]."""
+        """Handle the start of a pass with input [B*T, 8, h, w]."""
 
     def embedding(self, embedding: Tensor) -> Tensor:
         """Change the embedding of the noise level [B*T, E], before the label is added and before any SiLU."""
         return embedding
 
     def enter(self, place: Place) -> None:
-        """Learn that a block begins."""
+        """Handle the start of a block."""
 
     def layer(self, layer: nn.Module, h: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the result of one layer; `run` is the layer itself."""
@@ -84,7 +84,7 @@ class Hooks:
         return h
 
     def skip(self, index: int, h: Tensor, skip: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Change what output block `index` takes in: the running activation and its skip, before they are joined.
+        """Change the inputs of output block `index`: the running activation and its skip, before they are joined.
 
         A skip of None is left out.
         """
@@ -95,7 +95,7 @@ class Hooks:
         return None
 
     def leave_transformer(self) -> None:
-        """Learn that the transformer has run."""
+        """Handle the end of the transformer."""
 
 
 NO_HOOKS = Hooks()

@@ -24,7 +24,7 @@ def prepare_object(
     picture's alpha is above 0, else everything darker than a white ground (mean of R, G, B at most 250 of 255).
     ratio: share of the square that the longer side of the object takes, above 0 and at most 1; None keeps the scale,
     with the picture's height as the side of the square.
-    Raises ValueError for a ratio, size or mask that cannot be, and where there is no object.
+    Raises ValueError for an invalid ratio, size or mask, and for a picture without an object.
     """
     if ratio is not None and not (math.isfinite(ratio) and 0 < ratio <= 1):
         raise ValueError(f"the object ratio must be above 0 and at most 1 (got {ratio:g}); use 0.85")

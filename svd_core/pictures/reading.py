@@ -27,7 +27,7 @@ def open_picture(path: str | PathLike) -> Tensor:
 
     Reads every mode of Pillow: grey, palette, CMYK, 16-bit grey at full depth (Pillow reduces 16-bit colour to 8 bits).
     Applies the EXIF orientation and the ICC profile; of an animation it takes the first frame. A picture of more than
-    MOST_PIXELS is averaged down to fewer. Raises FileNotFoundError, or ValueError for a file that is no whole picture.
+    MOST_PIXELS is averaged down to fewer. Raises FileNotFoundError, or ValueError for an unreadable or truncated file.
     """
     path = Path(path)
     if not path.exists():

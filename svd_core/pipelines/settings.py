@@ -68,7 +68,7 @@ class Setting:
         return f"{self.text} (default: {shown})" if shown else self.text
 
     def check(self, value: Any) -> None:
-        """Raise ValueError for a value that is no choice or out of range."""
+        """Raise ValueError for an unknown choice or a number out of range."""
         if self.choices and value not in self.choices:
             raise ValueError(f"{self.name} {value!r} is unknown; use one of {', '.join(self.choices)}")
         if self.low is None:

@@ -1,4 +1,4 @@
-"""A model that follows a plan: each network moves to the device when it is used, as the plan's placement says."""
+"""A model that follows a plan: each network moves to the device when it is used, by the plan's placement."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy
 
 SLIGHT = 0.1  # per cent of the range; a smaller median change counts as this, because it is mostly rounding
-# A cut: less of the picture than this shares a motion, and it changes by more than so many times the median flicker.
+# A cut: a smaller share of the picture than this moves together, and the change is above this multiple of the median
+# flicker.
 CUT_SHARE, CUT_FLICKER = 0.5, 5.0
 LEAST_MOVES = {"right": 2.0, "up": 2.0, "zoom": 4.0, "roll": 1.0}
 """Least amounts of an asked move to compare with, by field of CameraTrack: per cent of the width, per cent, degrees."""
@@ -266,7 +267,7 @@ def _motion_lines(report: ClipReport, total: dict) -> list[tuple[str, str]]:
     if report.asked is not None:
         followed = ", ".join(f"{name} {100 * s:.0f} %" for name, s in report.followed.items() if s is not None)
         lines.append(("asked for", report.asked.text()))
-        lines.append(("followed", followed or "no pan, zoom or roll was asked for"))
+        lines.append(("followed", followed or "no pan, zoom or roll was requested"))
     lines += [
         ("shared by", f"{100 * total['rigid']:.0f} % of the picture; the rest moves in another way"),
         ("motion amount", f"{total['motion']:.2f} px a frame, {total['fast_motion']:.2f} px in the fastest 5 %"),

@@ -31,7 +31,7 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"clip {path} cannot be read ({reason}); it may be cut short or no clip") from error
+        raise ValueError(f"clip {path} cannot be read ({reason}); it may be cut short, or not a clip") from error
 
 
 class Clip(Sequence[Tensor]):

@@ -18,7 +18,7 @@ from .frames import UNTIMED_FPS, Clip, Recent, check_index, opaque, reading
 
 ANIMATED_SUFFIXES = (".webp", ".gif", ".png", ".apng", ".avif", ".avifs")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-TICKS = {"GIF": 100}  # durations per second that a format can tell apart; 1000 for all others
+TICKS = {"GIF": 100}  # smallest units of duration per second of a format; 1000 for all others
 UNTIMED = 100  # milliseconds for which players show a frame without a duration
 UNEVEN = 20  # milliseconds by which durations differ in an even animation, because GIF counts in hundredths
 MOST_NAMED = 5  # missing frames that a note lists

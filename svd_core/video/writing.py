@@ -76,7 +76,7 @@ def _write_folder(path: Path, frames: Iterator[Tensor], options: ClipOptions) ->
 class _Checked:
     """Frames as float32 [H, W, 3] on the CPU, clamped to 0..1, with ValueError for the first invalid one.
 
-    error: the exception that the iteration ended with, to tell it from one of writing.
+    error: the exception that ended the iteration, to distinguish it from one of writing.
     """
 
     def __init__(self, frames: Tensor | Iterable[Tensor]):

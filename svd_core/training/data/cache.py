@@ -75,7 +75,7 @@ class ClipSet:
 
 
 def encoder_digest(*modules: nn.Module | None) -> str:
-    """Return a digest of encoders from a few weights of each module; None stands for a missing one."""
+    """Return a digest of encoders from a few weights of each module; None means that an encoder is missing."""
     digest = hashlib.sha256()
     for module in modules:
         weights = [] if module is None else list(module.parameters())

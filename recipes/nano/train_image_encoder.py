@@ -1,7 +1,7 @@
-"""Trains nano's image tower: python -m recipes.nano.train_tower --work DIR.
+"""Trains nano's image encoder: python -m recipes.nano.train_image_encoder --work DIR.
 
-A tower as large as CLIP cannot be trained here. This one learns to report, in 64 numbers, what a picture looks like as
-a whole: where its light is (which tells nano where to move), a 4x4 map of its colours, its contrast and its grain.
+An encoder as large as CLIP cannot be trained on a CPU. This one learns 64 numbers that describe a picture as a whole:
+the position of its light (which decides nano's camera move), a 4x4 map of its colours, its contrast and its grain.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from svd_core.model.conditioning import clip_pixels
 from svd_core.networks.image_encoder import ImageEncoder
 
 from .camera import bright_side
-from .networks import SIZE, TOWER, prepare_cpu, save_checkpoint
+from .networks import IMAGE_ENCODER, SIZE, prepare_cpu, save_checkpoint
 from .photographs import HELD_OUT, fit_frame, load_photograph
 from .scenes import PictureSource
 
 
 def description(picture: Tensor) -> Tensor:
-    """Return the 64 numbers that the tower is to report of [3, H, W], each of about unit size."""
+    """Return the 64 target numbers of a picture [3, H, W], each of about unit size."""
     light = picture.mean(0)
     cells = picture.unfold(1, picture.shape[1] // 3, picture.shape[1] // 3)
     cells = cells.unfold(2, picture.shape[2] // 3, picture.shape[2] // 3)[:, :3, :3]
@@ -33,22 +33,22 @@ def description(picture: Tensor) -> Tensor:
     ])  # fmt: skip
 
 
-def initialise_tower(tower: ImageEncoder) -> None:
-    """Fill the parameters that torch leaves unset, as OpenCLIP does."""
-    width = tower.config.width
-    for parameter in (tower.class_embedding, tower.positional_embedding, tower.proj):
+def initialise_encoder(encoder: ImageEncoder) -> None:
+    """Initialise the parameters that torch leaves unset, as OpenCLIP does."""
+    width = encoder.config.width
+    for parameter in (encoder.class_embedding, encoder.positional_embedding, encoder.proj):
         nn.init.normal_(parameter, std=width**-0.5)
-    for layer in tower.transformer["resblocks"]:
+    for layer in encoder.transformer["resblocks"]:
         nn.init.xavier_uniform_(layer.attn.in_proj_weight)
         nn.init.zeros_(layer.attn.in_proj_bias)
 
 
 def train(work: Path, steps: int, seed: int) -> None:
-    """Train for `steps` batches of 32 pictures and write `work`/tower.pt."""
+    """Train for `steps` batches of 32 pictures and write `work`/image_encoder.pt."""
     torch.manual_seed(seed)
-    tower = ImageEncoder(TOWER)
-    initialise_tower(tower)
-    optimizer = torch.optim.AdamW(tower.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01)
+    encoder = ImageEncoder(IMAGE_ENCODER)
+    initialise_encoder(encoder)
+    optimizer = torch.optim.AdamW(encoder.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.1)
     source = PictureSource(work, seed)
     generator = torch.Generator().manual_seed(seed)
@@ -56,17 +56,17 @@ def train(work: Path, steps: int, seed: int) -> None:
     for step in range(1, steps + 1):
         pictures = torch.stack([source.draw(SIZE, generator) for _ in range(32)])
         targets = torch.stack([description(picture) for picture in pictures])
-        loss = F.mse_loss(tower(clip_pixels(pictures)), targets)
+        loss = F.mse_loss(encoder(clip_pixels(pictures)), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if step % 100 == 0 or step == steps:
             with torch.no_grad():
-                seen = tower(clip_pixels(held_out))[:, :2] / 2
+                seen = encoder(clip_pixels(held_out))[:, :2] / 2
             wanted = bright_side(held_out)
             print(f"{step} loss {loss.item():.4f} side error {(seen - wanted).abs().max():.3f}", flush=True)
-    save_checkpoint(work / "tower.pt", tower=tower.state_dict())
+    save_checkpoint(work / "image_encoder.pt", image_encoder=encoder.state_dict())
 
 
 def main() -> None:
