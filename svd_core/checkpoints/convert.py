@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..files import replacing, write_error, write_text
+from .adapters import AdapterKind, adapter_kind, check_version, kept_tensors
 from .diffusers_folder import folder_configs, folder_vae_config
 from .licence import licence_of, notice_text
 from .load import read_state_dict
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | TensorSource,
     target: str | Path,
     *,
     dtype: str | None = None,
@@ -40,6 +41,8 @@ def convert(
 ) -> Path:
     """Save a checkpoint (file, folder or "nano") in another form and return the path of the new file or folder.
 
+    source may be tensors that are mapped already (`cli.pickles`). Adapters and pose networks (`adapters.KINDS`) keep
+    their names; a whole MotionCtrl model is reduced to its adapter.
     dtype: fp16, bf16, fp32, fp8 (matrices of the UNet in 8 bits, the rest in fp16), None as stored. layout: "single" or
     "diffusers"; None: a name that ends in .safetensors is a single file. part: all, unet, vae or image_encoder; a
     single VAE or image encoder gets the names that ComfyUI's own loaders read. Tensors are mapped, cast and written
@@ -49,9 +52,12 @@ def convert(
     target = Path(target).expanduser()
     layout = layout or ("single" if target.suffix == ".safetensors" else "diffusers")
     _check(target, dtype, layout, part)
-    tensors = read_state_dict(source)
+    tensors = source if isinstance(source, TensorSource) else read_state_dict(source)
     if tensors.path.resolve() == target.resolve():
         raise CheckpointError(f"{target} would be written over itself; choose another name")
+    kind = adapter_kind(tensors.shapes)
+    if kind is not None and part == "all":
+        return _convert_adapter(kind, tensors, target, dtype, layout, on_progress)
     parts = split_state_dict(tensors)
     present = parts.present()
     if part != "all":
@@ -80,6 +86,50 @@ def convert(
     except OSError as error:
         raise CheckpointError(str(write_error(target, error))) from error
     return target
+
+
+def _convert_adapter(
+    kind: AdapterKind,
+    tensors: TensorSource,
+    target: Path,
+    dtype: str | None,
+    layout: str,
+    on_progress: Progress | None,
+) -> Path:
+    """Save an adapter or pose network as one safetensors file."""
+    if layout != "single":
+        raise CheckpointError(f"{tensors.name} is {kind.label}, which is one file; end {target.name} in .safetensors")
+    if dtype == "fp8":
+        raise CheckpointError(f"{tensors.name} is {kind.label}, too small for fp8; use fp16")
+    check_version(kind, tensors.shapes, tensors.name)
+    stored, kept = tensors.dtypes, kept_tensors(kind, tensors.shapes)
+    wrong = sorted(key for key in kept.values() if stored[key] not in FLOAT_TYPES)
+    if wrong:
+        raise CheckpointError(
+            f"{tensors.name} stores '{wrong[0]}' as {stored[wrong[0]]}; only float types are converted, so use "
+            "a file without quantisation"
+        )
+    shapes = tensors.shapes
+    planned = {}
+    for name, key in kept.items():
+        wanted = PRECISIONS[dtype] if dtype else FLOAT_TYPES[stored[key]]
+        planned[name] = LazyTensor(wanted, shapes[key], _fetching(tensors, key, wanted))
+    changes = [f"made of {tensors.name}"]
+    changes += [f"weights cast to {dtype}"] if dtype else []
+    changes += [f"{len(kept)} of {len(shapes)} tensors kept"] if len(kept) < len(shapes) else []
+    metadata = {"svd.licence": licence_of(kind.name).sentence, "svd.changes": "; ".join(changes), "format": "pt"}
+    counter = _Counter(on_progress)
+    counter.total = len(planned)
+    try:
+        write_tensors(target, planned, metadata, counter.tick)
+        write_text(target.with_name(f"{target.stem}.NOTICE.txt"), notice_text(target.name, kind.name, changes))
+    except OSError as error:
+        raise CheckpointError(str(write_error(target, error))) from error
+    return target
+
+
+def _fetching(tensors: TensorSource, key: str, dtype: torch.dtype) -> Callable[[], Tensor]:
+    return lambda: _cast(tensors[key], dtype, key)
 
 
 def _check(target: Path, dtype: str | None, layout: str, part: str) -> None:

@@ -47,6 +47,44 @@ ANIMATELCM = Licence(
     f"Made of XT: {RESEARCH.sentence} Made of XT 1.1: {COMMUNITY.sentence}",
     (*_COMMON, "look at the page that the file came from, in case its author has named a licence since"),
 )
+_APACHE_CODE = ("hand on a copy of the Apache License 2.0", *_COMMON)
+MOTIONCTRL = Licence(
+    "Apache License 2.0 (MotionCtrl, TencentARC), on weights trained from Stable Video Diffusion",
+    f"MotionCtrl-SVD is licensed under the Apache License, Version 2.0. It was trained from SVD: {RESEARCH.sentence}",
+    _APACHE_CODE,
+)
+CAMERACTRL = Licence(
+    "Apache License 2.0 (CameraCtrl, Hao He and others), on weights trained with Stable Video Diffusion",
+    f"CameraCtrl-SVD is licensed under the Apache License, Version 2.0. It was trained with SVD: {RESEARCH.sentence}",
+    _APACHE_CODE,
+)
+MIMICMOTION = Licence(
+    "Apache License 2.0 (MimicMotion, Tencent), on a UNet that was fine-tuned from SVD-XT 1.1",
+    f"MimicMotion is licensed under the Apache License, Version 2.0. It was fine-tuned from SVD: {COMMUNITY.sentence}",
+    _APACHE_CODE,
+)
+CONTROLNEXT = Licence(
+    "Apache License 2.0 (ControlNeXt, DV Lab), on a UNet that was fine-tuned from SVD-XT 1.1",
+    f"ControlNeXt-SVD is licensed under the Apache License, Version 2.0. It was fine-tuned from SVD: "
+    f"{COMMUNITY.sentence}",
+    _APACHE_CODE,
+)
+CONTROLNET = Licence(
+    "that of Stable Video Diffusion, from which the SVD ControlNets were trained",
+    f"SVD ControlNets were trained from Stable Video Diffusion: {RESEARCH.sentence}",
+    _COMMON,
+)
+DEPTHCRAFTER = Licence(
+    "DepthCrafter's own licence (Tencent): academic, research and education only, not commercial",
+    "DepthCrafter (Tencent) may be used for academic, research and education purposes only. It was fine-tuned from "
+    f"SVD: {RESEARCH.sentence}",
+    ("do not use the model or its results commercially", *_COMMON),
+)
+NORMALCRAFTER = Licence(
+    "not stated for the weights (NormalCrafter's code is MIT), on a UNet that was fine-tuned from SVD-XT",
+    f"NormalCrafter's page names no licence of its weights. It was fine-tuned from SVD: {RESEARCH.sentence}",
+    (*_COMMON, "look at the page that the file came from, in case its author has named a licence since"),
+)
 UNKNOWN = Licence(
     "unknown",
     "The licence that came with the model also applies to this file.",
@@ -60,11 +98,18 @@ BY_VARIANT = {
     "sv3d_p": COMMUNITY,
     "animatelcm": ANIMATELCM,
     "nano": APACHE,
+    "motionctrl": MOTIONCTRL,
+    "cameractrl": CAMERACTRL,
+    "mimicmotion": MIMICMOTION,
+    "controlnext": CONTROLNEXT,
+    "controlnet": CONTROLNET,
+    "depthcrafter": DEPTHCRAFTER,
+    "normalcrafter": NORMALCRAFTER,
 }
 
 
 def licence_of(variant: str) -> Licence:
-    """Return the licence of a variant: svd, svd_xt, svd_xt_1_1, sv3d_u, sv3d_p, animatelcm, nano, or custom."""
+    """Return the licence of a variant or of a network added to it, by its key in BY_VARIANT; UNKNOWN for others."""
     return BY_VARIANT.get(variant, UNKNOWN)
 
 

@@ -195,6 +195,10 @@ def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
             folder_encoder[match[1]] = key
         elif match := IMAGE_ENCODER.fullmatch(name):
             result.image_encoder[match[1]] = Recipe(stored[key], (key,))
+        elif name.startswith("pose_net."):
+            result.unused.setdefault("MimicMotion's pose network, which the pose node and --pose-net load", []).append(
+                key
+            )
         elif TEXT_ENCODER.fullmatch(name):
             result.unused.setdefault("leftovers of the text encoder", []).append(key)
         elif match := CONDITIONER.fullmatch(name):

@@ -39,6 +39,7 @@ INTEGER_TYPES = {
     **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (16, 32, 64) if hasattr(torch, f"uint{bits}")},
 }
 TYPES = FLOAT_TYPES | INTEGER_TYPES | {"BOOL": torch.bool}
+STORED_NAMES = {dtype: name for name, dtype in TYPES.items()}
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 MOST_HEADER = 20_000_000  # bytes; the header of SVD-XT takes 0.3 MB
 LIBRARY_HEADER = 100_000_000  # bytes; the limit of the safetensors library
@@ -167,6 +168,22 @@ class TensorSource(Mapping[str, Tensor]):
         return len(self._headers)
 
 
+class MappedTensors(TensorSource):
+    """Tensors that something else has mapped already, with the interface of a file on disk."""
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], name: str) -> None:
+        self._tensors = dict(tensors)
+        entries = {}
+        for key, tensor in tensors.items():
+            size = tensor.numel() * tensor.element_size()
+            entries[key] = Entry(STORED_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape), 0, size)
+        total = sum(entry.size for entry in entries.values())
+        super().__init__(path, [Header(path, entries, dict(metadata), total)], metadata, name)
+
+    def _read(self, key: str, opened: dict[Path, Any]) -> Tensor:
+        return self._tensors[key]
+
+
 def read_header(path: Path) -> Header:
     """Read the header of a safetensors file and check it against the size of the file; reads no tensor.
 
@@ -253,9 +270,8 @@ def reject_other_files(path: Path) -> None:
     pickled = start[:4] == b"PK\3\4" or (start[:1] == b"\x80" and start[1:2] <= b"\5")
     if pickled or path.suffix.lower() in PICKLE_SUFFIXES:
         raise CheckpointError(
-            f"{path} is a pickle, which can run any code when opened, so only .safetensors is read; convert it once: "
-            f"`safetensors.torch.save_file(torch.load('{path.name}', weights_only=True), '{path.stem}.safetensors')`, "
-            "taking the entry 'state_dict' if there is one"
+            f"{path} is a pickle, which can run any code when opened, so only .safetensors is read; convert it once, "
+            f'with python -m svd_core convert "{path.name}" "{path.stem}.safetensors"'
         )
     for magic, what, remedy in FOREIGN_STARTS:
         if start.lstrip().startswith(magic):

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from ..files import replacing
-from .source import TYPES, CheckpointError
+from .source import STORED_NAMES, CheckpointError
 
-TYPE_NAMES = {dtype: name for name, dtype in TYPES.items()}
 ALIGNMENT = 8  # bytes of the end of the header, as the library writes it
 
 
@@ -47,7 +46,7 @@ def write_tensors(
     for name in order:
         dtype, shape = tensors[name].dtype, list(tensors[name].shape)
         begin, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": TYPE_NAMES[dtype], "shape": shape, "data_offsets": [begin, end]}
+        header[name] = {"dtype": STORED_NAMES[dtype], "shape": shape, "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     with replacing(path) as temporary, temporary.open("wb") as file:

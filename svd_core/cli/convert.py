@@ -1,13 +1,16 @@
-"""`svd-reel convert IN OUT`: save a checkpoint in another precision or layout, or one part of it."""
+"""`svd-reel convert IN OUT`: save a checkpoint in another precision or layout, or one part of it; also pickles."""
 
 import argparse
 import sys
 from pathlib import Path
 
+from ..checkpoints.adapters import adapter_kind
 from ..checkpoints.convert import LAYOUTS, PARTS, PRECISIONS, convert
 from ..checkpoints.describe import inspect_checkpoint
 from ..checkpoints.licence import licence_text
+from ..checkpoints.load import read_state_dict
 from ..files import remove_leftovers
+from .pickles import describe_pickle, is_pickle, open_pickle
 from .progress import Progress
 
 
@@ -15,10 +18,13 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `convert`."""
     parser.description = (
         "Save a checkpoint in another precision or layout, tensor by tensor. A notice of the licence and of the "
-        "changes is written beside it."
+        "changes is written beside it. Pickled files (.ckpt, .pth, .bin) are read without running any code in them. A "
+        "whole MotionCtrl model is reduced to its adapter for svd."
     )
     parser.set_defaults(run=run_convert)
-    parser.add_argument("source", metavar="IN", help="checkpoint file or folder, or nano")
+    parser.add_argument(
+        "source", metavar="IN", help="checkpoint file (.safetensors, .ckpt, .pth, .bin) or folder, or nano"
+    )
     parser.add_argument("target", metavar="OUT", help="a .safetensors file, or the name of a new diffusers folder")
     parser.add_argument(
         "--dtype",
@@ -38,8 +44,12 @@ def run_convert(options: argparse.Namespace) -> None:
     """Convert the checkpoint, and describe the result unless --quiet is given."""
     remove_leftovers(Path(options.target).absolute().parent)
     with Progress(options.quiet) as progress:
+        source = options.source
+        if is_pickle(source):
+            source = open_pickle(source)
+            progress.say(describe_pickle(source))
         path = convert(
-            options.source,
+            source,
             options.target,
             dtype=options.dtype,
             layout=options.layout,
@@ -47,6 +57,15 @@ def run_convert(options: argparse.Namespace) -> None:
             on_progress=lambda done, total: progress.count("converting", done, total, unit="tensor"),
         )
     if not options.quiet:
-        info = inspect_checkpoint(path)
-        print(info.text(), licence_text(info.variant), sep="\n", file=sys.stderr, flush=True)
+        print(_description(path), file=sys.stderr, flush=True)
     print(path, flush=True)
+
+
+def _description(path: Path) -> str:
+    """Return what a new file or folder holds, and its licence."""
+    kind = adapter_kind(read_state_dict(path).shapes)
+    if kind is None:
+        info = inspect_checkpoint(path)
+        return f"{info.text()}\n{licence_text(info.variant)}"
+    tensors = read_state_dict(path)
+    return f"{path.name}: {kind.label}, {len(tensors)} tensors, {tensors.size:,} bytes\n{licence_text(kind.name)}"

@@ -41,10 +41,14 @@ def with_header(header: object) -> bytes:
 
 
 NOT_WEIGHTS = [
-    ("pickle by name", raw(b"\x80\x02}q\x00.", "svd.ckpt"), r"is a pickle.*save_file\(torch\.load\('svd\.ckpt'"),
+    (
+        "pickle by name",
+        raw(b"\x80\x02}q\x00.", "svd.ckpt"),
+        r'is a pickle.*svd_core convert "svd\.ckpt" "svd\.safetensors"',
+    ),
     ("torch zip by name", raw(b"PK\3\4" + b"x" * 60, "svd.pt"), "is a pickle"),
     ("pickle inside", raw(pickle.dumps({"a": list(range(99))})), "is a pickle.*convert it once"),
-    ("torch zip inside", zipped, "is a pickle.*weights_only=True"),
+    ("torch zip inside", zipped, "is a pickle.*svd_core convert"),
     (
         "git-lfs pointer",
         raw(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9559625980\n"),
@@ -219,7 +223,7 @@ DAMAGED = [
     ("camera layers", add(TIME + "cc_projection.weight"), r"has 1 tensors .*MotionCtrl-SVD.*use the plain SVD model"),
     (
         "pose layers",
-        add("pose_net.a.weight", "pose_net.b.weight"),
+        add("pose_encoder.a.weight", "pose_encoder.b.weight"),
         r"2 of \d+ tensors belong to no part of SVD.*added pose",
     ),
     ("strangers", add("a", "b", "c", "d"), r"4 of \d+ tensors belong to no part of SVD \(a, b, c and 1 more\)"),

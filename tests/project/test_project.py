@@ -53,6 +53,8 @@ FORBIDDEN_IMPORTS = {
     "webbrowser",
 }
 FORBIDDEN_NAMES = {"__import__", "compile", "eval", "exec"}
+# Only `convert`, a command that a person typed, may open a pickle, and as plain weights only.
+PICKLES = "svd_core/cli/pickles.py"
 FORBIDDEN_ATTRIBUTES = {
     "os": {"environ", "environb", "fork", "getenv", "popen", "putenv", "system", "unsetenv"},
     "torch": {"hub", "load"},
@@ -164,7 +166,20 @@ def test_shipped_code_opens_no_network_starts_no_process_and_runs_no_text(path: 
             and node.attr in FORBIDDEN_ATTRIBUTES.get(node.value.id, ())
         ):
             found.add(f"{node.value.id}.{node.attr} in line {node.lineno}")
+    if relative(path) == PICKLES:
+        found = {name for name in found if not name.startswith("torch.load ")}
     assert not found
+
+
+def test_pickles_are_opened_as_weights_only_and_by_the_command_line_alone() -> None:
+    loads = [
+        {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+        for node in ast.walk(parse(ROOT / PICKLES))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    ]
+    assert loads == [{"map_location": "cpu", "weights_only": True, "mmap": True}]
+    users = {relative(path) for path in shipped_modules() if "svd_core.cli.pickles" in ".".join(absolute_targets(path))}
+    assert users == {"svd_core/cli/convert.py"}
 
 
 @pytest.mark.parametrize("path", shipped_modules(), ids=relative)
