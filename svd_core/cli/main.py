@@ -12,6 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from ..version import __version__
@@ -30,6 +31,12 @@ COMMANDS = {
     "lab": "try motion buckets, seeds and noise levels on one picture",
     "storyboard": "make a film of several pictures",
 }
+COMMAND = "svd-reel"
+"""Name of the command that pip installs."""
+NO_TORCH = (
+    "torch is not installed; install the build for your device as pytorch.org says, or `pip install torch` for a usual "
+    "one"
+)
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 LESS_MEMORY = {
     "width": "a smaller --width and --height",
@@ -51,9 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(commands: Collection[str] = COMMANDS) -> Parser:
     """Return the parser of all commands; only those in `commands` get their options, at the cost of importing them."""
-    parser = Parser(
-        prog="python -m svd_core", description="Turn a picture into a short clip with Stable Video Diffusion."
-    )
+    parser = Parser(prog=_program(), description="Turn a picture into a short clip with Stable Video Diffusion.")
     parser.add_argument("--version", action="version", version=__version__)
     group = parser.add_subparsers(dest="command", required=True)
     for name, summary in COMMANDS.items():
@@ -61,6 +66,11 @@ def build_parser(commands: Collection[str] = COMMANDS) -> Parser:
         if name in commands:
             _add_options(name, command)
     return parser
+
+
+def _program() -> str:
+    """Return the words that started this process: the installed command, or the module."""
+    return COMMAND if Path(sys.argv[0]).stem == COMMAND else "python -m svd_core"
 
 
 def _add_options(name: str, parser: Parser) -> None:
@@ -94,7 +104,12 @@ def _add_options(name: str, parser: Parser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. argparse exits by itself on --help and on options it cannot parse."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = build_parser(words[:1]).parse_args(words)
+    try:
+        options = build_parser(words[:1]).parse_args(words)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        return _fail(NO_TORCH, BAD_INPUT)
     return run_command(options)
 
 
