@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
-from ..pipelines.clip import AnimateSettings, animate
+from ..pipelines.settings import AnimateSettings
+from ..pipelines.steered import FILES, check_steering, open_steering, steered_clip, steering_metadata
 from ..sampling.noise import check_seed
 from ..sampling.solvers import Step
 from ..version import __version__
@@ -71,6 +72,7 @@ class ClipJob:
     """One clip: complete settings, output, and `key`, which changes with anything that changes the clip.
 
     loras: those of its `ModelSpec`, kept in the clip's metadata. picture: of the image, None while it is too new.
+    steering: fields of Steering by name, with pictures as paths.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ClipJob:
     key: str
     loras: tuple[str, ...] = ()
     picture: PictureFile | None = None
+    steering: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fingerprint(path: str | Path, *, half: bool = False) -> str:
@@ -117,11 +120,13 @@ def plan_jobs(
     shared = _shared_content(spec)
     listed = listed or {}
     outputs, pictures, resolve = _Outputs(folder, quality), _Pictures(listed.values()), _Resolver(config)
+    steered = _Steered()
     jobs = []
     for row in rows:
         try:
             settings = resolve(row.settings)
             picture, digest = pictures.check(row.image, settings.background)
+            steering = steered.check(row.steering, settings)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{row.where}{error}") from None
         except ValueError as error:
@@ -129,10 +134,12 @@ def plan_jobs(
         output, fps = folder / f"{row.name}{suffix}", playback_fps or settings.fps
         content = shared | {"settings": _content_of(settings), "fps": fps, "quality": quality, "kind": suffix}
         content["image"] = digest
+        content |= {"steering": steering} if steering else {}
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         if listed.get(row.name, {}).get("key") != key:
             outputs.check(output, fps)
-        jobs.append(ClipJob(row.name, str(row.image), settings, str(output), fps, quality, key, spec.loras, picture))
+        machine = (fps, quality, key, spec.loras, picture, row.steering)
+        jobs.append(ClipJob(row.name, str(row.image), settings, str(output), *machine))
     return jobs
 
 
@@ -221,6 +228,28 @@ class _Pictures:
         return str(path), found.st_size, found.st_mtime_ns
 
 
+class _Steered:
+    """Checks the steering of rows, and replaces pictures by their SHA-256; equal steering is checked once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, Any]] = {}
+
+    def check(self, given: Mapping[str, Any], settings: AnimateSettings) -> dict[str, Any]:
+        """Return what the key of a clip contains of its steering. Raises what `check_steering` raises."""
+        if not given and not settings.camera:
+            return {}
+        name = json.dumps([given, settings.camera, settings.extend], sort_keys=True)
+        if name not in self._known:
+            check_steering(open_steering(given), settings)
+            self._known[name] = {key: _digests(value) if key in FILES else value for key, value in given.items()}
+        return self._known[name]
+
+
+def _digests(paths: str | list[str]) -> list[str]:
+    several = paths if isinstance(paths, list) else [paths]
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in several]
+
+
 class _Outputs:
     """`check_output` for many clips of one folder, without a test file on the disk for each."""
 
@@ -242,9 +271,10 @@ class _Outputs:
 
 def make_clip(model: SVDModel, job: ClipJob, model_name: str, *, on_step: Callable[[Step], None] | None = None) -> Path:
     """Make the clip of a job and write it. All workers do it by this function."""
-    frames = animate(model, open_picture(job.image), job.settings, on_step=on_step)
+    steering = open_steering(job.steering)
+    frames = steered_clip(model, open_picture(job.image), job.settings, steering, on_step=on_step)
     metadata: dict[str, Any] = {"image": Path(job.image).name, "model": Path(model_name).name}
     # The version is not part of the key: clips of an earlier version are not made again.
     metadata |= {"variant": model.variant, "version": __version__, **asdict(job.settings), KEY: job.key}
-    metadata |= {"lora": list(job.loras)} if job.loras else {}
+    metadata |= steering_metadata(job.steering) | ({"lora": list(job.loras)} if job.loras else {})
     return write_clip(frames, job.output, fps=job.fps, metadata=metadata, quality=job.quality)

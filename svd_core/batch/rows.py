@@ -1,11 +1,12 @@
 """Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..pipelines.settings import SETTINGS, AnimateSettings
+from ..pipelines.steered import FILES, Steering
 from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -18,13 +19,17 @@ FORBIDDEN = frozenset('/\\:*?"<>|\0')
 Entry = tuple[str, dict[str, Any]]
 """A row as it was read: its place for error messages, and its cells."""
 
+YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+
 _FIELDS = {name: setting.kinds for name, setting in SETTINGS.items()}
+_FIELDS |= {one.name: get_args(one.type) for one in fields(Steering)}
 
 
 @dataclass(frozen=True)
 class BatchRow:
     """One clip to make: a unique file name, the picture, and settings not yet resolved for a model.
 
+    steering: fields of `pipelines.steered.Steering` by name, with pictures as paths.
     where: the beginning of error messages, such as "row 3 of shots.csv: ", with the heading as row 1.
     """
 
@@ -32,13 +37,15 @@ class BatchRow:
     image: Path
     settings: AnimateSettings
     where: str = ""
+    steering: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list[BatchRow]:
     """Return the rows of a folder of pictures, a .csv table or a .json file, in order.
 
-    A table has a column `image` (a path relative to the table), and may have `name` and any field of AnimateSettings.
-    An empty cell takes the shared setting. A JSON file is a list of such objects, or an object with that list under
+    A table has a column `image` (a path relative to the table), and may have `name`, any field of AnimateSettings, and
+    any field of Steering, whose pictures are paths like `image`, several of them separated by "|". An empty cell takes
+    the shared setting. A JSON file is a list of such objects, or an object with that list under
     `clips` or `shots` and common settings under `settings`. `shared` settings apply where a row gives none. Raises
     FileNotFoundError, or ValueError that names the row.
     """
@@ -65,15 +72,24 @@ def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list
 
 
 def parse_setting(name: str, value: Any, where: str) -> Any:
-    """Return the value of a field of AnimateSettings from text or JSON. Raises ValueError that begins with `where`."""
+    """Return the value of a setting or of steering from text or JSON. Raises ValueError that begins with `where`.
+
+    Pictures stay text: one path, or a list of paths.
+    """
     if name not in _FIELDS:
         raise ValueError(f"{where}: unknown setting {name!r}; use one of {', '.join(_FIELDS)}")
+    if name in FILES:
+        return _paths(name, value, where)
     kinds = _FIELDS[name]
     if value is None:
         return None
     if isinstance(value, list) and any(getattr(kind, "__origin__", None) is tuple for kind in kinds):
         return tuple(value)
     text = str(value).strip()
+    if bool in kinds:
+        if text.lower() not in YES_NO:
+            raise ValueError(f"{where}: {name} must be yes or no (got {value!r})")
+        return YES_NO[text.lower()]
     for kind, words in ((str, ""), (int, "a whole number"), (float, "a number")):
         if kind in kinds:
             try:
@@ -118,12 +134,34 @@ def _row(cells: Mapping[str, Any], where: str, folder: Path | None, common: Mapp
         raise ValueError(f"{where} has no image; give the path of the start picture")
     image = Path(cells["image"].strip())
     image = image if folder is None else folder / image
-    given = {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
+    given = common | {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
+    steered = {k: v for k, v in given.items() if k not in SETTINGS and v is not None}
+    steering = {k: _below(folder, v) if k in FILES else v for k, v in steered.items()}
+    settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
         raise ValueError(f"{where}: name {name!r} cannot be a file name; use letters, digits, - and _")
     # A row of a folder is only a picture, and errors about a picture name its file.
-    return BatchRow(name, image, AnimateSettings(**common | given), "" if folder is None else f"{where}: ")
+    start = "" if folder is None else f"{where}: "
+    return BatchRow(
+        name, image, AnimateSettings(**settings), start, {k: v for k, v in steering.items() if v is not None}
+    )
+
+
+def _paths(name: str, value: Any, where: str) -> str | list[str] | None:
+    """Return the path or paths of a field of pictures; text may separate several by "|"."""
+    several = value if isinstance(value, list) else str("" if value is None else value).split("|")
+    if not all(isinstance(one, str) for one in several):
+        raise ValueError(f'{where}: {name} must be a path, or a list of paths (got {value!r}); write "photo.jpg"')
+    found = [one.strip() for one in several if one.strip()]
+    return (found if len(found) > 1 else found[0]) if found else None
+
+
+def _below(folder: Path | None, value: str | list[str] | None) -> str | list[str] | None:
+    """Return paths relative to the folder of the table."""
+    if folder is None or value is None:
+        return value
+    return [str(folder / one) for one in value] if isinstance(value, list) else str(folder / value)
 
 
 def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..model.devices import parse_dtype, pick_device
 from ..model.model import SVDModel
 from ..networks.joined_weights import join_groups
 from .detect import REMEDY
@@ -27,11 +28,14 @@ def load_model(
     path_or_name: str | Path,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = torch.float32,
+    dtype: torch.dtype | str | None = torch.float32,
     ops: Any = nn,
     complete_from: str | Path | None = None,
 ) -> SVDModel:
     """Load an SVD model from a single file, a folder, or "nano".
+
+    device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the fastest available. dtype: also by name, such as
+    "float16" or "stored".
 
     Tensors are mapped from disk and cast one at a time to `dtype`; those that are stored that way already are not
     copied. dtype None keeps what is stored; a network stored in 8 bits or in several types gets the widest of them.
@@ -39,9 +43,10 @@ def load_model(
     `complete_from`; without that they are None in the model. ops: the namespace of the layer classes. Raises
     CheckpointError, one sentence on what is wrong with the file and what to do.
     """
+    dtype = parse_dtype(dtype)
     if dtype is not None and not dtype.is_floating_point:
         raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
-    device = torch.device(device)
+    device = pick_device(device)
     with _garbage_collection_off():
         parts = _open_parts(path_or_name, dtype)
         if parts.unet is None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from ..checkpoints import inspect_checkpoint
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
-from ..pipelines.clip import AnimateSettings, animate
+from ..pipelines.settings import AnimateSettings
+from ..pipelines.steered import check_steering, open_steering, steered_clip, steering_metadata
 from ..version import __version__
 from ..video import write_clip
 from ..video.target import FILE_KINDS
@@ -16,10 +17,10 @@ from .models import load_planned_model
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
 from .progress import Progress, since
-from .steering import add_between, add_brush, between_metadata, brush_metadata, clip_between, clip_steered
+from .steering import add_between, add_brush, option_of, steering_of
 
 NEEDED_BY = (
-    ("camera", "--camera PATH", ("camera_mode", "camera_strength", "depth", "foreground")),
+    ("camera", "--camera PATH", ("camera_mode", "camera_strength")),
     ("windows", "--windows N", ("window_overlap",)),
     ("extend", "--extend N", ("extend_overlap",)),
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
@@ -95,23 +96,19 @@ def run_animate(options: argparse.Namespace) -> None:
         (image, _settings(options, image, config), output)
         for image, output in zip(options.images, outputs, strict=True)
     ]
-    maps = {
-        name: None if file is None else open_picture(file)
-        for name, file in (("depth", options.depth), ("foreground", options.foreground))
-    }
-    between, steered = clip_between(options), clip_steered(options)
-    if between and steered:
-        raise ValueError("end pictures and loops take no --motion-mask or --drag; leave one of them out")
+    given = steering_of(options)
+    steering = open_steering(given)
+    for _, settings, _ in jobs:
+        check_steering(steering, settings, name_of=option_of)
     with Progress(options.quiet) as progress:
         model = load_planned_model(options, jobs[0][1], config, progress)
         for image, settings, output in jobs:
             start = time.monotonic()
             progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
             report = {"on_step": progress.on_step, "on_decode": progress.on_decode}
-            given = (model, open_picture(image), settings)
-            frames = between(*given, **report) if between else (steered or animate)(*given, **report, **maps)
+            frames = steered_clip(model, open_picture(image), settings, steering, **report)
             fps = _playback_fps(options)
-            metadata = _metadata(options, image, settings, model.variant)
+            metadata = _metadata(options, image, settings, model.variant) | steering_metadata(given)
             path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
             progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
             print(path, flush=True)
@@ -126,10 +123,9 @@ def _check_dependent_options(options: argparse.Namespace) -> None:
 
 def _metadata(options: argparse.Namespace, image: str, settings: AnimateSettings, variant: str) -> dict[str, object]:
     """Return what the clip keeps: the settings, the files by name, and the precision."""
-    files = {name: vars(options)[name] for name in ("depth", "foreground", "complete_from")}
-    notes = {name: file and Path(file).name for name, file in files.items()} | {"dtype": options.dtype}
+    notes = {"complete_from": options.complete_from and Path(options.complete_from).name, "dtype": options.dtype}
     metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": variant}
-    metadata |= {"version": __version__, **asdict(settings), **between_metadata(options), **brush_metadata(options)}
+    metadata |= {"version": __version__, **asdict(settings)}
     metadata |= {name: value for name, value in notes.items() if value is not None}
     return metadata | lora_metadata(options)
 

@@ -18,9 +18,10 @@ from ..batch.local import LocalProcesses
 from ..batch.manifest import NAME, Manifest
 from ..batch.rows import read_rows
 from ..files import remove_leftovers, write_error
+from ..model.devices import DTYPES
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS
-from .models import DTYPES, pick_device
+from .models import computing_device
 from .options import add_model_options
 from .progress import Progress
 
@@ -196,7 +197,7 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     if options.device == "auto":
         devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
     else:
-        devices = [str(pick_device(options.device))]
+        devices = [str(computing_device(options.device))]
     count = options.workers or len(devices)
     threads = _threads(options, count) if devices[0] == "cpu" else options.threads
     dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]

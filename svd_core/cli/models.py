@@ -9,6 +9,7 @@ import torch
 from ..checkpoints import load_model
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options
+from ..model.devices import DTYPES, pick_device
 from ..model.guidance_passes import fixed_mode, set_guidance_mode
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
@@ -21,26 +22,12 @@ from ..plan.memory_plan import GIB, MemoryPlan, make_plan, measure_rate
 from ..plan.placed import place
 from .progress import Progress, since
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 
-
-def pick_device(name: str) -> torch.device:
-    """Return the named device, or the fastest available for "auto". Raises ValueError for one that is unavailable."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if not name:
-        raise ValueError("no device given; use --device cpu, or leave the option out")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-        # "meta" computes nothing, and torch accepts any index behind "cpu".
-        available = device.type != "meta" and not (device.type == "cpu" and device.index)
-    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
-        available = False
-    if not available:
-        raise ValueError(f"device {name} is not available; use --device cpu, or leave the option out")
+def computing_device(name: str) -> torch.device:
+    """Return the device of `--device`. Raises ValueError for one that is unavailable, or that computes nothing."""
+    device = pick_device(name)
+    if device.type == "meta":
+        raise ValueError("device meta computes nothing; use cpu, or auto for the fastest available")
     return device
 
 
@@ -48,7 +35,7 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     """Load the model of --model with its LoRAs on --device in --dtype, and print what was loaded."""
     if options.quiet:
         logging.getLogger("svd_reel").setLevel(logging.ERROR)
-    device = pick_device(options.device)
+    device = computing_device(options.device)
     dtype = DTYPES[options.dtype or ("float16" if device.type == "cuda" else "float32")]
     start = time.monotonic()
     loras = read_lora_options(options.lora)
@@ -99,7 +86,7 @@ def load_planned_model(
     if options.fp16_accumulation:
         accumulate_in_half()
     if options.fp8_products:
-        kernels.fp8_product(pick_device(options.device))  # before a model is loaded for nothing
+        kernels.fp8_product(computing_device(options.device))  # before a model is loaded for nothing
     kernels.use_kernels(options.kernels)
     force_backend(None if options.attention == "auto" else options.attention)
     mode = None if options.guidance_branches == "auto" else options.guidance_branches.replace("-", " ")
@@ -109,7 +96,7 @@ def load_planned_model(
         if model.device.type != "cpu":
             join_groups(model.unet)
     else:
-        target = pick_device(options.device)
+        target = computing_device(options.device)
         name = options.dtype or ("float16" if target.type == "cuda" else "float32")
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
@@ -131,7 +118,7 @@ def load_planned_model(
 
 def _check_device(options: argparse.Namespace) -> None:
     """Raise ValueError for options that only work on CUDA where the device is another one."""
-    device = pick_device(options.device)
+    device = computing_device(options.device)
     if device.type == "cuda":
         return
     given = {"--attention": options.attention != "auto", "--fp16-accumulation": options.fp16_accumulation}

@@ -39,7 +39,7 @@ from ..training.settings import CHOICES, TrainSettings
 from ..training.state import make_folder, read_state
 from ..training.trainer import Trainer, TrainingProgress, TrainResult
 from ..training.validation import Validation
-from .models import pick_device
+from .models import computing_device
 from .progress import Progress, since
 from .signals import Terminated, is_terminated, stop_requests
 
@@ -222,7 +222,7 @@ def run_train(options: argparse.Namespace) -> None:
     output = Path(options.output).expanduser()
     config = inspect_checkpoint(options.model).config
     plan = clip_plan(config, **vars(options))
-    device = pick_device(options.device)
+    device = computing_device(options.device)
     settings = settings_of(options, config, plan, device)
     check_optimizer(settings.optimizer)
     check_labels(options.bucket, options.label_fps)

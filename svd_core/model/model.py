@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from ..condition import Condition, DeepFeatures
 from ..memory import available_bytes
 from ..networks.config import SVDConfig
+from ..networks.joined_weights import join_groups
 from ..sampling.denoiser import denoise_with
 from ..sampling.guidance import batches_conditions
 from . import conditioning
 from .decoding import decode
+from .devices import parse_dtype, pick_device
 from .guidance_passes import shares_a_pass, smaller_passes
 from .retry import FallbackStep, attempts
 
@@ -127,6 +129,20 @@ class SVDModel(VideoModel):
     def network(self) -> nn.Module:
         """The UNet itself, wherever its weights are."""
         return self.unet
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> "SVDModel":
+        """Move the networks to a device and cast them to a dtype, both also by name; return this model, as torch does.
+
+        None leaves that as it is. Raises ValueError for a device that is unavailable and for an unknown dtype.
+        """
+        place = None if device is None else pick_device(device)
+        kind = parse_dtype(dtype)
+        for network in (self.unet, self.vae, self.image_encoder):
+            if network is not None:
+                network.to(device=place, dtype=kind)
+        if self.unet is not None and self.device.type != "cpu":
+            join_groups(self.unet)
+        return self
 
     def part(self, name: str) -> nn.Module:
         """Return the network `unet`, `vae` or `image_encoder`; MissingPartError where the checkpoint has none."""

@@ -92,9 +92,17 @@ class _TemporalConvolution:
         return F.conv2d(x, weight[..., 0], bias, padding=(1, 0))
 
 
+class TemporalConvolution(_TemporalConvolution, nn.Conv3d):
+    """The convolution on PyTorch's own layer; it has a name in this module, so that a model can be pickled."""
+
+    plain = True
+
+
 @cache
 def _temporal_convolution_class(convolution: type) -> type:
-    return type("TemporalConvolution", (_TemporalConvolution, convolution), {"plain": convolution is nn.Conv3d})
+    if convolution is nn.Conv3d:
+        return TemporalConvolution
+    return type("TemporalConvolution", (_TemporalConvolution, convolution), {})
 
 
 def temporal_convolution(channels_in: int, channels_out: int, *, ops=nn, device=None, dtype=None) -> nn.Module:

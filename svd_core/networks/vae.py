@@ -65,8 +65,14 @@ class _FrameMixing:
         return convolve_clip(self.time_mix_conv, x, num_frames)
 
 
+class FrameMixingConvolution(_FrameMixing, nn.Conv2d):
+    """The convolution on PyTorch's own layer; it has a name in this module, so that a model can be pickled."""
+
+
 @cache
 def _frame_mixing_class(convolution: type) -> type:
+    if convolution is nn.Conv2d:
+        return FrameMixingConvolution
     return type("FrameMixingConvolution", (_FrameMixing, convolution), {})
 
 

@@ -4,11 +4,12 @@ Layouts: an "image" is [B, H, W, C] in 0..1 with C = 1, 3 or 4; a "batch" is [B,
 """
 
 from .fitting import Placement, check_size, fit, size_like, snap_size
-from .reading import as_batch, check_image, composite, from_pil, open_picture
+from .reading import as_batch, as_image, check_image, composite, from_pil, open_picture
 
 __all__ = [
     "Placement",
     "as_batch",
+    "as_image",
     "check_image",
     "check_size",
     "composite",

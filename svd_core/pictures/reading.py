@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -186,22 +187,49 @@ def _colour(background: str | tuple[float, float, float]) -> tuple[float, ...]:
     return colour
 
 
-def as_batch(
-    image: Image.Image | np.ndarray | Tensor, background: str | tuple[float, float, float] = "white"
-) -> Tensor:
+def as_batch(image: "Picture | Sequence[Picture]", background: str | tuple[float, float, float] = "white") -> Tensor:
     """Return an image in any accepted form as a checked batch [B, 3, H, W] in -1..1, float32.
 
-    Accepts a PIL image, an array or tensor [H, W, C] or [B, H, W, C] in 0..1 with C = 1, 3 or 4, or a tensor
-    [B, 3, H, W] that is already in -1..1. Transparency is composited over `background`.
+    Accepts a path, a PIL image, an array or tensor [H, W], [H, W, C] or [B, H, W, C] with C = 1, 3 or 4, in 0..1 or as
+    uint8 in 0..255, a tensor [B, 3, H, W] that is already in -1..1, or a list of those of one size. Transparency is
+    composited over `background`.
     """
-    if isinstance(image, Image.Image):
-        image = from_pil(image)
-    elif isinstance(image, np.ndarray):
-        image = torch.from_numpy(image)
-    elif not isinstance(image, Tensor):
-        raise ValueError(f"image is a {type(image).__name__}; give a PIL image, an array or a tensor")
-    if image.ndim == 3:
-        image = image[None]
+    if isinstance(image, (list, tuple)):
+        return _together([as_batch(one, background) for one in image])
+    image = as_image(image)
     if image.ndim == 4 and image.shape[1] == 3 and image.shape[3] not in (1, 3, 4):
         return check_image(image.movedim(1, -1), low=-1.0).movedim(-1, 1)  # [B, 3, H, W]
     return composite(image, background).movedim(-1, 1) * 2 - 1  # [B, 3, H, W]
+
+
+def as_image(image: "Picture") -> Tensor:
+    """Return one picture or one array of pictures as a tensor with 4 axes, integers of 8 bits and masks as floats."""
+    if isinstance(image, (str, PathLike)):
+        return open_picture(image)
+    if isinstance(image, Image.Image):
+        return from_pil(image)
+    if isinstance(image, np.ndarray):
+        image = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+    elif not isinstance(image, Tensor):
+        raise ValueError(f"image is a {type(image).__name__}; give a path, a PIL image, an array or a tensor")
+    if image.dtype in (torch.uint8, torch.bool):
+        image = image.float() / (255 if image.dtype == torch.uint8 else 1)
+    elif image.dtype == torch.float64:
+        image = image.float()
+    if image.ndim == 2:
+        image = image[..., None]
+    return image[None] if image.ndim == 3 else image
+
+
+def _together(batches: list[Tensor]) -> Tensor:
+    sizes = sorted({(batch.shape[3], batch.shape[2]) for batch in batches})
+    if not sizes:
+        raise ValueError("the list of pictures is empty; give at least 1")
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise ValueError(f"the pictures have several sizes ({shown}); give pictures of one size, or call once for each")
+    return torch.cat(batches)
+
+
+Picture = str | PathLike | Image.Image | np.ndarray | Tensor
+"""What `as_batch` takes for one picture or an array of pictures."""

@@ -98,4 +98,4 @@ def test_clips_say_the_version_and_the_loras_but_another_version_makes_none_agai
     told = read_settings(job.output)
     assert (told["version"], told["lora"], told["steps"]) == (svd.__version__, [f"{PAN}:0.5"], 1)
     monkeypatch.setattr("svd_core.batch.jobs.__version__", "99")
-    assert plan_jobs(read_rows(pictures, SETTINGS), spec, tmp_path, ".webp") == [job]
+    assert [one.key for one in plan_jobs(read_rows(pictures, SETTINGS), spec, tmp_path, ".webp")] == [job.key]

@@ -1,0 +1,44 @@
+"""Devices and dtypes by their names, checked before anything is loaded."""
+
+import torch
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
+"""Names of dtypes that weights are cast to; "stored" keeps those of the file."""
+
+_SHORT = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
+
+
+def pick_device(name: str | torch.device) -> torch.device:
+    """Return the named device, or the fastest available for "auto". Raises ValueError for one that is unavailable."""
+    if name == "auto":
+        return _fastest()
+    if not str(name):
+        raise ValueError("no device given; use cpu, or auto for the fastest available")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+        # torch accepts any index behind "cpu".
+        available = not (device.type == "cpu" and device.index)
+    except (RuntimeError, AssertionError):  # torch without CUDA raises AssertionError
+        available = False
+    if not available:
+        raise ValueError(f"device {name} is not available; use cpu, or auto for the fastest available")
+    return device
+
+
+def parse_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
+    """Return the dtype of a name of DTYPES, such as "float16"; None and dtypes are returned as they are."""
+    if name is None or isinstance(name, torch.dtype):
+        return name
+    known = _SHORT.get(name, name)
+    if known not in DTYPES:
+        raise ValueError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
+    return DTYPES[known]
+
+
+def _fastest() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        return torch.device("xpu")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

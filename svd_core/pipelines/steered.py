@@ -1,0 +1,280 @@
+"""A clip with every control by name: the camera of the settings, end pictures, loops, motion masks, dragged objects.
+
+Python, the command line and batch rows give the same names, and all make their clips by `steered_clip`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from ..controls.between import INBETWEEN_MODES
+from ..controls.brush import motion_brush
+from ..controls.camera.control import fit_map
+from ..controls.drag import DragPath, drag_signal, parse_drags
+from ..controls.mask import fit_masks
+from ..controls.signal import DualClock
+from ..model.model import VideoModel
+from ..pictures import as_batch, as_image, fit
+from ..sampling.controls import Control
+from .batch import OnDecode, OnStep
+from .between import LOOP_MODES, inbetween, loop
+from .clip import animate
+from .settings import AnimateSettings
+
+FILES = ("end_image", "motion_mask", "drag_mask", "depth", "foreground")
+"""Fields of Steering that are pictures."""
+
+NEEDS = (
+    (("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "keep_still"), ("motion_mask",)),
+    (("drag_scale", "drag_rotation", "drag_easing", "drag_strength", "drag_background"), ("drag",)),
+    (("drag",), ("drag_mask",)),
+    (("drag_mask",), ("drag",)),
+    (("between_mode",), ("end_image", "loop")),
+    (("depth", "foreground"), ("camera",)),
+)
+"""Fields that have no effect unless one of others is given."""
+
+EXCLUDES = (
+    (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag")),
+    (("drag",), ("camera",)),
+)
+"""Fields that cannot be combined with others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steering:
+    """What steers a clip besides AnimateSettings; None is off, or the default of the control.
+
+    end_image: one picture or several, reached one after the other; a sequence of images as `animate` takes them.
+    loop: end where the clip began. between_mode: how a clip reaches its end, one of LOOP_MODES.
+    motion_mask: image [B, H, W, C] in 0..1 of where things move, white. mask_feather: its soft edge in percent of the
+    side, 0 to 10. mask_strength: share of the steps in which still areas are held, 0 to 1. still_bucket, moving_bucket:
+    motion buckets of the two areas, 1 to 255. keep_still: show the pixels of the picture in the still areas.
+    drag: paths "x,y; x,y" in 0..1 of the picture, one for each picture of drag_mask, separated by "|". drag_mask: white
+    where the objects are. drag_scale, drag_rotation: factors and degrees reached one after the other, as text.
+    drag_easing: speed along the path. drag_strength: 0 to 2. drag_background: hold of the rest, 0 to 1.
+    depth, foreground: images for the camera; near is bright, the object is white.
+    """
+
+    end_image: Sequence[Any] | None = None
+    loop: bool | None = None
+    between_mode: str | None = None
+    motion_mask: Tensor | None = None
+    mask_feather: float | None = None
+    mask_strength: float | None = None
+    still_bucket: float | None = None
+    moving_bucket: float | None = None
+    keep_still: bool | None = None
+    drag: str | None = None
+    drag_mask: Tensor | None = None
+    drag_scale: str | None = None
+    drag_rotation: str | None = None
+    drag_easing: str | None = None
+    drag_strength: float | None = None
+    drag_background: float | None = None
+    depth: Tensor | None = None
+    foreground: Tensor | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are used, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if _is_used(name, value)}
+
+    def drag_paths(self) -> list[DragPath]:
+        """Return the path of every dragged object. Raises ValueError for text that is no path."""
+        if not self.drag:
+            return []
+        return parse_drags(self.drag, self.drag_scale or "", self.drag_rotation or "", self.drag_easing or "linear")
+
+    def drag_masks(self) -> list[Tensor]:
+        """Return the mask [1, H, W, C] of every dragged object."""
+        return [] if self.drag_mask is None else list(self.drag_mask.split(1))
+
+
+STEERING = tuple(field.name for field in fields(Steering))
+"""The names of all fields of Steering."""
+
+
+def open_steering(given: Mapping[str, Any]) -> Steering:
+    """Return the steering of values by name, with pictures in any form that `as_image` takes.
+
+    end_image may be one or a list, drag_mask a list of one per path. Masks and maps may be [B, H, W], too. Raises what
+    `as_image` raises.
+    """
+    opened = {name: given[name] for name in STEERING if _is_used(name, given.get(name))}
+    for name in (name for name in FILES if name in opened):
+        value = opened[name]
+        several = list(value) if isinstance(value, (list, tuple)) else [value]
+        if name == "end_image":
+            opened[name] = [as_image(one) for one in several]
+        elif name == "drag_mask" and len(several) > 1:
+            opened[name] = _stacked([_as_map(one) for one in several])
+        elif len(several) == 1:
+            opened[name] = _as_map(several[0])
+        else:
+            raise ValueError(f"{name} takes 1 picture (got {len(several)}); give one")
+    return Steering(**opened)
+
+
+def check_steering(
+    steering: Steering, settings: AnimateSettings, *, name_of: Callable[[str], str] = lambda name: name
+) -> None:
+    """Raise ValueError for controls that lack what they need, that exclude each other, or that have bad numbers.
+
+    settings: resolved or not. name_of: returns how the user gives a field, such as "--motion-mask FILE".
+    """
+    given = steering.given
+    used = set(given) | {name for name in ("camera", "extend") if getattr(settings, name)}
+    for dependent, needed in NEEDS:
+        for name in dependent:
+            if name in given and not used & set(needed):
+                words = " or ".join(map(name_of, needed))
+                raise ValueError(f"{name_of(name)} has no effect without {words}; add that, or leave it out")
+    for ones, others in EXCLUDES:
+        for one in ones:
+            for other in others:
+                if one in used and other in used:
+                    raise ValueError(f"{name_of(one)} and {name_of(other)} cannot be combined; leave one of them out")
+    mode = steering.between_mode
+    known = INBETWEEN_MODES if "end_image" in given else LOOP_MODES
+    if mode is not None and mode not in known:
+        raise ValueError(f"{name_of('between_mode')} {mode!r} does not apply here; use one of {', '.join(known)}")
+    paths, masks = steering.drag_paths(), steering.drag_masks()
+    if len(paths) != len(masks):
+        raise ValueError(
+            f"{name_of('drag')} has {len(paths)} paths and {name_of('drag_mask')} {len(masks)} masks; give one mask "
+            "for each path"
+        )
+    _check_numbers(steering)
+
+
+def steering_metadata(given: Mapping[str, Any]) -> dict[str, object]:
+    """Return the entries for steering in a clip's metadata; `given` has pictures as paths, of which names are kept."""
+    notes = {}
+    for name, value in given.items():
+        if name in FILES:
+            several = [Path(path).name for path in (value if isinstance(value, list) else [value])]
+            value = several if name == "end_image" or len(several) > 1 else several[0]
+        notes["end_images" if name == "end_image" else name] = value
+    return notes
+
+
+@torch.no_grad()
+def steered_clip(
+    model: VideoModel,
+    image: Any,
+    settings: AnimateSettings | None = None,
+    steering: Steering | None = None,
+    *,
+    controls: Sequence[Control] = (),
+    on_step: OnStep | None = None,
+    on_decode: OnDecode | None = None,
+) -> Tensor:
+    """Return the clip [N, H, W, 3] in 0..1 (float32, CPU) of `image`, with all of `settings` and `steering`.
+
+    The rest is as in `animate`, `inbetween` and `loop`, one of which makes the clip. Raises what `check_steering`
+    raises.
+    """
+    settings = (settings or AnimateSettings()).resolve(model.config)
+    steering = steering or Steering()
+    check_steering(steering, settings)
+    more = {"on_step": on_step, "on_decode": on_decode, "controls": controls}
+    mode = {} if steering.between_mode is None else {"mode": steering.between_mode}
+    if steering.end_image:
+        return inbetween(model, [image, *steering.end_image], settings, closed=bool(steering.loop), **mode, **more)
+    if steering.loop:
+        return loop(model, image, settings, **mode, **more)
+    more["controls"] = (*_controls(model, image, settings, steering), *controls)
+    return animate(model, image, settings, depth=steering.depth, foreground=steering.foreground, **more)
+
+
+def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering: Steering) -> list[Control]:
+    """Return the controls of the motion mask and of the drags, made for the fitted picture."""
+    if steering.motion_mask is None and not steering.drag:
+        return []
+    batch = as_batch(image, settings.background)
+    if len(batch) > 1:
+        raise ValueError(f"motion masks and drags take 1 picture (got {len(batch)}); make the clips one by one")
+    pictures, _ = fit(batch, settings.width, settings.height, settings.fit)
+    size = tuple(batch.shape[2:])
+    made = []
+    if steering.motion_mask is not None:
+        made.append(_brush(model.encode_latent, pictures, size, settings, steering))
+    if steering.drag:
+        made.append(_drag(model.encode_latent, pictures, size, settings, steering))
+    return made
+
+
+def _brush(encode: Callable, picture: Tensor, size: tuple[int, int], settings: Any, steering: Steering) -> Control:
+    masks = fit_masks(steering.motion_mask, size, settings.width, settings.height, settings.fit)
+    given = {
+        "strength": steering.mask_strength,
+        "feather": steering.mask_feather,
+        "still_bucket": steering.still_bucket,
+        "moving_bucket": steering.moving_bucket,
+        "keep_still": steering.keep_still,
+    }
+    return motion_brush(encode, picture, masks, **_not_none(given))
+
+
+def _drag(encode: Callable, picture: Tensor, size: tuple[int, int], settings: Any, steering: Steering) -> Control:
+    target = (settings.width, settings.height, settings.fit)
+    objects = [
+        (fit_map(mask, 0, size, *target, "object mask").clamp(0, 1), path)
+        for mask, path in zip(steering.drag_masks(), steering.drag_paths(), strict=True)
+    ]
+    given = _not_none({"background": steering.drag_background})
+    made = drag_signal(encode, picture, objects, settings.frames, **given)
+    return DualClock(made.signal, **_not_none({"strength": steering.drag_strength}))
+
+
+def _check_numbers(steering: Steering) -> None:
+    """Make the controls of a blank picture without a model, to find bad numbers before a model is loaded."""
+    side = 64
+    settings = SimpleNamespace(width=side, height=side, fit="stretch", frames=2)
+    blank = replace(
+        steering,
+        motion_mask=None if steering.motion_mask is None else torch.ones(1, side, side),
+        drag_mask=None if steering.drag_mask is None else torch.ones(len(steering.drag_mask), side, side),
+    )
+
+    def encode(image: Tensor) -> Tensor:
+        return torch.zeros(len(image), 4, side // 8, side // 8)
+
+    if steering.motion_mask is not None:
+        _brush(encode, torch.zeros(1, 3, side, side), (side, side), settings, blank)
+    if steering.drag:
+        _drag(encode, torch.zeros(1, 3, side, side), (side, side), settings, blank)
+
+
+def _is_used(name: str, value: Any) -> bool:
+    if name == "keep_still":
+        return value is False  # True is the default
+    return value is not None and value is not False and not (isinstance(value, (str, list, tuple)) and not value)
+
+
+def _not_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _as_map(value: Any) -> Tensor:
+    """Return a mask or map as [B, H, W, C]; three axes that end in no number of channels are [B, H, W]."""
+    if isinstance(value, (Tensor, ndarray)) and value.ndim == 3 and value.shape[-1] not in (1, 3, 4):
+        value = value[..., None]
+    return as_image(value)
+
+
+def _stacked(masks: Sequence[Tensor]) -> Tensor:
+    """Return one picture of every mask, averaged over colours: [N, H, W, 1]."""
+    sizes = sorted({(mask.shape[2], mask.shape[1]) for mask in masks})
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise ValueError(f"the object masks have several sizes ({shown}); make them of one size")
+    return torch.cat([mask[..., :3].mean(-1, keepdim=True) for mask in masks])
