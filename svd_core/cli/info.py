@@ -31,7 +31,12 @@ def run_info(options: argparse.Namespace) -> None:
         return
     with open_clip(path) as clip:
         count = clip.header_frames or len(clip)
-        print(f"{path.name}: {count} frames of {clip.width}x{clip.height}, {float(clip.fps):g} per second")
+        rate = f", {float(clip.fps):g} per second" if clip.fps else ""
+        print(f"{path.name}: {count} frames of {clip.width}x{clip.height}{rate}")
         for name, value in clip.metadata.items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            print(f"  {printable(name):<16} {printable(text, MOST_SHOWN)}")
+            print(f"  {printable(name):<16} {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return a setting that a file holds as text for a terminal: escaped, and cut to MOST_SHOWN characters."""
+    return printable(value if isinstance(value, str) else json.dumps(value), MOST_SHOWN)

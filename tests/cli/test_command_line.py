@@ -134,8 +134,8 @@ def test_longer_clips_are_those_of_the_python_call(model: str, picture: str, tmp
 
 BAD = [
     (["--width", "1001", "--height", "64"], "width 1001 is not a multiple of 8; use 1000 or 1008"),
-    (["--height", "8"], "height must be 16 to 16384 (got 8)"),
-    (["--frames", "0"], "frames must be 1 to 100000 (got 0)"),
+    (["--height", "8"], "height must be 16 to 16384 .got 8."),
+    (["--frames", "0"], "frames must be 1 to 100000 .got 0."),
     (["--steps", "0"], "steps"),
     (["--decode", "none"], "decode plan 'none' is unknown"),
     (["--background", "whitish"], "background 'whitish' is not a colour"),
@@ -176,8 +176,8 @@ BAD += [
     (["--fp16-accumulation", "--device", "cpu"], "--fp16-accumulation .*CUDA.* cpu.; leave it out"),
     (["--camera-mode", "dual clock"], "--camera-mode .* without --camera.*leave it out"),
     (["--camera-strength", "2"], "--camera-strength .* without --camera.*leave it out"),
-    (["--depth", "depth.png"], "--depth .* without --camera.*leave it out"),
-    (["--foreground", "depth.png"], "--foreground .* without --camera.*leave it out"),
+    (["--depth", "photo.png"], "--depth .* without --camera.*leave it out"),
+    (["--foreground", "photo.png"], "--foreground .* without --camera.*leave it out"),
     (["--window-overlap", "2"], "--window-overlap .* without --windows.*leave it out"),
     (["--extend-overlap", "-7"], "--extend-overlap .* without --extend.*leave it out"),
     (["--reuse-depth", "1"], "--reuse-depth .* without --reuse.*leave it out"),
@@ -201,8 +201,7 @@ def test_bad_input_is_one_sentence_before_any_sampling(
     def sampled(*_: object, **__: object) -> None:
         raise RuntimeError("the sampler was reached")
 
-    monkeypatch.setattr("svd_core.cli.animate.animate", sampled)
-    monkeypatch.setattr("svd_core.cli.steering.animate", sampled)
+    monkeypatch.setattr("svd_core.cli.animate.steered_clip", sampled)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     if options[0] == "--image":
@@ -229,7 +228,7 @@ def test_what_goes_wrong_on_the_way_is_one_sentence_too(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("svd_core.cli.animate.animate", fail)
+    monkeypatch.setattr("svd_core.cli.animate.steered_clip", fail)
     output = tmp_path / "clip.mp4"
     assert run("animate", picture, "--model", model, "--output", output, "--quiet") == code
     assert message in capsys.readouterr().err and not output.exists()

@@ -18,7 +18,7 @@ from tests.helpers.commands import calls, write_inputs
 COMMANDS = ("animate", "batch", "report", "plan", "finish", "convert", "lab", "storyboard", "train")
 # Where each command is when SIGTERM arrives: as deep in its work as a patch can reach.
 WORK = {
-    "animate": "svd_core.cli.animate.animate",
+    "animate": "svd_core.cli.animate.steered_clip",
     "batch": "svd_core.cli.batch.make_clip",
     "report": "svd_core.cli.report.measure",
     "plan": "svd_core.cli.plan.draw_plan",

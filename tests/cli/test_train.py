@@ -240,19 +240,17 @@ def test_unfinished_files_of_a_killed_run_are_removed(model, data, tmp_path):
     assert train(model, data, output, "--validate-every", "2") == 0
     for folder in folders:
         (folder / ".something.1a2b3c4d.part").write_bytes(b"half")
-    mine = [tmp_path / ".a.safetensors.1a2b3c4d.part", tmp_path / ".a.NOTICE.txt.1a2b3c4d.part"]
-    other = tmp_path / ".b.safetensors.1a2b3c4d.part"
-    for path in (*mine, other):
-        path.write_bytes(b"half")
+    for name in ("a.safetensors", "a.NOTICE.txt", "b.safetensors"):
+        (tmp_path / f".{name}.1a2b3c4d.part").write_bytes(b"half")
     assert train(model, data, output, "--resume", "--validate-every", "2", steps=4) == 0
-    assert sorted(tmp_path.rglob("*.part")) == [other]
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_fewer_steps_than_were_made_are_refused(model, data, tmp_path, capsys):
     assert train(model, data, tmp_path / "a.safetensors") == 0
     before = (tmp_path / "a.safetensors").read_bytes()
     assert train(model, data, tmp_path / "a.safetensors", "--resume", steps=1) == 2
-    assert "holds a run of 2 steps, more than the 1 wanted" in capsys.readouterr().err
+    assert "has a run of 2 steps, and 1 were asked for; use 2 steps or" in capsys.readouterr().err
     assert (tmp_path / "a.safetensors").read_bytes() == before
 
 

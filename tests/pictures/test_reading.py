@@ -81,11 +81,11 @@ BAD_IMAGES = [
     ("empty batch", torch.zeros(0, 4, 4, 3), "0 pictures; give at least 1"),
     ("no pixels", torch.zeros(1, 0, 4, 3), "4x0 pixels"),
     ("five channels", torch.zeros(1, 4, 4, 5), r"5 channels; give 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)"),
-    ("two axes", torch.zeros(4, 4), "2 axes"),
-    ("bytes", torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "torch.uint8; give floats"),
+    ("five axes", torch.zeros(1, 1, 4, 4, 3), "5 axes"),
+    ("integers", torch.zeros(1, 4, 4, 3, dtype=torch.int32), "torch.int32; give floats"),
     ("0 to 255", torch.linspace(0, 255, 48).view(1, 4, 4, 3), "run from 0 to 255; bring them to 0 to 1"),
     ("-1 to 1", torch.linspace(-1, 1, 48).view(1, 4, 4, 3), "run from -1 to 1; bring them to 0 to 1"),
-    ("a path", "photo.png", "image is a str; give a PIL image"),
+    ("a number", 7, "image is a int; give a path, a PIL image"),
 ]
 
 
