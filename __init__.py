@@ -4,7 +4,7 @@
 if __package__:
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
-    # Holds no scripts, only the help pages in web/docs.
+    # Scripts of the drawn widgets in web/js, help pages in web/docs.
     WEB_DIRECTORY = "./web"
 
     __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]

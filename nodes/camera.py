@@ -86,7 +86,7 @@ class SVDReelCameraPath:
                     "",
                     'A whole path in words, which replaces the widgets above: "pan right 0.15, zoom in 1.2 ease '
                     'then hold 4 then tilt up 10deg for 2". A comma joins moves at the same time. "through 0 0; '
-                    '0.1 0; 0.2 0.1" looks at points in turn.',
+                    '0.1 0 at 40%; 0.2 0.1" looks at points in turn. Drawing on the picture below writes it.',
                 ),
             },
             "optional": {

@@ -182,6 +182,19 @@ def test_pickles_are_opened_as_weights_only_and_by_the_command_line_alone() -> N
     assert users == {"svd_core/cli/convert.py"}
 
 
+def test_shipped_scripts_are_plain_and_stay_on_the_host() -> None:
+    """The registry refuses run text and minified code; ComfyUI runs every .js, so that all but one are .mjs."""
+    scripts = own_files(".js", ".mjs", ".css")
+    shipped = [path for path in scripts if path.is_relative_to(ROOT / "web")]
+    assert [relative(path) for path in shipped if path.suffix == ".js"] == ["web/js/svd_reel.js"]
+    forbidden = re.compile(r"\beval\(|new Function|innerHTML|https?://|\bimport\(|set(Timeout|Interval)\([\"'`]")
+    for path in shipped:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= LONGEST_FILE, relative(path)
+        assert max(map(len, lines)) <= 160, f"{relative(path)} has lines that nobody reads"
+        assert not [line for line in lines if forbidden.search(line)], relative(path)
+
+
 @pytest.mark.parametrize("path", shipped_modules(), ids=relative)
 def test_shipped_code_leaves_layers_and_devices_to_the_caller(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")

@@ -125,7 +125,8 @@ def parse_path(text: str) -> CameraPath:
     """Return the path that `text` describes, such as "pan right 0.15, zoom in 1.2 ease then hold 4 then tilt up".
 
     "hold 4" stands still for four frames. "through 0 0; 0.1 0; 0.2 0.05" looks at points (x and y in picture widths,
-    then zoom and roll). Raises ValueError with the words that were not understood.
+    then zoom and roll), evenly spaced in time or "at 40%" of it. Raises ValueError with the words that were not
+    understood.
     """
     stretches = [stretch.strip() for stretch in re.split(r"\bthen\b|->|\n", text) if stretch.strip()]
     if not stretches:
@@ -159,14 +160,22 @@ def _parse_move(text: str) -> Part:
             raise ValueError(f"{text!r} in the camera path needs a whole number of frames; write it as hold 4")
         return Hold(int(frames), f"hold {int(frames)}")
     if name == "through":
-        points = [
-            [_number(word, text) for word in point.split()] for point in " ".join(words[1:]).split(";") if point.strip()
-        ]
-        return path_through(points, easing=easing, share=share, text=text).part
+        rows = [_parse_point(point, text) for point in " ".join(words[1:]).split(";") if point.strip()]
+        points, times = [point for point, _ in rows], [time for _, time in rows]
+        return path_through(points, easing=easing, share=share, text=text, times=times).part
     direction = " ".join(words[1:2]) if len(words) > 1 and words[1][:1].isalpha() else ""
     rest = words[2:] if direction else words[1:]
     amount, unit = _amount(rest, text) if rest else (None, "")
     return camera_move(f"{words[0]} {direction}", amount, easing=easing, share=share, unit=unit).part
+
+
+def _parse_point(point: str, text: str) -> tuple[list[float], float | None]:
+    """Return the numbers of one point of "through", and its time in 0..1 or None: "0.1 0 1.2 at 40%"."""
+    place, at, time = point.partition(" at ")
+    share = None
+    if at:
+        share = _number(time.strip().removesuffix("%").strip(), text) / (100 if time.strip().endswith("%") else 1)
+    return [_number(word, text) for word in place.split()], share
 
 
 def _amount(words: list[str], text: str) -> tuple[float, str]:

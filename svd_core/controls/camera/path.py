@@ -89,12 +89,16 @@ class Shake:
 
 @dataclass(frozen=True)
 class Through:
-    """A smooth path through points spread evenly over the time, relative to the first of them."""
+    """A smooth path through points, relative to the first of them.
+
+    times: when each point is reached, rising in 0..1 of the path's time; empty spreads the points evenly.
+    """
 
     points: tuple[tuple[tuple[str, float], ...], ...]
     easing: str = "linear"
     share: float = 1.0
     text: str = "through points"
+    times: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.points) < 2:
@@ -106,12 +110,34 @@ class Through:
         """See Part. A Catmull-Rom spline: the direction at each point is that between its neighbours."""
         rows = torch.stack([_row(point) for point in self.points])  # [N, P]
         rows = rows - rows[0]
+        if self.times:
+            return _through_times(rows, torch.tensor(self.times, dtype=torch.float64), EASINGS[self.easing](when))
         padded = torch.cat([2 * rows[:1] - rows[1:2], rows, 2 * rows[-1:] - rows[-2:-1]])
         place = EASINGS[self.easing](when) * (len(rows) - 1)
         index = place.floor().clamp(max=len(rows) - 2).long()
         t = (place - index)[:, None]
         a, b, c, d = (padded[index + k] for k in range(4))
         return b + t / 2 * ((c - a) + t * ((2 * a - 5 * b + 4 * c - d) + t * (3 * (b - c) + d - a)))
+
+
+def _through_times(rows: Tensor, times: Tensor, when: Tensor) -> Tensor:
+    """Return cubic interpolation [T, P] of rows [N, P] reached at `times` [N], at `when` [T]; it never overshoots.
+
+    The slope at each point is the harmonic mean of its neighbours' slopes, and 0 at a turning point (Fritsch-Butland).
+    """
+    spans = (times[1:] - times[:-1])[:, None]  # [N - 1, 1]
+    slopes = (rows[1:] - rows[:-1]) / spans
+    before, after = slopes[:-1], slopes[1:]
+    same = before * after > 0
+    inner = torch.where(same, 2 * before * after / torch.where(same, before + after, 1.0), 0.0)
+    tangents = torch.cat([slopes[:1], inner, slopes[-1:]])  # [N, P]
+    when = when.clamp(times[0], times[-1])
+    index = (torch.searchsorted(times, when.contiguous(), right=True) - 1).clamp(0, len(rows) - 2)
+    span, t = spans[index], ((when - times[index])[:, None]) / spans[index]
+    first, last = rows[index], rows[index + 1]
+    out, into = tangents[index] * span, tangents[index + 1] * span
+    rise = last - first
+    return first + t * (out + t * (3 * rise - 2 * out - into + t * (out + into - 2 * rise)))
 
 
 @dataclass(frozen=True)
@@ -203,12 +229,19 @@ class CameraPath:
 
 
 def path_through(
-    points: Sequence[Sequence[float]], *, easing: str = "linear", share: float = 1.0, text: str = "through points"
+    points: Sequence[Sequence[float]],
+    *,
+    easing: str = "linear",
+    share: float = 1.0,
+    text: str = "through points",
+    times: Sequence[float | None] = (),
 ) -> CameraPath:
-    """Return a path that looks at `points` one after the other, evenly spaced in time.
+    """Return a path that looks at `points` one after the other.
 
     points: (x, y), (x, y, zoom) or (x, y, zoom, roll). x and y are picture widths right and down, zoom is a factor,
-    roll is in degrees clockwise. Raises ValueError for fewer than two points and for a zoom of 0 or below.
+    roll is in degrees clockwise. times: when each point is reached, in 0..1 of the path's time; None is evenly between
+    its neighbours, and no times at all spread the points evenly. Raises ValueError for fewer than two points, for a
+    zoom of 0 or below, and for times that do not rise.
     """
     rows = []
     for number, point in enumerate(points, 1):
@@ -223,7 +256,28 @@ def path_through(
             )
         angles = {"pan": angle_of(x), "tilt": -angle_of(y), "zoom": math.log(zoom), "roll": math.radians(roll)}
         rows.append(tuple(angles.items()))
-    return CameraPath(Through(tuple(rows), easing, share, text))
+    return CameraPath(Through(tuple(rows), easing, share, text, _even_times(times)))
+
+
+def _even_times(times: Sequence[float | None]) -> tuple[float, ...]:
+    """Return times with the missing ones evenly between their neighbours; () if all are missing."""
+    if all(time is None for time in times):
+        return ()
+    known = dict(enumerate(times))
+    known[0] = 0.0 if known[0] is None else known[0]
+    known[len(times) - 1] = 1.0 if times[-1] is None else times[-1]
+    places = [place for place, time in known.items() if time is not None]
+    filled = [known[0]]
+    for left, right in zip(places[:-1], places[1:], strict=True):
+        step = (known[right] - known[left]) / (right - left)
+        filled += [known[left] + step * k for k in range(1, right - left)] + [known[right]]
+    for number, (before, time) in enumerate(zip((-1e-9, *filled[:-1]), filled, strict=True), 1):
+        if not before + 1e-9 <= time <= 1:
+            raise ValueError(
+                f"point {number} of the camera path is at {100 * time:g} %; times must rise from 0 to 100 %, such as "
+                "at 40%"
+            )
+    return tuple(filled)
 
 
 def held_frames(part: Part) -> int:

@@ -1,0 +1,128 @@
+// A headless Chromium at a running ComfyUI, and what tests do with it by mouse.
+//
+// PLAYWRIGHT_DIR: a folder with node_modules/playwright-core. CHROMIUM: the browser's program.
+
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+
+const { chromium } = createRequire(path.join(process.env.PLAYWRIGHT_DIR, 'index.js'))('playwright-core')
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+]
+
+/** Open the editor in the classic renderer or in Nodes 2.0 (`vue`); page.faults collects errors that name the pack. */
+export async function open(port, { vue = false, width = 1400, height = 950 } = {}) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'svd-editor-'))
+  await fetch(`http://127.0.0.1:${port}/api/settings`, {
+    method: 'POST',
+    body: JSON.stringify({ 'Comfy.TutorialCompleted': true, 'Comfy.VueNodes.Enabled': vue }),
+  })
+  const context = await chromium.launchPersistentContext(folder, {
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    viewport: { width, height },
+    args: FLAGS,
+  })
+  const page = context.pages()[0] ?? (await context.newPage())
+  page.faults = []
+  const ours = text => /svd_reel|SVD Reel|ComfyUI-SVD-Reel/i.test(text)
+  page.on('console', message => {
+    if (['error', 'warning'].includes(message.type()) && ours(message.text() + message.location().url))
+      page.faults.push(`${message.type()}: ${message.text()} ${message.location().url}`)
+  })
+  page.on('pageerror', error => {
+    if (ours(String(error.stack ?? error))) page.faults.push(String(error.stack ?? error))
+  })
+  await page.goto(`http://127.0.0.1:${port}/`, { waitUntil: 'domcontentloaded' })
+  await page.waitForFunction(
+    () =>
+      window.app?.graph &&
+      window.app?.canvas &&
+      window.app?.extensionManager &&
+      window.LiteGraph?.registered_node_types?.SVDReelCameraPath,
+    null,
+    { timeout: 180000 },
+  )
+  await page.waitForTimeout(2500)
+  await page.evaluate(() => {
+    app.graph.clear()
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [0, 0]
+  })
+  await page.waitForTimeout(500)
+  return {
+    page,
+    close: async () => {
+      await context.close()
+      fs.rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Add a node; widgets by name, size [w, h]. */
+export const add = (page, type, x, y, { widgets = {}, size = null } = {}) =>
+  page.evaluate(
+    ([type, x, y, widgets, size]) => {
+      const node = LiteGraph.createNode(type)
+      node.pos = [x, y]
+      app.graph.add(node)
+      for (const [name, value] of Object.entries(widgets)) {
+        const w = node.widgets.find(w => w.name === name)
+        w.value = value
+        w.callback?.(value)
+      }
+      if (size) node.setSize(size)
+      return node.id
+    },
+    [type, x, y, widgets, size],
+  )
+
+/** Link an output of one node to an input of another, both by name. */
+export const link = (page, from, output, to, input) =>
+  page.evaluate(
+    ([from, output, to, input]) => {
+      const [a, b] = [app.graph.getNodeById(from), app.graph.getNodeById(to)]
+      a.connect(
+        a.outputs.findIndex(o => o.name === output || o.localized_name === output),
+        b,
+        b.inputs.findIndex(i => i.name === input),
+      )
+    },
+    [from, output, to, input],
+  )
+
+export const valueOf = (page, id, name) =>
+  page.evaluate(([id, name]) => app.graph.getNodeById(id).widgets.find(w => w.name === name).value, [id, name])
+
+/** Press at the first of `points` (shares of the element's box), move to the others, and release. */
+export async function draw(page, element, points, steps = 6) {
+  const box = await element.boundingBox()
+  const places = points.map(([u, v]) => [box.x + u * box.width, box.y + v * box.height])
+  await page.mouse.move(...places[0])
+  await page.mouse.down()
+  for (const place of places.slice(1)) await page.mouse.move(...place, { steps })
+  await page.mouse.up()
+  await page.waitForTimeout(250)
+}
+
+/** Queue the workflow and wait until nothing runs. */
+export async function run(page, timeout = 240000) {
+  await page.evaluate(() => app.queuePrompt(0, 1))
+  await page.waitForFunction(
+    () =>
+      fetch('/api/queue')
+        .then(r => r.json())
+        .then(q => q.queue_running.length + q.queue_pending.length === 0),
+    null,
+    { timeout, polling: 500 },
+  )
+  await page.waitForTimeout(1500)
+}
