@@ -20,6 +20,7 @@ from .longer import SVDReelExtend, SVDReelWindows
 from .lora import SVDReelLoadLora
 from .model_info import SVDReelModelInfo
 from .motion_amount import SVDReelMotionAmount
+from .orbit import SVDReelOrbit, SVDReelPrepareObject
 from .plan import SVDReelPlan
 from .report import SVDReelReport
 from .reuse import SVDReelReuseFeatures
@@ -53,6 +54,8 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelLoadLora": SVDReelLoadLora,
     "SVDReelModelInfo": SVDReelModelInfo,
     "SVDReelMotionAmount": SVDReelMotionAmount,
+    "SVDReelPrepareObject": SVDReelPrepareObject,
+    "SVDReelOrbit": SVDReelOrbit,
     "SVDReelPlan": SVDReelPlan,
     "SVDReelReport": SVDReelReport,
     "SVDReelReuseFeatures": SVDReelReuseFeatures,
@@ -88,6 +91,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelLoadLora": "Load SVD LoRA",
     "SVDReelModelInfo": "Inspect and Convert Model (SVD)",
     "SVDReelMotionAmount": "Control Amount of Motion (SVD)",
+    "SVDReelPrepareObject": "Prepare Object for SV3D",
+    "SVDReelOrbit": "Orbit Object (SV3D)",
     "SVDReelPlan": "Plan Memory and Time (SVD)",
     "SVDReelReport": "Measure Clip (SVD)",
     "SVDReelReuseFeatures": "Reuse Features (SVD)",

@@ -1,7 +1,8 @@
 """The node that estimates memory and time of a clip and plans its run."""
 
 from ..svd_core.model.guidance_passes import fixed_mode
-from ..svd_core.pipelines.settings import AnimateSettings, sigmas_of
+from ..svd_core.pipelines.planned import planned_settings
+from ..svd_core.pipelines.settings import sigmas_of
 from ..svd_core.plan.control_costs import controls_text
 from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
 from ..svd_core.plan.page import draw_plan
@@ -94,7 +95,7 @@ class SVDReelPlan:
         reuse_depth: int = DEPTH,
     ) -> tuple:
         wanted = {"width": width, "height": height, "frames": frames, "steps": steps}
-        settings = AnimateSettings(**{name: value or None for name, value in wanted.items()}).resolve(model.config)
+        settings = planned_settings(model.config, **{name: value or None for name, value in wanted.items()})
         device = host.compute_device()
         guided = (settings.min_guidance, settings.max_guidance) != (1, 1)
         itemsize = model.compute_dtype.itemsize

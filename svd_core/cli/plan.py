@@ -1,13 +1,15 @@
 """`svd-reel plan`: the memory and the time that a clip needs, before anything is run."""
 
 import argparse
+from dataclasses import replace
 
 import torch
 
 from ..checkpoints import inspect_checkpoint
-from ..checkpoints.detect import NATIVE
-from ..networks.config import SVDConfig
+from ..checkpoints.detect import BY_VECTOR, NATIVE
+from ..networks.config import SVDConfig, UNetConfig, VAEConfig
 from ..pictures.sheets import to_picture
+from ..pipelines.planned import planned_settings
 from ..pipelines.settings import AnimateSettings, sigmas_of
 from ..plan.control_costs import cost_text, method_costs
 from ..plan.memory_plan import PRESETS, measure_rate
@@ -16,7 +18,7 @@ from .models import plan_clip
 from .options import memory_of, rate_of
 from .outputs import check_outputs, check_page, save_page
 
-RELEASES = ("svd", "svd_xt", "svd_xt_1_1")
+RELEASES = ("svd", "svd_xt", "svd_xt_1_1", "sv3d_u", "sv3d_p")
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +68,13 @@ def config_by_name(name: str) -> SVDConfig:
     """Return the configuration of a release, which needs no weights, or of a checkpoint file or folder."""
     if name in RELEASES:
         frames, width, height = NATIVE[name]
-        return SVDConfig(variant=name, frames=frames, width=width, height=height)
+        config = SVDConfig(variant=name, frames=frames, width=width, height=height)
+        vector = {variant: channels for channels, variant in BY_VECTOR.items()}.get(name)
+        if vector is None:
+            return config
+        # The orbital models decode frame by frame, with the autoencoder of their conditioner.
+        vae = VAEConfig(temporal=False, post_quant_conv=True)
+        return replace(config, unet=UNetConfig(vector_channels=vector), vae=vae)
     return inspect_checkpoint(name).config
 
 
@@ -106,5 +114,5 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace, config: SVDConfig) -> AnimateSettings:
-    given = {name: getattr(options, name) for name in ("width", "height", "frames", "steps")}
-    return AnimateSettings(**given, reuse=options.reuse).resolve(config)
+    given = {name: getattr(options, name) for name in ("width", "height", "frames", "steps", "reuse")}
+    return planned_settings(config, **given)

@@ -22,7 +22,7 @@ from ..sampling.guidance import Guidance
 from ..sampling.noise import start_noise
 from ..sampling.sampler import sample
 from ..sampling.solvers import Step
-from .settings import AnimateSettings, guidance_of, sigmas_of
+from .settings import AnimateSettings, guidance_of, refuse_orbital, sigmas_of
 
 OnStep = Callable[[Step], None]
 OnDecode = Callable[[int, int], None]
@@ -82,6 +82,7 @@ def condition_pictures(model: VideoModel, pictures: Tensor, settings: AnimateSet
     The image encoder sees the clean pictures, the VAE the noised ones (spec section 7). All pictures pass one network
     before the next, so that each network is brought to its device once.
     """
+    refuse_orbital(model.config)
     rows = pictures.split(1)
     noised = [augment(row, settings.augmentation, clip_seed(settings.seed, b)) for b, row in enumerate(rows)]
     tokens = [model.encode_image(row) for row in rows]
@@ -98,6 +99,7 @@ def sample_clips(
     model: VideoModel, clips: Sequence[ClipInput], sampling: Sampling, *, on_step: OnStep | None = None
 ) -> list[Tensor]:
     """Return the scaled latents [T, 4, h, w] of every clip, on the model's device; `on_step` counts over all clips."""
+    refuse_orbital(model.config)
     made = []
     for number, clip in enumerate(clips):
         seed = clip_seed(sampling.seed, number)

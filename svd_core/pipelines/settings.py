@@ -235,8 +235,7 @@ class AnimateSettings:
 
     def resolve(self, config: SVDConfig) -> "AnimateSettings":
         """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
-        if config.variant.startswith("sv3d"):
-            raise ValueError(f"{config.variant} is an orbital model, not for animate; use orbit, or load svd or svd_xt")
+        refuse_orbital(config)
         defaults = {f.name: f.default for f in fields(self)}
         defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
         defaults["schedule"] = "karras"
@@ -251,6 +250,15 @@ class AnimateSettings:
         resolved = replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
         _check(resolved, config)
         return resolved
+
+
+def refuse_orbital(config: SVDConfig) -> None:
+    """Raise ValueError for SV3D, whose clips are orbits: no control, loop or window applies to them."""
+    if config.variant.startswith("sv3d"):
+        raise ValueError(
+            f"{config.variant} only makes orbits, without camera controls, loops or windows; use Orbit Object (the "
+            "command orbit), or load svd or svd_xt"
+        )
 
 
 def _described() -> Iterable[Setting]:

@@ -204,7 +204,7 @@ def test_raising_in_a_callback_stops(where):
 
 
 BAD = [
-    ("sv3d", picture(), {}, SVDConfig(variant="sv3d_u", frames=21), "sv3d_u is an orbital model"),
+    ("sv3d", picture(), {}, SVDConfig(variant="sv3d_u", frames=21), "sv3d_u only makes orbits"),
     ("width", picture(), {"width": 1000 + 4}, SMALL, "width 1004 is not a multiple of 8; use 1000 or 1008"),
     ("zero frames", picture(), {"frames": 0}, SMALL, "frames must be 1 to 100000 (got 0)"),
     ("zero steps", picture(), {"steps": 0}, SMALL, "steps must be 1 to 10000 (got 0)"),

@@ -8,14 +8,16 @@ from PIL import Image
 from svd_core.charts import FAINT, INK, LINE, PALETTE, Bar, Chart, Curve, draw_bars, draw_charts, font
 from svd_core.cli.plan import config_by_name
 from svd_core.controls.windows import Windows
+from svd_core.model.orbit import OrbitPath
 from svd_core.networks.activation_bytes import decoder_activation_bytes
 from svd_core.pictures import as_batch, fit
 from svd_core.pipelines.settings import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
+from tools.workflows.drawn_inputs import angle_table, mug, on_checks, orbit_map, prepared_mug
 from tools.workflows.library import ROOT, load_pack
 
-from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, table, text_lines, tiles
+from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines, tiles
 from .studio import Studio
 
 RELEASES = {
@@ -134,6 +136,22 @@ def windows(studio: Studio) -> Image.Image:
     marks = {0.0: "0%", 0.5: "50%", 1.0: "100%"}
     title = f"{frames} frames in windows of 25 that share 8: weight of each window"
     return draw_charts("", [Chart(title, curves, {1: "frame 1", frames: f"frame {frames}"}, marks)], width=WIDTH)
+
+
+def prepare_object(studio: Studio) -> Image.Image:
+    """Draw a transparent picture of an object, and the prepared square."""
+    return rows_of_frames([("", [on_checks(mug(240, 240)), prepared_mug()])], heads=("the picture", "what SV3D sees"))
+
+
+def orbit(studio: Studio) -> Image.Image:
+    """Draw the cameras of an orbit; a result would need SV3D's weights."""
+    level, raised = OrbitPath.level(), OrbitPath.rising(45, 10)
+    curve = Curve(list(raised.elevations), "elevation", list(range(1, raised.frames + 1)))
+    marks = {10.0: "10", 45.0: "45"}
+    chart = Chart("elevation_start 45, elevation 10: degrees of every view", [curve], {1: "1", 21: "21"}, marks)
+    views = [prepared_mug(), orbit_map(level), angle_table(level)]
+    heads = ("the picture, view 21", "the cameras from above", "angles")
+    return stacked([rows_of_frames([("", views)], heads=heads), draw_charts("", [chart], width=WIDTH)])
 
 
 def model_info(studio: Studio) -> Image.Image:

@@ -17,6 +17,7 @@ from .lab_board import motion_lab, storyboard_animatic
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
 from .memory import low_vram_8gb
+from .orbits import turntable_sv3d
 from .pieces import (
     FIRST_STEPS,
     INTERPOLATOR,
@@ -241,6 +242,7 @@ WORKFLOWS = (
     camera_orbit_with_depth,
     motion_brush,
     cut_and_drag,
+    turntable_sv3d,
     first_and_last_frame,
     seamless_loop,
     longer_clip,

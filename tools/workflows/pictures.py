@@ -1,6 +1,6 @@
 """Pictures for the template browser and the README: frames made by the embedded model on a CPU."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from svd_core.controls.signal import DualClock
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
 from svd_core.lora import apply_loras, load_lora
+from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.pipelines.between import inbetween, loop
 from svd_core.storyboard import film_frames
@@ -22,6 +23,7 @@ from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
 
 from .build import FOLDER, ROOT
+from .drawn_inputs import angle_table, mug, on_checks, orbit_map, prepared_mug
 from .lab_board import PANELS
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
@@ -64,6 +66,7 @@ CAPTIONS = {
     "lora_camera_move": ("A LoRA moves the camera", 23),
     "train_camera_lora": ("Train a camera move", 29),
     "train_character_lora": ("Train a character", 31),
+    "turntable_sv3d": ("A turntable of an object", 0),
 }
 # What else a picture shows than a clip of the usual settings.
 SETTINGS = {
@@ -173,14 +176,24 @@ MAKERS = {
 }
 
 
+def _turntable() -> list[Tensor]:
+    """The object, what SV3D sees of it, the cameras from above, and their angles."""
+    path = OrbitPath.level()
+    return [on_checks(mug()), prepared_mug(), orbit_map(path), angle_table(path)]
+
+
+# Workflows whose weights cannot be shipped: their pictures show the input.
+INPUTS = {"turntable_sv3d": _turntable}
+
+
 def to_picture(frame: Tensor, side: int) -> Image.Image:
     """Turn [H, W, 3] in 0..1 into a square picture, with bars where it is not square."""
     pixels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
     return ImageOps.pad(Image.fromarray(pixels.numpy()), (side, side), Image.Resampling.LANCZOS, color=PAPER)
 
 
-def thumbnail(frames: Tensor, caption: str) -> Image.Image:
-    """Four frames of a clip [T, H, W, 3], in order, over a caption."""
+def thumbnail(frames: Sequence[Tensor], caption: str, source: str = "frames: nano") -> Image.Image:
+    """Four frames of a clip [T, H, W, 3], in order, over a caption and the note of their source."""
     sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
     pen = ImageDraw.Draw(sheet)
     cell = (SIDE - CAPTION - GAP) // 2
@@ -192,8 +205,9 @@ def thumbnail(frames: Tensor, caption: str) -> Image.Image:
             (x + 7, y + 5), f"{index + 1}", fill=INK, font=ImageFont.load_default(18), stroke_width=2, stroke_fill=PAPER
         )
     pen.text((left, SIDE - CAPTION + 6), caption, fill=INK, font=ImageFont.load_default(24))
-    note, small = "frames: nano", ImageFont.load_default(14)
-    pen.text((SIDE - left - pen.textlength(note, small), SIDE - CAPTION + 14), note, fill=(150, 150, 150), font=small)
+    small = ImageFont.load_default(14)
+    place = (SIDE - left - pen.textlength(source, small), SIDE - CAPTION + 14)
+    pen.text(place, source, fill=(150, 150, 150), font=small)
     return sheet
 
 
@@ -220,10 +234,14 @@ def write_pictures(names: Collection[str] = ()) -> list[Path]:
     for name, (caption, seed) in CAPTIONS.items():
         if names and name not in names:
             continue
+        path = FOLDER / f"{name}.jpg"
+        if name in INPUTS:
+            thumbnail(INPUTS[name](), caption, "inputs only").save(path, quality=88)
+            written.append(path)
+            continue
         more = SETTINGS.get(name, {})
         make = MAKERS.get(name, svd.animate)
         frames = make(model, photograph, svd.AnimateSettings(seed=seed, **more))
-        path = FOLDER / f"{name}.jpg"
         thumbnail(frames, caption).save(path, quality=88)
         written.append(path)
         if name == "nano_image_to_video":

@@ -77,15 +77,17 @@ def load(stage: Stage, weights: Weights | None) -> tuple[Node, Node]:
     return picture, load_model(stage, weights)
 
 
-def load_model(stage: Stage, weights: Weights) -> Node:
-    """Add the loader of an SVD file."""
-    return stage.add("SVDReelLoadModel", model_name=weights.name, models=weights.models, small={"model_name": NANO})
+def load_model(stage: Stage, weights: Weights, without: str = "on") -> Node:
+    """Add the loader of an SVD file; `without` the file it loads nano, or is switched off."""
+    small = {"model_name": NANO} if without == "on" else {}
+    return stage.add("SVDReelLoadModel", model_name=weights.name, models=weights.models, without=without, small=small)
 
 
-def save(stage: Stage, name: str, images: Any, fps: Any) -> None:
+def save(stage: Stage, name: str, images: Any, fps: Any, without: str = "on") -> None:
     """Add what makes a video file of frames."""
-    video = stage.add("CreateVideo", title="Create Video", images=images, fps=fps)
-    stage.add("SaveVideo", title="Save Video", video=video["VIDEO"], filename_prefix=f"video/{name}")
+    video = stage.add("CreateVideo", title="Create Video", without=without, images=images, fps=fps)
+    file = f"video/{name}"
+    stage.add("SaveVideo", title="Save Video", without=without, video=video["VIDEO"], filename_prefix=file)
 
 
 def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:

@@ -1,0 +1,81 @@
+"""Drawn inputs for the pictures of workflows whose weights cannot be shipped: an object, and the path of an orbit.
+
+They show what goes in. What comes out is never invented.
+"""
+
+import math
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from svd_core.charts import FAINT, GRID, INK, PALETTE, PAPER, font
+from svd_core.model.orbit import OrbitPath
+from svd_core.pictures import from_pil
+from svd_core.pictures.objects import prepare_object
+
+SCALE = 3  # drawn larger, then reduced: Pillow's shapes have hard edges
+
+
+def mug(width: int = 320, height: int = 240) -> Tensor:
+    """Return a mug off the centre of a transparent picture: [height, width, 4] in 0..1."""
+    sheet = Image.new("RGBA", (width * SCALE, height * SCALE), (255, 255, 255, 0))
+    pen = ImageDraw.Draw(sheet)
+
+    def box(left: float, top: float, right: float, bottom: float) -> tuple[float, ...]:
+        return (left * width * SCALE, top * height * SCALE, right * width * SCALE, bottom * height * SCALE)
+
+    pen.ellipse(box(0.42, 0.34, 0.62, 0.68), outline=(150, 70, 40, 255), width=9 * SCALE)
+    pen.rectangle(box(0.2, 0.26, 0.5, 0.78), fill=(196, 98, 54, 255))
+    pen.ellipse(box(0.2, 0.7, 0.5, 0.86), fill=(196, 98, 54, 255))
+    for shade in range(12):
+        right = 0.5 - 0.006 * shade
+        pen.rectangle(box(right - 0.006, 0.26, right, 0.77), fill=(166 + 2 * shade, 78 + 2 * shade, 42 + shade, 255))
+    pen.ellipse(box(0.2, 0.18, 0.5, 0.34), fill=(222, 132, 88, 255))
+    pen.ellipse(box(0.22, 0.2, 0.48, 0.32), fill=(70, 40, 28, 255))
+    return from_pil(sheet.resize((width, height), Image.Resampling.LANCZOS))[0]
+
+
+def prepared_mug(side: int = 240) -> Tensor:
+    """Return the mug as SV3D sees it: [side, side, 3] in 0..1."""
+    return prepare_object(mug(), size=side)
+
+
+def on_checks(picture: Tensor, cell: int = 12) -> Tensor:
+    """Return a picture [H, W, 4] over the grey squares that stand for transparency: [H, W, 3]."""
+    height, width = picture.shape[:2]
+    rows, columns = torch.arange(height)[:, None] // cell, torch.arange(width)[None] // cell
+    ground = 0.78 + 0.14 * ((rows + columns) % 2)[..., None].float()
+    return picture[..., :3] * picture[..., 3:] + ground * (1 - picture[..., 3:])
+
+
+def orbit_map(path: OrbitPath, side: int = 240) -> Tensor:
+    """Return the cameras of an orbit seen from above, the picture's own view at the bottom: [side, side, 3]."""
+    sheet = Image.new("RGB", (side, side), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    middle, radius = side / 2, side * 0.36
+    pen.ellipse((middle - radius, middle - radius, middle + radius, middle + radius), outline=GRID, width=2)
+    pen.ellipse((middle - 16, middle - 16, middle + 16, middle + 16), fill=(196, 98, 54))
+    for number, azimuth in enumerate(path.azimuths, 1):
+        angle = math.radians(azimuth - path.azimuths[-1])
+        x, y = middle + radius * math.sin(angle), middle + radius * math.cos(angle)
+        own = number == path.frames
+        size = 7 if own else 4
+        pen.ellipse((x - size, y - size, x + size, y + size), fill=PALETTE[1] if own else PALETTE[0])
+        if own or number in (1, 5, 10, 15):
+            away = 1.24
+            text = (middle + radius * away * math.sin(angle), middle + radius * away * math.cos(angle))
+            pen.text(text, str(number), fill=INK if own else FAINT, font=font(14), anchor="mm")
+    return from_pil(sheet)[0, ..., :3]
+
+
+def angle_table(path: OrbitPath, side: int = 240, rows: int = 8) -> Tensor:
+    """Return the first rows of an orbit's table of angles as a picture: [side, side, 3]."""
+    sheet = Image.new("RGB", (side, side), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    lines = [line.split(",") for line in path.table().splitlines()[: rows + 1]]
+    for row, words in enumerate(lines):
+        for place, word in enumerate(words):
+            text = word if row == 0 else f"{float(word):g}"
+            pen.text((14 + place * side // 3, 32 + row * 22), text, fill=FAINT if row == 0 else INK, font=font(14))
+    return from_pil(sheet)[0, ..., :3]
