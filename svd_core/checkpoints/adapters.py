@@ -1,14 +1,20 @@
 """Small networks that are added to an SVD model: which file holds which, and what `convert` keeps of it.
 
-Everything here works on names and shapes. The networks themselves are loaded by the modules named after them.
+Detection works on names and shapes. The networks themselves are loaded by the modules named after them.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+
+from ..files import printable
+from ..networks.hooks import Place
+from .detect import other_model
 from .names import Shape, unet_from_folder
-from .source import CheckpointError
+from .source import CheckpointError, TensorSource
 
 UNET = "model.diffusion_model."
 RESIDUAL_BLOCKS = 2  # per level, in every SVD UNet
@@ -71,3 +77,50 @@ def check_version(kind: AdapterKind, shapes: Mapping[str, Shape], name: str) -> 
     """Raise CheckpointError for a version of an adapter that nothing here runs."""
     if kind.name == "controlnext" and "scale" in shapes:
         raise CheckpointError(f"{name} is {WITHOUT_VERSION_1}")
+
+
+def expect_kind(name: str, shapes: Mapping[str, Shape], file: str, remedy: str) -> AdapterKind:
+    """Return the kind of that name if the tensors are one; raises CheckpointError that says what they are instead."""
+    kind = adapter_kind(shapes)
+    if kind is None:
+        other = other_model(shapes) or f"none of {', '.join(kind.label for kind in KINDS)}"
+        raise CheckpointError(f"{file} is {other}; {remedy}")
+    if kind.name != name:
+        raise CheckpointError(f"{file} is {kind.label}; {remedy}")
+    check_version(kind, shapes, file)
+    return kind
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Return the shapes of tensors, from the headers where they come from a file."""
+    if isinstance(tensors, TensorSource):
+        return tensors.shapes
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def stored_place(place: Place) -> str:
+    """Return the name of a block in single-file naming."""
+    return "middle_block" if place[0] == "middle" else f"{place[0]}_blocks.{place[1]}"
+
+
+def fill_adapter(
+    network: nn.Module, sources: Mapping[str, str], tensors: Mapping[str, Tensor], file: str, remedy: str,
+    *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None,
+) -> nn.Module:  # fmt: skip
+    """Return `network`, made on the meta device, with its tensors: module name -> stored name.
+
+    Raises CheckpointError unless names and shapes fit exactly.
+    """
+    shapes = shapes_of(tensors)
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    found = {key: tuple(shapes[stored]) for key, stored in sources.items()}
+    if wanted != found:
+        wrong = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        shown = [list(shape[wrong[0]]) if wrong[0] in shape else "none" for shape in (found, wanted)]
+        raise CheckpointError(
+            f"{file}: {len(wrong)} tensors do not fit ({printable(wrong[0])}: {shown[0]} instead of {shown[1]}); "
+            f"{remedy}"
+        )
+    weights = {key: tensors[stored].to(device=device, dtype=dtype) for key, stored in sources.items()}
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network.requires_grad_(False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..condition import Adapter, PassInputs
-from .hooks import AttentionFunction, BlockHooks, Chain, Hooks, Place
+from .hooks import AttentionFunction, BlockHooks, Chain, Hooks, Place, kinds_of
 
 
 def adapter_hooks(adapters: Sequence[Sequence[Adapter]], inputs: PassInputs, num_frames: int) -> Hooks:
@@ -83,6 +83,7 @@ class BlocksPerClip(BlockHooks):
     """Hooks of one transformer for each clip of a pass; rows are clip-major in both of its blocks."""
 
     def __init__(self, clips: Sequence[BlockHooks | None]) -> None:
+        self.kinds = kinds_of([clip for clip in clips if clip is not None])
         self.clips = [clip or BlockHooks() for clip in clips]
 
     def begin(self, kind: str, heads: int, head_width: int) -> None:

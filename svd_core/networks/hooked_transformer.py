@@ -55,18 +55,32 @@ def run_hooked(
     context = _per_frame(context, rows)
     attention = attention or attention_of_queries
     tokens = transformer.proj_in(transformer.norm(x).flatten(2).transpose(1, 2))  # [B*T, S, C]
-    tokens = _run_block(transformer.transformer_blocks[0], tokens, context, hooks, SPATIAL, attention)
+    spatial, temporal = transformer.transformer_blocks[0], transformer.time_stack[0]
+    if SPATIAL in hooks.kinds:
+        tokens = _run_block(spatial, tokens, context, hooks, SPATIAL, attention)
+    else:
+        tokens = spatial(tokens, context)
 
     first = (context if time_context is None else _per_frame(time_context, rows))[::num_frames]  # [B, n, D]
     positions = transformer._positions(num_frames, tokens)  # [T, C]
+    if TEMPORAL not in hooks.kinds:
+        mixed = temporal(tokens.unflatten(0, (videos, num_frames)), positions, first).flatten(0, 1)  # [B*T, S, C]
+        return _blend(transformer, x, tokens, mixed, image_only)
     clips = tokens.unflatten(0, (videos, num_frames)) + positions[:, None]  # [B, T, S, C]
     clips = clips.transpose(1, 2).flatten(0, 1)  # [B*S, T, C]
     pixels = height * width
-    mixed = _run_block(transformer.time_stack[0], clips, first.repeat_interleave(pixels, 0), hooks, TEMPORAL, attention)
+    mixed = _run_block(temporal, clips, first.repeat_interleave(pixels, 0), hooks, TEMPORAL, attention)
     mixed = mixed.unflatten(0, (videos, pixels)).transpose(1, 2).flatten(0, 1)  # [B*T, S, C]
+    return _blend(transformer, x, tokens, mixed, image_only)
+
+
+def _blend(
+    transformer: VideoTransformer, x: Tensor, tokens: Tensor, mixed: Tensor, image_only: Tensor | None
+) -> Tensor:
+    """Return the transformer's result [B*T, C, H, W] from both of its blocks' tokens [B*T, S, C]."""
     tokens = torch.lerp(tokens, mixed, transformer.time_mixer.temporal_weight(tokens, image_only))
     out = transformer.proj_out(tokens)
-    return x + out.transpose(1, 2).unflatten(2, (height, width))  # [B*T, C, H, W]
+    return x + out.transpose(1, 2).unflatten(2, tuple(x.shape[-2:]))
 
 
 def _run_block(

@@ -22,8 +22,11 @@ class BlockHooks:
     """Hooks of one transformer: its spatial block on [N, S, C], then its temporal block on [B * S, T, C].
 
     `which` is 1 for self-attention and 2 for attention to the context. Methods return what takes the place of their
-    input; the row count may change between them, as some patches do.
+    input; the row count may change between them, as some patches do. A block whose kind is not in `kinds` runs its fast
+    path without any hook.
     """
+
+    kinds: tuple[str, ...] = (SPATIAL, TEMPORAL)
 
     def begin(self, kind: str, heads: int, head_width: int) -> None:
         """Handle the start of the block of `kind`, SPATIAL or TEMPORAL."""
@@ -158,11 +161,17 @@ class Chain(Hooks):
             member.leave_transformer()
 
 
+def kinds_of(members: Sequence[BlockHooks]) -> tuple[str, ...]:
+    """Return the kinds of blocks that any of these hooks concern."""
+    return tuple(kind for kind in (SPATIAL, TEMPORAL) if any(kind in member.kinds for member in members))
+
+
 class BlockChain(BlockHooks):
     """Several hooks of one transformer; the last one's `attend` is asked first and may call those before it."""
 
     def __init__(self, members: Sequence[BlockHooks]) -> None:
         self.members = list(members)
+        self.kinds = kinds_of(self.members)
 
     def begin(self, kind: str, heads: int, head_width: int) -> None:
         for member in self.members:

@@ -5,6 +5,7 @@ Attribute names are the keys of the single-file checkpoint layout.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from .embedding import (
     is_broadcast,
 )
 from .hooked_transformer import run_with_hooks
-from .hooks import NO_HOOKS, Chain, Hooks
+from .hooks import NO_HOOKS, Chain, Hooks, Place
 from .kernels.weights import is_plain
 from .layers import (
     GROUPS,
@@ -128,6 +129,29 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         # `size` is the skip's: twice our own size would be wrong where halving rounded up (spec trap 32).
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+class TransformerPlace(NamedTuple):
+    """Where a transformer is: its block, its channels, and its level, 0 for the widest pictures."""
+
+    place: Place
+    channels: int
+    level: int
+
+
+def transformer_places(config: UNetConfig) -> list[TransformerPlace]:
+    """Return every transformer of a UNet, in the order in which they run."""
+    widths = [config.model_channels * mult for mult in config.channel_mult]
+    per_level, levels = config.num_res_blocks, len(widths)
+    found = []
+    for level in sorted(config.attention_levels):
+        first = 1 + level * (per_level + 1)
+        found += [TransformerPlace(("input", first + block), widths[level], level) for block in range(per_level)]
+    found.append(TransformerPlace(("middle", 0), widths[-1], levels - 1))
+    for level in sorted(config.attention_levels, reverse=True):
+        first = (levels - 1 - level) * (per_level + 1)
+        found += [TransformerPlace(("output", first + block), widths[level], level) for block in range(per_level + 1)]
+    return found
 
 
 class UNet(nn.Module):

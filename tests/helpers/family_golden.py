@@ -8,9 +8,11 @@ beside it. Prints a relative L2 error per tensor and exits with 1 where one is a
 """
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +23,21 @@ from torch import Tensor
 
 import svd_core as svd
 from svd_core.checkpoints import split_state_dict
+from svd_core.checkpoints.adapters import expect_kind, kept_tensors
+from svd_core.checkpoints.cameractrl import cameractrl_of
 from svd_core.checkpoints.controlnet import controlnet_of
+from svd_core.checkpoints.motionctrl import motionctrl_of
+from svd_core.checkpoints.pose_network import pose_network_of
+from svd_core.controls.adapters import AdapterControl, attached
+from svd_core.controls.camera.pose_files import cropped_intrinsics, parse_realestate
+from svd_core.controls.camera.weights import (
+    CameraCtrlAdapter,
+    MotionCtrlAdapter,
+    camera_to_world,
+    relative_rows,
+    scaled_rows,
+)
+from svd_core.controls.poses import ControlNeXtAdapter, MimicMotionAdapter
 from svd_core.model.conditioning import clip_pixels
 from svd_core.model.orbit import OrbitPath, orbit_vector
 from svd_core.networks.controlnet import AddResiduals, trained_counts
@@ -178,11 +194,120 @@ def unet_inputs(g: dict[str, Tensor], vector_channels: int) -> tuple[Tensor, Ten
     return g["sample"].flatten(0, 1), g["c_noise"].expand(videos * frames), token, vector.repeat_interleave(frames, 0)
 
 
+def motionctrl_findings(golden: Golden) -> Iterator[Finding]:
+    """MotionCtrl: poses, and its adapter on a base model whose own temporal cross-attention is another."""
+    g, seed = golden.tensors, int(golden.settings["seed"])
+    weights = fill_by_rule(golden.shapes, seed)
+    for key in (key for key in weights if key.endswith("cc_projection.weight")):
+        channels = len(weights[key])
+        weights[key][:, :channels] = torch.eye(channels) + 0.2 * weights[key][:, :channels]
+    trained = kept_tensors(expect_kind("motionctrl", golden.shapes, golden.name, ""), golden.shapes)
+    base = {key: value for key, value in weights.items() if "cc_projection" not in key}
+    base |= fill_by_rule({key: golden.shapes[key] for key in trained if key in base}, seed + 1)
+    parts = split_state_dict(base, {"svd.head_channels": str(golden.settings["head_channels"])})
+    unet = UNet(parts.config.unet)
+    unet.load_state_dict(dict(parts.unet))
+    model = svd.SVDModel(unet.requires_grad_(False), None, None, parts.config)
+    network = motionctrl_of({key: weights[key] for key in trained}, golden.name, parts.config.unet)
+    poses = scaled_rows(g["camera_file_rows"], float(golden.settings["speed"]))
+    yield Finding("RT", relative(relative_rows(poses), g["RT"]), EVALUATION)
+    still = MotionCtrlAdapter(network, poses[:1].repeat(len(poses), 1))
+    moving = MotionCtrlAdapter(network, poses)
+    plain = svd.Condition(g["token"], g["latent"], g["vector"])
+    condition = attached(plain, moving)
+    cases = [(name, condition) for name in g if name.startswith("denoised_sigma_")]
+    cases += [
+        ("denoised_uncond_sigma_7.0", condition.unconditional()),
+        ("denoised_still_sigma_7.0", attached(plain, still)),
+    ]
+    for name, used in cases:
+        sigma = float(name.rpartition("_")[2])
+        found = model.denoise(g["noise"] * (1 + sigma**2) ** 0.5, sigma, used)
+        yield Finding(name, relative(found, g[name]), EVALUATION)
+    guidance = svd.linear_guidance(1.0, 2.5, len(poses))
+    made = svd.sample(model.denoise, g["noise"], g["sigmas"], guidance, plain, controls=[AdapterControl(moving)])
+    yield Finding("samples_z", relative(made, g["samples_z"]), SAMPLING)
+
+
+def cameractrl_findings(golden: Golden) -> Iterator[Finding]:
+    """CameraCtrl: rays, pose features, and the UNet with them."""
+    g, (unet, rest) = golden.tensors, _unet_and_rest(golden)
+    for key in (key for key in golden.shapes if key.endswith("pos_encoder.pe")):
+        rest[key] = _interleaved_positions(*golden.shapes[key][1:])
+    network = cameractrl_of(rest, golden.name, unet.config)
+    height, width = g["plucker"].shape[-2:]
+    rows = parse_realestate("\n".join(["golden", *(" ".join(map(repr, row)) for row in g["pose_rows"].tolist())]))
+    rows = cropped_intrinsics(rows, width, height)
+    adapter = CameraCtrlAdapter.of(network, rows)
+    pixels = rows.intrinsics * torch.tensor([width, height, width, height])
+    yield Finding("intrinsics", relative(pixels, g["intrinsics"]), EVALUATION)
+    yield Finding("c2w", relative(camera_to_world(rows.poses), g["c2w"]), EVALUATION)
+    yield Finding("plucker", relative(adapter.rays(width, height), g["plucker"]), EVALUATION)
+    for level, feature in enumerate(network.pose_encoder(g["plucker"])):
+        yield Finding(f"pose_feature_{level}", relative(feature, g[f"pose_feature_{level}"]), EVALUATION)
+    x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
+    frames = len(rows)
+    for name, strength in (("unet_with_eps5", 1.0), ("unet_scale_0.5_eps5", 0.5)):
+        own = CameraCtrlAdapter.of(network, rows, strength)
+        found = unet(x, c_noise, token, vector, frames, adapters=[(own,)] * (len(x) // frames))
+        yield Finding(name, relative(found.unflatten(0, (-1, frames)), g[name]), EVALUATION)
+
+
+def _interleaved_positions(frames: int, channels: int) -> Tensor:
+    steps = torch.arange(0, channels, 2, dtype=torch.float32)
+    angles = torch.arange(frames)[:, None] * torch.exp(steps * (-math.log(10000.0) / channels))
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(1, frames, channels)
+
+
+def controlnext_findings(golden: Golden) -> Iterator[Finding]:
+    """ControlNeXt: the small network, and the UNet with it; row 0 of the batch is unconditional."""
+    g, (unet, rest) = golden.tensors, _unet_and_rest(golden)
+    network = pose_network_of({key.removeprefix("controlnext."): value for key, value in rest.items()}, golden.name)
+    x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
+    frames = int(golden.settings["frames"])
+    adapter = ControlNeXtAdapter(network.network, g["control_image"])
+    yield Finding("control", relative(adapter.features(c_noise[:1]), g["control"]), EVALUATION)
+    yield Finding("unet_without_eps5", relative(unet(x, c_noise, token, vector, frames).unflatten(0, (2, frames)),
+                                                g["unet_without_eps5"]), EVALUATION)  # fmt: skip
+    for strength in (1.0, 0.5):
+        own = replace(adapter, strength=strength)
+        found = unet(x, c_noise, token, vector, frames, adapters=[(), (own,)])
+        name = f"unet_scale_{strength}_eps5"
+        yield Finding(name, relative(found.unflatten(0, (2, frames)), g[name]), EVALUATION)
+
+
+def mimicmotion_findings(golden: Golden) -> Iterator[Finding]:
+    """MimicMotion: pose features (drawings in -1..1 there, 0..1 here), and the UNet with and without them."""
+    g, (unet, rest) = golden.tensors, _unet_and_rest(golden)
+    if "pose_net.scale" in rest:
+        rest["pose_net.scale"] = torch.full_like(rest["pose_net.scale"], 1.128)
+    network = pose_network_of(rest, golden.name).network
+    adapter = MimicMotionAdapter.of(network, (g["pose_image"] + 1) / 2)
+    yield Finding("pose_latents", relative(adapter.features, g["pose_latents"]), EVALUATION)
+    x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
+    frames = int(golden.settings["frames"])
+    made = unet(x, c_noise, token, vector, frames, adapters=[(), (adapter,)]).unflatten(0, (2, 1, frames))
+    for name, found in zip(("unet_uncond_eps5", "unet_cond_eps5"), made, strict=True):
+        yield Finding(name, relative(found, g[name]), EVALUATION)
+
+
+def _unet_and_rest(golden: Golden) -> tuple[UNet, dict[str, Tensor]]:
+    """Return the UNet of a golden file by the rule, and the tensors that are no part of a plain UNet."""
+    weights = fill_by_rule(golden.shapes, int(golden.settings["seed"]))
+    plain = {key for key in weights if key.startswith("unet.") and "qkv_merge" not in key}
+    unet = rule_unet({key.removeprefix("unet."): weights[key] for key in plain}, int(golden.settings["head_channels"]))
+    return unet, {key: value for key, value in weights.items() if key not in plain}
+
+
 KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
     "sv3d_u": orbit_findings,
     "sv3d_p": orbit_findings,
     "sv3d_prepare": preparation_findings,
     "svdcn": controlnet_findings,
+    "motionctrl": motionctrl_findings,
+    "cameractrl": cameractrl_findings,
+    "controlnext": controlnext_findings,
+    "mimic": mimicmotion_findings,
 }
 
 
