@@ -9,6 +9,7 @@ from svd_core import AnimateSettings
 from svd_core.cli.main import main
 from svd_core.cli.models import plan_clip
 from svd_core.cli.plan import config_by_name
+from svd_core.controls.camera.moves import MOVES
 from svd_core.plan.memory_plan import GIB
 from tests.helpers.nodes_pack import ROOT, pack
 
@@ -83,6 +84,28 @@ def test_the_memory_table_is_what_the_planner_says(row: list[str]) -> None:
         assert ("recomputes" in cell) == ("decode: recompute" in plan.text())
 
 
+MEASURED = {
+    "10 steps of align-your-steps": "align your steps, 10",
+    "12 steps of DPM++ 2M": "12 steps of DPM++ 2M",
+    "guidance only from sigma 50 to 0.3": "guidance only in its interval",
+    "cached features, interval 2, depth 2": "features reused, interval 2, depth 2",
+    "cached features, interval 3, depth 2": "features reused, interval 3, depth 2",
+    "all of a draft: 10 steps, guidance interval, cached features": "all of a draft: 10 steps, interval, reuse 2",
+}
+
+
+@pytest.mark.parametrize("row", [row for row in rows(MEMORY, "Faster clips") if row[0] in MEASURED], ids=lambda r: r[0])
+def test_the_figures_of_faster_clips_are_those_of_the_benchmark(row: list[str]) -> None:
+    table = (ROOT / "benchmarks" / "results" / "approximate.md").read_text(encoding="utf-8")
+    (line,) = [line for line in table.splitlines() if line.startswith(f"| {MEASURED[row[0]]} |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert row[3] == cells[3] and abs(float(row[4].removesuffix(" dB")) - float(cells[5])) <= 0.51
+
+
+def test_every_measured_row_is_on_the_page() -> None:
+    assert {row[0] for row in rows(MEMORY, "Faster clips")} >= set(MEASURED)
+
+
 def test_the_figures_in_the_readme_are_those_of_the_memory_table() -> None:
     table = {row[0]: row[2].split(" GiB")[0] for row in rows(MEMORY, "What fits on which card")}
     said = re.search(r"planned at ([\d.]+) GiB, at ([\d.]+) GiB for an 8 GB card, and at ([\d.]+) GiB", README)
@@ -126,3 +149,18 @@ def test_widgets_that_older_nodes_lead_to_exist(heading: str) -> None:
                 for value in options.get("options", kind if isinstance(kind, list) else ())
             }
             assert name in known or name in choices, f"{row[0]}: {name}"
+
+
+CONTROL = (ROOT / "docs" / "control.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_camera_moves_is_that_of_the_code() -> None:
+    part = CONTROL.split("### Camera\n", 1)[1].split("\n### ", 1)[0]
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| `")
+    ]
+    assert {row[0].strip("`") for row in table} == set(MOVES) - {"static"}
+    for name, directions, amount, usual, _ in table:
+        kind = MOVES[name.strip("`")]
+        assert [side.strip() for side in directions.split(",") if side.strip()] == list(kind.directions or ())
+        assert amount.endswith(f"{kind.low:g} to {kind.high:g}") and float(usual) == kind.usual
