@@ -72,7 +72,7 @@ def test_the_package_is_small_enough_to_be_loaded_at_once(package: set[str]) -> 
 def test_nothing_but_known_kinds_of_files_is_packed(package: set[str]) -> None:
     kinds = {Path(name).suffix for name in package}
     pictures, scripts = {".gif", ".jpg", ".png", ".webp"}, {".css", ".js", ".mjs", ".py"}
-    assert kinds <= {"", ".json", ".md", ".safetensors", ".toml", ".txt"} | pictures | scripts
+    assert kinds <= {"", ".json", ".md", ".safetensors", ".toml", ".txt", ".typed"} | pictures | scripts
 
 
 def test_links_of_packed_papers_lead_to_packed_files(package: set[str]) -> None:
