@@ -1,5 +1,7 @@
 """The planning node: its report, its page, and a plan that sampler and decoder follow without changing the clip."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -37,7 +39,7 @@ def test_the_report_names_the_controls_in_use_and_their_cost(loaded):
         part("svd_core.pipelines.settings").AnimateSettings().resolve(loaded[0].config).steps,
     )
     assert f"with first frame, colour anchor: {steps} UNet passes of {config.frames} frames" in line
-    assert "1.00 times as long" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
+    assert "1.00 times the sampling time" in line and "with " not in run("SVDReelPlan", **given)[0].splitlines()[-1]
 
 
 def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
@@ -59,7 +61,7 @@ def test_sampler_and_decoder_follow_the_plan_and_the_clip_stays_the_same(loaded,
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
     positive, negative, latent = run("SVDReelCondition", model=model, image=picture, width=64, height=64, frames=3)
     plan = run("SVDReelPlan", model=model, width=64, height=64, frames=3, memory="6 GB", measure_time=False)[2]
-    small = part("svd_core.plan.memory_plan").replace(plan, chunk_elements=4096, strategy="recompute")
+    small = dataclasses.replace(plan, chunk_elements=4096, strategy="recompute")
     used = []
     streamed = part("svd_core.model.decoding")
     original = streamed.decode_clip
