@@ -6,10 +6,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
 from ..files import WriteError, remove_leftovers
+from ..finish.stream import format_duration
 from .jobs import ClipJob
 from .manifest import Manifest
 
@@ -17,6 +19,9 @@ log = logging.getLogger("svd_reel")
 
 FRUITLESS_STARTS = 3
 """Workers that may die in a row before any of them has loaded the model; then the batch ends."""
+
+SILENCE = 10.0
+"""Seconds without a line after which `notice` gets one."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Write errors that would fail every further clip too, each after minutes of sampling."""
@@ -38,9 +43,11 @@ class Event:
 
 
 class Workers(Protocol):
-    """A fixed number of workers, local processes or others."""
+    """Workers, local processes or others. `size` is how many there may be now, which can change."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """The number of workers that there may be now, at least 1."""
 
     def start(self, worker: int) -> None:
         """Start a worker, without waiting for it; it reports `ready` later."""
@@ -50,6 +57,12 @@ class Workers(Protocol):
 
     def poll(self) -> list[Event]:
         """Return the events since the last call, after a short wait if there are none."""
+
+    def release(self, worker: int) -> None:
+        """Tell that a ready worker gets no further job, so that it may end; it is never used again."""
+
+    def needs(self) -> str:
+        """Return what a worker needs that is starting, and whether it is there; "" where there is nothing to say."""
 
     def stop(self) -> None:
         """End all workers."""
@@ -70,21 +83,30 @@ class Outcome:
 class BatchRun:
     """One call of `run_jobs`: which worker has which job, and how often each clip was tried."""
 
-    def __init__(self, jobs: Sequence[ClipJob], workers: Workers, manifest: Manifest, retries: int, report: Callable):
+    def __init__(
+        self,
+        jobs: Sequence[ClipJob],
+        workers: Workers,
+        manifest: Manifest,
+        retries: int,
+        report: Callable[[str], None],
+        notice: Callable[[str], None],
+    ) -> None:
         self.waiting, self.workers, self.manifest = deque(jobs), workers, manifest
-        self.retries, self.report, self.total = retries, report, len(jobs)
+        self.retries, self.report, self.notice, self.total = retries, report, notice, len(jobs)
         self.running: dict[int, ClipJob] = {}
         self.ready: set[int] = set()
         self.starting: set[int] = set()
         self.attempts = dict.fromkeys((job.name for job in jobs), 0)
         self.fruitless = 0
         self.outcome = Outcome()
+        self.told = time.monotonic()  # when a line was reported last
+        self.first_ready: float | None = None
 
     def run(self) -> Outcome:
         """Make all clips."""
-        for worker in range(min(self.workers.size, self.total)):
-            self._start(worker)
         while self.waiting or self.running:
+            self._resize()
             for worker in sorted(self.ready - self.running.keys()):
                 if self.waiting:
                     self.running[worker] = job = self.waiting.popleft()
@@ -92,7 +114,36 @@ class BatchRun:
                     self.workers.submit(worker, job)
             for event in self.workers.poll():
                 self._handle(event)
+            if time.monotonic() - self.told >= SILENCE:
+                self.told = time.monotonic()
+                self.notice(self.status())
         return self.outcome
+
+    def status(self) -> str:
+        """Return what is done and running, what workers wait for, and the time that is left, in one line."""
+        done = len(self.outcome.made) + len(self.outcome.failed)
+        parts = [f"{done}/{self.total} clips done", f"{len(self.running)} running"]
+        if self.starting:
+            needs = self.workers.needs()
+            noun = "worker" if len(self.starting) == 1 else "workers"
+            parts.append(f"{len(self.starting)} {noun} starting" + (f" ({needs})" if needs else ""))
+        if done and self.first_ready is not None:
+            rate = (time.monotonic() - self.first_ready) / done
+            parts.append(f"about {format_duration(rate * (self.total - done))} left")
+        return ", ".join(parts)
+
+    def _resize(self) -> None:
+        """Start as many workers as there may be and is work for; release those that will have none."""
+        wanted = min(self.workers.size, len(self.waiting) + len(self.running))
+        for worker in count():
+            if len(self.ready) + len(self.starting) >= wanted:
+                break
+            if worker not in self.ready and worker not in self.starting:
+                self._start(worker)
+        if not self.waiting:
+            for worker in self.ready - self.running.keys():
+                self.ready.discard(worker)
+                self.workers.release(worker)
 
     def stop(self) -> None:
         """End the workers, and remove their unfinished files."""
@@ -111,6 +162,7 @@ class BatchRun:
             self.starting.discard(event.worker)
             self.ready.add(event.worker)
             self.fruitless = 0
+            self.first_ready = self.first_ready or time.monotonic()
         elif event.kind == "lost":
             self._lost(event)
         else:
@@ -136,14 +188,12 @@ class BatchRun:
                 self._made(job, event.seconds)  # the worker died between writing the clip and reporting it
             else:
                 self._failed(job, f"its worker was lost ({event.text})", True)
-        if self.waiting:
-            self._start(event.worker)
-        else:
-            self.starting.discard(event.worker)
+        self.starting.discard(event.worker)
 
     def _made(self, job: ClipJob, seconds: float) -> None:
         self.manifest.done(job, self.attempts[job.name], seconds)
         self.outcome.made.append(job.name)
+        self.told = time.monotonic()
         self.report(f"{len(self.outcome.made)}/{self.total} {job.output}, {seconds:.1f} s")
 
     def _failed(self, job: ClipJob, reason: str, retry: bool) -> None:
@@ -165,16 +215,18 @@ def run_jobs(
     *,
     retries: int = 2,
     report: Callable[[str], None] = lambda text: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Make the clips of `jobs` that the manifest does not list as done, each of them once.
 
     retries: further attempts at a clip whose worker was lost or failed; a clip with bad input or an output that cannot
-    be written is not tried again. `report` gets a line per clip. Raises BatchError if no worker can go on.
+    be written is not tried again. `report` gets a line per clip, `notice` one on the state of all after 10 s without
+    any. Raises BatchError if no worker can go on.
     """
     if retries < 0:
         raise ValueError(f"retries must be 0 or more (got {retries}); use 2")
     rest = manifest.remaining(jobs)
-    run = BatchRun(rest, workers, manifest, retries, report)
+    run = BatchRun(rest, workers, manifest, retries, report, notice)
     try:
         return run.run()
     finally:
@@ -210,6 +262,13 @@ class InProcess:
         """Return the events since the last call."""
         events, self._events = self._events, []
         return events
+
+    def release(self, worker: int) -> None:
+        """Keep the model until `stop`, which follows at once."""
+
+    def needs(self) -> str:
+        """Return nothing: this process is there."""
+        return ""
 
     def stop(self) -> None:
         """Release the model."""

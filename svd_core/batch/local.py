@@ -27,6 +27,7 @@ class LocalProcesses:
         self._processes: dict[int, Any] = {}
         self._pipes: dict[int, Any] = {}
         self._busy: set[int] = set()
+        self._leaving: list[Any] = []
 
     @property
     def pids(self) -> dict[int, int]:
@@ -76,16 +77,27 @@ class LocalProcesses:
         self._processes.pop(worker)
         self._busy.discard(worker)
 
+    def release(self, worker: int) -> None:
+        """Let the idle process end, which gives back its memory."""
+        self._pipes.pop(worker).close()
+        self._leaving.append(self._processes.pop(worker))
+
+    def needs(self) -> str:
+        """Return nothing: a process of this machine needs no one's leave."""
+        return ""
+
     def stop(self) -> None:
         """End all processes; one that is making a clip is terminated."""
         for pipe in self._pipes.values():
             pipe.close()
-        for worker, process in self._processes.items():
-            process.join(0 if worker in self._busy else PATIENCE)
+        idle = [process for worker, process in self._processes.items() if worker not in self._busy]
+        for process in (*self._leaving, *idle):
+            process.join(PATIENCE)
+        for process in (*self._leaving, *self._processes.values()):
             if process.is_alive():
                 process.terminate()
                 process.join(PATIENCE)
-        self._pipes, self._processes, self._busy = {}, {}, set()
+        self._pipes, self._processes, self._busy, self._leaving = {}, {}, set(), []
 
 
 class _Orphaned(KeyboardInterrupt):

@@ -4,6 +4,7 @@ This is the only file that imports Ray, an optional extra. Pictures are sent wit
 results, so that the machines need no shared disk, only the model (or nano) and the LoRAs at the same paths.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,11 +13,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import replacing, write_error
+from ..pipelines.steered import FILES
 from .dispatch import BatchError, Event, attempt
 from .jobs import ClipJob, ModelSpec, make_clip
 
 PAUSE = 0.05
 """Seconds to wait for events of the actors."""
+
+RECOUNT = 5.0
+"""Seconds between two questions to the cluster about what it has."""
 
 
 def _ray() -> Any:
@@ -42,39 +47,33 @@ class _Actor:
             return Event(self.worker, "broken", str(error))
         return Event(self.worker, "ready")
 
-    def make(self, job: ClipJob, picture: bytes) -> tuple[Event, dict[str, bytes]]:
-        """Make the clip in a temporary folder and return its files by name, "" for a single file."""
+    def make(self, job: ClipJob, pictures: Mapping[str, bytes]) -> tuple[Event, dict[str, bytes]]:
+        """Make the clip in a temporary folder and return its files by name, "" for a single file.
+
+        pictures: the contents of all pictures of the job, by their paths on the machine that sent it.
+        """
         with TemporaryDirectory(prefix="svd_reel") as folder:
-            image = Path(folder) / "picture" / Path(job.image).name
             output = Path(folder) / "clip" / Path(job.output).name
-            image.parent.mkdir()
             output.parent.mkdir()
-            image.write_bytes(picture)
-            here = replace(job, image=str(image), output=str(output))
+            moved = {path: str(Path(folder, str(number), Path(path).name)) for number, path in enumerate(pictures)}
+            for path, content in pictures.items():
+                Path(moved[path]).parent.mkdir()
+                Path(moved[path]).write_bytes(content)
+            steering = {name: _moved(name, value, moved) for name, value in job.steering.items()}
+            here = replace(job, image=moved[job.image], output=str(output), steering=steering)
             event = attempt(self.worker, lambda: make_clip(self.model, here, self.spec.path))
             return event, _pack(output) if event.kind == "done" else {}
 
 
-class RayActors:
-    """A fixed number of actors; one lost with its process or machine is replaced wherever there is room."""
+class RayCluster:
+    """A connection to Ray, opened once; what the cluster has is asked of the cluster, not of this machine."""
 
-    def __init__(self, spec: ModelSpec, size: int | None = None, address: str | None = None) -> None:
-        """Connect to Ray. spec.device: "cuda" asks for one GPU per actor, anything else for CPU cores.
-
-        size: number of actors, None for one per GPU (or core) of the cluster. address: of a running cluster, "auto" to
-        find it, None to start Ray on this machine only.
-        """
-        self.spec, self._ray = spec, _ray()
-        self._started = not self._ray.is_initialized()
+    def __init__(self, address: str | None = None) -> None:
+        """Connect. address: of a running cluster, "auto" to find it, None to start Ray on this machine only."""
+        self.ray = _ray()
+        self._started = not self.ray.is_initialized()
         if self._started:
             self._connect(address)
-        resource = "GPU" if spec.device.startswith("cuda") else "CPU"
-        self.size = size or max(1, int(self._ray.cluster_resources().get(resource, 1)))
-        # A restart by Ray itself would hide the loss from BatchRun, which decides what is tried again.
-        needs = {"num_gpus": 1, "num_cpus": 1} if resource == "GPU" else {"num_cpus": spec.threads or 1}
-        self._class = self._ray.remote(max_restarts=0, max_task_retries=0, **needs)(_Actor)
-        self._actors: dict[int, Any] = {}
-        self._requests: dict[Any, tuple[int, ClipJob | None]] = {}
 
     def _connect(self, address: str | None) -> None:
         # Without an address Ray would join any cluster that runs on this machine.
@@ -82,11 +81,72 @@ class RayActors:
         try:
             # Ray sends this package to the other machines.
             environment = {"py_modules": [str(Path(__file__).parent.parent)]} if address else None
-            self._ray.init(log_to_driver=False, logging_level="ERROR", runtime_env=environment, **quiet)
+            self.ray.init(log_to_driver=False, logging_level="ERROR", runtime_env=environment, **quiet)
         except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise BatchError(
                 f"cannot connect to Ray at {address or 'this machine'} ({error}); start it with `ray start --head`"
             ) from None
+
+    def total(self, resource: str) -> int:
+        """Return how many of a resource, "GPU" or "CPU", all machines of the cluster have now."""
+        return int(self.ray.cluster_resources().get(resource, 0))
+
+    def free(self, resource: str) -> int:
+        """Return how many of a resource no one uses now."""
+        return int(self.ray.available_resources().get(resource, 0))
+
+    def close(self) -> None:
+        """End Ray, if it was started here."""
+        if self._started:
+            self.ray.shutdown()
+
+
+class RayActors:
+    """Actors on all machines of a cluster, as many as it has room for; a lost one is replaced where there is room.
+
+    Their number follows the cluster: machines that join get actors, and idle actors end, so that an autoscaler can
+    remove their machines.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, cluster: RayCluster, size: int | None = None, *, resource: str | None = None
+    ) -> None:
+        """Use a cluster.
+
+        size: number of actors, asked for even if the cluster must grow; None for one per GPU or core of the cluster.
+        resource: what an actor needs, "GPU" or "CPU"; by default a GPU where spec.device is "cuda".
+        """
+        self.spec, self.cluster, self._ray, self._asked = spec, cluster, cluster.ray, size
+        self.resource = resource or ("GPU" if spec.device.startswith("cuda") else "CPU")
+        self.each = 1 if self.resource == "GPU" else spec.threads or 1
+        # A restart by Ray itself would hide the loss from BatchRun, which decides what is tried again.
+        needs = {"num_gpus": 1, "num_cpus": 1} if self.resource == "GPU" else {"num_cpus": self.each}
+        self._class = self._ray.remote(max_restarts=0, max_task_retries=0, **needs)(_Actor)
+        self._actors: dict[int, Any] = {}
+        self._requests: dict[Any, tuple[int, ClipJob | None]] = {}
+        self._size, self._counted = 1, -math.inf
+
+    @property
+    def size(self) -> int:
+        """The number of actors that the cluster has room for now; at least 1, which an autoscaler makes room for."""
+        if self._asked is not None:
+            return self._asked
+        if time.monotonic() - self._counted >= RECOUNT:
+            self._size = max(1, self.cluster.total(self.resource) // self.each)
+            self._counted = time.monotonic()
+        return self._size
+
+    def needs(self) -> str:
+        """Return what an actor needs, and what the cluster has of it."""
+        total, free = self.cluster.total(self.resource), self.cluster.free(self.resource)
+        wanted = f"{self.each} {self.resource}{'s' if self.each > 1 else ''} each"
+        if total < self.each:
+            return f"{wanted}; the cluster has {total} and must grow"
+        return f"{wanted}; {free} of {total} free"
+
+    def release(self, worker: int) -> None:
+        """End an idle actor, so that its machine is free."""
+        self._ray.kill(self._actors.pop(worker))
 
     def start(self, worker: int) -> None:
         """Request an actor, which loads the model and reports `ready`."""
@@ -94,8 +154,9 @@ class RayActors:
         self._requests[actor.load.remote()] = (worker, None)
 
     def submit(self, worker: int, job: ClipJob) -> None:
-        """Send a job with its picture."""
-        result = self._actors[worker].make.remote(job, Path(job.image).read_bytes())
+        """Send a job with its pictures."""
+        pictures = {path: Path(path).read_bytes() for path in (job.image, *_paths_of(job.steering))}
+        result = self._actors[worker].make.remote(job, pictures)
         self._requests[result] = (worker, job)
 
     def poll(self) -> list[Event]:
@@ -126,8 +187,19 @@ class RayActors:
         for actor in self._actors.values():
             self._ray.kill(actor)
         self._actors, self._requests = {}, {}
-        if self._started:
-            self._ray.shutdown()
+        self.cluster.close()
+
+
+def _paths_of(steering: Mapping[str, Any]) -> list[str]:
+    """Return the paths of all pictures in the steering of a job."""
+    found = [steering[name] for name in FILES if name in steering]
+    return [path for value in found for path in (value if isinstance(value, list) else [value])]
+
+
+def _moved(name: str, value: Any, moved: Mapping[str, str]) -> Any:
+    if name not in FILES:
+        return value
+    return [moved[path] for path in value] if isinstance(value, list) else moved[value]
 
 
 def _pack(output: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +24,10 @@ from ..video.target import FILE_KINDS
 from .models import computing_device
 from .options import add_model_options
 from .progress import Progress
+from .signals import Terminated, is_terminated
+
+if TYPE_CHECKING:
+    from ..batch.ray_actors import RayCluster
 
 log = logging.getLogger("svd_reel")
 
@@ -90,7 +94,8 @@ def _add_worker_options(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="use Ray: on this machine, or on the cluster at ADDRESS. For many GPUs or machines",
+        help="use Ray: on this machine, or on the cluster at ADDRESS (auto, HOST:PORT, ray://HOST:PORT). --device and "
+        "--dtype are then those of the workers, and their number follows the cluster",
     )
     group.add_argument(
         "--retries", type=int, default=2, metavar="N", help="further attempts at a clip that failed (default: 2)"
@@ -114,7 +119,9 @@ def run_batch(options: argparse.Namespace) -> int:
         log.setLevel(logging.ERROR)
     if options.retries < 0:
         raise ValueError(f"--retries must be 0 or more (got {options.retries}); use 2")
-    rows, specs = read_rows(options.input, _shared_settings(options.set)), _specs(options)
+    rows = read_rows(options.input, _shared_settings(options.set))
+    cluster = _cluster(options)
+    specs = _specs(options) if cluster is None else [_cluster_spec(options, cluster)]
     with _output_folder(Path(options.output)) as folder, Progress(options.quiet) as progress:
         remove_leftovers(folder)
         manifest = Manifest(folder)
@@ -124,14 +131,14 @@ def run_batch(options: argparse.Namespace) -> int:
         rest = manifest.remaining(jobs)
         progress.say(f"{len(jobs)} clips, {len(jobs) - len(rest)} of them done already")
         if rest:
-            _make(options, rest, specs, manifest, progress)
+            _make(options, rest, _workers(options, specs, len(rest), cluster), manifest, progress)
     return _print_outputs(jobs, manifest)
 
 
 def _make(
-    options: argparse.Namespace, jobs: list[ClipJob], specs: list[ModelSpec], manifest: Manifest, progress: Progress
+    options: argparse.Namespace, jobs: list[ClipJob], workers: Workers, manifest: Manifest, progress: Progress
 ) -> None:
-    """Make the clips of `jobs`, and print those that failed."""
+    """Make the clips of `jobs`, and print those that failed. After Ctrl-C the error says how to go on."""
     made = 0
 
     def report(line: str) -> None:
@@ -140,7 +147,14 @@ def _make(
         progress.say(line)
         progress.count("clips", made, len(jobs), unit="clip")
 
-    outcome = run_jobs(jobs, _workers(options, specs, len(jobs)), manifest, retries=options.retries, report=report)
+    calls = {"report": report, "notice": progress.say}
+    try:
+        outcome = run_jobs(jobs, workers, manifest, retries=options.retries, **calls)
+    except KeyboardInterrupt as stop:
+        kind = Terminated if is_terminated(stop) else KeyboardInterrupt
+        raise kind(
+            f"stopped; {made} of {len(jobs)} clips are done and stay, the same command again makes the rest"
+        ) from stop
     progress.say(f"{len(outcome.made)} clips made")
     for name, why in outcome.failed.items():
         print(f"svd_core: {name} was not made: {why}", file=sys.stderr)
@@ -191,9 +205,7 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     """Return what each worker loads."""
-    for name, value in (("workers", options.workers), ("threads", options.threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be 1 or more (got {value}); use 1")
+    _check_counts(options)
     if options.device == "auto":
         devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
     else:
@@ -205,12 +217,16 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
 
 
+def _check_counts(options: argparse.Namespace) -> None:
+    for name, value in (("workers", options.workers), ("threads", options.threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be 1 or more (got {value}); use 1")
+
+
 def _threads(options: argparse.Namespace, count: int) -> int | None:
     """Return the CPU threads of each of `count` workers on the CPU; None leaves the number to torch."""
-    if options.threads is not None or (options.ray is None and count == 1):
+    if options.threads is not None or count == 1:
         return options.threads
-    if options.ray is not None:
-        return 1
     cores = os.cpu_count() or 1
     threads = max(1, cores // count)
     log.warning(
@@ -223,13 +239,34 @@ def _threads(options: argparse.Namespace, count: int) -> int | None:
     return threads
 
 
-def _workers(options: argparse.Namespace, specs: list[ModelSpec], clips: int) -> Workers:
-    if options.ray is not None:
+def _workers(options: argparse.Namespace, specs: list[ModelSpec], clips: int, cluster: "RayCluster | None") -> Workers:
+    if cluster is not None:
         from ..batch.ray_actors import RayActors
 
-        # Ray shows every actor its own GPU as cuda:0.
-        spec = replace(specs[0], device="cuda" if specs[0].device.startswith("cuda") else specs[0].device)
-        return RayActors(spec, options.workers, options.ray or None)
+        return RayActors(specs[0], cluster, options.workers)
     if len(specs) == 1:
         return InProcess(specs[0].load, lambda model, job: make_clip(model, job, specs[0].path))
     return LocalProcesses(specs[:clips])
+
+
+def _cluster(options: argparse.Namespace) -> "RayCluster | None":
+    """Return the connection that --ray asks for."""
+    if options.ray is None:
+        return None
+    from ..batch.ray_actors import RayCluster
+
+    return RayCluster(options.ray or None)
+
+
+def _cluster_spec(options: argparse.Namespace, cluster: "RayCluster") -> ModelSpec:
+    """Return what each actor loads. Devices are those of the cluster: this machine may have none."""
+    _check_counts(options)
+    device = options.device
+    if device == "auto":
+        device = "cuda" if cluster.total("GPU") else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"--device {device} does not go with --ray, which assigns the devices; use cuda, cpu or auto")
+    dtype = DTYPES[options.dtype or ("float16" if device == "cuda" else "float32")]
+    threads = options.threads if device == "cuda" else options.threads or 1
+    loras = tuple(options.lora)
+    return ModelSpec(options.model, options.complete_from, device, dtype, threads, loras)

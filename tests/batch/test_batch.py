@@ -7,7 +7,6 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -57,7 +56,7 @@ class Scripted:
 
     def __init__(self, size, fates, starts=()):
         self.size, self.fates, self.starts = size, fates, list(starts)
-        self.events, self.given, self.stopped = [], [], False
+        self.events, self.given, self.released, self.stopped = [], [], [], False
 
     def start(self, worker):
         self.events.append(Event(worker, self.starts.pop(0) if self.starts else "ready", "no luck"))
@@ -71,6 +70,12 @@ class Scripted:
         retry = fate == "unlucky"
         kind = {"unlucky": "failed", "lost late": "lost"}.get(fate, fate)
         self.events.append(Event(worker, kind, fate, retry=retry))
+
+    def release(self, worker):
+        self.released.append(worker)
+
+    def needs(self):
+        return "a bit of luck"
 
     def poll(self):
         events, self.events = self.events, []
@@ -316,59 +321,6 @@ def test_processes_give_the_clips_of_single_runs_though_one_is_killed(pictures, 
     assert len(workers.given) == 9, "only the clip of the killed worker was given out twice"
     attempts = [clip["attempts"] for clip in Manifest(tmp_path / "out").clips.values()]
     assert sorted(attempts) == [1] * 7 + [2]
-
-
-def test_ray_gives_the_clips_of_single_runs_though_an_actor_is_lost(pictures, tmp_path, single, monkeypatch):
-    ray = pytest.importorskip("ray", reason="Ray is not installed: batches over Ray are NOT tested here")
-    from svd_core.batch.ray_actors import RayActors
-
-    class Losing(RayActors):
-        def __init__(self, *options):
-            super().__init__(*options)
-            self.pids, self.busy, self.given, self.lost = {}, set(), 0, 0
-
-        def start(self, worker):
-            super().start(worker)
-            self.pids[worker] = self._actors[worker].__ray_call__.remote(lambda actor: os.getpid())
-
-        def submit(self, worker, job):
-            super().submit(worker, job)
-            self.busy.add(worker)
-            self.given += 1
-            if self.given == 3:
-                # Ray's own kill is a request, and may come after these short clips are all done.
-                os.kill(ray.get(self.pids[worker]), getattr(signal, "SIGKILL", signal.SIGTERM))
-
-        def poll(self):
-            events = super().poll()
-            self.lost += sum(event.kind == "lost" and event.worker in self.busy for event in events)
-            self.busy -= {event.worker for event in events}
-            return events
-
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # or it kills too, where others have filled the memory
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        workers = Losing(SPEC, 2)
-        outcome = run_jobs(jobs_of(pictures, tmp_path / "out"), workers, Manifest(tmp_path / "out"))
-    finally:
-        ray.shutdown()
-    assert contents(tmp_path / "out") == single
-    assert sorted(outcome.made) == [f"p{index}" for index in range(8)], "every clip once"
-    assert workers.lost >= 1 and workers.given == 8 + workers.lost, "only what was lost was given out again"
-    attempts = [clip["attempts"] for clip in Manifest(tmp_path / "out").clips.values()]
-    assert sum(attempts) == workers.given
-
-
-@pytest.mark.parametrize(("address", "asked"), [(None, "local"), ("auto", "auto"), ("ray://head:1", "ray://head:1")])
-def test_ray_on_this_machine_is_its_own_whatever_cluster_runs_here(monkeypatch, address, asked):
-    from svd_core.batch import ray_actors
-
-    ray = MagicMock()
-    ray.is_initialized.return_value = False
-    ray.cluster_resources.return_value = {"CPU": 2.0}
-    monkeypatch.setattr(ray_actors, "_ray", lambda: ray)
-    assert ray_actors.RayActors(SPEC, address=address).size == 2
-    assert ray.init.call_args.kwargs["address"] == asked
 
 
 def test_the_command_makes_resumes_and_says_what_failed(pictures, tmp_path, capsys):
