@@ -9,6 +9,7 @@ from ..svd_core.controls.camera.path import EASINGS
 from ..svd_core.controls.drag import BACKGROUND, parse_drags
 from ..svd_core.controls.mask import FEATHER, fit_masks
 from ..svd_core.pipelines.steering import drag_signals, motion_brushes
+from ..svd_core.sampling.schedules import SIGMA_MAX
 from .camera import mode_settings
 from .host import comfy as host
 from .shared import inputs
@@ -81,7 +82,7 @@ class SVDReelMotionMask:
                 "still_bucket": inputs.whole(
                     OFF,
                     OFF,
-                    1023,
+                    inputs.MAX_BUCKET,
                     "Motion bucket of still parts. -1 uses the clip's own. 1 to 60 also calms what moves, because "
                     "the model processes the image as a whole.",
                     advanced=True,
@@ -89,7 +90,7 @@ class SVDReelMotionMask:
                 "moving_bucket": inputs.whole(
                     OFF,
                     OFF,
-                    1023,
+                    inputs.MAX_BUCKET,
                     "Motion bucket of moving parts. -1 uses the clip's own. Use 150 to 255 for more motion.",
                 ),
                 "keep_still": inputs.switch(
@@ -112,7 +113,7 @@ class SVDReelMotionMask:
                 "sigma": inputs.decimal(
                     HOLD,
                     0.01,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level at 1024x576 down to which still parts are held. 0.01 holds them to the end. Raise "
                     "it to 3 or 10 to let light and texture change in them.",
                     advanced=True,
@@ -227,7 +228,7 @@ class SVDReelCutAndDrag:
                 "sigma": inputs.decimal(
                     0.0,
                     0.0,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level at 1024x576 at which the object is released at strength 1. 0 uses 31. Lower values "
                     "are stricter.",
                     advanced=True,

@@ -9,6 +9,7 @@ from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, par
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
 from ..svd_core.controls.signal import SIGNAL_MODES, DualClock
 from ..svd_core.pipelines.steering import camera_signals
+from ..svd_core.sampling.schedules import SIGMA_MAX
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import start_pictures
@@ -198,7 +199,7 @@ class SVDReelCameraControl:
                 "sigma": inputs.decimal(
                     0.0,
                     0.0,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level at 1024x576 down to which the path is imposed at strength 1. 0 uses the mode's own "
                     "(30, 31, 8). Lower values are stricter.",
                     advanced=True,

@@ -43,7 +43,7 @@ class SVDReelDecode:
                 "frames_per_chunk": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Number of frames decoded at a time. 0 decodes exactly, with the whole clip visible to every "
                     "frame, in little memory and independent of the graphics card. 14 decodes like the official "
                     "script, with seams between chunks.",

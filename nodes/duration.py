@@ -54,7 +54,7 @@ class SVDReelDuration:
                 "clip_frames": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames that the model makes at once: 14 for SVD, 25 for SVD-XT. 0 uses the connected model's "
                     "own number, or 25 without a model.",
                 ),

@@ -62,7 +62,7 @@ class SVDReelFinish:
     @classmethod
     def INPUT_TYPES(cls):
         from ..svd_core.finish.codecs import BIT_DEPTHS, CODECS
-        from ..svd_core.finish.stream import ENDINGS, FITS, MOST_FACTOR
+        from ..svd_core.finish.stream import ENDINGS, FITS, LARGEST, MOST_FACTOR
 
         return {
             "required": {
@@ -134,10 +134,10 @@ class SVDReelFinish:
                 ),
                 "audio": inputs.socket("AUDIO", "Sound of the video. The file ends with the shorter of the two."),
                 "width": inputs.whole(
-                    0, 0, 16384, f"Width in pixels if size is '{CUSTOM}'. 0 follows the height.", advanced=True
+                    0, 0, LARGEST, f"Width in pixels if size is '{CUSTOM}'. 0 follows the height.", advanced=True
                 ),
                 "height": inputs.whole(
-                    0, 0, 16384, f"Height in pixels if size is '{CUSTOM}'. 0 follows the width.", advanced=True
+                    0, 0, LARGEST, f"Height in pixels if size is '{CUSTOM}'. 0 follows the width.", advanced=True
                 ),
                 "most_frames": inputs.whole(
                     0,

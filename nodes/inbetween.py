@@ -108,7 +108,7 @@ class SVDReelInbetween:
                 "frames": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames from one image to the next, including both. 0 uses the length the model was trained on: "
                     "14 for SVD, 25 for SVD-XT. Three images at 25 give 49 frames, because they share the frame in "
                     "the middle.",
@@ -209,7 +209,7 @@ class SVDReelLoop:
                 "frames": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames to sample. 0 uses the length the model was trained on: 14 for SVD, 25 for SVD-XT. Except "
                     "with roll, the loop is one frame shorter, because its end is its start.",
                 ),

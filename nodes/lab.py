@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.pipelines.clip import AnimateSettings, animate
+from ..svd_core.pipelines.settings import SETTINGS
 from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host
@@ -43,7 +44,7 @@ class SVDReelSweep:
 
     @classmethod
     def INPUT_TYPES(cls):
-        from ..svd_core.lab import SCORES, SHOWN
+        from ..svd_core.lab import SCORES, SHOWN, Aim
         from ..svd_core.lab.sweep import FEW_STEPS
 
         return {
@@ -73,7 +74,7 @@ class SVDReelSweep:
                     "motion within drift_limit. steadiest: the least flicker and drift among clips that move.",
                 ),
                 "wanted_motion": inputs.decimal(
-                    1.0,
+                    Aim.motion,
                     0.0,
                     20.0,
                     "Target motion for closest, in per cent of the width per frame: 0.3 is calm, 1 usual, 2 lively.",
@@ -91,10 +92,15 @@ class SVDReelSweep:
                     advanced=True,
                 ),
                 "augmentation_level": inputs.decimal(
-                    0.02, 0.0, 10.0, inputs.AUGMENTATION[1]["tooltip"], step=0.01, advanced=True
+                    SETTINGS["augmentation"].default,
+                    0.0,
+                    10.0,
+                    inputs.AUGMENTATION[1]["tooltip"],
+                    step=0.01,
+                    advanced=True,
                 ),
                 "drift_limit": inputs.decimal(
-                    5.0,
+                    Aim.drift,
                     0.0,
                     100.0,
                     "Drift in colour, contrast and sharpness, in per cent, that most motion still accepts.",

@@ -68,14 +68,14 @@ class SVDReelWindows:
                 "window_frames": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames that the model processes at once. 0 uses the length it was trained on (14 for SVD, 25 "
                     "for SVD-XT), which is best. Memory grows with it.",
                 ),
                 "overlap": inputs.whole(
                     0,
                     0,
-                    1023,
+                    inputs.MAX_FRAMES - 1,
                     "Frames that neighbouring windows share. 0 uses a third of the window. More overlap joins better "
                     "and takes longer: about frames / (window - overlap) passes per step.",
                 ),
@@ -192,14 +192,14 @@ class SVDReelExtend:
                     "clip.",
                 ),
                 "overlap": inputs.whole(
-                    4,
+                    Extension.overlap,
                     1,
-                    1023,
+                    inputs.MAX_FRAMES - 1,
                     "Frames at the end of the clip that each chunk repeats as its start: 4 to 8 of 25, 3 to 5 of 14. "
                     "More frames continue the motion better and leave fewer new frames per chunk.",
                 ),
                 "anchor": inputs.decimal(
-                    0.5,
+                    Extension.anchor,
                     0.0,
                     1.0,
                     "Share of the first image in the image conditioning of each chunk; the rest comes from the frame "
@@ -207,7 +207,7 @@ class SVDReelExtend:
                     step=0.05,
                 ),
                 "colour_lock": inputs.decimal(
-                    0.9,
+                    Extension.colour_lock,
                     0.0,
                     1.0,
                     "How far colour and contrast of new frames are returned to the first clip. 0 is off. 1 stops all "
@@ -231,7 +231,7 @@ class SVDReelExtend:
                 "chunk_frames": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames sampled at a time. 0 uses the length the model was trained on, which is best.",
                     advanced=True,
                 ),

@@ -1,6 +1,7 @@
 """The node that changes the amount of motion, also over the clip."""
 
 from ..svd_core.controls.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
+from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain
 from .shared.curve import draw_motion
@@ -51,7 +52,7 @@ class SVDReelMotionAmount:
                 "start_sigma": inputs.decimal(
                     0.0,
                     0.0,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level (at 1024x576, scaled to other sizes) at which sampling starts, from noise over a "
                     "blurred image. 0 is off, 100 is usual. SVD copies the image from 700 and moves more from 50 to "
                     "300; below 50 the clip falls apart. Skipped steps save time.",
@@ -71,7 +72,7 @@ class SVDReelMotionAmount:
                 "compare_bucket": inputs.whole(
                     OFF,
                     OFF,
-                    1023,
+                    inputs.MAX_BUCKET,
                     "Motion bucket that guidance pushes away from: 0 to 20 for more motion, 127 to 255 for less. -1 "
                     "is off. It takes no time, but needs guidance above 1, best 1.5 to 3.",
                 ),

@@ -90,7 +90,7 @@ class SVDReelOrbit:
                 "model": inputs.MODEL,
                 "image": inputs.socket("IMAGE", "A picture of one object, or the result of Prepare Object for SV3D."),
                 "elevation": inputs.decimal(
-                    10.0,
+                    OrbitSettings.elevation,
                     -90.0,
                     90.0,
                     "Height from which the picture was taken, in degrees above the object; 0 is level with it. Used by "
@@ -98,7 +98,10 @@ class SVDReelOrbit:
                     step=1.0,
                 ),
                 "steps": inputs.whole(
-                    50, 1, 1000, "Sampling steps. 50 is official; 20 gives a draft in less than half the time."
+                    OrbitSettings.steps,
+                    1,
+                    1000,
+                    "Sampling steps. 50 is official; 20 gives a draft in less than half the time.",
                 ),
                 "seed": inputs.SEED,
                 "object_ratio": inputs.decimal(
@@ -138,7 +141,7 @@ class SVDReelOrbit:
                     advanced=True,
                 ),
                 "max_guidance": inputs.decimal(
-                    2.5,
+                    OrbitSettings.max_guidance,
                     0.0,
                     20.0,
                     "Guidance of the back view; the first and last view get 1. 2.5 is official. Raise it a little for "

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
+from ..svd_core.controls.steady import MAX_REGIONS, ColourAnchor, FirstFrame, SteadyGuidance
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures.colours import METHODS, match_colours
+from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.clips import check_samples
 from .shared.controls import ControlChain
@@ -96,25 +97,25 @@ class SVDReelSteady:
                     advanced=True,
                 ),
                 "first_frame_sigma": inputs.decimal(
-                    1.0,
+                    FirstFrame.sigma,
                     0.01,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level at 1024x576 above which the first frame is held by its full share. Lower values "
                     "hold finer detail.",
                     advanced=True,
                 ),
                 "anchor_sigma": inputs.decimal(
-                    2.0,
+                    ColourAnchor.sigma,
                     0.01,
-                    700.0,
+                    SIGMA_MAX,
                     "Noise level at 1024x576 below which colours are anchored. Higher values start earlier and hold "
                     "more strongly.",
                     advanced=True,
                 ),
                 "anchor_regions": inputs.whole(
+                    ColourAnchor.regions,
                     1,
-                    1,
-                    64,
+                    MAX_REGIONS,
                     "Number of regions per side whose colours are anchored. 1 anchors the whole image. 2 to 8 also "
                     "corrects local tints, but holds back large things that move.",
                     advanced=True,
@@ -204,7 +205,7 @@ class SVDReelColorMatch:
                 "ramp": inputs.whole(
                     0,
                     0,
-                    1024,
+                    inputs.MAX_FRAMES,
                     "Frames over which the strength grows from 0 at the first frame. 0 applies it at once. Use 3 or "
                     "4 if the reference differs from the first frame, to hide the jump.",
                 ),

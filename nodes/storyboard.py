@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.pictures import open_picture
-from ..svd_core.pipelines.settings import AnimateSettings
+from ..svd_core.pipelines.settings import SETTINGS, AnimateSettings
 from .host import comfy as host
 from .shared import inputs
 from .shared.model import LoadedModel
@@ -47,6 +47,7 @@ class SVDReelStoryboard:
     @classmethod
     def INPUT_TYPES(cls):
         from ..svd_core.storyboard import LONGER
+        from ..svd_core.storyboard.film import FADE
 
         return {
             "required": {
@@ -79,7 +80,7 @@ class SVDReelStoryboard:
                     "Transition at the start of panels whose row does not set one. The first panel has none.",
                 ),
                 "fade": inputs.decimal(
-                    0.5, 0.0, 60.0, "Length of a cross-fade in seconds. It overlaps the panels and adds no time."
+                    FADE, 0.0, 60.0, "Length of a cross-fade in seconds. It overlaps the panels and adds no time."
                 ),
                 "motion_bucket_id": inputs.MOTION_BUCKET,
                 "fps": inputs.FPS,
@@ -94,7 +95,7 @@ class SVDReelStoryboard:
                     "them between black borders. stretch distorts them.",
                 ),
                 "seed": inputs.whole(
-                    23,
+                    SETTINGS["seed"].default,
                     0,
                     inputs.MAX_SEED,
                     "Seed of the noise for panels whose row does not set one. All of them use the same seed, so "
@@ -119,7 +120,12 @@ class SVDReelStoryboard:
                     advanced=True,
                 ),
                 "augmentation_level": inputs.decimal(
-                    0.02, 0.0, 10.0, inputs.AUGMENTATION[1]["tooltip"], step=0.01, advanced=True
+                    SETTINGS["augmentation"].default,
+                    0.0,
+                    10.0,
+                    inputs.AUGMENTATION[1]["tooltip"],
+                    step=0.01,
+                    advanced=True,
                 ),
             },
         }

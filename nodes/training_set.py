@@ -52,6 +52,8 @@ class SVDReelTrainingSet:
 
     @classmethod
     def INPUT_TYPES(cls):
+        from ..svd_core.training.data.cutting import ClipPlan
+
         return {
             "required": {
                 "folder": inputs.text(
@@ -121,7 +123,7 @@ class SVDReelTrainingSet:
                     advanced=True,
                 ),
                 "least_motion": inputs.decimal(
-                    0.3,
+                    ClipPlan.least_motion,
                     0.0,
                     20.0,
                     "Slowest motion that is kept, in per cent of the image diagonal per second. 0 keeps all clips, "

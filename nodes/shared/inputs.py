@@ -5,6 +5,8 @@ from ...svd_core.pipelines.settings import SETTINGS
 CATEGORY = "SVD Reel"
 FIT_MODES = SETTINGS["fit"].choices
 MAX_SEED = 2**64 - 1
+MAX_FRAMES = 1024
+MAX_BUCKET = 1023
 
 
 def socket(kind: str, tooltip: str, *, advanced: bool = False) -> tuple:
@@ -66,7 +68,7 @@ IMAGE = socket(
 WIDTH = whole(
     0,
     0,
-    16384,
+    int(SETTINGS["width"].high),
     "Width of the clip in pixels, a multiple of 8. 0 uses the size the model was trained on (1024 for SVD, 128 for "
     "nano), which moves best. Larger sizes need more memory and time, and move less.",
     step=8,
@@ -74,7 +76,7 @@ WIDTH = whole(
 HEIGHT = whole(
     0,
     0,
-    16384,
+    int(SETTINGS["height"].high),
     "Height of the clip in pixels, a multiple of 8. 0 uses the size the model was trained on (576 for SVD, 128 for "
     "nano). For portrait, swap width and height; this works slightly less well.",
     step=8,
@@ -82,7 +84,7 @@ HEIGHT = whole(
 FRAMES = whole(
     0,
     0,
-    1024,
+    MAX_FRAMES,
     "Number of frames. 0 uses the length the model was trained on: 14 for SVD, 25 for SVD-XT. More frames need "
     "proportionally more memory, and the clip drifts.",
 )
@@ -102,7 +104,7 @@ SEED = whole(
 MOTION_BUCKET = whole(
     SETTINGS["motion_bucket"].default,
     0,
-    1023,
+    MAX_BUCKET,
     "Amount of motion. 127 is the official value; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 to "
     "255 is lively. Values above 255 were never trained and tend to break the image.",
 )

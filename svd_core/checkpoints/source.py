@@ -288,7 +288,9 @@ def missing_path(path: Path) -> CheckpointError:
         folder = folder.parent
     names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors" or entry.is_dir())
     weights = [name for name in names if name.endswith(".safetensors")]
-    close = difflib.get_close_matches(path.name, names, n=1)
+    # Without their endings, which would make any two names alike.
+    stems = {Path(name).stem: name for name in names}
+    close = [stems[stem] for stem in difflib.get_close_matches(path.stem, stems, n=1)]
     if folder != path.parent:
         near = f"the nearest folder that exists is {folder}, holding {some(names) if names else 'no model'}"
     else:

@@ -17,6 +17,7 @@ from .amount import picture_latent
 from .strength import check_share, check_sigma
 
 FRAME = (1, 2, 3)  # the axes of one frame in [T, 4, h, w]
+MAX_REGIONS = 64  # per side, of the colour anchor
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +170,10 @@ class ColourAnchor(Control):
     def __post_init__(self) -> None:
         check_share("the strength of the colour anchor", self.strength, "use 0.2 to 0.7")
         check_sigma("the sigma of the colour anchor", self.sigma, "use 0.5 to 5")
-        if not 1 <= self.regions <= 64:
-            raise ValueError(f"the colour anchor needs 1 to 64 regions per side (got {self.regions}); use 1 to 8")
+        if not 1 <= self.regions <= MAX_REGIONS:
+            raise ValueError(
+                f"the colour anchor needs 1 to {MAX_REGIONS} regions per side (got {self.regions}); use 1 to 8"
+            )
 
     @property
     def active(self) -> bool:
