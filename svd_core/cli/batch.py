@@ -119,6 +119,8 @@ def run_batch(options: argparse.Namespace) -> int:
         log.setLevel(logging.ERROR)
     if options.retries < 0:
         raise ValueError(f"--retries must be 0 or more (got {options.retries}); use 2")
+    for name in ("input", "output", "model", "complete_from"):
+        _check_local(name, getattr(options, name))
     rows = read_rows(options.input, _shared_settings(options.set))
     cluster = _cluster(options)
     specs = _specs(options) if cluster is None else [_cluster_spec(options, cluster)]
@@ -215,6 +217,15 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]
     spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
+
+
+def _check_local(name: str, path: str | None) -> None:
+    scheme, mark, _ = (path or "").partition("://")
+    if mark and scheme.isalnum():
+        option = "INPUT" if name == "input" else f"--{name.replace('_', '-')}"
+        raise ValueError(
+            f"{option} {path} is an address; give a file or folder of this machine, such as a mounted bucket"
+        )
 
 
 def _check_counts(options: argparse.Namespace) -> None:

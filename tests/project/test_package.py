@@ -23,6 +23,7 @@ FOR_DEVELOPERS = (
     "benchmarks",
     "bootstrap.py",
     "CONTRIBUTING.md",
+    "mkdocs.yml",
     "recipes",
     "tests",
     "tools",
