@@ -15,6 +15,7 @@ from torch import Tensor
 from ..checkpoints import inspect_checkpoint, load_model
 from ..files import check_writable, remove_leftovers
 from ..lora import save_lora
+from ..lora.save import NAMES
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
@@ -212,6 +213,12 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         "--trigger", default="", metavar="TEXT", help="note on how to use the result, kept in the file's metadata"
     )
     group.add_argument(
+        "--names",
+        choices=tuple(NAMES),
+        help="how the tensors of a LoRA are named: single-file for ComfyUI, diffusers for diffusers and PEFT, kohya for "
+        "other loaders (default: single-file)",
+    )
+    group.add_argument(
         "--device", default="auto", help="device to compute on: cpu, cuda, cuda:1, mps (default: the fastest available)"
     )
     group.add_argument("--quiet", action="store_true", help="print no progress")
@@ -226,6 +233,10 @@ def run_train(options: argparse.Namespace) -> None:
     settings = settings_of(options, config, plan, device)
     check_optimizer(settings.optimizer)
     check_labels(options.bucket, options.label_fps)
+    if options.names and settings.method != "lora":
+        raise ValueError(
+            f"--names has no effect with --method {settings.method}, which writes a checkpoint; leave it out"
+        )
     sources = find_sources(
         options.data, move=options.stills, stills_count=options.clips_per_still, frame_fps=options.frame_fps
     )
@@ -275,7 +286,7 @@ def _run(
     labels = {"bucket": options.bucket, "fps": options.label_fps}
     trigger = options.trigger or trigger_of(options.stills)
     notes = training_metadata(model.variant, settings, plan, data=data, trigger=trigger, labels=labels)
-    print(write_result(output, model, result, settings, notes), flush=True)
+    print(write_result(output, model, result, settings, notes, options.names or "single-file"), flush=True)
 
 
 def settings_of(options: argparse.Namespace, config: SVDConfig, plan: ClipPlan, device: torch.device) -> TrainSettings:
@@ -377,10 +388,16 @@ def _train(
 
 
 def write_result(
-    output: Path, model: SVDModel, result: TrainResult, settings: TrainSettings, notes: dict[str, object]
+    output: Path,
+    model: SVDModel,
+    result: TrainResult,
+    settings: TrainSettings,
+    notes: dict[str, object],
+    names: str = "single-file",
 ) -> Path:
     """Write the trained LoRA, or the whole checkpoint, and return its path."""
     if settings.method == "lora":
-        return save_lora(output, halved(result.adapters), notes)
+        blocks = model.config.unet.num_res_blocks
+        return save_lora(output, halved(result.adapters), notes, names=names, blocks=blocks)
     weights = dict(model.part("unet").state_dict()) | result.weights
     return save_checkpoint(output, model, weights, metadata=notes)
