@@ -23,11 +23,25 @@ NATIVE = {
     "nano": (14, 128, 128),
     "custom": (14, 1024, 576),
     "animatelcm": (25, 1024, 576),
+    "mimicmotion": (16, 576, 1024),
+    "controlnext": (24, 576, 1024),
+    "depthcrafter": (110, 1024, 576),
+    "normalcrafter": (14, 1024, 576),
 }
 BY_VECTOR = {256: "sv3d_u", 1280: "sv3d_p"}
 VERSION_1_1 = re.compile(r"(?<!\d)1[-_. ]1(?!\d)")
 XT = re.compile(r"(?<![a-z])xt(?![a-z])|svdxt")
 ANIMATELCM = re.compile(r"animate[-_ ]?lcm")  # AnimateLCM-SVD-xt, distilled from either XT (spec section 11.2)
+# Fine-tuned UNets with the same tensors as SVD; only their names distinguish them.
+FINE_TUNED = {
+    name: re.compile(f"{start}[-_ ]?{end}")
+    for name, start, end in (
+        ("mimicmotion", "mimic", "motion"),
+        ("controlnext", "control", "next"),
+        ("depthcrafter", "depth", "crafter"),
+        ("normalcrafter", "normal", "crafter"),
+    )
+}
 SVD = re.compile(r"svd|stable[-_ ]?video[-_ ]?diffusion|img2vid")
 # The largest values that metadata may give: they size memory before anything else does.
 MOST = {"head_channels": 1024, "clip_head_channels": 1024, "frames": 1024, "width": 8192, "height": 8192}
@@ -75,6 +89,9 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
     name = name.lower()
     if ANIMATELCM.search(name):
         return "animatelcm"
+    for variant, pattern in FINE_TUNED.items():
+        if pattern.search(name):
+            return variant
     extended, known = bool(XT.search(name)), bool(SVD.search(name))
     if (extended or known) and VERSION_1_1.search(name):
         return "svd_xt_1_1"  # 1.1 exists as XT only

@@ -1,13 +1,13 @@
 """Load the networks that let pose drawings drive a person: MimicMotion's and ControlNeXt-SVD's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..controls.poses import LoadedPoseNetwork
 from ..networks.controlnext import ControlNeXt
 from ..networks.mimicmotion import PoseNet
 from .adapters import adapter_kind, check_version, expect_kind, fill_adapter, shapes_of
@@ -20,15 +20,6 @@ REMEDY = (
     "use mimic_motion_pose_net.safetensors or MimicMotion-fp16.safetensors with a MimicMotion UNet, or "
     "controlnext-svd_v2-controlnet-fp16.safetensors with ControlNeXt's UNet"
 )
-
-
-@dataclass(frozen=True)
-class LoadedPoseNetwork:
-    """A pose network ready to run, its kind (mimicmotion or controlnext), and the name of its file for messages."""
-
-    network: PoseNet | ControlNeXt
-    kind: str
-    name: str
 
 
 def load_pose_network(

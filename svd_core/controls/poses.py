@@ -13,6 +13,15 @@ from ..networks.mimicmotion import AddFirstFeatures, PoseNet
 FRAMES_AT_ONCE = 8  # drawings that a pose network reads at once; they are as large as the clip
 
 
+@dataclass(frozen=True)
+class LoadedPoseNetwork:
+    """A pose network ready to run, its kind (mimicmotion or controlnext), and the name of its file for messages."""
+
+    network: PoseNet | ControlNeXt
+    kind: str
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class MimicMotionAdapter(Adapter):
     """MimicMotion's features [T, C, h, w] of a clip's pose drawings; the unconditional pass gets none."""

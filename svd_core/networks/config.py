@@ -61,7 +61,8 @@ class SVDConfig:
     """A whole model: its networks, variant and native clip format.
 
     A network is None if the checkpoint does not contain it. `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u,
-    sv3d_p, animatelcm, nano, custom. `width` and `height` are in pixels.
+    sv3d_p, animatelcm, mimicmotion, controlnext, depthcrafter, normalcrafter, nano, custom. `width` and `height` are
+    in pixels.
     """
 
     unet: UNetConfig | None = field(default_factory=UNetConfig)

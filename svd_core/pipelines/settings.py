@@ -37,6 +37,8 @@ _VARIANTS = {
     "svd_xt": _SVD_XT,
     "svd_xt_1_1": _SVD_XT,
     "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
+    "mimicmotion": {"steps": 25, "min_guidance": 2.0, "max_guidance": 2.0},
+    "controlnext": {"steps": 25, "min_guidance": 3.0, "max_guidance": 3.0},
     "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
 }
 _LONGEST = {"nano": 14}  # frames in training, where they are more than the native number
@@ -253,7 +255,12 @@ class AnimateSettings:
 
 
 def refuse_orbital(config: SVDConfig) -> None:
-    """Raise ValueError for SV3D, whose clips are orbits: no control, loop or window applies to them."""
+    """Raise ValueError for models that make no usual clips: SV3D makes orbits, the video readers read depth."""
+    if config.variant in ("depthcrafter", "normalcrafter"):
+        raise ValueError(
+            f"{config.variant} reads videos and makes no clips; use Video to Depth or Normals (the command depth), or "
+            "load svd or svd_xt"
+        )
     if config.variant.startswith("sv3d"):
         raise ValueError(
             f"{config.variant} only makes orbits, without camera controls, loops or windows; use Orbit Object (the "

@@ -33,6 +33,10 @@ VARIANTS = [
     ("AnimateLCM-SVD-xt-1.1.safetensors", "animatelcm", 25),
     ("AnimateLCM-SVD-xt.safetensors", "animatelcm", 25),
     ("AnimateLCM-SVD-xt-1-1_fp16_comfy.safetensors", "animatelcm", 25),
+    ("MimicMotionMergedUnet_1-1-fp16.safetensors", "mimicmotion", 16),
+    ("controlnext-svd_v2-unet-fp16.safetensors", "controlnext", 24),
+    ("DepthCrafter", "depthcrafter", 110),
+    ("NormalCrafter", "normalcrafter", 14),
     ("my_next_text.safetensors", "custom", 14),
     ("holiday 1.1.safetensors", "custom", 14),
 ]
@@ -42,7 +46,8 @@ VARIANTS = [
 def test_variant_and_frames_follow_the_name(name, variant, frames):
     unet = {key: t.to("meta") for key, t in only_unet(small_tensors()).items()}
     config = split_state_dict(unet, {"svd.head_channels": "8"}, name=name).config
-    assert (config.variant, config.frames, config.width, config.height) == (variant, frames, 1024, 576)
+    size = (576, 1024) if variant in ("mimicmotion", "controlnext") else (1024, 576)
+    assert (config.variant, config.frames, config.width, config.height) == (variant, frames, *size)
 
 
 def test_metadata_outranks_the_name_and_the_frame_count_stands_in_for_it():

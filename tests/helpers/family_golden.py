@@ -29,6 +29,7 @@ from svd_core.checkpoints.controlnet import controlnet_of
 from svd_core.checkpoints.motionctrl import motionctrl_of
 from svd_core.checkpoints.pose_network import pose_network_of
 from svd_core.controls.adapters import AdapterControl, attached
+from svd_core.controls.anchored_windows import AnchoredWindows
 from svd_core.controls.camera.pose_files import cropped_intrinsics, parse_realestate
 from svd_core.controls.camera.weights import (
     CameraCtrlAdapter,
@@ -38,12 +39,15 @@ from svd_core.controls.camera.weights import (
     scaled_rows,
 )
 from svd_core.controls.poses import ControlNeXtAdapter, MimicMotionAdapter
-from svd_core.model.conditioning import clip_pixels
+from svd_core.model.conditioning import clip_pixels, motion_vector
 from svd_core.model.orbit import OrbitPath, orbit_vector
+from svd_core.networks.config import SVDConfig
 from svd_core.networks.controlnet import AddResiduals, trained_counts
 from svd_core.networks.layers import sinusoidal_embedding
 from svd_core.networks.unet import UNet
 from svd_core.pictures.objects import prepare_object
+from svd_core.pipelines.character import DEFAULTS, pose_adapter, sample_character
+from svd_core.pipelines.video_depth import VideoDepthSettings, sample_depth, sample_normals
 
 from .golden_rule import fill_by_rule
 
@@ -190,7 +194,7 @@ def unet_inputs(g: dict[str, Tensor], vector_channels: int) -> tuple[Tensor, Ten
     videos, frames = g["sample"].shape[:2]
     numbers = g["added_time_ids"]
     vector = torch.cat([sinusoidal_embedding(row, vector_channels // len(row)).reshape(1, -1) for row in numbers])
-    token = g["token"].repeat_interleave(frames, 0)
+    token = g["token"].repeat_interleave(frames, 0) if "token" in g else g["tokens"].flatten(0, 1)[:, None]
     return g["sample"].flatten(0, 1), g["c_noise"].expand(videos * frames), token, vector.repeat_interleave(frames, 0)
 
 
@@ -291,6 +295,59 @@ def mimicmotion_findings(golden: Golden) -> Iterator[Finding]:
         yield Finding(name, relative(found, g[name]), EVALUATION)
 
 
+def character_findings(golden: Golden) -> Iterator[Finding]:
+    """A long clip of MimicMotion or ControlNeXt in several windows, from a given start noise."""
+    g, (unet, rest) = golden.tensors, _unet_and_rest(golden)
+    if "pose_net.scale" in rest:
+        rest["pose_net.scale"] = torch.full_like(rest["pose_net.scale"], 1.128)
+    rest = {key.removeprefix("controlnext."): value for key, value in rest.items()}
+    network = pose_network_of(rest, golden.name)
+    drawings = g["pose_image"] / 2 + 0.5 if "pose_image" in g else g["control_image"]
+    size, overlap = (int(golden.settings[name]) for name in ("tile", "overlap"))
+    numbers = (6.0, 127.0, 0.0) if network.kind == "mimicmotion" else tuple(g["numbers_fed"][0].tolist())
+    condition = svd.Condition(g["token"], g["latent"], motion_vector(*numbers))
+    noise = g["noise"][0]
+    if len(noise) < len(drawings):
+        noise = noise.repeat(-(-len(drawings) // len(noise)), 1, 1, 1)[: len(drawings)]
+    # MimicMotion's own guidance is constant and no setting of the recording; ControlNeXt's is `low`.
+    guidance = DEFAULTS["mimicmotion"].guidance if network.kind == "mimicmotion" else float(golden.settings["low"])
+    states = []
+    made = sample_character(
+        _bare(unet).denoise, noise, g["sigmas"], guidance, condition,
+        [AdapterControl(pose_adapter(network, drawings)), AnchoredWindows(size, overlap, network.kind)],
+        on_step=lambda step: states.append(step.x),
+    )  # fmt: skip
+    if "after_step_1" in g:
+        yield Finding("after_step_1", relative(states[0], g["after_step_1"][0]), SAMPLING)
+    yield Finding("samples_z", relative(made, g["samples_z"][0]), SAMPLING)
+
+
+def video_reader_findings(golden: Golden) -> Iterator[Finding]:
+    """DepthCrafter and NormalCrafter: one evaluation with a token per frame, or a long video in windows."""
+    g, (unet, _), kind = golden.tensors, _unet_and_rest(golden), golden.settings["kind"]
+    if "unet" in g:
+        x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
+        found = unet(x, c_noise, token, vector, int(golden.settings["frames"]))
+        yield Finding("unet_eps5", relative(found[None], g["unet_eps5"]), EVALUATION)
+        return
+    depth = kind == "depthcrafter"
+    size, overlap = (int(golden.settings[name]) for name in ("tile", "overlap"))
+    settings = VideoDepthSettings(kind, window=size, overlap=overlap, steps=int(golden.settings["steps"]))
+    model = _bare(unet)
+    settings = settings.resolve(model.config)
+    vector = motion_vector(7, 127, 0.02 if depth else 0.0)
+    condition = svd.Condition(g["tokens"][:, None], g["latents"], vector)
+    if depth:
+        made = sample_depth(model, condition, settings, noise=g["noise"][0])
+    else:
+        made = sample_normals(model, condition, settings)
+    yield Finding("samples_z", relative(made, g["samples_z"][0]), SAMPLING)
+
+
+def _bare(unet: UNet) -> svd.SVDModel:
+    return svd.SVDModel(unet, None, None, SVDConfig(unet.config, None, None))
+
+
 def _unet_and_rest(golden: Golden) -> tuple[UNet, dict[str, Tensor]]:
     """Return the UNet of a golden file by the rule, and the tensors that are no part of a plain UNet."""
     weights = fill_by_rule(golden.shapes, int(golden.settings["seed"]))
@@ -306,8 +363,12 @@ KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
     "svdcn": controlnet_findings,
     "motionctrl": motionctrl_findings,
     "cameractrl": cameractrl_findings,
-    "controlnext": controlnext_findings,
-    "mimic": mimicmotion_findings,
+    "controlnext": lambda golden: (character_findings if "samples_z" in golden.tensors else controlnext_findings)(
+        golden
+    ),
+    "mimic": lambda golden: (character_findings if "samples_z" in golden.tensors else mimicmotion_findings)(golden),
+    "depthcrafter": video_reader_findings,
+    "normalcrafter": video_reader_findings,
 }
 
 

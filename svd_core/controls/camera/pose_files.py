@@ -19,7 +19,8 @@ ROTATION_ERROR = 0.05  # largest deviation of R R^T from the identity
 def parse_poses(text: str) -> CameraRows:
     """Return the poses of a JSON list of 12 numbers per frame, or of a RealEstate10K text.
 
-    JSON has no focal length: the product's own is used. Raises ValueError, one sentence, for other text.
+    JSON has no focal length: that of a usual RealEstate10K film, half the width, is used. Raises ValueError, one
+    sentence, for other text.
     """
     if len(text) > MOST_TEXT:
         raise ValueError(f"the camera poses have {len(text):,} characters; at most {MOST_TEXT:,} are read")
@@ -37,7 +38,7 @@ def parse_json_poses(text: str) -> CameraRows:
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("the camera poses must be a list with 12 numbers per frame; paste a file of MotionCtrl's")
     poses = _checked([_numbers(row, number, NUMBERS) for number, row in enumerate(rows, 1)])
-    return CameraRows(poses, torch.tensor([[0.5 * 16 / 9, 0.5, 0.5, 0.5]]).repeat(len(poses), 1))
+    return CameraRows(poses, torch.tensor([[0.5, 0.5 * PICTURE_RATIO, 0.5, 0.5]]).repeat(len(poses), 1))
 
 
 def parse_realestate(text: str) -> CameraRows:
@@ -59,17 +60,6 @@ def cropped_intrinsics(rows: CameraRows, width: int, height: int) -> CameraRows:
     else:
         fy = fy * (width / PICTURE_RATIO) / height
     return CameraRows(rows.poses, torch.stack([fx, fy, cx, cy], dim=1))
-
-
-def resampled(rows: CameraRows, frames: int) -> CameraRows:
-    """Return as many poses as the clip has frames: the middle ones of a longer list, as MotionCtrl takes them.
-
-    Raises ValueError for a list that is too short.
-    """
-    if len(rows) < frames:
-        raise ValueError(f"the file has {len(rows)} camera poses for {frames} frames; use a clip of {len(rows)} frames")
-    start = (len(rows) - frames) // 2
-    return CameraRows(rows.poses[start : start + frames], rows.intrinsics[start : start + frames])
 
 
 def _numbers(row: Sequence, number: int, count: int) -> list[float]:

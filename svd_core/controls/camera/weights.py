@@ -4,6 +4,8 @@ Both take world-to-camera poses, which are those of `Poses`. An adapter keeps on
 the first row of what it is asked for, so that windows and reversed clips stay right.
 """
 
+import logging
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,16 +15,25 @@ from torch import Tensor
 from ...condition import Adapter, PassInputs
 from ...networks.cameractrl import CameraCtrl, RayFeatures
 from ...networks.motionctrl import CameraProjection, MotionCtrl
+from ..strength import check_strength
+from .path import CameraPath
 from .poses import FOCAL, Poses
+
+log = logging.getLogger("svd_reel")
 
 AXES = (3.0, 1.0, 4.0)
 """Factors of MotionCtrl's own command line on the translation right, down and forward, before its speed."""
 
-UNITS = 0.15
-"""Our unit of length, the depth of the scene's centre, in the units of MotionCtrl's pose files.
+DEMO_TRAVEL = 1.5
+"""Length of a basic move of the demo of MotionCtrl at speed 1, in units of AXES."""
 
-A dolly of 0.2 at speed 1 then moves about as far as the basic move of the authors' demo does at speed 1.
-"""
+USUAL_TRAVEL = (0.15, 0.1, 0.2)
+"""Our usual truck, pedestal and dolly, in depths of the scene's centre; they equal the demo's basic moves."""
+
+REALESTATE_GAIN = 5.0
+"""Units of RealEstate10K, in which CameraCtrl was trained, in one depth of the scene's centre: a usual dolly is 1."""
+
+MOTIONCTRL_FRAMES = 14  # that it was trained on
 
 KEPT_FEATURES = 4  # feature sets of CameraCtrl that are kept: one per window of a clip
 
@@ -40,6 +51,70 @@ class CameraRows:
 
     def __len__(self) -> int:
         return len(self.poses)
+
+
+@dataclass(frozen=True)
+class LoadedCameraWeights:
+    """A camera adapter ready to run, its kind (motionctrl or cameractrl), and the name of its file for messages."""
+
+    network: MotionCtrl | CameraCtrl
+    kind: str
+    name: str
+
+
+def camera_weights_adapter(
+    weights: LoadedCameraWeights,
+    camera: CameraPath | CameraRows,
+    frames: int,
+    width: int,
+    height: int,
+    *,
+    strength: float = 1.0,
+    speed: float = 1.0,
+) -> Adapter:
+    """Return the adapter of a clip of `frames` frames at width x height pixels, for a path or the poses of a file.
+
+    speed: factor on how far the camera travels, 0 to 8. Raises ValueError for a zoom that MotionCtrl cannot make, for
+    too few poses, and for more frames than CameraCtrl takes.
+    """
+    check_strength(strength)
+    if not (math.isfinite(speed) and 0 <= speed <= 100):
+        raise ValueError(f"the speed of the camera must be 0 to 100 (got {speed:g}); use 1 to 3")
+    if isinstance(camera, CameraPath):
+        poses = camera.poses(frames)
+        if weights.kind == "motionctrl":
+            return MotionCtrlAdapter(weights.network, _path_rows(poses, frames, speed), strength)
+        return CameraCtrlAdapter.of(weights.network, rows_of(poses, width, height, REALESTATE_GAIN * speed), strength)
+    rows = middle_rows(camera, frames)
+    if weights.kind == "motionctrl":
+        _warn_length(frames)
+        return MotionCtrlAdapter(weights.network, scaled_rows(rows.poses, speed), strength)
+    rotation, translation = _split(rows.poses)
+    moved = torch.cat([rotation, speed * translation[:, :, None]], dim=2).flatten(1)
+    return CameraCtrlAdapter.of(weights.network, CameraRows(moved, rows.intrinsics), strength)
+
+
+def _path_rows(poses: Poses, frames: int, speed: float) -> Tensor:
+    """Return MotionCtrl's rows of one of our paths: usual moves are as long as the basic moves of its demo."""
+    if bool((poses.zoom - 1).abs().max() > 1e-6):
+        raise ValueError("MotionCtrl knows no zoom; use dolly in or dolly out, or CameraCtrl weights")
+    _warn_length(frames)
+    gains = torch.tensor([DEMO_TRAVEL / usual for usual in USUAL_TRAVEL], dtype=torch.float64)
+    rows = torch.cat([poses.rotation, (gains * poses.translation)[:, :, None]], dim=2).flatten(1)
+    return scaled_rows(rows, speed).float()
+
+
+def _warn_length(frames: int) -> None:
+    if frames > MOTIONCTRL_FRAMES:
+        log.warning("MotionCtrl was trained on 14 frames with svd; %d frames may ignore the camera", frames)
+
+
+def middle_rows(rows: CameraRows, frames: int) -> CameraRows:
+    """Return as many poses as the clip has frames: the middle ones of a longer list, as MotionCtrl takes them."""
+    if len(rows) < frames:
+        raise ValueError(f"the file has {len(rows)} camera poses for {frames} frames; use a clip of {len(rows)} frames")
+    part = slice((len(rows) - frames) // 2, (len(rows) - frames) // 2 + frames)
+    return CameraRows(rows.poses[part], rows.intrinsics[part])
 
 
 def rows_of(poses: Poses, width: int, height: int, gain: float = 1.0) -> CameraRows:
