@@ -30,12 +30,12 @@ CLIP = ROOT / "output" / "demo.mp4"
 TORCH_SPEC = "torch==2.13.0"
 # A process of tests takes up to 2 GB.
 MOST_PROCESSES = 4
-# Each level holds everything of the levels before it.
+# Each level includes the levels before it.
 LEVELS = ("demo", "test")
 
 
 class SetupError(Exception):
-    """A set-up that cannot continue; the message says why and what to do."""
+    """A set-up that cannot continue; the message gives the reason and the remedy."""
 
 
 def requirements(level: str) -> list:
@@ -65,7 +65,7 @@ def pip_arguments() -> list:
 
 
 def fingerprint(level: str) -> str:
-    """Return a hash of everything that decides what `.venv` contains at `level`."""
+    """Return a hash of everything that determines the contents of `.venv` at `level`."""
     parts = [torch_spec(), "%d.%d" % sys.version_info[:2], *sorted(requirements(level))]  # noqa: UP031
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -84,7 +84,7 @@ def is_ready(level: str) -> bool:
 
 
 def environment() -> dict:
-    """Return the environment of child processes: ours, without what would point pip and imports outside `.venv`."""
+    """Return the environment of child processes: ours, without variables that lead pip and imports outside `.venv`."""
     variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     variables.update(PIP_USER="0", PIP_DISABLE_PIP_VERSION_CHECK="1", PYTHONNOUSERSITE="1")
     return variables
@@ -106,7 +106,7 @@ def answer(code: str) -> str:
 
 
 def make_venv() -> None:
-    """Make `.venv` with pip in it; a working one is kept, a broken or unfinished one is made again."""
+    """Create `.venv` with pip; a working one is kept, a broken or unfinished one is created again."""
     if VENV_PYTHON.exists() and not UNFINISHED.exists() and answer("import pip; print(pip.__version__)"):
         return
     version = "%d.%d" % sys.version_info[:2]  # noqa: UP031
@@ -136,7 +136,7 @@ def install(*arguments: object) -> None:
 
 
 def set_up(level: str) -> None:
-    """Bring `.venv` to `level`; uses neither network nor disk where it is there already."""
+    """Bring `.venv` to `level`; does nothing if it is already there."""
     if is_ready(level):
         return
     started = time.monotonic()
@@ -175,7 +175,7 @@ def cores() -> int:
 
 
 def test(arguments: list) -> int:
-    """Run ruff, then pytest, whatever ruff finds.
+    """Run ruff, then pytest, even if ruff finds errors.
 
     The whole suite runs in several processes, a file of tests at a time. A part of it, or one that starts a ComfyUI,
     runs in one process, so that pytest's debugger works and the server has the cores to itself.

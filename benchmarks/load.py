@@ -87,7 +87,7 @@ def _rows(report: Report, found: dict[str, list[dict]], precision: str, size: in
 
 
 def _into_page_cache(source: Path) -> None:
-    """Read files completely, so that no loader pays for pages that another one pushed out of memory."""
+    """Read files completely, so that every loader finds them in the page cache."""
     block = memoryview(bytearray(2**24))
     for path in [source] if source.is_file() else source.rglob("*.safetensors"):
         with path.open("rb", buffering=0) as file:

@@ -3,8 +3,8 @@
     python -m tools.import_graph            # the floors, every import that runs upwards, every circle
     python -m tools.import_graph --files    # also every import between rooms, file by file
 
-Imports inside functions and under TYPE_CHECKING count like all others. `FLOORS` is an allow-list: a file that belongs
-to none of its rooms is reported, and CONTRIBUTING.md prints the same table.
+Imports inside functions and under TYPE_CHECKING count like all others. `FLOORS` is an allow-list: a file outside its
+rooms is reported. CONTRIBUTING.md prints the same table.
 """
 
 import ast
@@ -49,7 +49,7 @@ def floor_of(room: str) -> int:
 
 
 def imported_files(path: Path, root: Path = ROOT) -> Iterator[str]:
-    """Yield every file of the project that `path` imports, wherever the import stands."""
+    """Yield every file of the project that `path` imports, at any place in the file."""
     package = path.parent.parts
     for node in ast.walk(ast.parse((root / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -139,7 +139,7 @@ def room_graph(graph: dict[str, set[str]]) -> dict[str, set[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the graph; return 1 where something is against the rules."""
+    """Print the graph; return 1 if it breaks a rule."""
     graph = file_graph()
     rooms = room_graph(graph)
     for number in range(len(FLOORS), 0, -1):

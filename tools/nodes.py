@@ -1,7 +1,7 @@
-"""`python -m tools.nodes` writes `nodes/__init__.py` from the node files; --check prints what it should hold.
+"""`python -m tools.nodes` writes `nodes/__init__.py` from the node files; --check prints it if it is out of date.
 
 A node file ends with `NODES = [...]`, and each of its classes has its name in the editor as `DISPLAY_NAME`. The files
-are parsed, not imported, so that a stale `nodes/__init__.py` does not stand in the way.
+are parsed, not imported, so that an outdated `nodes/__init__.py` causes no error.
 """
 
 import argparse

@@ -62,7 +62,7 @@ def supported_levels(capability: str) -> tuple[str, ...]:
 
 
 def run_tests(processor: Processor, arguments: list[str]) -> Outcome:
-    """Run pytest with `arguments` in a process of its own under one setting."""
+    """Run pytest with `arguments` in a separate process under one setting."""
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", *arguments]
     start = time.perf_counter()
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Pictures without clips: what nodes draw themselves, and charts of their numbers."""
+"""Help pictures without clips: drawings by the nodes themselves, and charts of their numbers."""
 
 import json
 from dataclasses import replace
@@ -33,7 +33,7 @@ def load_model(studio: Studio) -> Image.Image:
     """Draw a table of what the releases were made for."""
     rows = [("model", "frames", "size", "steps", "guidance")]
     for variant, name in RELEASES.items():
-        # AnimateLCM is SVD-XT's network with weights of its own.
+        # AnimateLCM is SVD-XT's network with other weights.
         known = config_by_name("svd_xt" if variant in ("animatelcm", "nano") else variant)
         config = studio.model.config if variant == "nano" else replace(known, variant=variant)
         settings = AnimateSettings().resolve(config)

@@ -1,4 +1,4 @@
-"""Pictures of clips that the nodes make themselves, with the embedded model, few frames and few steps."""
+"""Help pictures of clips: the nodes make them with the embedded model, few frames and few steps."""
 
 import math
 import sys

@@ -89,7 +89,7 @@ def make_page(node_id: str, language: str) -> str:
     where = source.relative_to(ROOT).as_posix()
     for mark, count in ((TABLES, prose.count(TABLES)), ("{{picture}}", len(PICTURE.findall(prose)))):
         if count != 1:
-            raise PageError(f"{where} has {mark} {count} times; each page has it once, on a line of its own")
+            raise PageError(f"{where} has {mark} {count} times; each page has it once, on a separate line")
     texts = texts_of(node_id, language)
     title = display_name(texts)
     body = PICTURE.sub(lambda found: _picture(node_id, found[1] or title), prose)

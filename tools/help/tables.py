@@ -8,7 +8,7 @@ from tools.workflows.library import load_pack
 
 from .prose import PROSE, page_source, read_page
 
-EMBEDDED = "(embedded)"  # choices that list files beside what the pack brings have such an entry
+EMBEDDED = "(embedded)"  # choices that list files besides those of the pack have such an entry
 
 
 @dataclass
@@ -91,7 +91,7 @@ def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> 
     if isinstance(kind, (list, tuple)):
         choices = [f"`{value}`" for value in kind]
         if any(str(value).endswith(EMBEDDED) for value in kind):
-            # What else is on this machine is no matter of the page.
+            # Other files of this machine do not belong on the page.
             own = [str(value) for value in kind if str(value).endswith(EMBEDDED) or value == "none"]
             choices = [*(f"`{value}`" for value in own), words["files"]]
         parts = [words["separator"].join(choices), words["default"].format(value=f"`{default}`")]

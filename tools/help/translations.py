@@ -64,7 +64,7 @@ def faults(language: str) -> list[str]:
             found += [f"{path} {fault}" for fault in _faults_of(path, sources[path], text)]
             if _follows(path) and accepted.get(path) != digest(sources[path]):
                 found.append(f"{path} follows an older English; bring it up to date, then --accept {path}")
-    return found + [f"{path} is noted in sources.json and gone" for path in accepted if path not in sources]
+    return found + [f"{path} is in sources.json but no longer exists" for path in accepted if path not in sources]
 
 
 def accept(language: str, paths: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Subgraph blueprints: several of our nodes that ComfyUI 0.3.67 and newer offers as one node, which can be unpacked.
+"""Subgraph blueprints: several of our nodes as one node, which ComfyUI 0.3.67 and newer offers and can unpack.
 
 A file of `subgraphs/` is a workflow that holds a single node and the definition of what is inside it; the interface
 shows it under the file's name.
@@ -23,7 +23,7 @@ END_WIDTH, END_GAP, ROW = 130, 90, 20
 
 @dataclass(frozen=True)
 class _Start:
-    """Stands for the left end where a link wants a node."""
+    """The input side of a subgraph, in place of a node at the start of a link."""
 
     number: int = INSIDE
 

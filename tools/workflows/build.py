@@ -1,4 +1,4 @@
-"""Writes the described workflows to files."""
+"""Write the described workflows to files."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ FOLDER = ROOT / "workflows"
 
 
 def build_all(without_models: bool = False) -> dict[str, dict[str, Any]]:
-    """Return every workflow's JSON by file stem; without_models: as their switches leave them."""
+    """Return every workflow's JSON by file stem; without_models: with the switches of their notes applied."""
     return {graph.name: graph.to_json(without_models) for graph in describe(library())}
 
 

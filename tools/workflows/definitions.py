@@ -1,4 +1,4 @@
-"""The shipped workflows. Values that are left out are the nodes' own defaults.
+"""The shipped workflows. Omitted values are the nodes' own defaults.
 
 Notes use no inline code: its colours are hard to read on a note in some versions of the interface.
 """

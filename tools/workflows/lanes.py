@@ -1,4 +1,4 @@
-"""Leads long links around the nodes between their ends, with the interface's own reroute points."""
+"""Route long links around the nodes between their ends, with the interface's own reroute points."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Link:
     end: tuple[float, float]
 
     def meets(self, box: Box) -> bool:
-        """Whether a straight line between the ends crosses the box."""
+        """Return whether a straight line between the ends crosses the box."""
         (x, y), (to_x, to_y) = self.start, self.end
         left, right = max(x, box[0]), min(to_x, box[2])
         if left >= right:
@@ -38,7 +38,7 @@ class Lanes:
     ends: list[dict[str, int]] = field(default_factory=list)
 
     def add(self, links: Iterable[Link], nodes: list[Box]) -> None:
-        """Lead every link that would run behind a node above or below what lies between its ends."""
+        """Add reroute points to every link that would run behind a node, above or below the nodes between its ends."""
         far: dict[tuple[int, int], list[Link]] = {}
         for link in links:
             between = [box for box in nodes if link.start[0] < box[0] and box[2] < link.end[0]]
@@ -48,7 +48,7 @@ class Lanes:
             self._lead(sorted(group, key=lambda link: link.end[0]), place)
 
     def extra(self) -> dict[str, Any]:
-        """What the file says of them."""
+        """Return the reroute points as the workflow file stores them."""
         return {"reroutes": self.points, "linkExtensions": self.ends} if self.points else {}
 
     def _lead(self, links: list[Link], place: int) -> None:

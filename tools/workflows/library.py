@@ -14,7 +14,7 @@ FOREIGN_LISTS = ROOT / "tests" / "data" / "foreign_nodes"
 WIDGET_TYPES = {"BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "FLOAT", "INT", "STRING"}
 PACK = "svd_reel_pack"
 PACK_VERSION = "0.1.0"
-# Where the first of our lists that has a node is not the first version that had it.
+# First versions of nodes that are older than the first list of ours that has them.
 FIRST_VERSIONS = {"FrameInterpolationModelLoader": "0.20.0", "FrameInterpolate": "0.20.0"}
 
 
@@ -33,7 +33,7 @@ class Input:
     seed: bool = False
 
     def problem(self, value: Any) -> str:
-        """Say what is wrong with a widget value, or return an empty text. Empty combos take any text: file names."""
+        """Return what is wrong with a widget value, or an empty text. Empty combos accept any text (file names)."""
         expected = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool, "COMBO": str}.get(self.type, str)
         if not isinstance(value, expected) or (isinstance(value, bool) and self.type != "BOOLEAN"):
             return f"{self.name} is {value!r}, no {self.type}"
@@ -48,9 +48,9 @@ class Input:
 class NodeType:
     """One kind of node.
 
-    `outputs` are pairs (name, type); `output` tells nodes that are run for their own sake, `ours` this pack's from
-    others; `since` is the version of the pack or of the host that a reader needs, empty where any does; `pack` is where
-    the node comes from, by its registry name.
+    outputs: pairs (name, type). output: whether ComfyUI runs the node even if nothing uses its outputs. ours: whether
+    it belongs to this pack. since: the version of the pack or host that is needed, empty for any. pack: the registry
+    name of the node's pack.
     """
 
     id: str
@@ -64,7 +64,7 @@ class NodeType:
 
     @property
     def sockets(self) -> list[Input]:
-        """Inputs that only a link can fill."""
+        """Inputs without a widget, which need a link."""
         return [entry for entry in self.inputs.values() if entry.socket]
 
     @property
@@ -74,7 +74,7 @@ class NodeType:
 
 
 def load_pack() -> ModuleType:
-    """Import the pack as ComfyUI does, under a name of its own, without ComfyUI."""
+    """Import the pack as ComfyUI does, under a separate name, without ComfyUI."""
     if PACK not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -146,6 +146,6 @@ def _from_list(key: str, entry: dict, since: str) -> NodeType:
 def _input(name: str, kind: str, optional: bool, extra: dict, options: tuple[str, ...]) -> Input:
     socket = kind not in WIDGET_TYPES or extra.get("forceInput", False)
     default = extra.get("default", options[0] if options else None)
-    # The interface gives these two a second widget, "control after generate", asked for or not.
+    # The interface always gives these two a second widget, "control after generate".
     seed = kind == "INT" and (bool(extra.get("control_after_generate")) or name in ("seed", "noise_seed"))
     return Input(name, kind, optional, socket, default, extra.get("min"), extra.get("max"), options, seed)

@@ -30,7 +30,7 @@ PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 RESULT = ROOT / "docs" / "result.jpg"
 SIDE, CAPTION, GAP = 512, 40, 4
 INK, PAPER = (240, 240, 240), (24, 24, 28)
-# Captions say what the workflow is for; the small print says whose frames these are. Seeds only make them differ.
+# Captions name the purpose of the workflow, the small print the model. Seeds only vary the pictures.
 CAPTIONS = {
     "nano_image_to_video": ("No download, any CPU", 23),
     "svd_image_to_video": ("SVD, 14 frames", 1),

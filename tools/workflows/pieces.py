@@ -1,4 +1,4 @@
-"""What the workflow descriptions share: weights, sentences, and the nodes at both ends."""
+"""Parts that workflow descriptions share: weights, sentences, and the nodes at both ends."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,13 +7,13 @@ from .graph import Node, Output, Stage
 
 HUB = "https://huggingface.co"
 NANO = "nano (embedded)"
-PICTURE = "example.png"  # ComfyUI brings it
+PICTURE = "example.png"  # in ComfyUI's input folder from the start
 PICTURE_SIDE = 768
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file that the reader must bring: name, model folder, and folder of the page it comes from."""
+    """A file that the user must download: its name, its model folder, and the folder of its page."""
 
     name: str
     directory: str
@@ -21,7 +21,7 @@ class Weights:
 
     @property
     def models(self) -> list[dict[str, str]]:
-        """What the interface's missing-model dialog reads."""
+        """The entry for the interface's missing-model dialog."""
         url = f"{HUB}/{self.source}/{self.name}"
         return [{"name": self.name, "url": url, "directory": self.directory}]
 

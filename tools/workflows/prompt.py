@@ -1,4 +1,4 @@
-"""From the interface's format to the one that a server's /prompt takes, as the interface itself does it."""
+"""Convert workflows from the interface's format to the API form of /prompt, as the interface itself does."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ NOTES = ("MarkdownNote", "Note")
 def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[str, dict[str, Any]]:
     """Return {node id: {"class_type", "inputs"}} for a workflow in format 0.4.
 
-    Widget values are assigned by position, with the second value that a seed stores left out. A newer host's widgets
-    that the workflow does not know keep the host's defaults. A muted node gives nothing; a bypassed one hands on what
-    it gets of the same type.
+    Widget values are assigned by position, without the second value that a seed stores. Widgets of a newer host that
+    are not in the workflow keep the host's defaults. A muted node has no outputs; a bypassed one passes on its inputs
+    of the same type.
     """
     nodes = {node["id"]: node for node in workflow["nodes"]}
     links = {link[0]: (link[1], link[2], link[5]) for link in workflow["links"]}
@@ -42,7 +42,7 @@ def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[st
 
 
 def _source(nodes: dict[int, dict], links: dict[int, tuple[int, int, str]], number: int) -> list[Any] | None:
-    """Where a link's data really comes from, through bypassed nodes; None where it comes from nowhere."""
+    """Return the output that a link's data comes from, through bypassed nodes; None if there is none."""
     while True:
         origin, slot, kind = links[number]
         node = nodes[origin]
@@ -63,7 +63,7 @@ def _source(nodes: dict[int, dict], links: dict[int, tuple[int, int, str]], numb
 
 
 def reached(prompt: dict[str, dict[str, Any]], library: dict[str, NodeType]) -> dict[str, dict[str, Any]]:
-    """The part of a prompt that a server runs: nodes that write or show something, and what they need."""
+    """Return the part of a prompt that a server runs: output nodes, and the nodes they depend on."""
     todo = [number for number, call in prompt.items() if library[call["class_type"]].output]
     found: dict[str, dict[str, Any]] = {}
     while todo:

@@ -1,4 +1,4 @@
-"""Workflows that train LoRAs and use them, all with the embedded model."""
+"""Workflows that train and use LoRAs, all with the embedded model."""
 
 from .graph import Graph, Node
 from .pieces import FIRST_STEPS, load, measure, save
