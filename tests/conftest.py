@@ -59,7 +59,7 @@ def model(checkpoint: str) -> SVDModel:
 
 @pytest.fixture(scope="module")
 def loaded(checkpoint: str) -> Iterator[tuple]:
-    """What the loader node gives of it: model, image encoder, VAE. Modules may load another."""
+    """The outputs of the loader node for it: model, image encoder, VAE. Modules may load another."""
     host, patch = part("nodes.host.comfy"), pytest.MonkeyPatch()
     name = Path(checkpoint).name
     patch.setattr(host, "model_files", lambda folder: [name] if folder == "svd" else [])

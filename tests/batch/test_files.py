@@ -1,4 +1,4 @@
-"""Files of a batch: damaged clips are made again, a refused batch leaves nothing behind, clips say what made them."""
+"""Files of a batch: damaged clips are made again, a refused batch leaves no files, clips contain their settings."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def finished(pictures: Path, output: Path, suffix: str):
-    """A job whose clip of three frames is done, as its manifest says."""
+    """A job whose clip of three frames is finished and listed in the manifest."""
     output.mkdir()
     (job,) = plan_jobs(read_rows(pictures, SETTINGS), ModelSpec("nano"), output, suffix)
     write_clip(torch.rand(3, 8, 8, 3), job.output, fps=7, metadata={"batch_key": job.key})

@@ -1,4 +1,4 @@
-"""Rows of a batch: folders, tables and storyboards, what is read from them and what is refused."""
+"""Rows of a batch from folders, tables and storyboards: accepted and refused input."""
 
 import json
 from pathlib import Path

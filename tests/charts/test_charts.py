@@ -1,4 +1,4 @@
-"""Charts: round marks, axes that fit their values, and pixels where the numbers say."""
+"""Charts: round marks, axes that fit their values, and pixels at the places of the numbers."""
 
 import itertools
 

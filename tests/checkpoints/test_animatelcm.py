@@ -22,7 +22,7 @@ SHAPE = (3, 6, 10)
 
 
 def network(noisy, c_noise, token, vector, num_frames):
-    """A raw network that is no denoiser: what comes out shows every input."""
+    """A raw network whose output depends on every input."""
     wave = torch.sin(noisy[:, :4] * 1.7 + noisy[:, 4:] + c_noise.reshape(-1, 1, 1, 1) + token.mean())
     return wave + 0.3 * noisy[:, :4]
 

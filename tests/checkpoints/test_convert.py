@@ -1,4 +1,4 @@
-"""Checkpoints saved anew: every value kept or rounded as asked, in both layouts, whole or not at all."""
+"""Converted checkpoints: every value is kept or rounded as requested, in both layouts, written whole or not at all."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def folder(tiny) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tiny):
-    """The model as it was; not to be changed."""
+    """The original model, which tests must not change."""
     return load_model(tiny)
 
 

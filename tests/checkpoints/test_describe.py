@@ -1,4 +1,4 @@
-"""What is said of a checkpoint without loading it: variant, frames, size, damage."""
+"""The description of a checkpoint without loading it: variant, frames, size, damage."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Files made to hurt: each ends in one short sentence, at once."""
+"""Malicious files: each is refused at once with one short sentence."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The official key tables: our networks take every published layout whole, and headers reproduce published sizes."""
+"""The official key tables: our networks load every published layout, and headers reproduce the published sizes."""
 
 import math
 from collections.abc import Mapping

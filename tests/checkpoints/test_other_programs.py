@@ -94,7 +94,7 @@ def test_the_image_encoder_as_comfyui_saves_it_is_read(plain: Parts) -> None:
 
 
 def scaled(tensors: Tensors, weight: str, scale: str, rows: bool = False) -> tuple[Tensors, Tensors]:
-    """The UNet's matrices in float8 with scales under these names, and what they stand for."""
+    """The UNet's matrices in float8 with scales under these names, and the values that they encode."""
     stored, wanted = dict(tensors), dict(tensors)
     for key, value in tensors.items():
         if key.startswith(UNET) and value.ndim == 2 and ".proj_in." in key:

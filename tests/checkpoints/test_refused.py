@@ -1,4 +1,4 @@
-"""Files that are no SVD model, or not a whole one: each refused in one sentence with value, limit and remedy."""
+"""Files that are not a whole SVD model: each is refused in one sentence with value, limit and remedy."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""The command line: a clip with its settings from a picture, and one sentence with exit code 2 for what cannot be."""
+"""The command line: a clip with its settings from a picture, and one sentence with exit code 2 for invalid input."""
 
 import json
 import re
@@ -117,7 +117,7 @@ def test_several_pictures_make_several_clips(model: str, picture: str, tmp_path:
 
 def test_longer_clips_are_those_of_the_python_call(model: str, picture: str, tmp_path: Path):
     loaded, options = load_model(model), ("--model", model, "--steps", 2, "--quiet", "--device", "cpu")
-    # The tiny model makes 4 frames: two windows of 3 cover 5, two more go on from there.
+    # The tiny model makes 4 frames: two windows of 3 cover 5, and two more extend it.
     given = ("--frames", 5, "--windows", 3, "--window-overlap", 1, "--extend", 2, "--extend-overlap", 2)
     assert run("animate", picture, "--output", tmp_path / "frames", *options, *given) == 0
     settings = AnimateSettings(steps=2, frames=5, windows=3, window_overlap=1, extend=2, extend_overlap=2)

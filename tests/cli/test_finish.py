@@ -1,4 +1,4 @@
-"""The command that makes a film: the duration that was asked for, and every option counts or is refused."""
+"""The command that makes a film: the requested duration, and every option has an effect or is refused."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Commands write neither over what they read nor twice into one file, and say so before they work."""
+"""Commands refuse to overwrite their inputs or to write two outputs into one file, before they start working."""
 
 from pathlib import Path
 

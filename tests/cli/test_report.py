@@ -1,4 +1,4 @@
-"""The report as a node and on the command line: the numbers of the Python call, and one sentence for what cannot be."""
+"""The report as a node and on the command line: the numbers of the Python call, and one sentence for invalid input."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the command line imports: nothing heavy for `--help` and `--version`, and the public names on first use."""
+"""Imports of the command line: nothing heavy for `--help` and `--version`, and public names on first use."""
 
 import subprocess
 import sys

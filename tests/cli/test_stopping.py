@@ -1,4 +1,4 @@
-"""What holds for every command: SIGTERM, a full disk and the leftovers of killed runs."""
+"""Behaviour of every command under SIGTERM, on a full disk, and after killed runs."""
 
 import errno
 import os

@@ -63,7 +63,7 @@ def steps_of(clip):
 
 
 class Recording:
-    """A model that answers with the state, and remembers all that it was given."""
+    """A model that returns the state and records its inputs."""
 
     def __init__(self):
         self.calls = []

@@ -24,7 +24,7 @@ def spots(*places, width=W, height=H):
 
 
 def find(frame):
-    """Where the one spot of [1, H, W] is: (x, y)."""
+    """Return the position (x, y) of the only spot in [1, H, W]."""
     y, x = torch.meshgrid(torch.arange(frame.shape[1]), torch.arange(frame.shape[2]), indexing="ij")
     weight = (frame[0] - 0.05).clamp(min=0)
     return ((weight * x).sum() / weight.sum()).item(), ((weight * y).sum() / weight.sum()).item()

@@ -1,4 +1,4 @@
-"""The sampler's hook points and the three ways to impose a signal, on models whose answer is known in closed form."""
+"""The sampler's hook points and the three modes of imposing a signal, on models with a closed-form answer."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ SPREAD = 0.5
 
 
 def free_model(x, sigma, condition=None):
-    """The perfect denoiser of clips that are normal about 0: it knows nothing of any path."""
+    """The perfect denoiser of clips that are normal about 0, so it follows no path by itself."""
     return SPREAD**2 * x / (SPREAD**2 + sigma**2)
 
 

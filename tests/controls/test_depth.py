@@ -1,4 +1,4 @@
-"""What a warp leaves open is filled, and distances come from maps or from a foreground."""
+"""Holes of a warp are filled, and distances come from depth maps or from a foreground."""
 
 import pytest
 import torch

@@ -34,7 +34,7 @@ PLAIN = {"anchor": 1.0, "colour_lock": 0.0}
 
 
 def moving(x, sigma, condition):
-    """The model of a world in which every clip moves from the picture that it is told by one velocity."""
+    """A model in which every clip moves away from the condition's picture at one velocity."""
     time = torch.arange(len(x), dtype=x.dtype).reshape(-1, 1, 1, 1)
     return (condition.latent * SCALE).to(x) + time * VELOCITY.to(x)
 
@@ -44,7 +44,7 @@ def true_clip(frames):
 
 
 def biased(bias, gain=1.0):
-    """A still world whose model shifts colour and scales contrast of every clip after its first frame."""
+    """A model of still clips that shifts the colour and scales the contrast after the first frame."""
 
     def model(x, sigma, condition):
         told = (condition.latent * SCALE).to(x).expand(len(x), -1, -1, -1)
@@ -96,7 +96,7 @@ def test_held_frames_reach_the_end_of_the_sampling(solver):
     noise, sigmas = start_noise(FRAMES, H, W, 1), karras_sigmas(20)
 
     def off(**options):
-        """How far each known frame is from where it was held."""
+        """Return the distance of each known frame from the value it was held at."""
         held = sample(timid, noise, sigmas, 1.0, None, solver=solver, controls=[HoldFrames(known, **options)])
         return (held[:OVERLAP] - known).flatten(1).abs().amax(1).tolist()
 

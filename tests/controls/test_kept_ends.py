@@ -1,4 +1,4 @@
-"""What goes on in decoded frames at the ends of a clip: pictures given back, loops whose join is eased."""
+"""Edits of decoded frames at the ends of a clip: restored pictures, and loops with an eased join."""
 
 import logging
 

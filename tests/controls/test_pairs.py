@@ -1,4 +1,4 @@
-"""Every two controls together, whoever made them, on a model that is known in closed form."""
+"""Every pair of controls, on a model with a closed-form answer."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What the controls promise, on a photograph and the embedded model with few steps: recipes/control measures more."""
+"""The documented effects of controls, on a photograph and the embedded model with few steps (see recipes/control)."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Milder guidance, repaired first frames and anchored colours, on what is known in closed form."""
+"""Milder guidance, repaired first frames and anchored colours, on models with a closed-form answer."""
 
 import itertools
 import math

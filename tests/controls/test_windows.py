@@ -150,7 +150,7 @@ def test_later_windows_start_from_the_estimate_of_their_first_frame_below_the_si
     told = Condition(torch.zeros(1, 1, 5), still, torch.zeros(1, 7))
 
     def model(x, sigma, inputs):
-        """Motion by 1 a frame, from the picture that it is told to start from."""
+        """Motion by 1 per frame, away from the condition's picture."""
         assert len(inputs.condition.latent) == 1
         return inputs.condition.latent * SCALE + torch.arange(len(x)).reshape(-1, 1, 1, 1)
 

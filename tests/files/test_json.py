@@ -1,4 +1,4 @@
-"""JSON of strangers: what is read, what is refused, and text that is safe to show."""
+"""JSON from untrusted files: accepted and refused texts, and text that is safe to show."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frames in between by their motion: near the true ones, far above a cross-fade, unharmed by cuts."""
+"""Interpolated frames: close to the true ones, far better than a cross-fade, and unaffected by cuts."""
 
 import math
 

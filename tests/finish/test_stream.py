@@ -26,7 +26,7 @@ def clip(frames: int = 5, height: int = 24, width: int = 40, speed: float = 2.0)
 
 
 def upscale(frame: torch.Tensor) -> torch.Tensor:
-    """Stands for an upscale model: four times as large, not linear."""
+    """A stand-in for an upscale model: four times as large, not linear."""
     large = F.interpolate(frame.movedim(-1, 0)[None], scale_factor=4, mode="bicubic")
     return large.clamp(0, 1).sqrt()[0].movedim(0, -1)
 

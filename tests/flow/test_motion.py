@@ -1,4 +1,4 @@
-"""Known pans, zooms and rolls come back, whatever moves in front of them; measured through the report."""
+"""The report measures known pans, zooms and rolls, even with objects moving in front of them."""
 
 import math
 from statistics import fmean
@@ -23,7 +23,7 @@ MOTIONS = [
     {"pan": (1.5, -0.7), "zoom": 1.02, "roll": -1.5},
 ]
 # Of a clean clip. A twentieth of a pixel is what interpolation and 3x3 samples per pixel leave uncertain; zoom and roll
-# are told by the edges, half a picture away, where a tenth of a pixel is 0.003 and 0.18 degrees at 64 pixels.
+# depend on the edges, half a picture away, where a tenth of a pixel is 0.003 and 0.18 degrees at 64 pixels.
 PAN, ZOOM, ROLL = 0.05, 0.002, 0.1
 
 every_size = pytest.mark.parametrize(("height", "width"), SIZES, ids=lambda value: str(value))
@@ -74,7 +74,7 @@ def test_large_pans_are_followed(height: int, width: int, share: float) -> None:
     report = measure(moving(height, width, pan=pan))
     assert within(report, {"pan": pan}), differences(report, {"pan": pan})
     assert report.summary()["pan_x_percent"] == pytest.approx(100 * share, abs=0.1)
-    # What leaves the picture is taken to go on as what is beside it.
+    # Areas that leave the picture are assumed to move like their surroundings.
     assert report.motion[0] == pytest.approx(math.hypot(*pan), rel=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Models whose answer is known in closed form and which obey their condition, for tests of controls."""
+"""Models with a closed-form answer that depends on their condition, for tests of controls."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ def condition(fps_id=6, bucket=127, augmentation=0.02, picture=None):
 
 
 def obedient_model(x, sigma, given):
-    """The perfect denoiser of clips normal about the picture that it is given, shifted by its token and bucket."""
+    """The perfect denoiser of clips normal about the condition's picture, shifted by its token and bucket."""
     mean = given.latent * LATENT_SCALE + 0.2 * given.token.mean((1, 2)).reshape(-1, 1, 1, 1) + 0.5 * lean(given.vector)
     return mean + SPREAD**2 * (x - mean) / (SPREAD**2 + sigma**2)
 
@@ -42,7 +42,7 @@ def lean(vector):
 
 
 class Counted:
-    """A model that keeps what it was asked for."""
+    """A model that records its calls."""
 
     def __init__(self, model=obedient_model):
         self.model = model

@@ -1,4 +1,4 @@
-"""Loads the pack as ComfyUI does, under a folder name that is no identifier, and gives it a model to work with."""
+"""Load the pack as ComfyUI does, under a folder name that is not an identifier, and give it a model."""
 
 import importlib
 import importlib.util

@@ -17,7 +17,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def tiny_model() -> SVDModel:
-    """A model of 3 frames of 64x64 pixels whose estimates depend well on what it is told."""
+    """A model of 3 frames of 64x64 pixels whose estimates depend clearly on its condition."""
     torch.manual_seed(5)
     unet = UNet(TINY).requires_grad_(False)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A run small enough to be repeated in a test, also in a process of its own."""
+"""A run small enough to be repeated in a test, also in a separate process."""
 
 import torch
 
@@ -42,13 +42,13 @@ def settings(**changes):
 
 
 def train(folder, *, source=None, unet=None, run=None, **changes):
-    """Train a fresh small UNet, or go on with the run in the folder."""
+    """Train a fresh small UNet, or resume the run in the folder."""
     trainer = Trainer(unet or small_unet(), source or NoiseClips(), settings(**changes), folder)
     return trainer.run(**run or {})
 
 
 def stop_after(steps):
-    """A `should_stop` that says yes when it is asked after so many steps."""
+    """Return a `should_stop` that returns True after `steps` steps."""
     asked = []
 
     def should_stop():

@@ -121,7 +121,7 @@ class Server:
 
 
 class Run:
-    """What a queued graph sent while it ran, and its outputs by node."""
+    """The messages of a queued graph while it ran, and its outputs by node."""
 
     ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def ended(self) -> str | None:
-        """How the run ended, None while it goes on."""
+        """The message type with which the run ended; None while it is running."""
         for message in self.messages:
             if message["type"] in self.ENDS and message["data"].get("prompt_id") == self.id:
                 return message["type"]
@@ -156,7 +156,7 @@ class Run:
 
 
 class Listener:
-    """The least websocket client that ComfyUI needs: text messages as JSON, binary ones as bytes."""
+    """A minimal websocket client for ComfyUI: text messages as JSON, binary ones as bytes."""
 
     def __init__(self, port: int, client: str):
         self.stream = socket.create_connection(("127.0.0.1", port), timeout=RUN_SECONDS)

@@ -18,7 +18,7 @@ REASON = "set COMFYUI_DIR (and COMFYUI_PYTHON) to a ComfyUI checkout to run the 
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what lives here where there is no host."""
+    """Skip the tests of this folder without a host."""
     if "COMFYUI_DIR" in os.environ:
         return
     for item in items:
@@ -43,7 +43,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def object_info(server):
-    """What the server says of all its nodes."""
+    """The server's definitions of all its nodes."""
     return server.get("/object_info")
 
 

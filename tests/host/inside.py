@@ -102,7 +102,7 @@ def compare_unet(model) -> None:
 
 
 def compare_vae() -> None:
-    """A VAE of the real size (the host knows no other), our weights in theirs and back."""
+    """Compare a VAE of the real size (the host supports no other), with our weights in theirs and back."""
     config = part("svd_core.networks.config").VAEConfig()
     weights = dict(part("svd_core.networks.vae").VAE(config).state_dict())
     ours = part("nodes.load").manage_vae(part("svd_core.checkpoints").split_state_dict(weights, {}), torch.float32)
@@ -118,7 +118,7 @@ def compare_vae() -> None:
 
 
 def compare_clip_vision(model, folder: Path) -> None:
-    """A small image tower of the host with the weights of ours."""
+    """Compare a small image encoder of the host with ours, with the same weights."""
     ours = model.image_encoder
     size = ours.model.config
     description = folder / "clip.json"

@@ -11,7 +11,7 @@ SIDE = 64  # of the tiny model's frames
 
 
 def film(server, result, node: str):
-    """The file that a Finish Film node has saved, as the interface is told."""
+    """Return the file that a Finish Film node reported to the interface."""
     (entry,) = result.outputs[node]["images"]
     assert result.outputs[node]["animated"] == [True]
     return server.file(entry)

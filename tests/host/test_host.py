@@ -121,7 +121,7 @@ def test_our_sigmas_drive_the_sampler_of_the_host(build, run, latent):
 
 
 def test_batches_of_clips_keep_apart_in_the_sampler_of_the_host(build, run, latent):
-    """The host itself knows one clip per batch; the note in our conditioning tells our exported model better."""
+    """The host treats a batch as one clip; the note in our conditioning gives the exported model the clip length."""
     loader = build.load()
     picture = build.picture()
     both = build("ImageBatch", image1=picture, image2=picture)

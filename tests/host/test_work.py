@@ -1,4 +1,4 @@
-"""Nodes that do a whole piece of work in a real ComfyUI: train, try settings, film a storyboard, save a model."""
+"""Long-running nodes in a real ComfyUI: train, sweep settings, film a storyboard, save a model."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What LoRAs do to weights: formulas, sums, strengths, and models that stay as they were."""
+"""The effect of LoRAs on weights: formulas, sums, strengths, and unchanged original models."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""LoRAs that peft and diffusers make and save, on a small random UNet of diffusers: the same outputs through us."""
+"""LoRAs made by peft and diffusers on a small random diffusers UNet: our outputs are the same."""
 
 import pytest
 import torch

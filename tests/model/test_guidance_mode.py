@@ -1,4 +1,4 @@
-"""Whether the branches of guidance share a pass: chosen from size and memory, given up when memory runs out."""
+"""Whether both passes of guidance share a batch: decided by size and memory, undone if memory runs out."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Both branches of guidance in one pass give the clip that they give in turn, whatever the conditions tell."""
+"""The conditional and unconditional pass in one batch give the same clip as one after the other."""
 
 import copy
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Memory that runs out is known as such whatever allocator says it, and answered in the same way."""
+"""Out-of-memory errors of every allocator are recognised and handled in the same way."""
 
 import logging
 import weakref

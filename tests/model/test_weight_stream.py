@@ -48,7 +48,7 @@ class Queue:
 
 @dataclass
 class Copy:
-    """One copy of weights: from where, what was queued when it was asked for, when it was first used."""
+    """One copy of weights: its source, the work queued at its request, and its first use."""
 
     source: int
     asked: int

@@ -1,4 +1,4 @@
-"""The drawings that curve nodes hand out: they show what is set, and nothing else changes them."""
+"""The drawings of curve nodes: they show the settings and depend on nothing else."""
 
 import pytest
 import torch

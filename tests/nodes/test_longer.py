@@ -1,4 +1,4 @@
-"""The nodes for longer clips, without a host: they give the clips of the core and say what they cannot do."""
+"""The nodes for longer clips, without a host: they give the clips of the core and refuse invalid input."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""The node that adds a LoRA, without a host: it chains, leaves the model that came in alone, and reports."""
+"""The node that adds a LoRA, without a host: it chains, does not change its input, and reports."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The nodes of training on a random model of a few channels: set, train, use at once, save, cancel and go on."""
+"""The training nodes on a random model of a few channels: data set, training, use, saving, cancelling, resuming."""
 
 import shutil
 from functools import cache

@@ -1,4 +1,4 @@
-"""Pictures as tensors: files of every mode at their depth, and one sentence for everything that is no picture."""
+"""Pictures as tensors: files of every mode at full depth, and one sentence for every other file."""
 
 from pathlib import Path
 

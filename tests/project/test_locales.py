@@ -34,7 +34,7 @@ def test_keys_need_no_escape():
 
 
 def test_one_english_text_has_one_translation():
-    """The same tooltip stands on many nodes; readers shall not wonder whether the difference means something."""
+    """Equal English tooltips have equal translations, so that readers see no difference where there is none."""
     english, chinese = translations.english(), translations.translated(LANGUAGE)
     known: dict[str, set[str]] = {}
     for path, text in english.items():

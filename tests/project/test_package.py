@@ -33,7 +33,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)|<img[^>]+src=\"([^\"]+)\"")
 
 
 def git_files(*arguments: str) -> set[str]:
-    """Tracked files of the checkout as paths with slashes; skips where this is no checkout."""
+    """Return the tracked files of the checkout as paths with slashes; skip without a checkout."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("needs git and a checkout")
     # NUL between names: git quotes names that are not plain otherwise.

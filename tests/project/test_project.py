@@ -86,7 +86,7 @@ def own_files(*suffixes: str) -> list[Path]:
 
 
 def skipped(top: str) -> bool:
-    """Virtual environments, caches and what the demo leaves are no part of the repository."""
+    """Virtual environments, caches and outputs of the demo are ignored by git."""
     return top == "output" or (top.startswith(".") and top not in (".ci", ".github"))
 
 

@@ -1,4 +1,4 @@
-"""What nano learns from: clips whose first frame has the latents that the UNet is given of it."""
+"""nano's training clips: the first frame has exactly the latents that the UNet is conditioned on."""
 
 import pytest
 import torch

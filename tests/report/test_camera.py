@@ -1,4 +1,4 @@
-"""The shared motion of a clip put together as a camera, and compared with the path that was asked for."""
+"""The shared motion of a clip as a camera track, compared with the requested path."""
 
 import json
 
@@ -15,7 +15,7 @@ FRAMES = 9
 
 
 def filmed(path: str, frames: int = FRAMES) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip [T, 96, 144, 3] of a camera over a picture, and the track that it was asked for."""
+    """Return a clip [T, 96, 144, 3] of a camera over a picture, and the requested track."""
     poses = parse_path(path).poses(frames)
     # The picture is larger than the frame, so that no hole is seen.
     large = warp(PICTURE, parse_path(path).poses(frames)).frames

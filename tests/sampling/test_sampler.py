@@ -32,7 +32,7 @@ def condition(frames=1, h=4, w=6):
 
 
 class Counting:
-    """A denoiser that remembers which branch it was asked for, and at which sigma."""
+    """A denoiser that records which condition and sigma it was called with."""
 
     def __init__(self):
         self.calls = []

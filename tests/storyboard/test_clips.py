@@ -196,7 +196,7 @@ def test_the_steps_of_extensions_are_counted(extend: int, overlap: int, steps: i
 
 
 class Steps:
-    """Stands for `animate`: reports the steps of a clip, and gives frames that say which clip they are from."""
+    """A stand-in for `animate`: reports the steps of a clip, and returns frames that identify their clip."""
 
     def __init__(self) -> None:
         self.made: list[float] = []

@@ -1,4 +1,4 @@
-"""A run that is killed, stopped or out of disk space goes on as if nothing had happened."""
+"""A run that is killed, stopped or out of disk space resumes with the same result."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ needs_bitsandbytes = pytest.mark.skipif(
 
 
 class Session:
-    """A run in a process of its own. The server that processes are forked from imports torch once for all of them."""
+    """A run in a separate process. The server that processes are forked from imports torch once for all of them."""
 
     def __init__(self, folder):
         context = multiprocessing.get_context("forkserver")

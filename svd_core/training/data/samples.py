@@ -76,7 +76,9 @@ def stack_samples(samples: Sequence[TrainingSample]) -> TrainingBatch:
             "of one size"
         )
     if len({sample.strength for sample in samples}) != 1:
-        raise ValueError("samples of a batch must have one strength; give the source a method `batch` that sees to it")
+        raise ValueError(
+            "samples of a batch must have one strength; give the source a `batch` method that returns one strength only"
+        )
     limits = [float("inf") if sample.sigma_limit is None else sample.sigma_limit for sample in samples]
     limited = any(sample.sigma_limit is not None for sample in samples)
     return TrainingBatch(
