@@ -34,6 +34,7 @@ sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
 from helpers.nodes_pack import pack, part, run, write_tiny  # noqa: E402
 from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
+from inside_samplings import compare_samplings  # noqa: E402
 
 NODES = pack().NODE_CLASS_MAPPINGS
 RESULTS: dict[str, object] = {}
@@ -92,6 +93,7 @@ def compare_unet(model) -> None:
     euler = comfy.samplers.sampler_object("euler")
     theirs = their_unet(model)
     compare_hooks(model, theirs, RESULTS)
+    compare_samplings(model, theirs, run, RESULTS)
     for name, patcher in (("host network", theirs), ("exported network", model.unet)):
         result = comfy.sample.sample_custom(
             patcher, noise, 2.0, euler, sigmas, positive, negative, latent["samples"], disable_pbar=True, seed=23
