@@ -6,6 +6,7 @@ relative to the result, or the error, which must then be the same on both.
 """
 
 import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ def node(module: str, name: str, **inputs: Any) -> Callable:
             raise MissingNode(f"no node {name}") from None
         given = {key: positive if value is POSITIVE else value for key, value in inputs.items()}
         if hasattr(cls, "define_schema"):
-            made = cls.execute(patcher, **given)
+            known = inspect.signature(cls.execute).parameters  # older hosts have fewer inputs
+            made = cls.execute(patcher, **{key: value for key, value in given.items() if key in known})
             return (made.result if hasattr(made, "result") else made)[0]
         return getattr(cls(), cls.FUNCTION)(patcher, **given)[0]
 
