@@ -215,8 +215,8 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--names",
         choices=tuple(NAMES),
-        help="names of the tensors of a LoRA: single-file for ComfyUI, diffusers for diffusers and PEFT, kohya for other "
-        "loaders (default: single-file)",
+        help="names of the tensors of a LoRA: single-file for ComfyUI, diffusers for diffusers and PEFT, kohya for "
+        "others (default: single-file)",
     )
     group.add_argument(
         "--device", default="auto", help="device to compute on: cpu, cuda, cuda:1, mps (default: the fastest available)"
