@@ -158,7 +158,7 @@ class FolderClip(Clip):
 
 def _size(file: Path) -> tuple[int, int]:
     """Return (width, height) of a picture as it is shown."""
-    with Image.open(file) as picture:
+    with reading(file), Image.open(file) as picture:
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return picture.size[::-1] if turned else picture.size
 

@@ -48,7 +48,7 @@ def test_settings_cannot_control_the_terminal(tmp_path: Path, capsys):
     path = write_clip(torch.zeros(2, 16, 16, 3), tmp_path / "clip.mp4", fps=7, metadata=settings)
     assert main(["info", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and all(letter.isshown() for line in lines for letter in line)
+    assert len(lines) == 6 and all(letter.isprintable() for line in lines for letter in line)
     assert r"\x1b]0;pwned" in lines[1] and r"\ud800" in lines[3] and "naïve" in lines[5] and len(lines[4]) < 530
 
 

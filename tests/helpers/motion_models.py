@@ -68,7 +68,7 @@ def run(controls=(), model=obedient_model, steps=6, **changes):
 
 def sample_input(denoise, clip: ClipInput, frames, sigmas, guidance, *, seed=0, solver="euler"):
     """The latents of one clip by a `denoise` in closed form, through the pipeline."""
-    model = SimpleNamespace(denoise=denoise, device=torch.device("cpu"))
+    model = SimpleNamespace(denoise=denoise, device=torch.device("cpu"), config=SimpleNamespace(variant="svd"))
     (latents,) = sample_clips(model, [clip], Sampling(frames, sigmas, guidance, solver=solver, seed=seed))
     return latents
 

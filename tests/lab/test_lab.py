@@ -219,7 +219,7 @@ def test_the_best_clip_keeps_which_lora_it_was_made_with(picture: str, tmp_path:
         (("--full-steps", "20"), "--full-steps 20 has no effect without --clip"),
         (("--score", "steadiest", "--motion", "1"), '--motion 1 only applies to --score "closest"'),
         (("--score", "steadiest", "--drift", "3"), '--drift 3 only applies to --score "most motion"'),
-        (("--score", "most motion", "--drift", "inf"), "use 5, or 1000 for none"),
+        (("--score", "most motion", "--drift", "inf"), "use 5, or 1000 for no limit"),
         (("--clip", "clip.gif", "--fps", "7, 60"), "fps 60 is beyond gif's 50"),
     ],
 )

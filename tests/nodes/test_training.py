@@ -102,7 +102,7 @@ def test_a_model_with_a_lora_is_refused(model):
         ({"images": None}, "folder.*camera_move"),
         ({"folder": "/nowhere/at/all"}, "does not exist"),
         ({"camera_move": "pan sideways"}, "no direction"),
-        ({"camera_move": "static"}, "stands still"),
+        ({"camera_move": "static"}, "does not move"),
     ],
 )
 def test_sets_without_clips_are_refused(given, words):

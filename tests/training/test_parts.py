@@ -176,7 +176,7 @@ def test_samples_of_two_shapes_make_no_batch():
         ({"rate": 0.0}, "rate must be above 0 .got 0.; use 0.0001"),
         ({"ema": 1.0}, "ema .*below 1 .got 1.; use 0.999"),
         ({"clip_norm": -1.0}, "clip_norm .*got -1.; use 1"),
-        ({"alpha": 0.0}, "alpha .*got 0.; use the rank, 16"),
+        ({"alpha": 0.0}, "alpha .*got 0.; use the rank, 2"),
         ({"p_std": 0.0}, "p_std .*got 0.; use 1.6"),
         ({"mean_weight": -1.0}, "mean_weight .*got -1.; use 0"),
         ({"weight_decay": float("inf")}, "weight_decay must be a finite number .got inf."),
