@@ -198,7 +198,7 @@ class SVDReelOrbit:
 
 
 def first_mask(mask: Tensor | None) -> Tensor | None:
-    """Return the first mask [H, W] of a MASK [B, H, W] or [H, W]; None for none."""
+    """Return the first mask [H, W] of a MASK [B, H, W] or [H, W]; None without a mask."""
     if mask is None:
         return None
     return torch.as_tensor(mask).float().reshape(-1, *mask.shape[-2:])[0]

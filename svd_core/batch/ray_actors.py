@@ -21,7 +21,7 @@ PAUSE = 0.05
 """Seconds to wait for events of the actors."""
 
 RECOUNT = 5.0
-"""Seconds between two questions to the cluster about what it has."""
+"""Seconds between two queries of the cluster's resources."""
 
 
 def _ray() -> Any:
@@ -66,7 +66,7 @@ class _Actor:
 
 
 class RayCluster:
-    """A connection to Ray, opened once; what the cluster has is asked of the cluster, not of this machine."""
+    """A connection to Ray, opened once; resources are queried from the cluster, not from this machine."""
 
     def __init__(self, address: str | None = None) -> None:
         """Connect. address: of a running cluster, "auto" to find it, None to start Ray on this machine only."""
@@ -137,7 +137,7 @@ class RayActors:
         return self._size
 
     def needs(self) -> str:
-        """Return what an actor needs, and what the cluster has of it."""
+        """Return what an actor needs and how much of it the cluster has, as text."""
         total, free = self.cluster.total(self.resource), self.cluster.free(self.resource)
         wanted = f"{self.each} {self.resource}{'s' if self.each > 1 else ''} each"
         if total < self.each:

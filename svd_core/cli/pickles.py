@@ -96,7 +96,7 @@ def _check_archive(path: Path) -> None:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
         raise CheckpointError(
-            f"{path} is no archive of torch 1.6 or newer: an older pickle, or a file that was cut off; download it "
+            f"{path} is not an archive of torch 1.6 or newer but an older pickle, or it is truncated; download it "
             f"again, or {REMEDY}"
         ) from None
     for member in members:
@@ -115,7 +115,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         if len(name) > MOST_NAME:
             raise CheckpointError(f"{path} has a tensor with a name of {len(name):,} characters; {REMEDY}")
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-            raise CheckpointError(f"'{printable(name)}' of {path} is no plain tensor; {REMEDY}")
+            raise CheckpointError(f"'{printable(name)}' of {path} is not a plain tensor; {REMEDY}")
         total += tensor.numel() * tensor.element_size()
         if total > most:
             raise CheckpointError(

@@ -88,7 +88,7 @@ class Steering:
         return {name: value for name, value in values.items() if _is_used(name, value)}
 
     def drag_paths(self) -> list[DragPath]:
-        """Return the path of every dragged object. Raises ValueError for text that is no path."""
+        """Return the path of every dragged object. Raises ValueError for text that is not a path."""
         if not self.drag:
             return []
         return parse_drags(self.drag, self.drag_scale or "", self.drag_rotation or "", self.drag_easing or "linear")

@@ -33,7 +33,7 @@ def parse_json_poses(text: str) -> CameraRows:
         rows = parse_json(text.encode(), most_bytes=4 * MOST_TEXT)
     except (JsonError, ValueError) as error:
         raise ValueError(
-            f"the camera poses are no JSON ({printable(error, 100)}); paste a list like [[1,0,0,0,...]]"
+            f"the camera poses are not JSON ({printable(error, 100)}); paste a list like [[1,0,0,0,...]]"
         ) from None
     if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         raise ValueError("the camera poses must be a list with 12 numbers per frame; paste a file of MotionCtrl's")
@@ -81,7 +81,7 @@ def _checked(rows: list[list[float]]) -> Tensor:
     worst = int(error.argmax())
     if error[worst] > ROTATION_ERROR:
         raise ValueError(
-            f"camera pose {worst + 1} is no rotation (its rows are not perpendicular and of length 1); the 12 numbers "
+            f"camera pose {worst + 1} is not a rotation: its rows must be perpendicular and of length 1; the 12 numbers "
             "are [R|t] row by row, world to camera"
         )
     return poses

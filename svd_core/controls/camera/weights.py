@@ -97,7 +97,7 @@ def camera_weights_adapter(
 def _path_rows(poses: Poses, frames: int, speed: float) -> Tensor:
     """Return MotionCtrl's rows of one of our paths: usual moves are as long as the basic moves of its demo."""
     if bool((poses.zoom - 1).abs().max() > 1e-6):
-        raise ValueError("MotionCtrl knows no zoom; use dolly in or dolly out, or CameraCtrl weights")
+        raise ValueError("MotionCtrl does not support zoom; use dolly in or dolly out, or CameraCtrl weights")
     _warn_length(frames)
     gains = torch.tensor([DEMO_TRAVEL / usual for usual in USUAL_TRAVEL], dtype=torch.float64)
     rows = torch.cat([poses.rotation, (gains * poses.translation)[:, :, None]], dim=2).flatten(1)
