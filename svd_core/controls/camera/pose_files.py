@@ -81,7 +81,7 @@ def _checked(rows: list[list[float]]) -> Tensor:
     worst = int(error.argmax())
     if error[worst] > ROTATION_ERROR:
         raise ValueError(
-            f"camera pose {worst + 1} is not a rotation: its rows must be perpendicular and of length 1; the 12 numbers "
-            "are [R|t] row by row, world to camera"
+            f"camera pose {worst + 1} is not a rotation: its rows must be perpendicular and of length 1; the 12 "
+            "numbers are [R|t] row by row, world to camera"
         )
     return poses
