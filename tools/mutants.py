@@ -3,7 +3,7 @@
     pip install "cosmic-ray>=8.4" "coverage>=7.10"       # the extra `mutants` of pyproject.toml
     python -m tools.mutants controls                     # 40 random mutants of svd_core/controls
     python -m tools.mutants pictures --sample 100 --seed 7
-    python -m tools.mutants pictures --file fitting.py   # of one file alone
+    python -m tools.mutants controls --file mask.py --tests test_mask.py test_brush.py     # in seconds
 
 cosmic-ray makes the mutants. Everything runs in a copy of the tree, at low priority. One run of the room's tests under
 coverage records which tests execute which lines; each mutant is then tried only against those, the fastest first. A
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ LEFT_OUT = {
 }
 # Keywords that only forbid what the code never does: another assignment, or sequences of different lengths.
 FORBIDDING = {"frozen", "strict"}
+UNCHANGED = {"name", "newline", "string", "fstring_start", "fstring_string", "fstring_end", "endmarker"}
 Span = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -91,7 +92,8 @@ def mutants_of(path: Path, root: Path = ROOT) -> Iterator[Mutant]:
     from cosmic_ray.plugins import get_operator, operator_names
 
     spans = left_out_spans(ast.parse((root / path).read_text(encoding="utf-8")))
-    nodes = list(ast_nodes(get_ast_from_path(root / path)))
+    # Most nodes are names and texts, which no operator changes.
+    nodes = [node for node in ast_nodes(get_ast_from_path(root / path)) if node.type not in UNCHANGED]
     for name in operator_names():
         kind = get_operator(name)
         if kind.arguments() or name in LEFT_OUT:
@@ -136,15 +138,18 @@ def difference(before: str, after: str) -> str:
     )
 
 
-def examine_room(room: str, count: int, seed: int, file: str = "") -> int:
-    """Try `count` mutants of a room, print each and the sum; return how many survived."""
+def examine_room(room: str, count: int, seed: int, file: str = "", tests: Sequence[str] = ()) -> int:
+    """Try `count` mutants of a room, print each and the sum; return how many survived.
+
+    file: break only this one. tests: run only these files of the room's tests.
+    """
     sources = [path for path in sources_of(room) if path.name.endswith(file)]
     everything = [mutant for path in sources for mutant in mutants_of(path)]
     sample = sample_mutants(everything, count, seed)
     if not sample:
         raise SystemExit(f"{room} has no file {file!r} with mutants; leave --file out, or name one of its files")
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
-        trial = Trial(Path(name, "tree"), room, sources_of(room))
+        trial = Trial(Path(name, "tree"), [f"tests/{room}/{test}" for test in tests or [""]], sources_of(room))
         print(
             f"{room}: {len(everything)} mutants possible, {len(trial.coverage.seconds)} tests, seed {seed}", flush=True
         )
@@ -153,8 +158,8 @@ def examine_room(room: str, count: int, seed: int, file: str = "") -> int:
             start = time.monotonic()
             before = (trial.folder / mutant.path).read_text(encoding="utf-8")
             after, place = source_of(mutant, before), f"{mutant.path}:{mutant.line}"
-            verdict = trial.verdict_on(mutant.path, after, mutant.line)
-            print(f"{verdict:20} {time.monotonic() - start:6.1f} s  {place}  {mutant.operator}", flush=True)
+            verdict, test = trial.verdict_on(mutant.path, after, mutant.line)
+            print(f"{verdict:20} {time.monotonic() - start:6.1f} s  {place}  {mutant.operator}  {test}", flush=True)
             if verdict != "killed":
                 alive.append(f"{place}  {mutant.operator}  ({verdict})\n{difference(before, after)}")
         trial.close()
@@ -171,6 +176,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=40, help="how many mutants to try (default 40)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample (default 0)")
     parser.add_argument("--file", default="", help="break only this file of the room, such as mask.py")
+    parser.add_argument("--tests", nargs="+", default=(), help="run only these files, such as test_mask.py")
     options = parser.parse_args()
     try:
         import cosmic_ray  # noqa: F401
@@ -180,7 +186,7 @@ def main() -> int:
     with contextlib.suppress(AttributeError, OSError):
         os.nice(10)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return 1 if examine_room(options.room, options.sample, options.seed, options.file) else 0
+    return 1 if examine_room(options.room, options.sample, options.seed, options.file, options.tests) else 0
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ PRELOADED = ["torch", "numpy", "pytest", "safetensors.torch", "av", "PIL.Image"]
 IMPORTED, SHARED = "imported", "shared"
 # Exit codes of the children besides pytest's 0 and 1.
 IMPORT_AGAIN, BROKEN = 90, 91
+KILLER = "killer.txt"  # has the name of the test that failed
 
 
 class ImportTimeChange(Exception):
@@ -122,6 +123,10 @@ class Chosen:
 
     def pytest_runtest_logstart(self, nodeid) -> None:
         limit_time(self.limits[nodeid])
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.failed:
+            Path(KILLER).write_text(report.nodeid, encoding="utf-8")
 
     def pytest_collection_modifyitems(self, items: list) -> None:
         items[:] = sorted(
@@ -255,7 +260,7 @@ def statement_lines(tree: ast.AST, line: int) -> range:
     return best
 
 
-def serve_forks(folder: str, tests: str, sources: list[str], pipe) -> None:
+def serve_forks(folder: str, tests: list[str], sources: list[str], pipe) -> None:
     """Import the tests in `folder` under coverage, then try mutants until None comes."""
     _enter(folder)
     sys.dont_write_bytecode = False  # for the processes that import again
@@ -272,15 +277,15 @@ def run_tests(folder: str, limits: dict[str, float]) -> None:
     _enter(folder)
     sys.dont_write_bytecode = True
     for file, chosen in groupby(limits, key=lambda test: test.split("::")[0]):
-        code = _pytest(folder, file, Chosen({test: limits[test] for test in chosen}))
+        code = _pytest(folder, [file], Chosen({test: limits[test] for test in chosen}))
         if code:
             sys.exit(code)
 
 
-def _pytest(folder: str, tests: str, plugin) -> int:
+def _pytest(folder: str, tests: list[str], plugin) -> int:
     import pytest
 
-    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--basetemp", f"{folder}/tmp", tests], [plugin]))
+    return int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--basetemp", f"{folder}/tmp", *tests], [plugin]))
 
 
 def _enter(folder: str) -> None:
@@ -295,16 +300,16 @@ def _enter(folder: str) -> None:
 
 
 class Trial:
-    """A copy of the tree in `folder`, where changes of `sources` are tried against the tests of a room."""
+    """A copy of the tree in `folder`, where changes of `sources` are tried against `tests`, files or one folder."""
 
-    def __init__(self, folder: Path, room: str, sources: list[Path]) -> None:
+    def __init__(self, folder: Path, tests: list[str], sources: list[Path]) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(PRELOADED)
-        self.folder, self.room = folder, room
+        self.folder, self.tests = folder, tests
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
         measured = [str(folder / path) for path in sources]
         self.pipe, other = self.context.Pipe()
-        self.forker = self.context.Process(target=serve_forks, args=(str(folder), f"tests/{room}", measured, other))
+        self.forker = self.context.Process(target=serve_forks, args=(str(folder), tests, measured, other))
         self.forker.start()
         other.close()
         self.coverage = self._answer()
@@ -314,18 +319,19 @@ class Trial:
         self.pipe.send(None)
         self.forker.join()
 
-    def verdict_on(self, path: str, after: str, line: int) -> str:
-        """Return "killed", "survived" or "not run by any test" for the source `after` of a file, changed at `line`."""
+    def verdict_on(self, path: str, after: str, line: int) -> tuple[str, str]:
+        """Return "killed", "survived" or "not run by any test" for a source changed at `line`, and the killing test."""
         file = self.folder / path
         before = file.read_text(encoding="utf-8")
         lines = statement_lines(ast.parse(before), line)
         tests = self.coverage.tests_of(path, lines)
         if not tests:
-            return "not run by any test"
+            return "not run by any test", ""
         limits = self.coverage.limits_of(tests)
         # On disk it is for processes that tests start, and for what is imported late. The times tell Python whether the
         # bytecode beside the file is that of the file.
-        written = file.stat().st_mtime
+        killer, written = self.folder / KILLER, file.stat().st_mtime
+        killer.unlink(missing_ok=True)
         file.write_text(after, encoding="utf-8")
         os.utime(file, (written + 1e6, written + 1e6))
         try:
@@ -341,7 +347,9 @@ class Trial:
         finally:
             file.write_text(before, encoding="utf-8")
             os.utime(file, (written, written))
-        return "killed" if code else "survived"
+        if not code:
+            return "survived", ""
+        return "killed", killer.read_text(encoding="utf-8") if killer.exists() else ""
 
     def _answer(self) -> Any:
         """Return the next answer of the process that forks."""
@@ -350,5 +358,5 @@ class Trial:
             answer = self.pipe.recv()
         if answer is None or answer == BROKEN:
             log = (self.folder / "mutants.log").read_text(encoding="utf-8", errors="replace")
-            raise SystemExit(f"the unchanged tests of {self.room} fail; make them pass first\n{log[-3000:]}")
+            raise SystemExit(f"{' '.join(self.tests)} fail without a change; make them pass first\n{log[-3000:]}")
         return answer

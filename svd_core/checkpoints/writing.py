@@ -1,6 +1,7 @@
 """Write safetensors files tensor by tensor, so that a conversion never holds a second copy of the weights.
 
-The library's own `save_file` needs all tensors in memory at once. Files are byte for byte those that it writes.
+The library's own `save_file` needs all tensors in memory at once. Files are byte for byte those that it writes,
+except where types of one size meet: the library sorts those by type first, this module by name.
 """
 
 import json
