@@ -1,1 +1,1 @@
-"""Measures what the controls do with the embedded model."""
+"""Measurements of the controls with the embedded model."""

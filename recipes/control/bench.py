@@ -1,4 +1,4 @@
-"""One model and one photograph with what all measures of it share, and what they find."""
+"""The test bench of one model and one photograph, and the results of measurements on it."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,7 +20,7 @@ SEED = 23
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table called `title`: words, and whether they are what is wanted."""
+    """One row of the table `title`: texts, and whether they meet the target."""
 
     title: str
     words: tuple[str, ...]
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass
 class Found:
-    """What one measure of one photograph gives: rows of tables, and labelled clips [T, H, W, 3] to look at."""
+    """The results of one measurement: rows of tables, and labelled clips [T, H, W, 3] to look at."""
 
     rows: list[Row] = field(default_factory=list)
     clips: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -46,7 +46,7 @@ def load(model: str) -> svd.SVDModel:
 
 
 class Bench:
-    """A photograph at the size of the model, or at another, and clips of it with the settings of the run."""
+    """A photograph at the model's size or another, and clips of it with the settings of the run."""
 
     def __init__(self, model: str, name: str, steps: int, frames: int, size: tuple[int, int] | None = None) -> None:
         self.model, self.name, self.steps = load(model), Path(name).stem, steps
@@ -58,7 +58,7 @@ class Bench:
         self.image = shown(self.picture)  # [H, W, 3]
 
     def settings(self, **more) -> svd.AnimateSettings:
-        """Settings of this run."""
+        """Return the settings of this run, with changes."""
         own = {"steps": self.steps, "seed": SEED, "motion_bucket": LIVELY, "frames": self.frames}
         return svd.AnimateSettings(**(own | {"width": self.width, "height": self.height} | more))
 
@@ -67,26 +67,26 @@ class Bench:
         return svd.animate(self.model, self.picture, self.settings(**more), controls=controls)
 
     def round_trip(self, picture: Tensor) -> Tensor:
-        """What the autoencoder alone makes of a picture [1, 3, H, W]: [H, W, 3], as near as a latent comes to it."""
+        """Return a picture [1, 3, H, W] after encoding and decoding, [H, W, 3]: the upper limit for any clip."""
         return shown(self.model.decode(self.model.encode_latent(picture) * LATENT_SCALE))
 
 
 def shown(picture: Tensor) -> Tensor:
-    """A picture [1, 3, H, W] in -1..1 as [H, W, 3] in 0..1."""
+    """Return a picture [1, 3, H, W] in -1..1 as [H, W, 3] in 0..1."""
     return ((picture[0].movedim(0, -1) + 1) / 2).clamp(0, 1)
 
 
 def psnr(one: Tensor, other: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of values in 0..1, 99 at most."""
+    """Return the peak signal-to-noise ratio in dB of values in 0..1, at most 99."""
     error = (one - other).square().mean().clamp(min=10**-9.9)
     return float(-10 * error.log10())
 
 
 def flow(clip: Tensor) -> float:
-    """Mean length in pixels of the motion from frame to frame."""
+    """Return the mean length of the motion from frame to frame, in pixels."""
     return measure(clip.contiguous()).summary()["motion"]
 
 
 def correlation(asked: list[float], got: list[float]) -> float:
-    """Pearson's correlation."""
+    """Return Pearson's correlation."""
     return float(torch.corrcoef(torch.tensor([asked, got], dtype=torch.float64))[0, 1])

@@ -1,4 +1,4 @@
-"""Tables of numbers into a page of the docs, rows of frames into a picture."""
+"""Write tables of numbers into a page of the docs, and rows of frames into a picture."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ SHOWN, SIDE, TEXT = 6, 128, 18
 
 @dataclass
 class Table:
-    """Rows of words under `head`, and whether each does what `wanted` says."""
+    """Rows of texts under `head`, each with whether it meets the target `wanted`."""
 
     head: tuple[str, ...]
     wanted: str
@@ -25,23 +25,23 @@ class Table:
         self.rows.append((*row, "yes" if met else "**no**"))
 
     def text(self) -> str:
-        """The table in Markdown."""
+        """Return the table in Markdown."""
         lines = [(*self.head, "met"), ("---",) * (len(self.head) + 1), *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write_tables(page: Path, tables: dict[str, Table], how: str) -> None:
-    """Replace what stands between the marks of a page by these tables."""
+    """Replace the text between the markers of a page by these tables."""
     parts = [f"Measured with {how}. The target is in brackets after each heading."]
     parts += [f"**{title}** ({table.wanted})\n\n{table.text()}" for title, table in tables.items()]
     replace_between(page, BEGIN, END, "\n\n".join(parts))
 
 
 def replace_between(page: Path, begin: str, end: str, words: str) -> None:
-    """Replace what stands between two marks of a page; ValueError where it lacks them."""
+    """Replace the text between two markers of a page; raise ValueError if they are missing."""
     text = page.read_text(encoding="utf-8")
     if begin not in text or end not in text:
-        raise ValueError(f"{page} lacks {begin} and {end}; put both lines where the table shall stand")
+        raise ValueError(f"{page} lacks {begin} and {end}; add both lines where the tables belong")
     before, after = text.split(begin)[0], text.split(end)[1]
     page.write_text(f"{before}{begin}\n{words}\n{end}{after}", encoding="utf-8", newline="\n")
 
