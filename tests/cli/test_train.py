@@ -23,7 +23,7 @@ from svd_core.training.job import clip_plan, default_settings, noise_mean
 from svd_core.training.memory_estimate import training_memory
 from svd_core.training.validation import Validation
 from svd_core.video import read_clip
-from tests.helpers.checkpoint_files import TINY, tiny_tensors
+from tests.helpers.checkpoint_files import FEW_LAYERS, FEW_LAYERS_METADATA, TINY, small_tensors, tiny_tensors
 from tests.helpers.training_films import film, save_pictures, texture
 
 SMALL = ["--width", "32", "--height", "32", "--batch", "1", "--rank", "2", "--warmup", "1", "--validate-every", "0"]
@@ -40,12 +40,13 @@ def memory_estimated_once(monkeypatch):
         return known_memory(config, replace(settings, steps=1, rate=1e-4, validate_every=0), *size)
 
     monkeypatch.setattr(job, "training_memory", estimate)
+    monkeypatch.setattr(job, "VALIDATION_STEPS", 2)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_file(dict(tiny_tensors("svd_xt_tiny", 0)), path, metadata=TINY)
+    save_file(dict(small_tensors(FEW_LAYERS)), path, metadata=FEW_LAYERS_METADATA)
     return str(path)
 
 

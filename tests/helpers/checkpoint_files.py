@@ -4,6 +4,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,6 +47,16 @@ SMALL_METADATA = {
     "svd.height": "40",
 }
 
+# The fewest layers of a model whose latents are an eighth of the picture: one pass takes milliseconds.
+FEW_LAYERS = replace(
+    SMALL,
+    vae=VAEConfig(CoderConfig(32, (1, 1, 1, 1), 1), CoderConfig(32, (1, 1, 1, 1), 1)),
+    frames=4,
+    width=64,
+    height=64,
+)
+FEW_LAYERS_METADATA = SMALL_METADATA | {"svd.frames": "4", "svd.width": "64", "svd.height": "64"}
+
 
 @lru_cache(maxsize=2)
 def tiny_tensors(name: str = "svd_xt_tiny", seed: int = 0) -> dict[str, Tensor]:
@@ -53,12 +64,13 @@ def tiny_tensors(name: str = "svd_xt_tiny", seed: int = 0) -> dict[str, Tensor]:
     return fill_by_rule(golden_shapes(name), seed)
 
 
-@lru_cache(maxsize=1)
-def small_tensors() -> dict[str, Tensor]:
-    """A whole model of the sizes SMALL in single-file naming; do not change the dictionary."""
-    shapes = {UNET + key: t.shape for key, t in UNet(SMALL.unet, device="meta").state_dict().items()}
-    shapes |= {TOWER + key: t.shape for key, t in ImageEncoder(SMALL.image_encoder, device="meta").state_dict().items()}
-    for key, tensor in VAE(SMALL.vae, device="meta").state_dict().items():
+@lru_cache(maxsize=2)
+def small_tensors(config: SVDConfig = SMALL) -> dict[str, Tensor]:
+    """A whole model of the sizes of `config` in single-file naming; do not change the dictionary."""
+    shapes = {UNET + key: t.shape for key, t in UNet(config.unet, device="meta").state_dict().items()}
+    tower = ImageEncoder(config.image_encoder, device="meta").state_dict()
+    shapes |= {TOWER + key: tensor.shape for key, tensor in tower.items()}
+    for key, tensor in VAE(config.vae, device="meta").state_dict().items():
         shapes[(FIRST_STAGE if key.startswith("decoder.") else CONDITIONER) + key] = tensor.shape
     return fill_by_rule(shapes, seed=7)
 

@@ -35,7 +35,7 @@ def picture():
 
 @pytest.fixture(scope="module")
 def sigmas():
-    return run("SVDReelSchedule", steps=3)[0]
+    return run("SVDReelSchedule", steps=2)[0]
 
 
 def prepared(model, picture, frames=0, **more):

@@ -5,8 +5,10 @@ from functools import cache
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from tests.helpers.nodes_pack import part, run, write_tiny
+from tests.helpers.checkpoint_files import FEW_LAYERS, FEW_LAYERS_METADATA, small_tensors
+from tests.helpers.nodes_pack import part, run
 from tests.helpers.training_films import film, texture
 
 SMALL = {"width": 32, "height": 32, "frames": 4}
@@ -14,16 +16,18 @@ SMALL = {"width": 32, "height": 32, "frames": 4}
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_estimated_once():
-    """The estimate of a run's memory is a dry run that takes longer than these trainings."""
+    """The estimate of a run's memory is a dry run that takes longer than these trainings, as validations do."""
     job = part("svd_core.training.job")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "training_memory", cache(job.training_memory))
+        patch.setattr(job, "VALIDATION_STEPS", 2)
         yield
 
 
 @pytest.fixture
 def model(tmp_path, monkeypatch):
-    path = write_tiny(tmp_path / "tiny.safetensors")
+    path = tmp_path / "tiny.safetensors"
+    save_file(dict(small_tensors(FEW_LAYERS)), path, metadata=FEW_LAYERS_METADATA)
     monkeypatch.setattr(part("nodes.load"), "model_location", lambda name: str(path))
     monkeypatch.setattr(part("nodes.host.comfy"), "output_folder", lambda: tmp_path)
     return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]

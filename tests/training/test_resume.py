@@ -19,8 +19,8 @@ from svd_core.training import read_log
 from svd_core.training.state import STATE_FILE
 from tests.helpers.training_runs import CONFIG, FULL, NoiseClips, small_unet, stop_after, train, train_and_tell
 
-KILLS = 10
-STEPS = 60
+KILLS = 5
+STEPS = 30
 TESTS = Path(__file__).resolve().parents[1]
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="the 8-bit optimizer needs bitsandbytes"
@@ -67,7 +67,7 @@ def state_step(folder):
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs SIGKILL and fork")
-def test_ten_kills_at_random_leave_nothing_unreadable_and_the_weights_of_an_unbroken_run(tmp_path, monkeypatch):
+def test_kills_at_random_leave_nothing_unreadable_and_the_weights_of_an_unbroken_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent)]))  # of the server
     unbroken, folder = tmp_path / "unbroken", tmp_path / "killed"
     assert Session(unbroken).finish() == 0
@@ -87,7 +87,7 @@ def test_ten_kills_at_random_leave_nothing_unreadable_and_the_weights_of_an_unbr
         rows = [row.step for row in read_log(folder)]
         assert rows == list(range(1, len(rows) + 1))
     assert steps == sorted(steps)
-    assert hits >= 2, "too few kills hit a save"
+    assert hits >= 1, "no kill hit a save"
     assert steps[-1] < STEPS, "the run was over before the last kill: raise STEPS"
     assert Session(folder).finish() == 0
     expected, actual = load_file(unbroken / STATE_FILE), load_file(folder / STATE_FILE)
