@@ -10,7 +10,7 @@ from types import ModuleType
 
 from safetensors.torch import save_file
 
-from .checkpoint_files import TINY, tiny_tensors
+from .checkpoint_files import FEW_LAYERS, FEW_LAYERS_METADATA, TINY, small_tensors, tiny_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "/somewhere/custom_nodes/ComfyUI-SVD-Reel"
@@ -35,6 +35,12 @@ def part(name: str) -> ModuleType:
 def write_tiny(path: Path, name: str = "svd_xt_tiny", seed: int = 0) -> Path:
     """A whole random checkpoint of a few channels: 4 frames of 64x64 pixels."""
     save_file(dict(tiny_tensors(name, seed)), path, metadata=TINY)
+    return path
+
+
+def write_few_layers(path: Path) -> Path:
+    """A whole random checkpoint of as few layers as there can be: 4 frames of 64x64 pixels."""
+    save_file(dict(small_tensors(FEW_LAYERS)), path, metadata=FEW_LAYERS_METADATA)
     return path
 
 

@@ -5,10 +5,8 @@ from functools import cache
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from tests.helpers.checkpoint_files import FEW_LAYERS, FEW_LAYERS_METADATA, small_tensors
-from tests.helpers.nodes_pack import part, run
+from tests.helpers.nodes_pack import part, run, write_few_layers
 from tests.helpers.training_films import film, texture
 
 SMALL = {"width": 32, "height": 32, "frames": 4}
@@ -27,7 +25,7 @@ def memory_estimated_once():
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     path = tmp_path / "tiny.safetensors"
-    save_file(dict(small_tensors(FEW_LAYERS)), path, metadata=FEW_LAYERS_METADATA)
+    write_few_layers(path)
     monkeypatch.setattr(part("nodes.load"), "model_location", lambda name: str(path))
     monkeypatch.setattr(part("nodes.host.comfy"), "output_folder", lambda: tmp_path)
     return run("SVDReelLoadModel", model_name="tiny.safetensors")[0]
