@@ -32,7 +32,7 @@ class Session:
 
     def __init__(self, folder):
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["training_runs"])
+        context.set_forkserver_preload(["tests.helpers.training_runs"])
         self.folder = folder
         self._told, say = context.Pipe(duplex=False)
         self.process = context.Process(target=train_and_tell, args=(folder, STEPS, say))
