@@ -9,11 +9,21 @@ from .attention import attend
 from .config import ImageEncoderConfig
 
 
+def initial(*shape: int, scale: float, device=None, dtype=None) -> nn.Parameter:
+    """Return a parameter of normal numbers times `scale`; without numbers on the meta device.
+
+    There, torch.randn would import the compiler of PyTorch, which takes longer than all else when a model is loaded.
+    """
+    if torch.device(device or torch.get_default_device()).type == "meta":
+        return nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+    return nn.Parameter(torch.randn(shape, device=device, dtype=dtype) * scale)
+
+
 class _SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width, device=device, dtype=dtype) * width**-0.5)
+        self.in_proj_weight = initial(3 * width, width, scale=width**-0.5, device=device, dtype=dtype)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width, device=device, dtype=dtype))
         self.out_proj = ops.Linear(width, width, device=device, dtype=dtype)
 
@@ -54,13 +64,13 @@ class ImageEncoder(nn.Module):
         heads = width // config.head_channels
         scale = width**-0.5  # OpenCLIP's initialisation
         self.conv1 = ops.Conv2d(3, width, patch, stride=patch, bias=False, **place)
-        self.class_embedding = nn.Parameter(torch.randn(width, **place) * scale)
-        self.positional_embedding = nn.Parameter(torch.randn(tokens, width, **place) * scale)
+        self.class_embedding = initial(width, scale=scale, **place)
+        self.positional_embedding = initial(tokens, width, scale=scale, **place)
         self.ln_pre = ops.LayerNorm(width, **place)
         layers = [_Layer(width, heads, config.mlp_channels, ops=ops, **place) for _ in range(config.layers)]
         self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(layers)})
         self.ln_post = ops.LayerNorm(width, **place)
-        self.proj = nn.Parameter(torch.randn(width, config.output_channels, **place) * scale)
+        self.proj = initial(width, config.output_channels, scale=scale, **place)
 
     def hidden_states(self, pixels: Tensor) -> list[Tensor]:
         """Return the token states [B, tokens, width] after ln_pre and after each layer. pixels: see `forward`."""

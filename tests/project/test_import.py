@@ -55,3 +55,10 @@ def test_nothing_heavy_is_imported_with_the_pack(imported: list[str], name: str)
 def test_parts_behind_single_nodes_wait_until_these_run(imported: list[str], part: str) -> None:
     assert f"{MODULE}.svd_core" in imported
     assert [name for name in imported if name.startswith(f"{MODULE}.svd_core.{part}")] == []
+
+
+def test_a_model_is_loaded_without_the_compiler_of_torch() -> None:
+    """`torch._dynamo` takes longer than to load a small model, and some operations on the meta device import it."""
+    script = "import sys, svd_core; svd_core.load_model('nano'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "False", done.stderr
