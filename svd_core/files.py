@@ -176,7 +176,7 @@ def _in_use(entry: Path, found: re.Match[str]) -> bool:
 
 
 def is_stream(path: str | PathLike) -> bool:
-    """Whether `path` is a device, a pipe or a standard stream, which must be written to and not replaced."""
+    """Return whether `path` is a device, a pipe or a standard stream, which must be written to and not replaced."""
     text = os.path.abspath(path)
     if text in STREAMS or text.startswith(STREAM_FOLDERS):
         return True
@@ -316,12 +316,12 @@ def read_json(path: str | PathLike, *, most_bytes: int = JSON_BYTES, most_depth:
 
 
 def is_whole(value: Any, least: int, most: int) -> bool:
-    """Whether a JSON value is a whole number in a range."""
+    """Return whether a JSON value is a whole number in a range."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_number(value: Any, most: float) -> bool:
-    """Whether a JSON value is a finite number of at most this magnitude."""
+    """Return whether a JSON value is a finite number of at most this magnitude."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= most
 
 

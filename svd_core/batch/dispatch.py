@@ -59,7 +59,7 @@ class Workers(Protocol):
         """Return the events since the last call, after a short wait if there are none."""
 
     def release(self, worker: int) -> None:
-        """Tell that a ready worker gets no further job, so that it may end; it is never used again."""
+        """Mark a ready worker as finished, so that it may end; it gets no further job."""
 
     def needs(self) -> str:
         """Return what a worker needs that is starting, and whether it is there; "" where there is nothing to say."""

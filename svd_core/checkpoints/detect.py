@@ -140,10 +140,10 @@ def image_model(shapes: Mapping[str, Shape]) -> str:
 
 
 def is_controlnet(keys: Iterable[str]) -> bool:
-    """Whether any of the tensors belongs to a ControlNet."""
+    """Return whether any of the tensors belongs to a ControlNet."""
     return any(map(re.compile(CONTROLNET_NAMES).search, keys))
 
 
 def has_temporal_layers(keys: Iterable[str]) -> bool:
-    """Whether any of the tensors belongs to a layer that mixes frames, under any prefix and in either layout."""
+    """Return whether any of the tensors belongs to a layer that mixes frames, under any prefix and in either layout."""
     return any(map(TEMPORAL.search, keys))

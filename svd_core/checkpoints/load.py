@@ -78,7 +78,7 @@ def _located(path_or_name: str | Path) -> Path:
 
 @contextmanager
 def _garbage_collection_off() -> Iterator[None]:
-    """Thousands of modules and tensors are made and none is garbage, yet every thousand would start a search."""
+    """Switch garbage collection off: it would search after every thousand new tensors and find nothing."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -225,7 +225,7 @@ def _vae(found: SortedTensors, tensors: Mapping[str, Tensor]) -> tuple[VAEConfig
 
 
 def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame: Mapping[str, Recipe]) -> bool:
-    """Whether the first stage's `conv_in` is the conditioner's with its 1x1 convolution folded in.
+    """Return whether the first stage's `conv_in` is the conditioner's with its 1x1 convolution folded in.
 
     Both decoders then give the same frames. True on the meta device, where there are no values to compare.
     """

@@ -30,7 +30,7 @@ REMEDY = "use a safetensors file of the model"
 
 
 def is_pickle(path: str | Path) -> bool:
-    """Whether a path has the name of a pickled checkpoint."""
+    """Return whether a path has the name of a pickled checkpoint."""
     return Path(path).suffix.lower() in PICKLE_SUFFIXES
 
 

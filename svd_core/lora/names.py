@@ -122,7 +122,7 @@ def folder_path(path: str, blocks: int) -> str:
 
 
 def is_temporal(path: str) -> bool:
-    """Whether a layer of the UNet mixes frames, or serves layers that do."""
+    """Return whether a layer of the UNet mixes frames, or serves layers that do."""
     return ".time_stack." in path or ".time_pos_embed." in path
 
 

@@ -124,7 +124,7 @@ def _sorted_slots(source: TensorSource) -> tuple[dict[str, Slots], dict[str, lis
 
 
 def _is_number(dtype: str, slot: str) -> bool:
-    """Whether a tensor of this safetensors type can fill the slot; some writers store alphas as integers."""
+    """Return whether a tensor of this safetensors type can fill the slot; some writers store alphas as integers."""
     return dtype in FLOAT_TYPES or (slot == "alpha" and dtype in INTEGER_TYPES)
 
 
@@ -156,7 +156,7 @@ def _layer(entry: Slots, source: TensorSource, scaling: Scaling) -> StoredLayer:
 
 
 def _is_by_input(magnitude: Tensor, down: Tensor) -> bool:
-    """Whether a `dora_scale` counts inputs: LyCORIS writes [out, 1, ...] or, by an older default, [1, in, ...]."""
+    """Return whether a `dora_scale` counts inputs: LyCORIS writes [out, 1, ...], [1, in, ...] by an older default."""
     along_second = magnitude.ndim > 1 and magnitude.shape[0] == 1 and magnitude.shape[1] == magnitude.numel()
     return along_second and magnitude.numel() == down.shape[1]
 

@@ -32,7 +32,7 @@ class NamePattern:
     from_start: bool
 
     def matches(self, name: str) -> bool:
-        """Whether the pattern means the layer of this name (`(.*\\.)?(PATTERN)$` in PEFT)."""
+        """Return whether the pattern means the layer of this name (`(.*\\.)?(PATTERN)$` in PEFT)."""
         starts = [0]
         if not self.from_start:
             starts += [index + 1 for index, letter in enumerate(name) if letter == "."][:MOST_DOTS]

@@ -136,7 +136,7 @@ class Blueprint:
 
 
 def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:
-    """A picture to frames, every stage inside."""
+    """Return the blueprint from a picture to frames."""
     made = Blueprint(
         Graph("Image to Video (SVD)", nodes),
         "Turns an image into a short clip with Stable Video Diffusion. Inside: model, motion, conditioning, steps, "
@@ -170,7 +170,7 @@ def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:
 
 
 def clip_to_film(nodes: dict[str, NodeType]) -> Blueprint:
-    """Frames to a film file: colours held, upscaled, filled in, encoded."""
+    """Return the blueprint from frames to a film file."""
     made = Blueprint(
         Graph("Clip to Film (SVD)", nodes),
         "Finishes a clip: matches the colours to the first frame, upscales, resizes, adds frames in between and writes "

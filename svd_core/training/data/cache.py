@@ -197,7 +197,7 @@ def _encoded(clip: TrainingClip, model: Encodes, seed: int) -> dict[str, Tensor]
 
 @contextmanager
 def _kept_clips(path: Path) -> Iterator[None]:
-    """Say in the error of a full disk that the clips encoded so far are kept."""
+    """Add to the error of a full disk that the clips encoded so far are kept."""
     try:
         yield
     except OSError as error:
