@@ -121,9 +121,10 @@ def test_one_picture_of_a_batch_does_not_change_another():
         torch.testing.assert_close(together[1:], alone)
 
 
-def test_unknown_fit_is_refused():
-    with pytest.raises(ValueError, match="fit 'zoom' is unknown; use crop, pad or stretch"):
-        fit(torch.rand(1, 3, 8, 8), 16, 16, "zoom")
+@pytest.mark.parametrize("mode", ["zoom", "", "Crop", "cover", "fill", "padded", "stretched"])
+def test_unknown_fit_is_refused(mode: str):
+    with pytest.raises(ValueError, match=f"fit '{mode}' is unknown; use crop, pad or stretch"):
+        fit(torch.rand(1, 3, 8, 8), 16, 16, mode)
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -175,6 +175,13 @@ def test_large_pictures_are_averaged_down_before_they_become_floats(tmp_path, mo
         assert (image[0, ..., 0] - expected).abs().max() < 1.6 / 255
 
 
+@pytest.mark.parametrize(("size", "reduced"), [((8192, 4096), None), ((8192, 4097), (4096, 2049))])
+def test_pictures_of_more_than_33_million_pixels_are_large(size: tuple, reduced):
+    picture = Image.new("L", size)  # 2^25 pixels, and a row more
+    found = reading._averaged_down(picture)
+    assert found is picture if reduced is None else found.size == reduced
+
+
 def test_large_jpegs_are_decoded_at_a_fraction_of_their_size(tmp_path: Path, monkeypatch):
     path = tmp_path / "photo.jpg"
     pixels = np.linspace(0, 255, 320).astype(np.uint8)[None, :, None].repeat(160, 0).repeat(3, 2)
