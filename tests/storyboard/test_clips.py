@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ImageDraw
 
 from svd_core import AnimateSettings
+from svd_core.charts import FAINT, INK
 from svd_core.sampling.solvers import Step
 from svd_core.storyboard import ClipStore, MemoryStore, Panel, Shot
 from svd_core.storyboard.clips import DEPTH, LONGER, StoredClip, make_clip, shot_key, shot_settings
@@ -87,6 +89,14 @@ def test_a_clip_has_the_frames_of_its_shot(monkeypatch, made: int, wanted: int, 
     assert (clip[:, 0, 0, 0] * 10).round().int().tolist() == shown
     assert clip.shape == (wanted, 32, 48, 3)
     assert torch.equal(clip, (clip * DEPTH).round() / DEPTH)
+
+
+@pytest.mark.parametrize(("value", "level"), [(0.25, 16384), (0.5, 32768), (0.1, 6554), (1.0, 65535), (1e-6, 0)])
+def test_clips_are_rounded_to_65535_levels(monkeypatch, value: float, level: int):
+    frames = torch.full((2, 32, 48, 3), value)
+    monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, **options: frames)
+    clip = make_clip(None, None, shot(2), SETTINGS)
+    assert clip.unique().item() == pytest.approx(level / 65535, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -289,3 +299,28 @@ def test_the_contact_sheet_is_about_square(count: int, size: tuple, columns: int
         inner = dark[y + 1 : y + small[1] - 1, x + 1 : x + small[0] - 1]
         assert bool(inner.all()), number
         assert not bool(dark[y, x : x + small[0]].any()), "the outline"
+
+
+def test_the_contact_sheet_says_what_each_panel_is(monkeypatch):
+    shortened, drawn = [], []
+    monkeypatch.setattr(
+        "svd_core.storyboard.film.shorten", lambda pen, text, *room: shortened.append((text, *room)) or text
+    )
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda pen, place, text, fill, font: drawn.append((place, text, fill))
+    )
+    shots = (
+        Shot(Panel(image="a.png", move="", bucket=127, seed=3), 0, 5, 0, 2),
+        Shot(Panel(title="Second", move="zoom in 1.1", bucket=40.5, seed=7), 5, 6, 2, 0),
+    )
+    draw_contact_sheet(Timing(shots, Fraction(4)), [torch.zeros(20, 30, 3)] * 2, title="Film")
+    lines = [
+        "1. a.png", "0.00 to 1.25 s, cut", "free, bucket 127, seed 3",
+        "2. Second", "1.25 to 2.75 s, cross-fade 2", "zoom in 1.1, bucket 40.5, seed 7",
+    ]  # fmt: skip
+    # The frames are 256 x 171 pixels, 16 apart, with a margin of 20; lines are 18 pixels apart below them.
+    head = "Film: 2 panels, 2.75 s, 11 frames at 4 fps"
+    assert shortened == [(head, 2 * 256 + 16, 20), *((line, 256, 14) for line in lines)]
+    places = [(x, 54 + 171 + 4 + 18 * line) for x in (20, 292) for line in range(3)]
+    colours = [INK, FAINT, FAINT] * 2
+    assert drawn == [((20, 16), head, INK), *zip(places, lines, colours, strict=True)]
