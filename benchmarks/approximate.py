@@ -34,7 +34,7 @@ LABEL = "not calibrated on real weights"
 
 @dataclass(frozen=True)
 class Technique:
-    """One way to be faster: other settings, a guidance interval, feature reuse, or a changed model."""
+    """A faster technique: other settings, a guidance interval, feature reuse, or a changed model."""
 
     name: str
     settings: dict = field(default_factory=dict)

@@ -269,7 +269,7 @@ def _motion_lines(report: ClipReport, total: dict) -> list[tuple[str, str]]:
         lines.append(("asked for", report.asked.text()))
         lines.append(("followed", followed or "no pan, zoom or roll was requested"))
     lines += [
-        ("shared by", f"{100 * total['rigid']:.0f} % of the picture; the rest moves in another way"),
+        ("shared by", f"{100 * total['rigid']:.0f} % of the picture; the rest moves differently"),
         ("motion amount", f"{total['motion']:.2f} px a frame, {total['fast_motion']:.2f} px in the fastest 5 %"),
     ]
     if report.motion_inside is not None:

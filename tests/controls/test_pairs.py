@@ -52,7 +52,7 @@ CONTROLS = {
     "first frame": FirstFrame(),
     "anchor": ColourAnchor(0.3),
 }
-# What leaves the clip of a model that keeps frames apart as it is, but for rounding, says nothing by itself.
+# Pairs that change the clip of a model with independent frames by rounding only prove nothing here.
 FRAMEWISE = {"roll", "windows"}
 
 

@@ -1,4 +1,4 @@
-"""Motion numbers by region: two embeddings in one picture, in the network and on the way to it."""
+"""Motion numbers by region: two embeddings in one picture, in the condition and in the network."""
 
 import pytest
 import torch

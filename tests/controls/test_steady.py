@@ -33,7 +33,7 @@ def told(sigmas=(10.0, 1.0, 0.0)):
 
 
 def estimates(control, scale=3.0, sigmas=(10.0,), seed=0):
-    """Both branches and what the control makes of them, [n, T, 4, h, w] each, at every sigma with fresh branches."""
+    """Return both estimates and the control's result, [n, T, 4, h, w] each, with new estimates at every sigma."""
     generator = torch.Generator().manual_seed(seed)
     made = []
 
@@ -147,7 +147,7 @@ def test_a_clip_starts_without_momentum_whatever_the_control_served_before():
 
 
 def test_steadier_guidance_burns_less():
-    # The model's branches differ by the whole picture: at guidance 6 the clip is six times as bright.
+    # The model's two estimates differ by the whole picture: at guidance 6 the clip is six times as bright.
     burnt = run(guidance=6.0).std()
     for control in (SteadyGuidance(rescale=0.7), SteadyGuidance(parallel=0.0), SteadyGuidance(limit=0.06)):
         assert run([control], guidance=6.0).std() < 0.5 * burnt

@@ -48,7 +48,7 @@ def test_a_camera_move_is_far_above_a_cross_fade(photograph, name):
 
 
 def scene(photograph: torch.Tensor, t: float) -> torch.Tensor:
-    """A round part of another place, which goes the other way than what is behind it."""
+    """A round part of another picture that moves against its background."""
     behind, front = view(photograph, -0.2 + 0.04 * t, 0.0, 0.5), view(photograph, 0.3 - 12 * t * 0.6 / WIDTH, 0.2, 0.3)
     y, x = torch.meshgrid(torch.arange(float(HEIGHT)), torch.arange(float(WIDTH)), indexing="ij")
     inside = (((x - 50 - 12 * t) / 22) ** 2 + ((y - 48) / 30) ** 2 < 1).float()[..., None]

@@ -1,4 +1,4 @@
-"""The stream of a film: the frames of the plain way bit for bit, in the memory of a few, at the planned count."""
+"""The stream of a film: bit-equal to the stage-by-stage film, in the memory of a few frames, with the planned count."""
 
 import gc
 import weakref

@@ -31,7 +31,7 @@ every_motion = pytest.mark.parametrize("motion", MOTIONS, ids=str)
 
 
 def differences(report: ClipReport, motion: dict) -> tuple[float, float, float]:
-    """How far pan (pixels), zoom and roll (degrees) of the first pair are from what was asked."""
+    """Return the errors of pan (pixels), zoom and roll (degrees) of the first pair."""
     pan_x, pan_y = motion.get("pan", (0.0, 0.0))
     pan = math.hypot(report.pan_x[0] - pan_x, report.pan_y[0] - pan_y)
     return pan, abs(report.zoom[0] - motion.get("zoom", 1.0)), abs(report.roll[0] - motion.get("roll", 0.0))

@@ -20,7 +20,7 @@ from svd_core.networks.vae import VAE
 
 GIB = 2**30
 FRAMES, HEIGHT, WIDTH = 25, 72, 128
-NOMINAL_TFLOP = 159.9  # both branches of guidance, the architecture as published
+NOMINAL_TFLOP = 159.9  # both passes of guidance, the architecture as published
 TINY = UNetConfig(model_channels=32, head_channels=16, context_channels=24, channel_mult=(1, 2), attention_levels=(0,))
 
 
@@ -32,7 +32,7 @@ def full_unet() -> UNet:
 
 
 def inputs_of(config: UNetConfig, frames: int, height: int, width: int, device="cpu", dtype=torch.float32) -> dict:
-    """One branch, its rows expanded from one as the denoiser gives them."""
+    """Return the inputs of one pass, with rows expanded from one as the denoiser does."""
     place = {"device": device, "dtype": dtype}
     generator = None if device == "meta" else torch.Generator().manual_seed(3)
     token = torch.randn(1, 1, config.context_channels, generator=generator, **place)
@@ -94,7 +94,7 @@ def test_on_the_cpu_feed_forward_pieces_keep_the_memory_that_the_allocator_keeps
     expected = x + layer.net["2"](layer.net["0"](normed))
     with PeakMemory() as pass_:
         out = layer.add_to(x.clone(), normed)
-    # Hidden values and gates of a piece, in 20 MiB, beside the copy of x.
+    # Hidden values and gates of a chunk, in 20 MiB, beside the copy of x.
     assert pass_.peak <= 20 * 2**20 + x.nbytes
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
 

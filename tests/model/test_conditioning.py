@@ -1,4 +1,4 @@
-"""Conditioning: official preprocessing, noise augmentation, motion vector, the unconditional branch."""
+"""Conditioning: official preprocessing, noise augmentation, motion vector, the unconditional condition."""
 
 import json
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_sharing_a_pass_never_costs_another_choice_of_the_plan():
         for name in ("placement", "strategy", "chunk_elements", "flops"):
             assert getattr(plan, name) == getattr(apart, name)
         ways.add((plan.guidance, plan.placement))
-    # The decode binds this plan, not the sampling, so that both branches fit wherever the weights lie.
+    # The decode limits this plan, not the sampling, so that both passes fit wherever the weights are.
     assert {way for way, placement in ways if placement == "resident"} == {"together"}
 
 
@@ -162,7 +162,7 @@ def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, fram
     monkeypatch.setattr(host, "free_bytes", lambda device: int(needed * share))
     model.prepare_unet(frames, 8, 8)
     assert model.unet.model.diffusion_model.clips_per_pass == clips
-    # Nothing is sent away from the device to make room for the second branch.
+    # Nothing is moved off the device to make room for the second pass.
     assert asked == [unet_activation_bytes(model.config.unet, frames, 8, 8, model.compute_dtype.itemsize)]
     plan = make_plan(model.config, 4, 64, 64, 24 * GIB, itemsize=model.compute_dtype.itemsize)
     model.following(plan).prepare_unet(4, 8, 8)

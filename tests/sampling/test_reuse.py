@@ -1,4 +1,4 @@
-"""Reuse of features across steps: exact where it must be, each branch and frame with its own, and what it saves."""
+"""Feature reuse across steps: exact whole passes, separate features per condition and frame, and the savings."""
 
 from dataclasses import replace
 from types import SimpleNamespace
