@@ -37,9 +37,12 @@ def compare_samplings(model, theirs, run: Callable, results: dict) -> None:
 
 
 def _inputs(model, run: Callable, frames: int) -> tuple:
-    """Positive, negative and latent of a picture."""
-    picture = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(2))
-    return run("SVDReelCondition", model=model, image=picture, frames=frames, **SIZE)
+    """Positive, negative and latent of a picture, and the positive of another."""
+    made = []
+    for seed in (2, 3):
+        picture = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(seed))
+        made.append(run("SVDReelCondition", model=model, image=picture, frames=frames, **SIZE))
+    return (*made[0], made[1][0])
 
 
 def _attempt(patcher, inputs: tuple, sigmas: Tensor, patch: Callable, more: dict) -> Tensor | str:
@@ -47,11 +50,11 @@ def _attempt(patcher, inputs: tuple, sigmas: Tensor, patch: Callable, more: dict
     import comfy.sample
     import comfy.samplers
 
-    positive, negative, latent = inputs
+    positive, negative, latent, other = inputs
     noise = comfy.sample.prepare_noise(latent["samples"], 23)
     torch.manual_seed(5)  # HyperTile and ToMe draw from the global generator
     try:
-        patched = patch(patcher, positive)
+        patched = patch(patcher, other)
     except MissingNode as error:
         return str(error)
     mask = None if "mask" not in more else _gradient(len(noise))
@@ -80,12 +83,12 @@ class MissingNode(Exception):
 def node(module: str, name: str, **inputs: Any) -> Callable:
     """Return a patch that calls a node of the host's comfy_extras, of its first or its third interface."""
 
-    def patch(patcher, positive):
+    def patch(patcher, other):
         try:
             cls = getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name)
         except (ImportError, AttributeError):
             raise MissingNode(f"no node {name}") from None
-        given = {key: positive if value is POSITIVE else value for key, value in inputs.items()}
+        given = {key: other if value is OTHER else value for key, value in inputs.items()}
         if hasattr(cls, "define_schema"):
             known = inspect.signature(cls.execute).parameters  # older hosts have fewer inputs
             made = cls.execute(patcher, **{key: value for key, value in given.items() if key in known})
@@ -95,7 +98,7 @@ def node(module: str, name: str, **inputs: Any) -> Callable:
     return patch
 
 
-def _nothing(patcher, positive):
+def _nothing(patcher, other):
     return patcher
 
 
@@ -107,7 +110,7 @@ def _difference(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def _override(patcher, positive):
+def _override(patcher, other):
     patcher = patcher.clone()
     options = patcher.model_options["transformer_options"] = dict(patcher.model_options["transformer_options"])
     options["optimized_attention_override"] = lambda function, q, k, v, heads, **more: function(
@@ -116,7 +119,7 @@ def _override(patcher, positive):
     return patcher
 
 
-def _calls(patcher, positive):
+def _calls(patcher, other):
     """A wrapper around the network, as caching packs add it."""
     import comfy.patcher_extension
 
@@ -128,7 +131,7 @@ def _calls(patcher, positive):
     return patcher
 
 
-POSITIVE = object()
+OTHER = object()
 SHRINK = {
     "block_number": 3,
     "downscale_factor": 2.0,
@@ -169,7 +172,7 @@ ROWS: dict[str, tuple[int, Callable, dict]] = {
         {},
     ),
     "RescaleCFG": (3, node("model_advanced", "RescaleCFG", multiplier=0.7), {}),
-    "PerpNeg": (3, node("perpneg", "PerpNeg", empty_conditioning=POSITIVE, neg_scale=1.0), {}),
+    "PerpNeg": (3, node("perpneg", "PerpNeg", empty_conditioning=OTHER, neg_scale=1.0), {}),
     "EasyCache": (8, node("easycache", "EasyCacheNode", reuse_threshold=3.0, **CACHE), {}),
     "LazyCache": (8, node("easycache", "LazyCacheNode", reuse_threshold=3.0, **CACHE), {}),
     "APG": (3, node("apg", "APG", eta=0.5, norm_threshold=2.0, momentum=0.3), {}),
