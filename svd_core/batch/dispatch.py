@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -91,9 +91,11 @@ class BatchRun:
         retries: int,
         report: Callable[[str], None],
         notice: Callable[[str], None],
+        on_made: Callable[[ClipJob], None],
     ) -> None:
         self.waiting, self.workers, self.manifest = deque(jobs), workers, manifest
         self.retries, self.report, self.notice, self.total = retries, report, notice, len(jobs)
+        self.on_made = on_made
         self.running: dict[int, ClipJob] = {}
         self.ready: set[int] = set()
         self.starting: set[int] = set()
@@ -192,6 +194,7 @@ class BatchRun:
 
     def _made(self, job: ClipJob, seconds: float) -> None:
         self.manifest.done(job, self.attempts[job.name], seconds)
+        self.on_made(job)
         self.outcome.made.append(job.name)
         self.told = time.monotonic()
         self.report(f"{len(self.outcome.made)}/{self.total} {job.output}, {seconds:.1f} s")
@@ -214,19 +217,22 @@ def run_jobs(
     manifest: Manifest,
     *,
     retries: int = 2,
+    elsewhere: Mapping[str, int] | None = None,
     report: Callable[[str], None] = lambda text: None,
     notice: Callable[[str], None] = lambda text: None,
+    on_made: Callable[[ClipJob], None] = lambda job: None,
 ) -> Outcome:
     """Make the clips of `jobs` that the manifest does not list as done, each of them once.
 
     retries: further attempts at a clip whose worker was lost or failed; a clip with bad input or an output that cannot
-    be written is not tried again. `report` gets a line per clip, `notice` one on the state of all after 10 s without
-    any. Raises BatchError if no worker can go on.
+    be written is not tried again. elsewhere: see `Manifest.remaining`. `report` gets a line per clip, `notice` one on
+    the state of all after 10 s without any, `on_made` every job whose clip is listed as done. Raises BatchError if no
+    worker can go on.
     """
     if retries < 0:
         raise ValueError(f"retries must be 0 or more (got {retries}); use 2")
-    rest = manifest.remaining(jobs)
-    run = BatchRun(rest, workers, manifest, retries, report, notice)
+    rest = manifest.remaining(jobs, elsewhere)
+    run = BatchRun(rest, workers, manifest, retries, report, notice, on_made)
     try:
         return run.run()
     finally:

@@ -24,6 +24,7 @@ from ..sampling.noise import check_seed
 from ..sampling.solvers import Step
 from ..version import __version__
 from ..video import check_output, write_clip
+from .addresses import local_model
 from .rows import BatchRow
 
 KEY = "batch_key"
@@ -55,7 +56,8 @@ class ModelSpec:
         if self.threads:
             torch.set_num_threads(self.threads)
         loras = read_lora_options(self.loras)
-        model = load_model(self.path, device=self.device, dtype=self.dtype, complete_from=self.complete_from)
+        path, base = local_model(self.path), self.complete_from and local_model(self.complete_from)
+        model = load_model(path, device=self.device, dtype=self.dtype, complete_from=base)
         return apply_loras(model, loras)
 
 
@@ -115,7 +117,7 @@ def plan_jobs(
     listed: entries of the manifest; a picture that an entry lists with its present size and time is not read again.
     Errors name the row.
     """
-    config = inspect_checkpoint(spec.path).config
+    config = inspect_checkpoint(local_model(spec.path)).config
     read_lora_options(spec.loras)  # raises for a bad file before any clip is made
     shared = _shared_content(spec)
     listed = listed or {}
@@ -146,9 +148,9 @@ def plan_jobs(
 def _shared_content(spec: ModelSpec) -> dict[str, Any]:
     """Return what all keys of a batch are made of: the model, its precision and the LoRAs."""
     half = spec.dtype == torch.float16
-    base = fingerprint(spec.complete_from, half=half) if spec.complete_from else None
+    base = fingerprint(local_model(spec.complete_from), half=half) if spec.complete_from else None
     # "lender" is the first version's name for --complete-from; another one would change all keys.
-    shared = {"model": fingerprint(spec.path, half=half), "lender": base, "dtype": str(spec.dtype)}
+    shared = {"model": fingerprint(local_model(spec.path), half=half), "lender": base, "dtype": str(spec.dtype)}
     if spec.loras:
         chosen = map(split_lora_option, spec.loras)
         shared["loras"] = [[hashlib.sha256(Path(file).read_bytes()).hexdigest(), *rest] for file, *rest in chosen]

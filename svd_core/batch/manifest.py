@@ -41,16 +41,17 @@ class Manifest:
         output = Path(job.output)
         return output.exists() and self._is_done(job, _size(output))
 
-    def remaining(self, jobs: Iterable[ClipJob]) -> list[ClipJob]:
+    def remaining(self, jobs: Iterable[ClipJob], elsewhere: Mapping[str, int] | None = None) -> list[ClipJob]:
         """Return the jobs that still have to run, and list finished clips that were not listed.
 
-        The folders of the clips are scanned once, and what killed runs left in them is removed.
+        The folders of the clips are scanned once, and what killed runs left in them is removed. elsewhere: sizes of
+        listed clips, by name, that were moved to another place.
         """
         jobs = list(jobs)
         sizes: dict[str, int | None] = {}
         for folder in dict.fromkeys(os.path.dirname(job.output) or "." for job in jobs):
             remove_leftovers(folder)
-            sizes |= _scan(folder)
+            sizes |= {os.path.join(folder, name): size for name, size in (elsewhere or {}).items()} | _scan(folder)
         rest = []
         for job in jobs:
             found = os.path.join(os.path.dirname(job.output) or ".", os.path.basename(job.output))

@@ -1,6 +1,6 @@
 """Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -40,13 +40,16 @@ class BatchRow:
     steering: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list[BatchRow]:
+def read_rows(
+    path: str | Path, shared: Mapping[str, Any] | None = None, *, locate: Callable[[str], Path] | None = None
+) -> list[BatchRow]:
     """Return the rows of a folder of pictures, a .csv table or a .json file, in order.
 
     A table has a column `image` (a path relative to the table), and may have `name`, any field of AnimateSettings, and
     any field of Steering, whose pictures are paths like `image`, several of them separated by "|". An empty cell takes
     the shared setting. A JSON file is a list of such objects, or an object with that list under
-    `clips` or `shots` and common settings under `settings`. `shared` settings apply where a row gives none. Raises
+    `clips` or `shots` and common settings under `settings`. `shared` settings apply where a row gives none. locate:
+    returns the file for the path of a picture in a table; None takes it relative to the table. Raises
     FileNotFoundError, or ValueError that names the row.
     """
     path = Path(path)
@@ -67,8 +70,10 @@ def read_rows(path: str | Path, shared: Mapping[str, Any] | None = None) -> list
         raise ValueError(f"batch input {path} has an unknown type; give a folder of pictures, a .csv or a .json file")
     if not found:
         raise ValueError(f"{empty}; give at least one picture")
-    folder = None if path.is_dir() else path.parent
-    return _checked(_row(cells, where, folder, common) for where, cells in found)
+    if path.is_dir():
+        return _checked(_row(cells, where, Path, common, start="") for where, cells in found)
+    locate = locate or (lambda cell: path.parent / cell)
+    return _checked(_row(cells, where, locate, common, start=f"{where}: ") for where, cells in found)
 
 
 def parse_setting(name: str, value: Any, where: str) -> Any:
@@ -124,25 +129,27 @@ def _storyboard(path: Path) -> tuple[list[Entry], dict[str, Any]]:
     return [(f"entry {number} of {path.name}", row) for number, row in enumerate(content, 1)], shared
 
 
-def _row(cells: Mapping[str, Any], where: str, folder: Path | None, common: Mapping[str, Any]) -> BatchRow:
-    """Return a row with its picture relative to the `folder` of the table; None for rows of a folder of pictures."""
+def _row(
+    cells: Mapping[str, Any], where: str, locate: Callable[[str], Path], common: Mapping[str, Any], *, start: str
+) -> BatchRow:
+    """Return a row with its pictures at the files that `locate` returns.
+
+    start: of later errors; empty for a row of a folder, which is only a picture, and errors name its file.
+    """
     cells = _named(cells, where)
     for key, kinds in (("image", str), ("name", str | int)):
         if not isinstance(cells.get(key) or "", kinds):
             raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {cells[key]!r})')
     if not (cells.get("image") or "").strip():
         raise ValueError(f"{where} has no image; give the path of the start picture")
-    image = Path(cells["image"].strip())
-    image = image if folder is None else folder / image
+    image = locate(cells["image"].strip())
     given = common | {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     steered = {k: v for k, v in given.items() if k not in SETTINGS and v is not None}
-    steering = {k: _below(folder, v) if k in FILES else v for k, v in steered.items()}
+    steering = {k: _located(locate, v) if k in FILES else v for k, v in steered.items()}
     settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
         raise ValueError(f"{where}: name {name!r} cannot be a file name; use letters, digits, - and _")
-    # A row of a folder is only a picture, and errors about a picture name its file.
-    start = "" if folder is None else f"{where}: "
     return BatchRow(
         name, image, AnimateSettings(**settings), start, {k: v for k, v in steering.items() if v is not None}
     )
@@ -157,11 +164,8 @@ def _paths(name: str, value: Any, where: str) -> str | list[str] | None:
     return (found if len(found) > 1 else found[0]) if found else None
 
 
-def _below(folder: Path | None, value: str | list[str] | None) -> str | list[str] | None:
-    """Return paths relative to the folder of the table."""
-    if folder is None or value is None:
-        return value
-    return [str(folder / one) for one in value] if isinstance(value, list) else str(folder / value)
+def _located(locate: Callable[[str], Path], value: str | list[str]) -> str | list[str]:
+    return [str(locate(one)) for one in value] if isinstance(value, list) else str(locate(value))
 
 
 def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 import argparse
 import logging
 import os
+import posixpath
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..batch.addresses import copy_of, file_system, is_address, locator
 from ..batch.dispatch import InProcess, Workers, run_jobs
 from ..batch.jobs import ClipJob, ModelSpec, make_clip, plan_jobs
 from ..batch.local import LocalProcesses
 from ..batch.manifest import NAME, Manifest
-from ..batch.rows import read_rows
+from ..batch.rows import BatchRow, read_rows
 from ..files import remove_leftovers, write_error
 from ..model.devices import DTYPES
 from ..storyboard.tables import first_repeated
@@ -28,6 +31,7 @@ from .signals import Terminated, is_terminated
 
 if TYPE_CHECKING:
     from ..batch.ray_actors import RayCluster
+    from ..batch.remote_folder import RemoteFolder
 
 log = logging.getLogger("svd_reel")
 
@@ -119,26 +123,70 @@ def run_batch(options: argparse.Namespace) -> int:
         log.setLevel(logging.ERROR)
     if options.retries < 0:
         raise ValueError(f"--retries must be 0 or more (got {options.retries}); use 2")
-    for name in ("input", "output", "model", "complete_from"):
-        _check_local(name, getattr(options, name))
-    rows = read_rows(options.input, _shared_settings(options.set))
-    cluster = _cluster(options)
-    specs = _specs(options) if cluster is None else [_cluster_spec(options, cluster)]
-    with _output_folder(Path(options.output)) as folder, Progress(options.quiet) as progress:
-        remove_leftovers(folder)
-        manifest = Manifest(folder)
-        suffix = "" if options.kind == "frames" else f".{options.kind}"
-        given = {"playback_fps": options.playback_fps, "quality": options.quality, "listed": manifest.clips}
-        jobs = plan_jobs(rows, specs[0], folder, suffix, **given)
-        rest = manifest.remaining(jobs)
-        progress.say(f"{len(jobs)} clips, {len(jobs) - len(rest)} of them done already")
-        if rest:
-            _make(options, rest, _workers(options, specs, len(rest), cluster), manifest, progress)
-    return _print_outputs(jobs, manifest)
+    with TemporaryDirectory(prefix="svd_reel") as copies:
+        rows = _rows(options, Path(copies))
+        cluster = _cluster(options)
+        specs = _specs(options) if cluster is None else [_cluster_spec(options, cluster)]
+        with _output_folder(options.output) as (folder, remote), Progress(options.quiet) as progress:
+            remove_leftovers(folder)
+            manifest = Manifest(folder)
+            suffix = "" if options.kind == "frames" else f".{options.kind}"
+            given = {"playback_fps": options.playback_fps, "quality": options.quality, "listed": manifest.clips}
+            jobs = plan_jobs(rows, specs[0], folder, suffix, **given)
+            moved = _moved(jobs, manifest, remote, options.kind)
+            rest = manifest.remaining(jobs, moved)
+            progress.say(f"{len(jobs)} clips, {len(jobs) - len(rest)} of them done already")
+            _upload_left(jobs, rest, moved, remote)
+            if rest:
+                on_made = None if remote is None else lambda job: remote.upload(job.output)
+                workers = _workers(options, specs, len(rest), cluster)
+                _make(options, rest, workers, manifest, progress, moved, on_made)
+            if remote is not None:
+                remote.finish()
+    return _print_outputs(jobs, manifest, remote)
+
+
+def _rows(options: argparse.Namespace, copies: Path) -> list[BatchRow]:
+    """Read the rows; files behind addresses are copied into `copies`."""
+    for option in ("output", "model", "complete_from"):
+        if is_address(getattr(options, option)):
+            file_system(getattr(options, option))  # a wrong scheme is found before anything is copied
+    source = copy_of(options.input, copies / "input") if is_address(options.input) else Path(options.input)
+    base = posixpath.dirname(options.input) if is_address(options.input) else source.parent
+    return read_rows(source, _shared_settings(options.set), locate=locator(base, copies / "pictures"))
+
+
+def _moved(
+    jobs: Sequence[ClipJob], manifest: Manifest, remote: "RemoteFolder | None", kind: str
+) -> dict[str, int] | None:
+    """Return the sizes of finished clips that are behind the address of the output folder."""
+    if remote is None:
+        return None
+    if kind == "frames":
+        raise ValueError("--kind frames makes folders, which an address cannot hold; use mp4, webm or webp")
+    return remote.elsewhere(manifest, {Path(job.output).name for job in jobs})
+
+
+def _upload_left(
+    jobs: Sequence[ClipJob], rest: Sequence[ClipJob], moved: dict[str, int] | None, remote: "RemoteFolder | None"
+) -> None:
+    """Upload finished clips that are still on this machine, because an earlier upload failed."""
+    if remote is None:
+        return
+    missing = {job.name for job in rest}
+    for job in jobs:
+        if job.name not in missing and Path(job.output).exists() and Path(job.output).name not in (moved or {}):
+            remote.upload(job.output)
 
 
 def _make(
-    options: argparse.Namespace, jobs: list[ClipJob], workers: Workers, manifest: Manifest, progress: Progress
+    options: argparse.Namespace,
+    jobs: list[ClipJob],
+    workers: Workers,
+    manifest: Manifest,
+    progress: Progress,
+    moved: dict[str, int] | None,
+    on_made: Callable[[ClipJob], None] | None,
 ) -> None:
     """Make the clips of `jobs`, and print those that failed. After Ctrl-C the error says how to go on."""
     made = 0
@@ -149,7 +197,8 @@ def _make(
         progress.say(line)
         progress.count("clips", made, len(jobs), unit="clip")
 
-    calls = {"report": report, "notice": progress.say}
+    calls: dict[str, Any] = {"report": report, "notice": progress.say, "elsewhere": moved}
+    calls |= {} if on_made is None else {"on_made": on_made}
     try:
         outcome = run_jobs(jobs, workers, manifest, retries=options.retries, **calls)
     except KeyboardInterrupt as stop:
@@ -162,17 +211,27 @@ def _make(
         print(f"svd_core: {name} was not made: {why}", file=sys.stderr)
 
 
-def _print_outputs(jobs: list[ClipJob], manifest: Manifest) -> int:
-    """Print the path of every finished clip; return the exit code."""
+def _print_outputs(jobs: list[ClipJob], manifest: Manifest, remote: "RemoteFolder | None") -> int:
+    """Print the path or address of every finished clip; return the exit code."""
     done = [job for job in jobs if manifest.clips[job.name]["status"] == "done"]
     for job in done:
-        print(job.output)
+        print(job.output if remote is None else remote.address_of(job.output))
     return SOME_FAILED if len(done) < len(jobs) else 0
 
 
 @contextmanager
-def _output_folder(path: Path) -> Iterator[Path]:
-    """Yield the output folder, made if it is missing; if the batch fails, new folders that are empty are removed."""
+def _output_folder(output: str) -> Iterator[tuple[Path, "RemoteFolder | None"]]:
+    """Yield the output folder and, if it stands before an address, what is behind it.
+
+    It is made if it is missing; if the batch fails, new folders that are empty are removed.
+    """
+    if is_address(output):
+        from ..batch.remote_folder import RemoteFolder
+
+        remote = RemoteFolder(output)
+        yield remote.folder, remote
+        return
+    path = Path(output)
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     if path.exists() and not path.is_dir():
         raise ValueError(f"--output {path} is a file; give a folder")
@@ -181,7 +240,7 @@ def _output_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_error(path, error) from None
     try:
-        yield path
+        yield path, None
     except BaseException:
         for folder in new:
             with suppress(OSError):
@@ -217,15 +276,6 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]
     spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
-
-
-def _check_local(name: str, path: str | None) -> None:
-    scheme, mark, _ = (path or "").partition("://")
-    if mark and scheme.isalnum():
-        option = "INPUT" if name == "input" else f"--{name.replace('_', '-')}"
-        raise ValueError(
-            f"{option} {path} is an address; give a file or folder of this machine, such as a mounted bucket"
-        )
 
 
 def _check_counts(options: argparse.Namespace) -> None:

@@ -70,8 +70,8 @@ def test_a_manifest_without_sizes_is_still_read(pictures, tmp_path):
     ("options", "words"),
     [
         (("--output", "in/a.png"), "--output in/a.png is a file; give a folder"),
-        (("--output", "s3://bucket/clips"), "--output s3://bucket/clips is an address; give a file or folder"),
-        (("--output", "out", "--model", "gs://models/svd"), "--model gs://models/svd is an address"),
+        (("--output", "warp://bucket/clips"), "warp://bucket/clips cannot be reached"),
+        (("--output", "new/out", "--model", "memory://models/none"), "memory://models/none does not exist"),
         (("--output", "in/a.png/more"), "cannot write in/a.png/more"),
         (("--output", "/proc/B"), "cannot write /proc/B"),
         (("--output", "new/out", "--retries", "-1"), "--retries must be 0 or more (got -1)"),
