@@ -1,4 +1,4 @@
-"""Every entrance of the rooms of pictures lays its input out one way: other strides give the same bits."""
+"""Public functions for pictures use one memory layout: inputs in other strides give the same bits."""
 
 from collections.abc import Callable
 

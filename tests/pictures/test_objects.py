@@ -1,4 +1,4 @@
-"""Preparing the picture of an object: where the object is taken from, where it lands, what is refused."""
+"""Preparing the picture of an object: its source, its position in the square, and refused input."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Colour profiles: pictures in Display P3, Adobe RGB or other grey become sRGB; bad profiles are said and ignored."""
+"""Colour profiles: Display P3, Adobe RGB and other greys become sRGB; bad profiles are ignored with a warning."""
 
 import io
 import logging

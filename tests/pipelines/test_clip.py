@@ -1,4 +1,4 @@
-"""animate: settings per variant, the order of the stages, batches, progress, and what it refuses or warns of."""
+"""animate: settings per variant, the order of the stages, batches, progress, errors and warnings."""
 
 import logging
 import math

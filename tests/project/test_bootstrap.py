@@ -1,4 +1,4 @@
-"""bootstrap.py without a network: what it decides, what it says, what it leaves behind."""
+"""bootstrap.py without a network: its decisions, its messages and its files."""
 
 import subprocess
 import sys

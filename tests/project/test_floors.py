@@ -1,4 +1,4 @@
-"""The floors of the house: every file in a room, no import upwards, no circle, one table of rooms everywhere."""
+"""Rooms and floors: every file belongs to a room, no import runs upwards or in a circle, all tables agree."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The help pages that ComfyUI shows: one for every node, as the code is now, and no link in them leads nowhere."""
+"""The help pages that ComfyUI shows: one for every node, up to date with the code, and without dead links."""
 
 import hashlib
 import re
@@ -42,7 +42,7 @@ def prose(node_id: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """What stands below a heading, up to the next one."""
+    """Return the text below a heading, up to the next one."""
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0].strip()
 
 

@@ -1,4 +1,4 @@
-"""What importing the pack costs: the host imports every pack when it starts, whatever is used of it later."""
+"""The cost of importing the pack: the host imports every pack when it starts."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 @pytest.fixture(scope="module")
 def imported() -> list[str]:
-    """Names of the modules that importing the pack imports, in an interpreter of its own."""
+    """Names of the modules that importing the pack imports, in a separate interpreter."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""The Chinese of the pack: every name, tooltip and help page, and none that its English has left behind."""
+"""The Chinese of the pack: every name, tooltip and help page is there and follows the current English."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_one_english_text_has_one_translation():
 
 
 def test_names_in_quotes_are_names_that_readers_find():
-    """Nodes, inputs and outputs are called as the editor calls them, so that a new name is followed everywhere."""
+    """Nodes, inputs and outputs have the names of the editor, so that a renamed one is updated everywhere."""
     texts = translations.translated(LANGUAGE)
     names = {text for path, text in texts.items() if path.endswith((".name", ".display_name"))}
     names |= {re.sub(r"\uff08SVD\uff09$", "", name) for name in names} | set(DATA["host"])

@@ -77,7 +77,7 @@ def test_nothing_but_known_kinds_of_files_is_packed(package: set[str]) -> None:
 
 
 def test_links_of_packed_papers_lead_to_packed_files(package: set[str]) -> None:
-    """Papers for developers are linked by their full address, which works from an installed pack, too."""
+    """Documents for developers are linked by their full address, which works from an installed pack, too."""
     lost = []
     for name in sorted(name for name in package if name.endswith(".md") and not name.startswith("web/")):
         for target in LINK.findall((ROOT / name).read_text(encoding="utf-8")):

@@ -77,7 +77,7 @@ def shipped_modules() -> list[Path]:
 
 
 def own_files(*suffixes: str) -> list[Path]:
-    """Every file of the repository with one of these suffixes, whatever git thinks of it."""
+    """Every file of the repository with one of these suffixes, tracked by git or not."""
     return [
         path
         for path in sorted(ROOT.rglob("*"))
@@ -91,7 +91,7 @@ def skipped(top: str) -> bool:
 
 
 def running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of what really runs: all but the body of `if TYPE_CHECKING:`."""
+    """Yield the nodes that run: all but the body of `if TYPE_CHECKING:`."""
     for child in ast.iter_child_nodes(tree):
         if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
             yield child

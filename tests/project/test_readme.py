@@ -1,4 +1,4 @@
-"""What README and docs promise: nodes, widgets, options, values and parameters exist, numbers are the planner's."""
+"""README and docs are true: nodes, widgets, options, values and parameters exist, and numbers are those measured."""
 
 import re
 from dataclasses import fields

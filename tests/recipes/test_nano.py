@@ -1,4 +1,4 @@
-"""The model inside the pack: small, what its metadata says, and moving a picture more the higher the bucket."""
+"""The embedded model: its size, its metadata, and more motion at higher buckets."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The report's other measures: flicker, drift, first frame, loops, seams, likeness, and what it refuses."""
+"""The report's other measures: flicker, drift, first frame, loops, seams, similarity, and refused input."""
 
 import json
 import math

@@ -34,7 +34,7 @@ def make_run(levels: tuple[float, ...] = LEVELS) -> Run:
 
 
 class Noting(Control):
-    """Writes down the calls of its hooks, and adds `number` at each."""
+    """Records the calls of its hooks, and adds `number` at each."""
 
     def __init__(self, number: float, log: list) -> None:
         self.number, self.log = number, log

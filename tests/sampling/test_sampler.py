@@ -229,7 +229,7 @@ def test_single_frame_clips_sample():
 
 
 def network(x, c_noise, context, vector, num_frames):
-    """A linear stand-in for the UNet that uses every input; each row sees itself alone."""
+    """A linear stand-in for the UNet that uses every input; rows are independent."""
     rows = context.mean((1, 2)) + 0.1 * vector.mean(1) + c_noise
     return 0.3 * x[:, :4] - 0.2 * x[:, 4:] + rows.reshape(-1, 1, 1, 1)
 

@@ -1,4 +1,4 @@
-"""Clips of shots: the settings that each is generated with, its length, its key, and what a store keeps of it."""
+"""Clips of shots: the settings, length and key of each, and the files in a store."""
 
 import json
 from dataclasses import replace

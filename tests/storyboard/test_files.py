@@ -1,4 +1,4 @@
-"""Files around a storyboard: none is written over another, clips are kept by what made them, the film says it all."""
+"""Files of a storyboard: none overwrites another, clips are kept by their settings, the film contains all settings."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a storyboard says: tables read, times laid out, and one sentence for whatever is wrong."""
+"""Storyboard files: tables, times, and one sentence for every error."""
 
 import json
 from fractions import Fraction

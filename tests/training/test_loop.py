@@ -1,4 +1,4 @@
-"""The training loop learns what it should, touches what it should, and says what it does."""
+"""The training loop learns its target, changes only the chosen weights, and reports its progress."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a training step is made of: noise levels, loss, dropped conditions, rates, optimizers, settings."""
+"""The parts of a training step: noise levels, loss, dropped conditions, rates, optimisers, settings."""
 
 import math
 import sys

@@ -50,12 +50,12 @@ class Session:
             time.sleep(0.0005)
 
     def kill(self):
-        """End it as no program can prevent."""
+        """Kill the process with SIGKILL."""
         self.process.kill()
         self.process.join()
 
     def finish(self):
-        """Let it come to its end; returns the exit status."""
+        """Wait for its end and return the exit status."""
         self.process.join()
         return self.process.exitcode
 

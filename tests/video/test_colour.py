@@ -1,4 +1,4 @@
-"""Colours of other people's videos: every matrix, range and gamut as ffmpeg shows it, HDR as the standards say."""
+"""Colours of videos from elsewhere: every matrix, range and gamut as ffmpeg shows it, HDR by the standards."""
 
 from types import SimpleNamespace
 
