@@ -25,6 +25,7 @@ from .plan import SVDReelPlan
 from .report import SVDReelReport
 from .reuse import SVDReelReuseFeatures
 from .sample import SVDReelSampler
+from .sample_picture import SVDReelSamplePicture
 from .schedule import SVDReelSchedule
 from .steady import SVDReelColorMatch, SVDReelSteady
 from .storyboard import SVDReelStoryboard
@@ -60,6 +61,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelReport": SVDReelReport,
     "SVDReelReuseFeatures": SVDReelReuseFeatures,
     "SVDReelSampler": SVDReelSampler,
+    "SVDReelSamplePicture": SVDReelSamplePicture,
     "SVDReelSchedule": SVDReelSchedule,
     "SVDReelSteady": SVDReelSteady,
     "SVDReelColorMatch": SVDReelColorMatch,
@@ -97,6 +99,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelReport": "Measure Clip (SVD)",
     "SVDReelReuseFeatures": "Reuse Features (SVD)",
     "SVDReelSampler": "Sample SVD Clip",
+    "SVDReelSamplePicture": "Sample Picture (SVD)",
     "SVDReelSchedule": "Make Noise Schedule (SVD)",
     "SVDReelSteady": "Keep Clip Steady (SVD)",
     "SVDReelColorMatch": "Match Clip Colours (SVD)",

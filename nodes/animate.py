@@ -6,7 +6,8 @@ from ..svd_core.pipelines.settings import sigmas_of
 from .condition import Motion, clip_settings, condition_image
 from .decode import decode_latent
 from .host import comfy as host
-from .sample import sample_latent, sampling_for
+from .host.preview import Taken, played, shown
+from .sample import describe, sample_latent, sampling_for
 from .shared import inputs
 from .shared.controls import ControlChain
 from .shared.model import LoadedModel
@@ -83,13 +84,14 @@ class SVDReelAnimate:
         seed: int,
         control: ControlChain | None = None,
     ) -> tuple:
-        motion = Motion(motion_bucket_id, fps, augmentation_level)
+        taken, motion = Taken(), Motion(motion_bucket_id, fps, augmentation_level)
         settings = clip_settings(model, width, height, frames, fit, seed, motion, steps=steps)
         positive, negative, empty = condition_image(model, image, settings)
         sampling = sampling_for(model, settings.frames, seed, settings.solver, sigmas=sigmas_of(settings))
         latent = sample_latent(model, positive, negative, empty, sampling, control)
         frames = decode_latent(model.vae, latent, on_decode=host.Progress().decoded)
-        return (frames, latent, float(fps))
+        entries = taken(*describe(latent["samples"], sampling)), played(frames, float(fps))
+        return shown((frames, latent, float(fps)), *entries)
 
 
 NODES = [SVDReelAnimate]

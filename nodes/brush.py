@@ -6,8 +6,9 @@ from torch import Tensor
 from ..svd_core.controls.brush import HOLD
 from ..svd_core.controls.camera.control import camera_control, fit_map
 from ..svd_core.controls.camera.path import EASINGS
-from ..svd_core.controls.drag import BACKGROUND, parse_drags
+from ..svd_core.controls.drag import BACKGROUND, parse_drags, points_text
 from ..svd_core.controls.mask import FEATHER, fit_masks
+from ..svd_core.pictures.strokes import paint_objects
 from ..svd_core.pipelines.steering import drag_signals, motion_brushes
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .camera import mode_settings
@@ -40,8 +41,9 @@ class SVDReelMotionMask:
     DISPLAY_NAME = "Paint Motion Mask (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "A motion brush: paint what should move, and everything else stands still, with the usual weights and no "
-        "extra time. Shades of grey move a little. Still pixels of the finished frames are those of your image."
+        "A motion brush: paint what should move on the picture in the node, and everything else stands still, with "
+        "the usual weights and no extra time. Shades of grey move a little. Still pixels of the finished frames are "
+        "those of your image."
     )
     SEARCH_ALIASES = [
         "motion brush",
@@ -65,10 +67,12 @@ class SVDReelMotionMask:
             "required": {
                 "model": inputs.MODEL,
                 "image": START_IMAGE,
+            },
+            "optional": {
                 "mask": inputs.socket(
                     "MASK",
                     "What moves: white (1) moves, black (0) stands still. Connect one mask for all, one per image, "
-                    "or one per frame of the clip. A mask of another size is resized.",
+                    "or one per frame of the clip. A mask of another size is resized. It replaces the painted one.",
                 ),
                 "latent": CLIP,
                 "strength": inputs.decimal(
@@ -98,8 +102,6 @@ class SVDReelMotionMask:
                     "Decode SVD Clip pastes your image over the still parts, so they match it exactly. "
                     "Switch it off to see what the model made of them: slightly softer and not quite still.",
                 ),
-            },
-            "optional": {
                 "invert": inputs.switch(False, "Inverts the mask: white stands still, black moves."),
                 "feather": inputs.decimal(
                     FEATHER,
@@ -122,6 +124,12 @@ class SVDReelMotionMask:
                 "fit": FIT,
                 "vae": VAE,
                 "background": BEHIND,
+                "painted": inputs.text(
+                    "",
+                    "The mask painted on the picture below, as strokes: brush 0.05: 0.3,0.4 0.5,0.4; box: 0.1,0.1 "
+                    "0.4,0.5. Used where no mask is connected.",
+                    advanced=True,
+                ),
             },
         }
 
@@ -129,12 +137,12 @@ class SVDReelMotionMask:
         self,
         model: LoadedModel,
         image: Tensor,
-        mask: Tensor,
-        latent: dict,
-        strength: float,
-        still_bucket: int,
-        moving_bucket: int,
-        keep_still: bool,
+        mask: Tensor | None = None,
+        latent: dict | None = None,
+        strength: float = 1.0,
+        still_bucket: int = OFF,
+        moving_bucket: int = OFF,
+        keep_still: bool = True,
         invert: bool = False,
         feather: float = FEATHER,
         sigma: float = HOLD,
@@ -142,7 +150,14 @@ class SVDReelMotionMask:
         fit: str = "crop",
         vae=None,
         background: str = "white",
+        painted: str = "",
     ) -> tuple:
+        latent = connected(latent)
+        if mask is None:
+            masks = paint_objects(painted, image)
+            if masks is None:
+                raise ValueError("nothing is painted; paint what moves on the picture of the node, or connect a mask")
+            mask = masks.amax(0, keepdim=True)
         model = model.with_parts(vae=vae)
         pictures, size, frames, clips = start_pictures(image, latent, fit, background)
         masks = fit_masks(1 - mask if invert else mask, size, pictures.shape[3], pictures.shape[2], fit)
@@ -162,8 +177,9 @@ class SVDReelCutAndDrag:
     DISPLAY_NAME = "Cut and Drag (SVD)"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Cuts out what you paint, drags it along a path over a filled background, and lets the model turn it into "
-        "real motion, with the usual weights and in less time. Low motion buckets (10 to 40) follow best."
+        "Cuts out what you paint on the picture, drags it along a drawn path over a filled background, and lets the "
+        "model turn it into real motion, with the usual weights and in less time. Low motion buckets (10 to 40) "
+        "follow best."
     )
     SEARCH_ALIASES = ["cut and drag", "drag", "trajectory", "Time-to-Move", "TTM", "DragNUWA", "DragAnything", "MOFA"]
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "IMAGE", "MASK")
@@ -182,15 +198,20 @@ class SVDReelCutAndDrag:
             "required": {
                 "model": inputs.MODEL,
                 "image": START_IMAGE,
+            },
+            "optional": {
                 "mask": inputs.socket(
                     "MASK",
-                    "White covers the object to drag. A batch of masks drags several objects, later ones in front.",
+                    "White covers the object to drag. A batch of masks drags several objects, later ones in front. It "
+                    "replaces the painted objects.",
                 ),
                 "latent": CLIP,
                 "path": inputs.text(
                     "0.5,0.5; 0.7,0.5",
                     "The path as points x,y in shares of the image's width and height, 0,0 at the top left: where "
-                    "the object is; where it goes; and so on. A | starts the path of the next object.",
+                    "the object is; where it goes; and so on. A | starts the path of the next object. Drawing on the "
+                    'picture below writes it. Lists of points such as [{"x": 10, "y": 20}] are read as well, also in '
+                    "pixels of the image.",
                 ),
                 "easing": inputs.choice(
                     EASINGS,
@@ -213,8 +234,6 @@ class SVDReelCutAndDrag:
                     "if the object stays behind.",
                     step=0.05,
                 ),
-            },
-            "optional": {
                 "hold_background": inputs.decimal(
                     BACKGROUND,
                     0.0,
@@ -235,6 +254,19 @@ class SVDReelCutAndDrag:
                 ),
                 "vae": VAE,
                 "background": BEHIND,
+                "objects": inputs.text(
+                    "",
+                    "The objects painted on the picture below, as strokes: brush 0.05: 0.3,0.4 0.4,0.4; box: 0.1,0.1 "
+                    "0.4,0.5. A | starts the next object. Used where no mask and no box is connected.",
+                    advanced=True,
+                ),
+                "box": inputs.socket(
+                    "BOUNDING_BOX",
+                    "A box around the object to drag, in pixels of the image, from any node that gives a bounding box. "
+                    "Used where no mask is connected.",
+                    advanced=True,
+                    linked=True,
+                ),
             },
         }
 
@@ -242,24 +274,27 @@ class SVDReelCutAndDrag:
         self,
         model: LoadedModel,
         image: Tensor,
-        mask: Tensor,
-        latent: dict,
-        path: str,
-        easing: str,
-        scale: str,
-        rotation: str,
-        strength: float,
+        mask: Tensor | None = None,
+        latent: dict | None = None,
+        path: str = "0.5,0.5; 0.7,0.5",
+        easing: str = "linear",
+        scale: str = "",
+        rotation: str = "",
+        strength: float = 1.0,
         hold_background: float = BACKGROUND,
         control: ControlChain | None = None,
         fit: str = "crop",
         sigma: float = 0.0,
         vae=None,
         background: str = "white",
+        objects: str = "",
+        box: dict | list | None = None,
     ) -> tuple:
+        latent = connected(latent)
+        masks = _object_masks(mask, box, objects, image)
         model = model.with_parts(vae=vae)
-        paths = parse_drags(path, scale, rotation, easing)
+        paths = parse_drags(points_text(path, image.shape[2], image.shape[1]), scale, rotation, easing)
         pictures, size, frames, _ = start_pictures(image, latent, fit, background)
-        masks = mask[None] if mask.ndim == 2 else mask
         if len(paths) not in (1, len(masks)):
             raise ValueError(
                 f"the number of drag paths must be 1 or the number of masks, {len(masks)} (got {len(paths)}); separate "
@@ -267,9 +302,9 @@ class SVDReelCutAndDrag:
             )
         height, width = pictures.shape[2:]
         fitted = [fit_map(row[None], 0, size, width, height, fit, "object mask").clamp(0, 1) for row in masks]
-        objects = [(row, paths[number % len(paths)]) for number, row in enumerate(fitted)]
+        dragged = [(row, paths[number % len(paths)]) for number, row in enumerate(fitted)]
         signals = drag_signals(
-            model, pictures, objects, frames, background=hold_background, on_frame=host.Progress().decoded
+            model, pictures, dragged, frames, background=hold_background, on_frame=host.Progress().decoded
         )
         settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
         made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
@@ -277,10 +312,43 @@ class SVDReelCutAndDrag:
         holes = 1 - torch.cat([one.warped.valid for one in signals])[:, 0]
         return (
             (control or ControlChain()).then(made),
-            draw_drags(pictures[:1], objects, frames),
+            draw_drags(pictures[:1], dragged, frames),
             ((pasted + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()),
             holes.to(host.output_device()),
         )
+
+
+def connected(latent: dict | None) -> dict:
+    """Return the latent; raise ValueError if none is connected (`mask`, which is optional, stands before it)."""
+    if latent is None:
+        raise ValueError("latent is not connected; connect the latent of Prepare Image for SVD")
+    return latent
+
+
+def _object_masks(mask: Tensor | None, box: dict | list | None, objects: str, image: Tensor) -> Tensor:
+    """Return the masks [N, H, W] of the objects to drag: connected, in a box, or painted."""
+    if mask is not None:
+        return mask[None] if mask.ndim == 2 else mask
+    if box is not None:
+        return box_masks(box, image)
+    masks = paint_objects(objects, image)
+    if masks is None:
+        raise ValueError("no object is painted; paint one on the picture of the node, or connect a mask")
+    return masks
+
+
+def box_masks(boxes: dict | list, image: Tensor) -> Tensor:
+    """Return a mask [N, H, W] for each box {"x", "y", "width", "height"} in pixels of IMAGE [B, H, W, C]."""
+    masks = []
+    for box in [boxes] if isinstance(boxes, dict) else boxes:
+        try:
+            x, y, width, height = (round(float(box[name])) for name in ("x", "y", "width", "height"))
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"box is {box!r}; connect a bounding box with x, y, width and height") from None
+        mask = torch.zeros(image.shape[1:3])
+        mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = 1
+        masks.append(mask)
+    return torch.stack(masks)
 
 
 def divide_masks(masks: Tensor, clips: int, frames: int) -> list[Tensor]:

@@ -10,6 +10,7 @@ from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.controls import Control
 from .host import comfy as host
 from .host.build import own_decoder
+from .host.preview import FPS, Taken, played, shown
 from .host.vae_and_clip import ReelVAE
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_length
@@ -65,8 +66,12 @@ class SVDReelDecode:
         }
 
     def execute(self, vae, latent: dict, frames_per_chunk: int, tile: int = 0, plan: MemoryPlan | None = None) -> tuple:
-        progress = host.Progress().decoded
-        return (decode_latent(vae, latent, frames_per_chunk, tile, plan, on_decode=progress),)
+        taken, progress = Taken(), host.Progress().decoded
+        frames = decode_latent(vae, latent, frames_per_chunk, tile, plan, on_decode=progress)
+        note = latent.get(CLIP_KEY)
+        size = f"{frames.shape[2]}x{frames.shape[1]}"
+        entries = taken(size, f"{len(frames)} frames"), played(frames, (note and note.fps) or FPS)
+        return shown((frames,), *entries)
 
 
 def decode_latent(

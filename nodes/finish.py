@@ -12,6 +12,7 @@ from torch import Tensor
 from .decode import decode_latent
 from .host import comfy as host
 from .host import film as host_film
+from .host.preview import proxy
 from .shared import inputs
 from .shared.clips import clip_length
 
@@ -27,6 +28,7 @@ SIZES = {
     "640x360": (640, 360),
 }
 CUSTOM = "width and height"
+UNPLAYED = ("h265", "prores")  # codecs that browsers do not play everywhere
 CANCELLED = ("nothing is left", "keep the frames so far")
 
 
@@ -205,10 +207,14 @@ class SVDReelFinish:
                 frames, tuple(steps), interpolate, ending=ending, cuts=cuts, limit=most_frames or None, **between
             )
             _write(reel, path, film, unique_id)
-        return {
-            "ui": {"images": [entry], "animated": (True,)},
-            "result": (host_film.video_of(path), str(path)),
-        }
+        return {"ui": _player(entry, path, film), "result": (host_film.video_of(path), str(path))}
+
+
+def _player(entry: dict, path: Path, film: "FilmOptions") -> dict:
+    """Return what the browser plays: the film itself, or a small copy where browsers lack the codec."""
+    small = proxy(path, film.fps) if film.codec in UNPLAYED else {}
+    shown = small or {"images": [entry], "animated": (True,)}
+    return {**shown, "svd_path": [str(path)]}
 
 
 def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, frozenset[int]]:

@@ -23,6 +23,7 @@ from ..svd_core.sampling.solvers import SOLVERS
 from .condition import Motion, clip_settings
 from .guidance import GuidanceCurve
 from .host import comfy as host
+from .host.preview import ClipPreview
 from .sample import sampling_for
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote
@@ -177,7 +178,9 @@ class SVDReelInbetween:
             for number, pair in enumerate(pairs)
         ]
         sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
-        made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+        made = sample_clips(
+            model, clips, sampling, on_step=host.Progress(preview=ClipPreview(model.colours, settings.fps)).step
+        )
         own = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
         finish = finish_after(own, chain.finishing(len(pairs))[:1], 1)
         return (as_latent([join(made, closed)], placement, closed, finish),)
@@ -255,7 +258,9 @@ class SVDReelLoop:
             for number, key in enumerate(make_keyframes(model, pictures, settings))
         ]
         sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
-        made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+        made = sample_clips(
+            model, clips, sampling, on_step=host.Progress(preview=ClipPreview(model.colours, settings.fps)).step
+        )
         own = end_controls(pictures[:1], settings.frames, closed=True, strength=strength)
         finish = finish_after(own, chain.finishing(len(clips)), len(clips))
         return (as_latent([close_loop(clip, mode) for clip in made], placement, True, finish),)

@@ -4,6 +4,7 @@
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,8 +14,14 @@ from ..svd_core.pipelines.settings import SETTINGS
 from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host
+from .host.preview import ClipPreview, encoded, pictures, played, shown
 from .shared import inputs
 from .shared.model import LoadedModel
+
+if TYPE_CHECKING:
+    from ..svd_core.lab.sweep import Sweep
+
+CELL_SIDE = 144  # pixels of the frames on the sheet in the browser
 
 
 class SVDReelSweep:
@@ -157,7 +164,7 @@ class SVDReelSweep:
         )
         all_steps = replace(settings, steps=full_steps or None).resolve(model.config).steps
         total = grid.count * steps + all_steps
-        progress = host.Progress(total, preview_device=model.device)
+        progress = host.Progress(total, ClipPreview(model.colours))
 
         def on_step(step: Step) -> None:
             progress.update(step.index + 1, step.denoised, total=total)
@@ -170,7 +177,28 @@ class SVDReelSweep:
         motion = Motion(best.motion_bucket, best.fps, best.augmentation)
         sheet, clip = (_image(frames) for frames in (draw_sheet(sweep), clip))
         text = (sweep.text(), sweep.to_json(), sweep.to_csv())
-        return (sheet, clip, motion, best.seed, float(best.sigma_max), *text)
+        result = (sheet, clip, motion, best.seed, float(best.sigma_max), *text)
+        return shown(result, played(clip, best.fps), cells_of(sweep))
+
+
+def cells_of(sweep: "Sweep") -> dict[str, list[dict]]:
+    """Return the settings, the motion and a small frame of every cell, for the node's own sheet in the browser."""
+    cells = []
+    for cell in sweep.cells:
+        middle = cell.shown[len(cell.shown) // 2].movedim(-1, 0)[None] * 2 - 1  # [1, 3, H, W]
+        made = cell.settings
+        cells.append(
+            {
+                "buckets": made.motion_bucket,
+                "seeds": made.seed,
+                "sigma_max": made.sigma_max,
+                "fps": made.fps,
+                "rank": cell.rank,
+                "motion": round(cell.numbers["motion_percent"] or 0, 2),
+                "jpeg": encoded(pictures(middle, CELL_SIDE)[0]),
+            }
+        )
+    return {"svd_cells": cells, "svd_columns": [sweep.grid.columns]}
 
 
 def _image(frames: Tensor) -> torch.Tensor:

@@ -5,16 +5,21 @@ from pathlib import Path
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
 from ..svd_core.checkpoints.detect import NATIVE
 from ..svd_core.checkpoints.split import complete
+from ..svd_core.model.latent_colours import NANO as NANO_COLOURS
+from ..svd_core.model.latent_colours import LatentColours, measure_colours
 from ..svd_core.model.switches import PRODUCTS, multiply_by
 from ..svd_core.model.switches import compile_blocks as compile_unet
+from ..svd_core.networks.vae import LATENT_SCALE
+from ..svd_core.pictures import as_batch, open_picture
 from .host import comfy as host
 from .host.build import AUTO, EIGHT_BITS, PRECISIONS, manage_image_encoder, manage_unet, manage_vae
-from .host.vae_and_clip import MissingPart
+from .host.vae_and_clip import MissingPart, ReelVAE
 from .shared import inputs
 from .shared.model import LoadedModel
 
 NANO = "nano (embedded)"
 NONE = "none"
+DEMO = Path(__file__).resolve().parents[1] / "svd_core" / "assets" / "demo.png"
 FOLDERS = ("svd", "checkpoints")
 LIKELY = ("svd", "stable-video", "stable_video", "img2vid", "animatelcm")
 
@@ -191,7 +196,20 @@ class SVDReelLoadModel:
             image_encoder = MissingPart("image encoder", model_name)
         else:
             image_encoder = manage_image_encoder(parts, wanted)
-        return (LoadedModel(parts.config, unet, compute, vae, image_encoder), image_encoder, vae)
+        colours = NANO_COLOURS if model_name == NANO else _colours(vae) if whole else None
+        if colours is not None:
+            host.set_preview_colours(unet, colours.weight, colours.bias)
+        return (LoadedModel(parts.config, unet, compute, vae, image_encoder, colours=colours), image_encoder, vae)
+
+
+def _colours(vae: ReelVAE) -> LatentColours:
+    """Return the colours of latents for previews, by decoding a small photograph."""
+    picture = as_batch(open_picture(DEMO))
+    return measure_colours(picture, vae.latent, lambda latents: vae.pixels(latents / LATENT_SCALE, 1, None, _ignore))
+
+
+def _ignore(done: int, total: int) -> None:
+    """Report no progress: the chart takes a moment, and the node's bar is for the weights."""
 
 
 def _stamp(name: str) -> str:

@@ -18,6 +18,7 @@ from ..svd_core.sampling.solvers import SOLVERS
 from .decode import decode_latent
 from .guidance import GuidanceCurve
 from .host import comfy as host
+from .host.preview import FPS, ClipPreview
 from .host.unet import FRAMES_KEY
 from .sample import sampling_for
 from .shared import inputs
@@ -314,7 +315,7 @@ def extend_latent(
         new_frames,
         extension,
         token_of=lambda row: _token(model, row),
-        on_step=host.Progress(preview_device=model.device).step,
+        on_step=host.Progress(preview=ClipPreview(model.colours, float(positive[0][1].get("fps", FPS)))).step,
     )
     kept = frames - extension.overlap  # frames that are passed on unchanged, without scaling back and forth
     before = samples.unflatten(0, (-1, frames))  # [B, T, 4, h, w]

@@ -13,6 +13,7 @@ from ..svd_core.plan.memory_plan import MemoryPlan
 from ..svd_core.sampling.solvers import SOLVERS
 from .guidance import GuidanceCurve
 from .host import comfy as host
+from .host.preview import FPS, ClipPreview, Taken, shown
 from .shared import inputs
 from .shared.clips import CLIP_KEY, ClipNote, check_samples, clip_inputs, clip_length
 from .shared.controls import ControlChain
@@ -28,7 +29,7 @@ class SVDReelSampler:
     CATEGORY = inputs.CATEGORY
     DESCRIPTION = (
         "Samples the clip as latents. Without guidance and sigmas it uses the settings the loaded model was released "
-        "with. It shows all frames while it works if previews are enabled in the settings."
+        "with. It shows all frames moving while it works."
     )
     SEARCH_ALIASES = ["KSampler", "svd sampler", "sample video", "euler", "heun", "image to video"]
     RETURN_TYPES = ("LATENT",)
@@ -99,9 +100,16 @@ class SVDReelSampler:
         control: ControlChain | None = None,
         plan: MemoryPlan | None = None,
     ) -> tuple:
-        model = model.following(plan)
+        taken, model = Taken(), model.following(plan)
         sampling = sampling_for(model, clip_length(latent), seed, solver, guidance, sigmas, churn)
-        return (sample_latent(model, positive, negative, latent, sampling, control),)
+        made = sample_latent(model, positive, negative, latent, sampling, control)
+        return shown((made,), taken(*describe(made["samples"], sampling)))
+
+
+def describe(samples: Tensor, sampling: Sampling) -> tuple[str, ...]:
+    """Return size, length and steps of sampled latents in words."""
+    height, width = (8 * side for side in samples.shape[-2:])
+    return (f"{width}x{height}", f"{sampling.frames} frames", f"{len(sampling.sigmas) - 1} steps")
 
 
 def sampling_for(
@@ -136,9 +144,10 @@ def sample_latent(
     chain = control or ControlChain()
     starts = check_samples(latent).split(sampling.frames)
     clips = clip_inputs(starts, positive, negative, chain)
-    made = sample_clips(model, clips, sampling, on_step=host.Progress(preview_device=model.device).step)
+    fps = float(positive[0][1].get("fps", FPS))
+    made = sample_clips(model, clips, sampling, on_step=host.Progress(preview=ClipPreview(model.colours, fps)).step)
     note = latent.get(CLIP_KEY) or ClipNote(sampling.frames)
-    note = replace(note, closed=note.closed or chain.closed, finish=chain.finishing(len(clips)) or note.finish)
+    note = replace(note, fps=fps, closed=note.closed or chain.closed, finish=chain.finishing(len(clips)) or note.finish)
     return {**latent, "samples": (torch.cat(made) / LATENT_SCALE).to(host.output_device()), CLIP_KEY: note}
 
 

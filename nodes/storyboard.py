@@ -11,6 +11,7 @@ from torch import Tensor
 from ..svd_core.pictures import open_picture
 from ..svd_core.pipelines.settings import SETTINGS, AnimateSettings
 from .host import comfy as host
+from .host.preview import ClipPreview, played
 from .shared import inputs
 from .shared.model import LoadedModel
 
@@ -175,7 +176,8 @@ class SVDReelStoryboard:
         frames, shown = _make(model, pictures, film)
         page = draw_contact_sheet(film.timing, shown)
         frames, page = (part.to(host.output_device(), host.output_dtype()) for part in (frames, page))
-        return (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
+        result = (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
+        return shown(result, played(frames, float(film.timing.fps)))
 
 
 def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
@@ -209,7 +211,7 @@ def _make(model: LoadedModel, pictures: list[Tensor], film: "Film") -> tuple[Ten
     first = film.settings[0]
     whole = torch.empty(film.timing.frames, first.height, first.width, 3)
     shown: list[Tensor] = []
-    progress = host.Progress(preview_device=model.device)
+    progress = host.Progress(preview=ClipPreview(model.colours, film.settings[0].fps))
 
     def on_frame(panel: int, index: int, frame: Tensor) -> None:
         if index == sheet_frame(film.timing.shots[panel].frames):

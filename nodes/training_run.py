@@ -30,6 +30,7 @@ from ..svd_core.training.trainer import TrainingProgress, TrainResult
 from ..svd_core.training.validation import Validation
 from .decode import decode_latent
 from .host import comfy as host
+from .host.preview import ClipPreview
 from .lora import add_lora
 from .shared.model import LoadedModel
 from .training_set import TrainingSet
@@ -127,7 +128,7 @@ def _digest(clips: ClipSet, settings: TrainSettings, bucket: float | None, unet:
 
 def _run(unet: UNet, source: ClipSource, settings: TrainSettings, folder: Path, validation: Validation) -> TrainResult:
     """Train with the host's progress bar. A cancelled run is saved before the host's exception is raised again."""
-    progress = host.Progress(settings.steps, preview_device=next(unet.parameters()).device)
+    progress = host.Progress(settings.steps, ClipPreview(None))
     stopped: list[BaseException] = []
 
     def on_step(now: TrainingProgress) -> None:

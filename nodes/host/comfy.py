@@ -4,11 +4,12 @@ No other file of the pack imports the host. Without a host, models stay on the C
 node also runs in tests and scripts. All differences between host versions are handled here.
 """
 
-import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Protocol
 
 import torch
 
@@ -38,9 +39,10 @@ if folder_paths is not None:
     import comfy.supported_models
     import comfy.utils
     import comfy.weight_adapter
-    import latent_preview
     from comfy.cli_args import args as host_arguments  # noqa: F401  host_film reads these three here
     from comfy_api.latest import InputImpl  # noqa: F401
+    from comfy_execution.progress import get_progress_state
+    from comfy_execution.utils import get_executing_context
     from server import PromptServer  # noqa: F401
 
 PRESENT = folder_paths is not None
@@ -309,6 +311,14 @@ def check_interrupt() -> None:
 # Models
 
 
+def set_preview_colours(patcher, weight: Sequence[Sequence[float]], bias: Sequence[float]) -> None:
+    """Let the host's own previews of a MODEL show the colours of its decoder."""
+    latent_format = getattr(patcher.model, "latent_format", None)
+    if latent_format is not None:
+        latent_format.latent_rgb_factors = [list(row) for row in weight]
+        latent_format.latent_rgb_factors_bias = list(bias)
+
+
 def wrap_unet(unet: torch.nn.Module, model_class, unet_config: dict, compute: torch.dtype):
     """Return the patcher of a host model around our UNet, for samplers, LoRA loaders and our own sampler.
 
@@ -346,19 +356,64 @@ def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Ten
     return output
 
 
+# The browser
+
+
+def running_node() -> str | None:
+    """Return the id of the running node as the browser knows it, such as "3:2" in a subgraph; None without a host."""
+    context = get_executing_context() if PRESENT else None
+    if context is None:
+        return None
+    # Nodes that another node made for this run are shown at that node.
+    prompt = getattr(get_progress_state(), "dynprompt", None)
+    return str(prompt.get_display_node_id(context.node_id) if prompt is not None else context.node_id)
+
+
+def is_watched() -> bool:
+    """Return whether a browser waits for events of this run."""
+    server = getattr(PromptServer, "instance", None) if PRESENT else None
+    return server is not None and server.client_id is not None
+
+
+def send(event: str, content: dict) -> None:
+    """Send an event of our own to the browser that started the run."""
+    if is_watched():
+        PromptServer.instance.send_sync(event, content, PromptServer.instance.client_id)
+
+
+def temporary_folder() -> Path:
+    """Return the folder whose files the host removes when it starts."""
+    return Path(folder_paths.get_temp_directory()) if PRESENT else Path(tempfile.gettempdir()) / "svd_reel"
+
+
+def peak_bytes() -> int | None:
+    """Return the most memory of the graphics card that this run has held so far, None without one."""
+    device = compute_device()
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def forget_peak() -> None:
+    """Start to measure `peak_bytes` anew."""
+    if compute_device().type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
 # Progress
 
 
-class Progress:
-    """The progress bar of the running node, with a preview of all frames if previews are on."""
+class Preview(Protocol):
+    """Shows the frames of latents [T, 4, h, w] after a step."""
 
-    def __init__(self, total: int = 1, preview_device: torch.device | None = None):
+    def __call__(self, done: int, total: int, latents: torch.Tensor) -> None: ...
+
+
+class Progress:
+    """The progress bar of the running node, with a preview of the frames."""
+
+    def __init__(self, total: int = 1, preview: Preview | None = None):
         self.total, self.percent = total, -1
         self.bar = comfy.utils.ProgressBar(total) if PRESENT else None
-        self.previewer = None
-        if PRESENT and preview_device is not None:
-            # Through the module attribute: animating packs replace this function.
-            self.previewer = latent_preview.get_previewer(preview_device, comfy.latent_formats.SD15())
+        self.preview = preview
 
     def update(self, done: int, latents: torch.Tensor | None = None, total: int | None = None) -> None:
         """Report `done` of the total and show scaled `latents` [T, 4, h, w]; raises if the user cancelled."""
@@ -378,27 +433,11 @@ class Progress:
         self.total = total or self.total
         if self.bar is None:
             return
-        picture = None
-        if self.previewer is not None and latents is not None:
-            picture = self.previewer.decode_latent_to_preview_image("JPEG", self._arranged(latents))
+        if self.preview is not None and latents is not None:
+            self.preview(done, self.total, latents)
         percent = 100 * done // self.total
-        if picture is None and percent == self.percent:
+        if percent == self.percent:
             return  # every report sends a message to the browser, and hosts before 0.9.2 send all of them
         self.percent = percent
-        self.bar.update_absolute(done, self.total, picture)
-
-    def _arranged(self, latents: torch.Tensor) -> torch.Tensor:
-        if type(self.previewer).__module__ != latent_preview.__name__:
-            return latents  # previewers of other packs animate the batch
-        return contact_sheet(latents)
-
-
-def contact_sheet(latents: torch.Tensor) -> torch.Tensor:
-    """Return all frames [T, 4, h, w] as a grid in one latent [1, 4, rows * h, columns * w], about square."""
-    frames, channels, height, width = latents.shape
-    columns = min(frames, max(1, round(math.sqrt(frames * height / width))))
-    rows = math.ceil(frames / columns)
-    sheet = latents.new_zeros(rows * columns, channels, height, width)
-    sheet[:frames] = latents
-    sheet = sheet.reshape(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)  # [4, rows, h, columns, w]
-    return sheet.reshape(1, channels, rows * height, columns * width)
+        # No picture: the host would show one of its own beside ours.
+        self.bar.update_absolute(done, self.total, None)

@@ -26,13 +26,15 @@ FOREIGN_KEYS = ("control", "area", "mask", "hooks", "start_percent", "end_percen
 class ClipNote:
     """The clip length of a LATENT, where the picture lies in padded frames, and whether the clips are loops.
 
-    finish: for each clip, the controls that edit its decoded frames; empty if no clip has any.
+    finish: for each clip, the controls that edit its decoded frames; empty if no clip has any. fps: the rate for which
+    the motion was made, if known.
     """
 
     frames: int
     placement: Placement | None = None
     closed: bool = False
     finish: tuple[tuple[Control, ...], ...] = ()
+    fps: float | None = None
 
 
 def clip_length(latent: dict) -> int:

@@ -9,9 +9,9 @@ MAX_FRAMES = 1024
 MAX_BUCKET = 1023
 
 
-def socket(kind: str, tooltip: str, *, advanced: bool = False) -> tuple:
-    """Return an input that takes a link."""
-    return (kind, _options(tooltip, advanced))
+def socket(kind: str, tooltip: str, *, advanced: bool = False, linked: bool = False) -> tuple:
+    """Return an input that takes a link; `linked` keeps hosts from drawing a widget of their own for the type."""
+    return (kind, _options(tooltip, advanced) | ({"forceInput": True} if linked else {}))
 
 
 def whole(default: int, low: int, high: int, tooltip: str, *, step: int = 1, advanced: bool = False, **more) -> tuple:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...svd_core.condition import DeepFeatures
 from ...svd_core.model.conditioning import clip_pixels
 from ...svd_core.model.guidance_passes import best_mode, fixed_mode, set_guidance_mode
+from ...svd_core.model.latent_colours import LatentColours
 from ...svd_core.model.model import ReadyUNet, VideoModel
 from ...svd_core.model.retry import limit_chunks
 from ...svd_core.networks.activation_bytes import unet_activation_bytes
@@ -45,6 +46,7 @@ class LoadedModel(VideoModel):
     vae: Any
     image_encoder: Any
     plan: MemoryPlan | None = None
+    colours: LatentColours | None = None  # for previews
     _prepared: _Prepared = field(default_factory=_Prepared, init=False, repr=False)
 
     def with_parts(self, *, vae=None, image_encoder=None) -> "LoadedModel":

@@ -4,6 +4,7 @@ What an object leaves behind is filled from its surroundings, and there the mode
 extra weights and no gradients. Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
 """
 
+import json
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -102,6 +103,30 @@ def parse_drags(points: str, scales: str = "", turns: str = "", easing: str = "l
     """Return a path for each line of `points` (or each part between "|"); scales, turns and easing serve all."""
     lines = [line for line in points.replace("|", "\n").splitlines() if line.strip()]
     return [parse_drag(line, scales, turns, easing) for line in lines or [""]]
+
+
+def points_text(text: str, width: int, height: int) -> str:
+    """Return a path written as lists of points in JSON as "x,y; x,y | ..."; other texts as they are.
+
+    Takes [{"x": 10, "y": 20}, ...] for one object, or a list of these for several, as spline editors write them. Points
+    outside -1..2 are pixels of a picture of that size.
+    """
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        content = json.loads(text)
+        tracks = content if content and isinstance(content[0], list) else [content]
+        found = [[(float(point["x"]), float(point["y"])) for point in track] for track in tracks]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(
+            f'the drag path {text[:60]!r} is not a list of points; write [{{"x": 10, "y": 20}}], or 0.3,0.5; 0.6,0.5'
+        ) from None
+    lines = []
+    for points in found:
+        pixels = any(not LOW <= value <= HIGH for point in points for value in point)
+        across, down = (width, height) if pixels else (1, 1)
+        lines.append("; ".join(f"{x / across:.6g},{y / down:.6g}" for x, y in points))
+    return " | ".join(lines)
 
 
 @torch.no_grad()

@@ -138,6 +138,7 @@ def test_custom_socket_types_carry_the_prefix_of_the_pack():
         "FLOAT",
         "STRING",
         "BOOLEAN",
+        "BOUNDING_BOX",
         "UPSCALE_MODEL",
         "INTERP_MODEL",
         "AUDIO",

@@ -301,19 +301,6 @@ def test_diffusers_folders_are_offered_and_loaded(tmp_path, loaded, picture, mon
     torch.testing.assert_close(chain(folder, picture, **given)[0], chain(loaded, picture)[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("frames", "height", "width", "size"),
-    [(1, 8, 8, (8, 8)), (4, 8, 8, (16, 16)), (25, 72, 128, (504, 512)), (14, 9, 16, (45, 48)), (3, 8, 64, (24, 64))],
-)
-def test_preview_sheet_holds_every_frame_once(frames, height, width, size):
-    latents = torch.arange(frames).float().reshape(-1, 1, 1, 1).expand(-1, 4, height, width) + 1
-    sheet = part("nodes.host.comfy").contact_sheet(latents)
-    assert tuple(sheet.shape) == (1, 4, *size)
-    corners = sheet[0, 0, ::height, ::width].flatten()  # one cell of each picture, in reading order
-    assert corners[corners > 0].tolist() == list(range(1, frames + 1))
-    assert int((sheet > 0).sum()) == latents.numel()
-
-
 def test_exported_model_is_a_clone_that_others_may_patch(loaded):
     exported = run("SVDReelExportModel", model=loaded[0])[0]
     assert exported is not loaded[0].unet and exported.model is loaded[0].unet.model

@@ -19,6 +19,7 @@ from tools.workflows.library import ROOT, load_pack
 
 from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines, tiles
 from .studio import Studio
+from .tables import node_class
 
 RELEASES = {
     "svd": "SVD",
@@ -79,6 +80,13 @@ def motion_amount(studio: Studio) -> Image.Image:
         ],
         2,
     )
+
+
+def sample_picture(studio: Studio) -> Image.Image:
+    """Show all pictures, cut to one shape."""
+    names = node_class("SVDReelSamplePicture").INPUT_TYPES()["required"]["picture"][0]
+    pictures = [studio.run("SVDReelSamplePicture", picture=name)[0] for name in names]
+    return tiles([picture[:, : round(picture.shape[2] * 9 / 16)] for picture in pictures], 3)
 
 
 def camera_path(studio: Studio) -> Image.Image:

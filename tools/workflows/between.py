@@ -1,7 +1,7 @@
 """Workflows of clips between given pictures, all with the embedded model."""
 
 from .graph import Graph
-from .pieces import EMBEDDED, FIRST_STEPS, PICTURE, load, measure, save
+from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample_picture, save
 
 
 def first_and_last_frame(graph: Graph) -> Graph:
@@ -11,7 +11,7 @@ def first_and_last_frame(graph: Graph) -> Graph:
 
 {EMBEDDED}
 
-1. Choose the first and the last image in the two **Load Image** nodes. At the start, both show the same image.
+1. Choose the first and the last picture, or connect two **Load Image** nodes. At the start, both show the same picture.
 2. Press **Run**. While it samples, the sampler shows all frames.
 3. The clip appears in **Save Video** and in the folder *output/video*.
 """)
@@ -27,8 +27,8 @@ def first_and_last_frame(graph: Graph) -> Graph:
 """)
     pictures = graph.stage("1. Pictures and model")
     first, model = load(pictures, None)
-    first.title = "Load Image (first picture)"
-    last = pictures.add("LoadImage", title="Load Image (last picture)", image=PICTURE)
+    first.title = "The first picture"
+    last = sample_picture(pictures, "The last picture")
     make = graph.stage("2. Sample and decode")
     motion = make.add("SVDReelMotion")
     latent = make.add(

@@ -1,7 +1,7 @@
 """Workflows that take fewer or cheaper steps."""
 
 from .graph import Graph
-from .pieces import FIRST_STEPS, NANO, PICTURE, SVD_XT, Weights, load, sample, save
+from .pieces import FIRST_STEPS, NANO, SVD_XT, Weights, load, sample, sample_picture, save
 
 ANIMATELCM = Weights("AnimateLCM-SVD-xt.safetensors", "checkpoints", "wangfuyun/AnimateLCM-SVD-xt/resolve/main")
 
@@ -27,7 +27,7 @@ Needs two files, because the first contains only the video network:
   few steps, so its clip is rough; the picture of this workflow was made that way.
 """)
     first = graph.stage("1. Picture and model")
-    picture = first.add("LoadImage", title="Load Image (your picture)", image=PICTURE)
+    picture = sample_picture(first)
     model = first.add(
         "SVDReelLoadModel",
         model_name=ANIMATELCM.name,

@@ -4,7 +4,7 @@ from .graph import Graph
 from .pieces import EMBEDDED, INTERPOLATOR, NANO, UPSCALER, load, sample, save
 
 RUN = """
-1. Choose your image in **Load Image**.
+1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
 2. Press **Run**. While the video is written, the node shows the remaining time.
 3. The video appears in **Finish Film** and in the folder *output/video*.
 """
@@ -98,7 +98,7 @@ def draft_then_final(graph: Graph) -> Graph:
 
 {EMBEDDED}
 
-1. Choose your image in **Load Image**.
+1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
 2. Select the three nodes of the final stage and press Ctrl+M, so that only the draft runs.
 3. Press **Run** with one seed after the other, until you like the draft.
 4. Press Ctrl+M on the final stage again, enter the same seed in its sampler, and press **Run**. The draft is not
@@ -140,7 +140,7 @@ def vhs_output(graph: Graph) -> Graph:
 **Video Combine** is a node of another pack, ComfyUI-VideoHelperSuite. Install it through ComfyUI Manager. Without it,
 delete the node: **Save Video** of ComfyUI saves the same frames.
 
-1. Choose your image in **Load Image**.
+1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
 2. Press **Run**.
 3. The clip appears in **Video Combine** and in the folder *output*.
 """)

@@ -1,10 +1,12 @@
 """Workflows for one kind of film each: product, portrait, square."""
 
 from .graph import Graph
-from .pieces import PICTURE_SIDE, SVD_XT, box, load, sample
+from .pieces import SVD_XT, load, sample
+
+WIDTH, HEIGHT = 1024, 576  # of the sample picture
 
 RUN = """
-1. Choose your image in **Load Image**.
+1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
 2. Press **Run**.
 3. The video appears in **Finish Film** and in the folder *output/video*.
 """
@@ -112,8 +114,8 @@ Needs one file:
 {SVD_XT.line}
 {RUN}""")
     graph.note("""
-- **The product** is a drawn box here. Paint your own: right-click **Load Image**, *Open in MaskEditor*, paint, save,
-  and connect its *MASK* instead of the box. You can then delete the three mask nodes.
+- **The product** comes with the sample picture. For your own: right-click **Load Image**, *Open in MaskEditor*, paint,
+  save, and connect its *MASK*.
 - **Camera Path** describes the dolly in words: dolly in 0.12 comes an eighth nearer. Try orbit left 8 ease. The
   product stands in front of a plain, so the background moves less than the product.
 - **Lock the product** pastes the product of your photograph, moved by the camera, over the clip. Label and logo stay
@@ -124,14 +126,14 @@ Needs one file:
   moving objects, and it cannot track light.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
-    product = box(graph.stage("2. The product", below=True), 230, 60, 320, 660)
-    prepare = graph.stage("3. Camera and conditioning")
+    product = picture["mask"]
+    prepare = graph.stage("2. Camera and conditioning")
     path = prepare.add("SVDReelCameraPath", path="dolly in 0.12 ease")
     motion = prepare.add("SVDReelMotion", preset="portrait or product", motion_bucket_id=90)
     condition = prepare.add(
         "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
     )
-    steer = graph.stage("4. Where everything goes")
+    steer = graph.stage("3. Where everything goes")
     control = steer.add(
         "SVDReelCameraControl",
         title="Control Camera: the picture",
@@ -151,18 +153,18 @@ Needs one file:
         latent=condition["LATENT"],
         foreground=product,
     )
-    make = graph.stage("5. Sample and decode")
+    make = graph.stage("4. Sample and decode")
     latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
-    bar = graph.stage("6. A bar of light", below=True)
-    light = bar.add("SolidMask", title="White bar", value=1.0, width=400, height=PICTURE_SIDE * 2)
+    bar = graph.stage("5. A bar of light", below=True)
+    light = bar.add("SolidMask", title="White bar", value=1.0, width=400, height=2 * HEIGHT)
     soft = bar.add("FeatherMask", title="Soft sides", mask=light["MASK"], left=200, right=200)
-    dark = bar.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
+    dark = bar.add("SolidMask", title="Black ground", value=0.0, width=WIDTH, height=HEIGHT)
     lit = bar.add(
         "MaskComposite", title="The bar", destination=dark["MASK"], source=soft["MASK"], x=0, y=0, operation="add"
     )
     shining = bar.add("MaskToImage", title="Bar to picture", mask=lit["MASK"])
-    join = graph.stage("7. Lock and light")
+    join = graph.stage("6. Lock and light")
     place = join.add("ImageToMask", title="Where the product is", image=moved["warped"], channel="red")
     locked = join.add(
         "ImageCompositeMasked",
@@ -189,7 +191,7 @@ Needs one file:
         blend_factor=0.4,
         blend_mode="screen",
     )
-    graph.stage("8. Film").add(
+    graph.stage("7. Film").add(
         "SVDReelFinish",
         images=lit_frames["IMAGE"],
         fps=24.0,

@@ -1,7 +1,7 @@
 """Workflows that start with ComfyUI's text-to-image."""
 
 from .graph import Graph, Node, Output, Stage
-from .pieces import CONTROLNET, PICTURE, SVD_XT, TEXT_TO_IMAGE, UPSCALER, load_model, save
+from .pieces import CONTROLNET, SVD_XT, TEXT_TO_IMAGE, UPSCALER, load_model, sample_picture, save
 
 WIDTH, HEIGHT = 1344, 768  # what SDXL was trained at; closest to 16:9
 NEGATIVE = "text, watermark, frame, border, blurry, deformed"
@@ -9,7 +9,7 @@ NEGATIVE = "text, watermark, frame, border, blurry, deformed"
 
 def own_picture(stage: Stage, title: str) -> Output:
     """Add the reader's picture, cut to the shape of the photo."""
-    picture = stage.add("LoadImage", title=title, image=PICTURE)
+    picture = sample_picture(stage, title)
     fitted = stage.add(
         "ImageScale",
         title="Cut to 16:9",
@@ -83,9 +83,9 @@ Needs two files:
   waves, smoke, hair, a train. *motion_bucket_id* in Animate Image sets how much.
 - **The photo is not right**: change the text, or *seed* in KSampler. Mute Animate Image (Ctrl+M) meanwhile.
 - Any other text-to-image workflow can replace this one: connect its image to *image2* of Photo or picture.
-- **Photo or picture**: bypass it (Ctrl+B) to animate the image of Load Image without making a photo.
+- **Photo or picture**: bypass it (Ctrl+B) to animate the sample picture without making a photo.
 """)
-    own = own_picture(graph.stage("1. Or a picture of yours"), "Load Image (instead of words)")
+    own = own_picture(graph.stage("1. Or a picture of yours"), "A picture instead of words")
     model, wanted, unwanted = words(
         graph.stage("2. Words"),
         "photograph of a lighthouse on a cliff, waves breaking below, drifting clouds, golden evening light, sharp",
@@ -112,7 +112,7 @@ Needs four files:
 {SVD_XT.line}
 {UPSCALER.line}
 
-1. Choose your drawing in **Load Image**, and describe it in **What it shows**.
+1. Connect your drawing by **Load Image** in place of the sample, and describe it in **What it shows**.
 2. Press **Run** once: lines, photo, clip and video follow one another.
 3. The video appears in **Finish Film** and in the folder *output/video*: 121 frames of 3840x2160 at 24 fps.
 """)
@@ -128,7 +128,7 @@ Needs four files:
 - **Photo or sketch**: bypass it (Ctrl+B) to animate the drawing itself without making a photo.
 """)
     drawing = graph.stage("1. Drawing")
-    own = own_picture(drawing, "Load Image (your drawing)")
+    own = own_picture(drawing, "The drawing (swap for Load Image)")
     lines = drawing.add("Canny", title="Lines", image=own, low_threshold=0.1, high_threshold=0.3)
     drawing.add("PreviewImage", title="The lines", images=lines["IMAGE"])
     text = graph.stage("2. Words and lines")

@@ -17,9 +17,22 @@ PREVIEW_HEIGHT = {
     "PreviewImage": 260,
     "SaveVideo": 300,
     "SaveAnimatedWEBP": 300,
-    "SVDReelFinish": 300,
+    "SVDReelAnimate": 280,  # a player
+    "SVDReelCameraPath": 400,  # drawn below its widgets, like those of the next nodes
+    "SVDReelCutAndDrag": 400,
+    "SVDReelDecode": 280,
+    "SVDReelExtend": 280,
+    "SVDReelFinish": 340,
+    "SVDReelGuidance": 250,
+    "SVDReelInbetween": 280,
+    "SVDReelLoop": 280,
     "SVDReelModelInfo": 240,
-    "SVDReelStoryboard": 120,  # its table has several lines
+    "SVDReelMotionAmount": 250,
+    "SVDReelMotionMask": 370,
+    "SVDReelSampler": 280,
+    "SVDReelSchedule": 250,
+    "SVDReelStoryboard": 640,  # its text, its table and a player
+    "SVDReelSweep": 480,
     "CLIPTextEncode": 100,  # so has its text
 }
 MODES = {"on": 0, "mute": 2, "bypass": 4}

@@ -3,12 +3,45 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Node, Output, Stage
+from .graph import Node, Stage
 
 HUB = "https://huggingface.co"
 NANO = "nano (embedded)"
 PICTURE = "example.png"  # in ComfyUI's input folder from the start
-PICTURE_SIDE = 768
+# The sample picture that a workflow starts from; the others start from the product.
+PICTURES = {
+    "animatelcm_few_steps": "cat",
+    "camera_orbit_with_depth": "landscape",
+    "camera_pan_and_zoom": "landscape",
+    "clip_report": "cat",
+    "cut_and_drag": "drawing",
+    "draft_then_final": "night",
+    "fast_draft": "night",
+    "finish_4k": "landscape",
+    "first_and_last_frame": "cat",
+    "longer_clip": "landscape",
+    "longer_clip_15_seconds": "landscape",
+    "lora_camera_move": "night",
+    "low_vram_8gb": "landscape",
+    "motion_brush": "landscape",
+    "motion_lab": "cat",
+    "portrait_9_16": "portrait",
+    "seamless_loop": "night",
+    "sketch_to_4k_film": "drawing",
+    "social_square": "portrait",
+    "steadier_clip": "portrait",
+    "storyboard_animatic": "drawing",
+    "svd_image_to_video": "landscape",
+    "svd_xt_1_1_image_to_video": "portrait",
+    "svd_xt_image_to_video": "night",
+    "svd_with_comfyui_nodes": "cat",
+    "text_to_video": "landscape",
+    "train_camera_lora": "landscape",
+    "train_character_lora": "portrait",
+    "upscale_and_interpolate": "cat",
+    "vhs_output": "night",
+}
+SWAP = "Sample Picture (swap for Load Image)"
 
 
 @dataclass(frozen=True)
@@ -57,9 +90,9 @@ EMBEDDED = (
     "SVD Model; everything else follows."
 )
 FIRST_STEPS = """
-1. Choose your image in **Load Image**.
-2. Press **Run**. While it samples, the sampler shows all frames.
-3. The clip appears in **Save Video** and in the folder *output/video*.
+1. Press **Run**. While it samples, the sampler plays all frames.
+2. The clip appears in **Save Video** and in the folder *output/video*.
+3. For your own picture, add **Load Image** and connect it in place of **Sample Picture**.
 """
 TUNING = """
 - **More or less motion**: raise or lower *motion_bucket_id* in Set Motion; then try other seeds.
@@ -71,10 +104,15 @@ TUNING = """
 
 def load(stage: Stage, weights: Weights | None) -> tuple[Node, Node]:
     """Add the picture and the model; None is the embedded model."""
-    picture = stage.add("LoadImage", title="Load Image (your picture)", image=PICTURE)
+    picture = sample_picture(stage)
     if weights is None:
         return picture, stage.add("SVDReelLoadModel", model_name=NANO)
     return picture, load_model(stage, weights)
+
+
+def sample_picture(stage: Stage, title: str = SWAP) -> Node:
+    """Add the picture that this workflow starts from."""
+    return stage.add("SVDReelSamplePicture", title=title, picture=PICTURES.get(stage.graph.name, "product"))
 
 
 def load_model(stage: Stage, weights: Weights, without: str = "on") -> Node:
@@ -88,22 +126,6 @@ def save(stage: Stage, name: str, images: Any, fps: Any, without: str = "on") ->
     video = stage.add("CreateVideo", title="Create Video", without=without, images=images, fps=fps)
     file = f"video/{name}"
     stage.add("SaveVideo", title="Save Video", without=without, video=video["VIDEO"], filename_prefix=file)
-
-
-def box(stage: Stage, left: int, top: int, width: int, height: int) -> Output:
-    """Add a mask with one white box on a black square of the example picture's size."""
-    ground = stage.add("SolidMask", title="Black ground", value=0.0, width=PICTURE_SIDE, height=PICTURE_SIDE)
-    white = stage.add("SolidMask", title="White box", value=1.0, width=width, height=height)
-    drawn = stage.add(
-        "MaskComposite",
-        title="The mask (or paint your own)",
-        destination=ground["MASK"],
-        source=white["MASK"],
-        x=left,
-        y=top,
-        operation="add",
-    )
-    return drawn["MASK"]
 
 
 def sample(stage: Stage, model: Node, condition: Node, **more: Any) -> Node:

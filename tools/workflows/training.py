@@ -5,7 +5,8 @@ from .pieces import FIRST_STEPS, load, measure, save
 
 CAMERA_LORA = "nano_pan_left (embedded)"
 TRAINING = """
-1. Choose your image in **Load Image**, or write a folder into *folder* of Set up Training Clips.
+1. Connect your image by **Load Image** in place of **Sample Picture**, or write a folder into *folder* of Set up
+   Training Clips.
 2. Press **Run**. A small picture shows what has been learned so far.
 3. The clip appears in **Save Video**, the LoRA in *models/loras*, everything else in *output/svd_reel_training*.
 """

@@ -1,14 +1,40 @@
-// The editor's side of SVD Reel: drawn widgets for nodes whose values would otherwise be typed.
+// The editor's side of SVD Reel: drawn widgets for nodes whose values would otherwise be typed, and players.
 
-import { app, guard } from './host.mjs'
 import { CameraPathEditor } from './editors/camera_path.mjs'
+import { CurveEditor } from './editors/curve.mjs'
+import { CutAndDragEditor } from './editors/cut_and_drag.mjs'
+import { MotionMaskEditor } from './editors/motion_mask.mjs'
+import { StoryboardEditor } from './editors/storyboard.mjs'
+import { app, guard } from './host.mjs'
+import { ClipPlayer } from './players/clip_player.mjs'
 
-const EDITORS = { SVDReelCameraPath: CameraPathEditor }
+const EDITORS = {
+  SVDReelCameraPath: CameraPathEditor,
+  SVDReelCutAndDrag: CutAndDragEditor,
+  SVDReelGuidance: CurveEditor,
+  SVDReelMotionAmount: CurveEditor,
+  SVDReelMotionMask: MotionMaskEditor,
+  SVDReelSchedule: CurveEditor,
+  SVDReelStoryboard: StoryboardEditor,
+}
+const PLAYERS = {
+  SVDReelAnimate: {},
+  SVDReelDecode: {},
+  SVDReelExtend: {},
+  SVDReelFinish: { late: true },
+  SVDReelInbetween: {},
+  SVDReelLoop: {},
+  SVDReelSampler: {},
+  SVDReelStoryboard: {},
+  SVDReelSweep: { cells: true },
+}
 
 app.registerExtension({
   name: 'svd_reel.editor',
   nodeCreated(node) {
     const Editor = EDITORS[node.comfyClass]
+    const player = PLAYERS[node.comfyClass]
     if (Editor) guard(() => new Editor(node))
+    if (player) guard(() => new ClipPlayer(node, player))
   },
 })

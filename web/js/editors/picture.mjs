@@ -87,6 +87,16 @@ export function addressOf(node, input) {
   return null
 }
 
+/** Return the addresses of all pictures that come to an input, in the order of the batch, as far as they are known. */
+export function picturesOf(node, input, links = MOST_LINKS) {
+  const link = linkOf(node.graph, node.inputs?.find(slot => slot.name === input)?.link)
+  const source = link && links ? node.graph.getNodeById(link.origin_id) : null
+  if (!source) return []
+  const own = ownPicture(source)
+  const inner = source.inputs?.filter(slot => slot.link != null && slot.type === 'IMAGE') ?? []
+  return own ? [own] : inner.flatMap(slot => picturesOf(source, slot.name, links - 1))
+}
+
 function upstream(node, input, links) {
   const slot = node.inputs?.find(one => one.name === input)
   if (links === 0 || slot?.link == null) return null

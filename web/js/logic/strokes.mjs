@@ -3,7 +3,7 @@
 
 const MOST_CHARACTERS = 65536
 const KINDS = ['brush', 'erase', 'box']
-const short = value => String(Number(value.toFixed(4)) || 0)
+const short = (value, digits = 4) => String(Number(value.toFixed(digits)) || 0)
 const fail = text => {
   throw new Error(`"${text.trim().slice(0, 60)}" is not a stroke; write brush 0.05: 0.3,0.4 0.35,0.42`)
 }
@@ -55,7 +55,7 @@ export const formatObjects = objects =>
               ' ',
             ) +
             ': ' +
-            points.map(([x, y]) => `${short(x)},${short(y)}`).join(' '),
+            points.map(([x, y]) => `${short(x, 3)},${short(y, 3)}`).join(' '),
         )
         .join('; '),
     )
