@@ -35,6 +35,9 @@ def all_pages() -> dict[Path, str]:
                 source = page_source(node_id, language).relative_to(ROOT)
                 raise PageError(f"{source} belongs to no node; remove or rename it")
             pages[page_path(node_id, language)] = make_page(node_id, language)
+            if language == "en":
+                # ComfyUI asks for this name first, and would log that it is missing.
+                pages[DOCS / node_id / "en.md"] = pages[page_path(node_id, language)]
     return pages
 
 

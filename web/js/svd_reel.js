@@ -1,11 +1,12 @@
 // The editor's side of SVD Reel: drawn widgets for nodes whose values would otherwise be typed, and players.
 
 import { CameraPathEditor } from './editors/camera_path.mjs'
+import { addColourButton } from './editors/colour.mjs'
 import { CurveEditor } from './editors/curve.mjs'
 import { CutAndDragEditor } from './editors/cut_and_drag.mjs'
 import { MotionMaskEditor } from './editors/motion_mask.mjs'
 import { StoryboardEditor } from './editors/storyboard.mjs'
-import { app, guard } from './host.mjs'
+import { app, guard, widgetOf } from './host.mjs'
 import { ClipPlayer } from './players/clip_player.mjs'
 
 const EDITORS = {
@@ -35,6 +36,8 @@ app.registerExtension({
     const Editor = EDITORS[node.comfyClass]
     const player = PLAYERS[node.comfyClass]
     if (Editor) guard(() => new Editor(node))
+    if (node.comfyClass?.startsWith('SVDReel') && widgetOf(node, 'background'))
+      guard(() => addColourButton(node, 'background'))
     if (player) guard(() => new ClipPlayer(node, player))
   },
 })
