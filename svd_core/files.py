@@ -45,7 +45,7 @@ REMEDIES = {
 }
 JSON_BYTES = 20_000_000
 JSON_DEPTH = 64
-LONG_NUMBER = re.compile(r"\d{19}")  # 64 bits reach to 19 digits
+LONG_NUMBER = re.compile("[0-9]{19}")  # 64 bits reach to 19 digits
 SHOWN = 80  # characters of a text from a file in a message
 
 

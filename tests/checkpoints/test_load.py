@@ -332,6 +332,19 @@ def test_layers_come_from_the_injected_ops(files):
     assert {type(m) for m in model.unet.modules() if isinstance(m, nn.Linear)} == {Linear}
 
 
+def test_layers_are_those_of_torch_and_keep_their_methods(files):
+    model = load_model(files / "whole.safetensors")
+    kinds = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+    layers = [layer for part in PARTS for layer in getattr(model, part).modules()]
+    for kind in kinds:
+        named = {type(layer) for layer in layers if type(layer).__name__ in (kind.__name__, "Blank")}
+        assert kind in {type(layer) for layer in layers} and "Blank" not in {found.__name__ for found in named}
+    linear = next(layer for layer in model.unet.modules() if type(layer) is nn.Linear)
+    before = linear.weight.clone()
+    linear.reset_parameters()  # loading skips the initial weights of its own layers alone
+    assert not torch.equal(linear.weight, before)
+
+
 def test_split_works_on_tensors_that_a_host_loaded(model):
     parts = split_state_dict(dict(small_tensors()), SMALL_METADATA, name="whole.safetensors")
     assert parts.config == model.config
