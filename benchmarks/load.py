@@ -25,35 +25,32 @@ BEFORE = "before"
 
 
 def run(chosen: Setting) -> Report:
-    """Run every load in its own process, in turn, then read every weight once, so that lazy loading gains nothing.
+    """Run every load in its own process, then read every weight once, so that lazy loading gains nothing.
 
-    The file has the type `--dtype` and is loaded in both float32 and float16. It is dense, because pages of sparse
-    files behave differently, and it is removed at the end.
+    The file has the type `--dtype`; it is loaded as it is, and a float32 file also as float16. It is dense, because
+    pages of sparse files behave differently. Only one file lies in the work folder while loads are measured, and
+    nothing is left there at the end.
     """
     report = chosen.report("load", f"Loading a {chosen.scale} model onto the CPU", COLUMNS)
     report.unit = "seconds to load and read"
     stored = str(chosen.dtype).removeprefix("torch.")
+    precisions = tuple(dict.fromkeys((stored, "float16")))
     file, folder = chosen.work / f"{chosen.scale}-{stored}.safetensors", chosen.work / f"{chosen.scale}-{stored}"
-    names = [OURS, *([BEFORE] if chosen.before else []), DIFFUSERS, *([COMFY] if peers.comfy_folder() else [])]
+    names = [OURS, *([BEFORE] if chosen.before else []), *([COMFY] if peers.comfy_folder() else [])]
     try:
         dense(file, SCALES[chosen.scale].config(), chosen.dtype)
-        if not folder.exists():
-            convert(file, folder)
         size = file.stat().st_size
-        for precision in (stored, "float16" if stored == "float32" else "float32"):
-            # ComfyUI chooses its precision itself, so it appears once.
-            loaders = [name for name in names if name != COMFY or precision == stored]
-            found: dict[str, list[dict]] = {name: [] for name in loaders}
-            for _ in range(min(chosen.rounds, 5)):
-                for name in loaders:
-                    source = folder if name == DIFFUSERS else file
-                    _into_page_cache(source)
-                    words = ("--child", OURS if name == BEFORE else name, str(source), "--dtype", precision)
-                    found[name].append(rss.in_child("load", *words, root=chosen.before if name == BEFORE else rss.ROOT))
-            _rows(report, found, precision, size, chosen.clock)
+        found = _measured(names, file, precisions, chosen)
+        convert(file, folder)
+        file.unlink()
+        found |= _measured([DIFFUSERS], folder, precisions, chosen)
     finally:
         file.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+    for precision in precisions:
+        # ComfyUI chooses its precision itself, so it appears once.
+        shown = [name for name in (*names, DIFFUSERS) if name != COMFY or precision == stored]
+        _rows(report, {name: found[name, precision] for name in shown}, precision, size, chosen.clock)
     report.notes += [
         f"file of {size / 2**30:.2f} GiB in {stored}, dense random numbers, in the page cache; diffusers reads the "
         "same tensors from its folder layout",
@@ -62,6 +59,21 @@ def run(chosen: Setting) -> Report:
     if chosen.before:
         report.notes.append(f"{BEFORE}: the same load by an older checkout of this project")
     return report
+
+
+def _measured(
+    names: list[str], source: Path, precisions: tuple[str, ...], chosen: Setting
+) -> dict[tuple[str, str], list[dict]]:
+    """Return what the children print for every implementation and precision, in rounds A B C A B C."""
+    found: dict[tuple[str, str], list[dict]] = {(name, precision): [] for name in names for precision in precisions}
+    _into_page_cache(source)
+    for precision in precisions:
+        for _ in range(min(chosen.rounds, 5)):
+            for name in names:
+                words = ("--child", OURS if name == BEFORE else name, str(source), "--dtype", precision)
+                root = chosen.before if name == BEFORE else rss.ROOT
+                found[name, precision].append(rss.in_child("load", *words, root=root))
+    return found
 
 
 def _rows(report: Report, found: dict[str, list[dict]], precision: str, size: int, clock: str) -> None:
