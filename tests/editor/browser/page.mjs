@@ -115,14 +115,17 @@ export async function draw(page, element, points, steps = 6) {
 
 /** Queue the workflow and wait until nothing runs. */
 export async function run(page, timeout = 240000) {
+  const waiting = busy =>
+    page.waitForFunction(
+      async busy => {
+        const { queue_running, queue_pending } = await (await fetch('/api/queue')).json()
+        return queue_running.length + queue_pending.length > 0 === busy
+      },
+      busy,
+      { timeout, polling: 100 },
+    )
   await page.evaluate(() => app.queuePrompt(0, 1))
-  await page.waitForFunction(
-    () =>
-      fetch('/api/queue')
-        .then(r => r.json())
-        .then(q => q.queue_running.length + q.queue_pending.length === 0),
-    null,
-    { timeout, polling: 500 },
-  )
+  await waiting(true)
+  await waiting(false)
   await page.waitForTimeout(1500)
 }
