@@ -85,10 +85,7 @@ export class CameraPathEditor extends DrawnEditor {
 
   read() {
     const text = String(this.value('path') ?? '').trim()
-    for (const name of WORDS) {
-      const widget = widgetOf(this.node, name)
-      if (widget) widget.disabled = Boolean(text)
-    }
+    for (const name of WORDS) this.disable(name, Boolean(text))
     try {
       this.part = text ? parsePath(text) : this.partOfWords()
       const drawn = text && keysOf(this.part)
@@ -113,6 +110,17 @@ export class CameraPathEditor extends DrawnEditor {
         ' then ',
       ),
     )
+  }
+
+  remove() {
+    super.remove()
+    // Nodes 2.0 keeps this by the node's number, which the next workflow gives to another node.
+    for (const name of WORDS) this.disable(name, false)
+  }
+
+  disable(name, disabled) {
+    const widget = widgetOf(this.node, name)
+    if (widget) widget.disabled = disabled
   }
 
   /** Follow changed key frames or words: the table of all frames and the sentence below. */
