@@ -8,6 +8,7 @@ from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .condition import SVDReelCondition, SVDReelMotion
 from .decode import SVDReelDecode
+from .driving_clip import SVDReelControlByClip
 from .duration import SVDReelDuration
 from .export import SVDReelExportModel
 from .finish import SVDReelFinish
@@ -42,6 +43,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelMotion": SVDReelMotion,
     "SVDReelCondition": SVDReelCondition,
     "SVDReelDecode": SVDReelDecode,
+    "SVDReelControlByClip": SVDReelControlByClip,
     "SVDReelDuration": SVDReelDuration,
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelFinish": SVDReelFinish,
@@ -80,6 +82,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelMotion": "Set Motion (SVD)",
     "SVDReelCondition": "Prepare Image for SVD",
     "SVDReelDecode": "Decode SVD Clip",
+    "SVDReelControlByClip": "Control by Clip (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelFinish": "Finish Film (SVD)",

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from ..svd_core.controls.brush import HOLD
 from ..svd_core.controls.camera.control import camera_control, fit_map
-from ..svd_core.controls.camera.path import EASINGS
+from ..svd_core.controls.camera.path import EASINGS, CameraPath
 from ..svd_core.controls.drag import BACKGROUND, parse_drags, points_text
 from ..svd_core.controls.mask import FEATHER, fit_masks
 from ..svd_core.pictures.strokes import paint_objects
-from ..svd_core.pipelines.steering import drag_signals, motion_brushes
+from ..svd_core.pipelines.settings import STEERED_BUCKET
+from ..svd_core.pipelines.steering import drag_signals, motion_brushes, picture_depth
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .camera import mode_settings
 from .host import comfy as host
@@ -178,8 +179,8 @@ class SVDReelCutAndDrag:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Cuts out what you paint on the picture, drags it along a drawn path over a filled background, and lets the "
-        "model turn it into real motion, with the usual weights and in less time. Low motion buckets (10 to 40) "
-        "follow best."
+        "model turn it into real motion, with the usual weights and in less time. Strength 1 follows the path with "
+        "every model. Connect a camera to film the moving objects."
     )
     SEARCH_ALIASES = ["cut and drag", "drag", "trajectory", "Time-to-Move", "TTM", "DragNUWA", "DragAnything", "MOFA"]
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "IMAGE", "MASK")
@@ -230,8 +231,7 @@ class SVDReelCutAndDrag:
                     1.0,
                     0.0,
                     3.0,
-                    "How closely the object follows the path. 0 is off, 1 is usual, 2 is almost a cut-out. Raise it "
-                    "if the object stays behind.",
+                    "How closely the object follows the path. 0 is off, 1 follows it, 2 is almost a cut-out.",
                     step=0.05,
                 ),
                 "hold_background": inputs.decimal(
@@ -239,7 +239,7 @@ class SVDReelCutAndDrag:
                     0.0,
                     1.0,
                     "How firmly the rest of the image is held, 0 to 1. 0 lets it move, but may double the object; 1 "
-                    "holds it as long as the object.",
+                    "holds it as long as the object. With a camera, the rest always follows the camera.",
                     step=0.05,
                 ),
                 "control": ANOTHER,
@@ -248,8 +248,8 @@ class SVDReelCutAndDrag:
                     0.0,
                     0.0,
                     SIGMA_MAX,
-                    "Noise level at 1024x576 at which the object is released at strength 1. 0 uses 31. Lower values "
-                    "are stricter.",
+                    "Noise level of SVD at 1024x576 at which the object is released at strength 1; it is scaled to "
+                    "other sizes and models. 0 uses 31. Lower values are stricter.",
                     advanced=True,
                 ),
                 "vae": VAE,
@@ -267,6 +267,13 @@ class SVDReelCutAndDrag:
                     advanced=True,
                     linked=True,
                 ),
+                "camera": inputs.socket(
+                    "SVD_CAMERA",
+                    "A camera that films the scene while the objects move in it, from Camera Path. Paths of objects "
+                    "are drawn on the image, before the camera moves.",
+                ),
+                "depth": inputs.socket("IMAGE", "Depth map of the image, near is bright, for a camera that travels."),
+                "motion_bucket_id": inputs.STEERED_MOTION_BUCKET,
             },
         }
 
@@ -289,8 +296,13 @@ class SVDReelCutAndDrag:
         background: str = "white",
         objects: str = "",
         box: dict | list | None = None,
+        camera: CameraPath | None = None,
+        depth: Tensor | None = None,
+        motion_bucket_id: int = STEERED_BUCKET,
     ) -> tuple:
         latent = connected(latent)
+        if depth is not None and camera is None:
+            raise ValueError("depth has no effect without a camera; connect Camera Path, or disconnect depth")
         masks = _object_masks(mask, box, objects, image)
         model = model.with_parts(vae=vae)
         paths = parse_drags(points_text(path, image.shape[2], image.shape[1]), scale, rotation, easing)
@@ -303,15 +315,23 @@ class SVDReelCutAndDrag:
         height, width = pictures.shape[2:]
         fitted = [fit_map(row[None], 0, size, width, height, fit, "object mask").clamp(0, 1) for row in masks]
         dragged = [(row, paths[number % len(paths)]) for number, row in enumerate(fitted)]
+        distances = picture_depth(0, (height, width), depth, size=size, fit_mode=fit)
         signals = drag_signals(
-            model, pictures, dragged, frames, background=hold_background, on_frame=host.Progress().decoded
+            model,
+            pictures,
+            dragged,
+            frames,
+            background=hold_background,
+            camera=camera,
+            depth=distances,
+            on_frame=host.Progress().decoded,
         )
         settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
         made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
         pasted = torch.cat([one.warped.frames for one in signals])  # [B * T, 3, H, W]
         holes = 1 - torch.cat([one.warped.valid for one in signals])[:, 0]
         return (
-            (control or ControlChain()).then(made),
+            (control or ControlChain()).imposing(made, motion_bucket_id),
             draw_drags(pictures[:1], dragged, frames),
             ((pasted + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()),
             holes.to(host.output_device()),

@@ -8,6 +8,7 @@ from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
 from ..svd_core.controls.signal import SIGNAL_MODES, DualClock
+from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import camera_signals
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .host import comfy as host
@@ -132,8 +133,8 @@ class SVDReelCameraControl:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Makes the camera of a clip follow a path, with the usual weights. The image is warped along the path, and "
-        "the sampler starts from the warped frames or is guided towards them. Low motion buckets (10 to 40) follow "
-        "best."
+        "the sampler starts from the warped frames or is guided towards them. Strength 1 follows the path with every "
+        "model."
     )
     SEARCH_ALIASES = ["camera control", "CamTrol", "Time-to-Move", "TTM", "NVS-Solver", "ViewExtrapolator", "2.5D"]
     RETURN_TYPES = ("SVD_CONTROL", "IMAGE", "MASK")
@@ -166,8 +167,8 @@ class SVDReelCameraControl:
                     1.0,
                     0.0,
                     3.0,
-                    "How closely the clip follows the path. 0 is off, 1 is usual, 2 is almost a slide show of the "
-                    "warped image. Raise it if the camera stands still, lower it if things look cut out.",
+                    "How closely the clip follows the path. 0 is off, 1 follows it, 2 is almost a slide show of the "
+                    "warped image. Lower it to 0.7 if things look cut out.",
                     step=0.05,
                 ),
             },
@@ -200,8 +201,8 @@ class SVDReelCameraControl:
                     0.0,
                     0.0,
                     SIGMA_MAX,
-                    "Noise level at 1024x576 down to which the path is imposed at strength 1. 0 uses the mode's own "
-                    "(30, 31, 8). Lower values are stricter.",
+                    "Noise level of SVD at 1024x576 down to which the path is imposed at strength 1; it is scaled to "
+                    "other sizes and models. 0 uses the mode's own (30, 31, 8). Lower values are stricter.",
                     advanced=True,
                 ),
                 "repeats": inputs.whole(
@@ -236,6 +237,7 @@ class SVDReelCameraControl:
                     "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
                     advanced=True,
                 ),
+                "motion_bucket_id": inputs.STEERED_MOTION_BUCKET,
             },
         }
 
@@ -259,6 +261,7 @@ class SVDReelCameraControl:
         last_weight: float = 1.0,
         vae=None,
         background: str = "white",
+        motion_bucket_id: int = STEERED_BUCKET,
     ) -> tuple:
         if depth is not None and depth_mask is not None:
             raise ValueError("depth and depth_mask are both connected; disconnect one of them")
@@ -279,7 +282,7 @@ class SVDReelCameraControl:
         controls = [camera_control(made.signal, mode, strength=strength, **settings) for made in signals]
         warped = torch.cat([made.warped.frames for made in signals])  # [B * T, 3, H, W]
         holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
-        chain = (control or ControlChain()).then(controls)
+        chain = (control or ControlChain()).imposing(controls, motion_bucket_id)
         return (chain, ((warped + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()), holes)
 
 

@@ -3,20 +3,19 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.between import INBETWEEN_MODES
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import Placement
 from ..svd_core.pipelines.batch import sample_clips
 from ..svd_core.pipelines.between import (
+    BETWEEN_MODES,
     LOOP_MODES,
-    between_input,
+    between_inputs,
     close_loop,
     end_controls,
     fit_alike,
     join,
     loop_input,
     make_keyframes,
-    pair_up,
 )
 from ..svd_core.sampling.controls import Control
 from ..svd_core.sampling.solvers import SOLVERS
@@ -81,7 +80,8 @@ class SVDReelInbetween:
     CATEGORY = CATEGORY
     DESCRIPTION = (
         "Samples a clip that starts at one image and ends at another, or passes through several, with the usual "
-        "weights. The model processes the clip from both ends: two passes per step, so twice the time."
+        "weights. Images of one scene are moved into each other; for others the model processes the clip from both "
+        "ends, with two passes per step."
     )
     SEARCH_ALIASES = [
         "first and last frame",
@@ -115,10 +115,11 @@ class SVDReelInbetween:
                     "the middle.",
                 ),
                 "mode": inputs.choice(
-                    INBETWEEN_MODES,
-                    "How both ends are combined. take turns runs each step forward from the start, then again from "
-                    "the end: sharp. blend mixes both over the frames: even, but the middle may show both images. "
-                    "Both take two model passes per step.",
+                    BETWEEN_MODES,
+                    "How the clip gets from one image to the next. match measures how one image moves into the next "
+                    "and imposes that: sharpest and fastest, for two images of one scene; others take turns. take "
+                    "turns runs each step forward from the start, then again from the end. blend mixes both over "
+                    "the frames: even, but the middle may show both images. The last two take two passes per step.",
                 ),
                 "ending": inputs.choice(
                     (OPEN, CLOSED),
@@ -171,18 +172,16 @@ class SVDReelInbetween:
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
         images = [image] if end_image is None else [image, end_image]
         pictures, placement = fit_alike(images, settings)
-        closed, tied, chain = ending == CLOSED, len(pictures) == 1, control or ControlChain()
-        pairs = pair_up(make_keyframes(model, pictures, settings), closed)
-        clips = [
-            between_input(*pair, mode=mode, strength=strength, tied=tied, controls=chain.of_clip(number, len(pairs)))
-            for number, pair in enumerate(pairs)
-        ]
+        closed, chain = ending == CLOSED, control or ControlChain()
+        keyframes = make_keyframes(model, pictures, settings)
+        given = {"mode": mode, "strength": strength, "closed": closed, "controls_of": chain.of_clip}
+        clips = between_inputs(model, pictures, keyframes, settings.frames, **given)
         sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
         made = sample_clips(
             model, clips, sampling, on_step=host.Progress(preview=ClipPreview(model.colours, settings.fps)).step
         )
         own = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
-        finish = finish_after(own, chain.finishing(len(pairs))[:1], 1)
+        finish = finish_after(own, chain.finishing(len(clips))[:1], 1)
         return (as_latent([join(made, closed)], placement, closed, finish),)
 
 

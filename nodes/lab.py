@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.pipelines.clip import AnimateSettings, animate
-from ..svd_core.pipelines.settings import SETTINGS
+from ..svd_core.pipelines.settings import SETTINGS, STEERED_BUCKET
 from ..svd_core.sampling.solvers import Step
 from .condition import Motion
 from .host import comfy as host
@@ -122,6 +122,25 @@ class SVDReelSweep:
                     advanced=True,
                 ),
                 "shows": inputs.choice(SHOWN, "Which frames of each clip appear on the sheet.", advanced=True),
+                "camera": inputs.text(
+                    "",
+                    'Camera path of all clips in words, such as "pan right 0.1". The table then shows how much of it '
+                    "each clip follows. Leave it empty for a free camera.",
+                ),
+                "camera_strength": inputs.text(
+                    "1",
+                    "Strengths of the camera path to try, 0 to 3, separated by commas; combined like the other lists.",
+                    advanced=True,
+                ),
+                "camera_mode": inputs.CAMERA_MODE,
+                "camera_bucket_id": inputs.whole(
+                    STEERED_BUCKET,
+                    -1,
+                    1023,
+                    f"Motion bucket of all clips with a camera path. {STEERED_BUCKET} follows best. -1 tries the list "
+                    "of buckets.",
+                    advanced=True,
+                ),
             },
         }
 
@@ -144,16 +163,24 @@ class SVDReelSweep:
         drift_limit: float = 5.0,
         full_steps: int = 0,
         shows: str = "first, middle, last",
+        camera: str = "",
+        camera_strength: str = "1",
+        camera_mode: str = AnimateSettings.camera_mode,
+        camera_bucket_id: int = STEERED_BUCKET,
     ) -> tuple:
         from ..svd_core.lab import SHOWN, Aim, Grid, draw_sheet, run_sweep
         from ..svd_core.lab.grid import parse_list
         from ..svd_core.lab.sweep import count_from, full_settings
 
+        steered = bool(camera.strip())
+        if steered and camera_bucket_id >= 0:
+            buckets = str(camera_bucket_id)
         grid = Grid(
             parse_list(buckets, "buckets"),
             parse_list(seeds, "seeds", whole=True),
             parse_list(sigma_max, "sigma_max"),
             parse_list(fps, "fps"),
+            parse_list(camera_strength, "camera_strength") if steered else (),
         )
         settings = AnimateSettings(
             width=width or None,
@@ -161,6 +188,8 @@ class SVDReelSweep:
             frames=frames or None,
             augmentation=augmentation_level,
             fit=fit,
+            camera=camera.strip(),
+            camera_mode=camera_mode,
         )
         all_steps = replace(settings, steps=full_steps or None).resolve(model.config).steps
         total = grid.count * steps + all_steps

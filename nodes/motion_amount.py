@@ -1,6 +1,14 @@
 """The node that changes the amount of motion, also over the clip."""
 
-from ..svd_core.controls.amount import BLUR, PRESETS, BucketGuidance, LowPassStart, MotionCurves, Points
+from ..svd_core.controls.amount import (
+    BLUR,
+    PRESETS,
+    BucketGuidance,
+    LowPassStart,
+    MotionCurves,
+    Points,
+    SoftenedCondition,
+)
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain
@@ -18,8 +26,8 @@ class SVDReelMotionAmount:
     CATEGORY = f"{inputs.CATEGORY}/Control"
     DESCRIPTION = (
         "More motion, less motion, or motion that changes during the clip, with the usual weights and no extra time: "
-        "a lower start, a motion bucket and fps for every frame, and guidance against another motion bucket. With "
-        "its defaults it changes nothing."
+        "a lower start, a motion bucket and fps for every frame, guidance against another motion bucket, and a "
+        "softened image at high noise. With its defaults it changes nothing."
     )
     SEARCH_ALIASES = [
         "more motion",
@@ -95,6 +103,14 @@ class SVDReelMotionAmount:
                     advanced=True,
                 ),
                 "control": inputs.socket("SVD_CONTROL", "Another control, which is applied before this one."),
+                "soften_above": inputs.decimal(
+                    0.0,
+                    0.0,
+                    SIGMA_MAX,
+                    "Noise level at 1024x576 above which the network sees a blurred image (adaptive low-pass), so that "
+                    "motion forms before details. 0 is off, 40 to 100 is usual. It takes no time.",
+                    step=5.0,
+                ),
             },
         }
 
@@ -108,6 +124,7 @@ class SVDReelMotionAmount:
         compare_with: str = PICTURES[0],
         blur: float = BLUR,
         control: ControlChain | None = None,
+        soften_above: float = 0.0,
     ) -> tuple:
         if preset == FROM_WIDGETS:
             bucket = None if compare_bucket == OFF else float(compare_bucket)
@@ -115,6 +132,7 @@ class SVDReelMotionAmount:
                 LowPassStart(start_sigma, blur),
                 MotionCurves(parse_points(bucket_curve, "the bucket curve"), parse_points(fps_curve, "the fps curve")),
                 BucketGuidance(bucket, compare_with == PICTURES[1]),
+                SoftenedCondition(soften_above),
             )
         else:
             controls = PRESETS[preset]

@@ -116,7 +116,8 @@ class SVDReelPlan:
         if control is not None:
             size = (settings.frames, settings.width, settings.height, sigmas_of(settings))
             controls = [link[0] for link in control.links]
-            text += "\n  " + controls_text(controls, model.config.unet, *size, guided=guided, itemsize=itemsize)
+            given = {"guided": guided, "itemsize": itemsize, "control_scale": model.config.control_scale}
+            text += "\n  " + controls_text(controls, model.config.unet, *size, **given)
         return (text, draw_plan(plan), plan)
 
 

@@ -3,13 +3,14 @@
 `svd_core.storyboard` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..svd_core.pictures import open_picture
-from ..svd_core.pipelines.settings import SETTINGS, AnimateSettings
+from ..svd_core.pipelines.settings import SETTINGS, STEERED_BUCKET, AnimateSettings
 from .host import comfy as host
 from .host.preview import ClipPreview, played
 from .shared import inputs
@@ -59,7 +60,8 @@ class SVDReelStoryboard:
                         "default": "",
                         "multiline": True,
                         "tooltip": "The panels as CSV or JSON, one row each, with any of the columns image, seconds, "
-                        f"move, bucket, seed, transition, fade and title, such as {CSV!r}. image is the "
+                        "move, strength, mode, bucket, seed, transition, fade and title, such as "
+                        f"{CSV!r}. image is the "
                         "number of an image in the batch or a file name in ComfyUI's input folder; without it, rows "
                         "follow the batch. Leave it empty for one panel per image.",
                     },
@@ -128,6 +130,16 @@ class SVDReelStoryboard:
                     step=0.01,
                     advanced=True,
                 ),
+                "camera_strength": inputs.CAMERA_STRENGTH,
+                "camera_mode": inputs.CAMERA_MODE,
+                "camera_bucket_id": inputs.whole(
+                    STEERED_BUCKET,
+                    -1,
+                    1023,
+                    "Motion bucket of panels with a camera move whose row does not set one. "
+                    f"{STEERED_BUCKET} follows best. -1 uses motion_bucket_id.",
+                    advanced=True,
+                ),
             },
         }
 
@@ -150,6 +162,9 @@ class SVDReelStoryboard:
         longer: str = "windows",
         film_fps: float = 0.0,
         augmentation_level: float = 0.02,
+        camera_strength: float = 1.0,
+        camera_mode: str = AnimateSettings.camera_mode,
+        camera_bucket_id: int = STEERED_BUCKET,
     ) -> tuple:
         from ..svd_core.storyboard import Panel, draw_contact_sheet
         from ..svd_core.storyboard.film import plan_film
@@ -162,6 +177,8 @@ class SVDReelStoryboard:
             motion_bucket=motion_bucket_id,
             fps=fps,
             augmentation=augmentation_level,
+            camera_strength=camera_strength,
+            camera_mode=camera_mode,
             seed=seed,
             fit=fit,
         )
@@ -172,12 +189,20 @@ class SVDReelStoryboard:
             raise ValueError("there is nothing to film; connect images, or fill in panels with names of pictures")
         pictures = [_picture(panel, number, images) for number, panel in enumerate(board)]
         defaults = Panel(seconds=seconds or None, move=move, transition=transition, fade=fade, row="the widgets")
+        bucket = camera_bucket_id if camera_bucket_id >= 0 else motion_bucket_id
+        board = tuple(with_bucket(panel, move, bucket) for panel in board)
         film = plan_film(board, settings, model.config, fps=film_fps or None, longer=longer, defaults=defaults)
         frames, shown = _make(model, pictures, film)
         page = draw_contact_sheet(film.timing, shown)
         frames, page = (part.to(host.output_device(), host.output_dtype()) for part in (frames, page))
         result = (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
         return shown(result, played(frames, float(film.timing.fps)))
+
+
+def with_bucket(panel: "Panel", move: str, bucket: float) -> "Panel":
+    """Return the panel with `bucket` if it has a camera move, of its own or `move`, but no bucket."""
+    own = move if panel.move is None else panel.move
+    return replace(panel, bucket=bucket) if own not in ("", "none") and panel.bucket is None else panel
 
 
 def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:

@@ -1,8 +1,13 @@
 """The value of the SVD_CONTROL socket: a chain of controls in the order in which the sampler applies them."""
 
+import logging
 from dataclasses import dataclass
 
+from ...svd_core.controls.amount import MotionCurves
+from ...svd_core.controls.signal import imposes_motion
 from ...svd_core.sampling.controls import Control
+
+log = logging.getLogger("svd_reel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,6 +19,22 @@ class ControlChain:
     def then(self, controls: list[Control]) -> "ControlChain":
         """Return this chain with one more link."""
         return ControlChain((*self.links, tuple(controls)))
+
+    def imposing(self, controls: list[Control], bucket: float) -> "ControlChain":
+        """Return this chain with controls that impose a signal, at a motion bucket; below 0 the bucket stays.
+
+        A bucket curve that is in the chain already stays too.
+        """
+        if any(imposes_motion(link) for link in self.links):
+            log.warning(
+                "two nodes impose motion on one clip, and the last one sets its start; to combine a camera with "
+                "dragged objects, connect the camera to Cut and Drag"
+            )
+        curved = any(isinstance(control, MotionCurves) and control.bucket for link in self.links for control in link)
+        chain = self.then(controls)
+        if bucket < 0 or curved or not imposes_motion(controls):
+            return chain
+        return chain.then([MotionCurves(bucket=((0.0, float(bucket)),))])
 
     @property
     def closed(self) -> bool:

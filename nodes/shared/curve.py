@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...svd_core.charts import Chart, Curve, draw_charts
-from ...svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from ...svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves, SoftenedCondition
 from ...svd_core.pictures.sheets import as_image
 from ...svd_core.sampling.controls import Control
 from ...svd_core.sampling.guidance import custom_guidance, guidance_curve
@@ -44,6 +44,8 @@ def draw_motion(controls: Sequence[Control]) -> Tensor:
     for control in controls:
         if isinstance(control, LowPassStart) and control.active:
             words.append(f"start at sigma {control.sigma:g}")
+        if isinstance(control, SoftenedCondition) and control.active:
+            words.append(f"soft image above sigma {control.sigma:g}")
         if isinstance(control, BucketGuidance) and control.active:
             words.append(f"guidance away from bucket {control.bucket:g}")
         if isinstance(control, MotionCurves):

@@ -1,6 +1,6 @@
 """Helpers for the entries of INPUT_TYPES, and the inputs that several nodes share."""
 
-from ...svd_core.pipelines.settings import SETTINGS
+from ...svd_core.pipelines.settings import BUCKET, SETTINGS, STEERED_BUCKET
 
 CATEGORY = "SVD Reel"
 FIT_MODES = SETTINGS["fit"].choices
@@ -102,11 +102,32 @@ SEED = whole(
     control_after_generate=True,
 )
 MOTION_BUCKET = whole(
-    SETTINGS["motion_bucket"].default,
+    BUCKET,
     0,
     MAX_BUCKET,
     "Amount of motion. 127 is the official value; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 to "
     "255 is lively. Values above 255 were never trained and tend to break the image.",
+)
+STEERED_MOTION_BUCKET = whole(
+    STEERED_BUCKET,
+    -1,
+    1023,
+    f"Motion bucket of the clip while motion is imposed. {STEERED_BUCKET} follows best, because the model then adds "
+    "little motion of its own. -1 keeps the bucket of Set Motion or Prepare Image for SVD.",
+)
+CAMERA_STRENGTH = decimal(
+    SETTINGS["camera_strength"].default,
+    0.0,
+    3.0,
+    "How closely clips follow their camera move. 0 is off, 1 follows it, 2 is almost a slide show.",
+    step=0.05,
+    advanced=True,
+)
+CAMERA_MODE = choice(
+    SETTINGS["camera_mode"].choices,
+    "How a camera move is imposed, as in Control Camera. partial re-noise is fastest; dual clock leaves uncovered "
+    "areas free; replace estimate is strictest.",
+    advanced=True,
 )
 FPS = whole(
     SETTINGS["fps"].default,

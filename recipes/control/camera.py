@@ -1,14 +1,16 @@
-"""Camera moves: what is asked of a photograph, and what is measured in the clip."""
+"""Camera moves at the default settings: what is asked of a photograph, and what is measured in the clip."""
+
+import math
 
 from torch import Tensor
 
 from svd_core.controls.signal import SIGNAL_MODES
 from svd_core.report.measuring import measure
 
-from .bench import CALM, Bench, Found, correlation
+from .bench import Bench, Found, correlation
 
 TITLE = "Camera: asked and measured over the clip"
-STRENGTH = 1.5  # small pictures need more than 1024x576
+NEAREST, FARTHEST, AGREEMENT, SHARP = 0.85, 1.1, 0.98, 0.45
 # Asked over the whole clip, and the sign of what is measured: content goes the other way than the camera.
 SWEEP: dict[str, tuple[tuple[str, float], ...]] = {
     "pan": (("pan left 0.2", -0.2), ("pan left 0.1", -0.1), ("pan right 0.1", 0.1), ("pan right 0.2", 0.2)),
@@ -29,23 +31,38 @@ def measured_move(kind: str, clip: Tensor) -> float:
     return total[f"camera_{kind}"]
 
 
+def slope_of(kind: str, asked: list[float], got: list[float]) -> float:
+    """Return the slope of the measured moves over the asked ones, through no move; zooms by their logarithm."""
+    if kind == "zoom":
+        asked, got = ([math.log(value) for value in values] for values in (asked, got))
+    return sum(a * g for a, g in zip(asked, got, strict=True)) / sum(a * a for a in asked)
+
+
+def sharpness_kept(clip: Tensor) -> float:
+    """Return the variance of the Laplacian of the last frame over that of the first."""
+    return measure(clip).sharpness[-1] ** 2
+
+
 def sweep(bench: Bench, kind: str, found: Found, mode: str = PARTIAL, note: str = "", **settings) -> None:
     """One kind of move in several amounts: a row."""
     got: list[float] = []
+    kept: list[float] = []
     for path, _ in SWEEP[kind]:
-        given = {"camera": path, "camera_strength": STRENGTH, "camera_mode": mode, "motion_bucket": CALM} | settings
-        clip = bench.clip(**given)
+        clip = bench.clip(**{"camera": path, "camera_mode": mode, "motion_bucket": None} | settings)
         got.append(measured_move(kind, clip))
+        kept.append(sharpness_kept(clip))
         if path == SWEEP[kind][-1][0] and mode == PARTIAL and not note:
             found.clips.append((f"{bench.name}: {path}", clip))
     asked = [amount for _, amount in SWEEP[kind]]
     middle = 1.0 if kind == "zoom" else 0.0
     signs = sum((a > middle) == (g > middle) for a, g in zip(asked, got, strict=True))
-    agreement = correlation(asked, got)
+    agreement, slope, sharp = correlation(asked, got), slope_of(kind, asked, got), min(kept)
     words = [" ".join(f"{v:+.1f}" if kind == "roll" else f"{v:+.2f}" for v in row) for row in (asked, got)]
     where = ", ".join(part for part in (mode, note) if part)
-    row = (bench.name, where, kind, *words, f"{agreement:.3f}", f"{signs}/{len(asked)}")
-    found.add(TITLE, row, agreement >= 0.9 and signs == len(asked))
+    signs_words, sharp_words = f"{signs}/{len(asked)}", f"{100 * sharp:.0f} %"
+    row = (bench.name, where, kind, *words, f"{slope:.2f}", f"{agreement:.3f}", signs_words, sharp_words)
+    met = NEAREST <= slope <= FARTHEST and agreement >= AGREEMENT and signs == len(asked) and sharp >= SHARP
+    found.add(TITLE, row, met)
 
 
 def moves(bench: Bench, kind: str) -> Found:

@@ -17,10 +17,11 @@ import torch
 
 import svd_core as svd
 from svd_core.pipelines.between import LOOP_MODES
+from svd_core.pipelines.settings import STEERED_BUCKET
 
 from ..nano.photographs import HELD_OUT
 from . import camera, measures
-from .bench import Bench, Found
+from .bench import LIVELY, SEED, Bench, Found
 from .costs import write_costs
 from .sheet import DOCS, Table, write_sheet, write_tables
 
@@ -29,8 +30,9 @@ FRAMES = 8  # at most; a longer clip of the model's own takes that much longer t
 WIDE = (192, 128)
 TABLES = measures.HEADS | {
     camera.TITLE: (
-        ("photograph", "mode", "move", "asked", "measured", "correlation", "signs"),
-        "at least 0.9, all signs right",
+        ("photograph", "mode", "move", "asked", "measured", "slope", "correlation", "signs", "last frame's sharpness"),
+        "default strength and bucket; slope 0.85 to 1.1, correlation at least 0.98, all signs right, at least 45 % as "
+        "sharp as the first frame",
     )
 }
 KINDS = ("mask", "drag", "between", "loops", "extension", "windows", "camera")
@@ -105,7 +107,11 @@ def main() -> None:
             for row in found[-1].rows:
                 print("  " + " | ".join((*row.words, "yes" if row.met else "NO")), flush=True)
     size = f"{options.frames} frames of {config.width}x{config.height}"
-    how = f"`{options.model}`, {size}, {options.steps or (QUICK_STEPS if options.quick else STEPS)} steps"
+    steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
+    how = (
+        f"`{options.model}`, {size}, {steps} steps, seed {SEED}, default strengths; motion bucket {LIVELY} where a "
+        f"control does not choose its own ({STEERED_BUCKET}) and the table names none"
+    )
     write(options.docs, how, found, Path(options.photographs[0]).stem)
     write_costs(options.docs / "control.md")
 

@@ -19,7 +19,7 @@ from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
 from ..pipelines.settings import AnimateSettings
-from ..pipelines.steered import FILES, check_steering, open_steering, steered_clip, steering_metadata
+from ..pipelines.steered import FILES, check_steering, gives_motion, open_steering, steered_clip, steering_metadata
 from ..sampling.noise import check_seed
 from ..sampling.solvers import Step
 from ..version import __version__
@@ -126,7 +126,7 @@ def plan_jobs(
     jobs = []
     for row in rows:
         try:
-            settings = resolve(row.settings)
+            settings = resolve(row.settings, gives_motion(row.steering))
             picture, digest = pictures.check(row.image, settings.background)
             steering = steered.check(row.steering, settings)
         except FileNotFoundError as error:
@@ -181,10 +181,10 @@ class _Resolver:
         self._config = config
         self._known: dict[tuple, AnimateSettings] = {}
 
-    def __call__(self, settings: AnimateSettings) -> AnimateSettings:
-        values = tuple(value for name, value in vars(settings).items() if name != "seed")
+    def __call__(self, settings: AnimateSettings, steered: bool) -> AnimateSettings:
+        values = (steered, *(value for name, value in vars(settings).items() if name != "seed"))
         if values not in self._known:
-            self._known[values] = settings.resolve(self._config)
+            self._known[values] = settings.resolve(self._config, steered=steered)
         check_seed(settings.seed)
         known = self._known[values]
         return known if known.seed == settings.seed else replace(known, seed=settings.seed)
@@ -249,7 +249,19 @@ class _Steered:
 
 def _digests(paths: str | list[str]) -> list[str]:
     several = paths if isinstance(paths, list) else [paths]
-    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in several]
+    return [_digest(Path(path)) for path in several]
+
+
+def _digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of the files in a folder of frames."""
+    if not path.is_dir():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    parts = (
+        file.name.encode() + hashlib.sha256(file.read_bytes()).digest()
+        for file in sorted(path.iterdir())
+        if file.is_file()
+    )
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 class _Outputs:

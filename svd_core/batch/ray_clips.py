@@ -20,7 +20,7 @@ from ..lora.read import read_lora_options
 from ..model.devices import pick_device
 from ..pictures import as_image
 from ..pipelines.settings import SETTINGS, AnimateSettings
-from ..pipelines.steered import STEERING, open_steering, steered_clip
+from ..pipelines.steered import FILES, STEERING, open_steering, steered_clip
 from ..video import write_clip
 from .dispatch import BatchError
 from .rows import parse_setting
@@ -78,7 +78,7 @@ class SVDClips:
     def movie(self, content: bytes, texts: Mapping[str, str]) -> bytes:
         """Return an mp4 of the picture in the bytes of a file, with settings as texts by name."""
         own = {name: parse_setting(name, text, "the request") for name, text in texts.items()}
-        files = [name for name in own if name in ("end_image", "motion_mask", "drag_mask", "depth", "foreground")]
+        files = [name for name in own if name in FILES]
         if files:
             # A path of the caller would be read on this machine.
             raise ValueError(f"{files[0]} cannot be given in a request; give it to clip_application")

@@ -3,6 +3,7 @@
 Variants follow from the metadata and the name of a file, other models from tensor names that SVD does not have.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ NATIVE = {
     "depthcrafter": (110, 1024, 576),
     "normalcrafter": (14, 1024, 576),
 }
+# Factor of the noise levels that release a signal (`SVDConfig.control_scale`), where it is not 1; docs/control.md.
+CONTROL_SCALE = {"nano": 1 / 120}
 BY_VECTOR = {256: "sv3d_u", 1280: "sv3d_p"}
 VERSION_1_1 = re.compile(r"(?<!\d)1[-_. ]1(?!\d)")
 XT = re.compile(r"(?<![a-z])xt(?![a-z])|svdxt")
@@ -57,6 +60,7 @@ class Hints:
     width: int | None = None
     height: int | None = None
     variant: str | None = None
+    control_scale: float | None = None
 
 
 def read_hints(metadata: Mapping[str, str]) -> Hints:
@@ -79,7 +83,23 @@ def read_hints(metadata: Mapping[str, str]) -> Hints:
         raise CheckpointError(
             f"metadata key svd.variant is '{printable(variant)}'; it must be one of {', '.join(NATIVE)}"
         )
-    return Hints(variant=variant, **numbers)
+    return Hints(variant=variant, control_scale=_control_scale(metadata), **numbers)
+
+
+def _control_scale(metadata: Mapping[str, str]) -> float | None:
+    """Return the entry `svd.control_scale`, None without one; raises CheckpointError outside 0.001 to 10."""
+    text = metadata.get("svd.control_scale")
+    if text is None:
+        return None
+    try:
+        scale = float(str(text))
+    except ValueError:
+        scale = math.nan
+    if not 0.001 <= scale <= 10:
+        raise CheckpointError(
+            f"metadata key svd.control_scale is '{printable(text)}'; it must be a number from 0.001 to 10"
+        )
+    return scale
 
 
 def guess_variant(name: str, vector_channels: int, frames: int | None, official_size: bool) -> str:

@@ -11,6 +11,7 @@ from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
 from .detect import (
+    CONTROL_SCALE,
     CONTROLNET,
     LORA,
     NATIVE,
@@ -91,8 +92,15 @@ def split_state_dict(
         variant = guess_variant(name, unet.vector_channels, hints.frames, unet.model_channels == 320)
     frames, width, height = NATIVE[variant]
     config = SVDConfig(
-        unet, vae, encoder, variant, hints.frames or frames, hints.width or width, hints.height or height
-    )  # fmt: skip
+        unet,
+        vae,
+        encoder,
+        variant,
+        hints.frames or frames,
+        hints.width or width,
+        hints.height or height,
+        hints.control_scale or CONTROL_SCALE.get(variant, 1.0),
+    )
     recipes = {"unet": found.unet, "vae": vae_recipes, "image_encoder": found.image_encoder}
     parts = {key: Part(tensors, value) if value else None for key, value in recipes.items()}
     layout = "folder" if found.folder_naming else "single file"

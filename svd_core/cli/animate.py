@@ -9,7 +9,7 @@ from ..checkpoints import inspect_checkpoint
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.settings import AnimateSettings
-from ..pipelines.steered import check_steering, open_steering, steered_clip, steering_metadata
+from ..pipelines.steered import check_steering, gives_motion, open_steering, steered_clip, steering_metadata
 from ..version import __version__
 from ..video import write_clip
 from ..video.target import FILE_KINDS
@@ -17,7 +17,7 @@ from .models import load_planned_model
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
 from .progress import Progress, since
-from .steering import add_between, add_brush, option_of, steering_of
+from .steering import add_between, add_brush, add_driving_clip, option_of, steering_of
 
 NEEDED_BY = (
     ("camera", "--camera PATH", ("camera_mode", "camera_strength")),
@@ -51,13 +51,15 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help="take the aspect of the picture, with the model's number of pixels, instead of cropping",
     )
     add_settings(clip, "frames", "fit", "background")
-    add_settings(parser.add_argument_group("motion and picture"), "motion_bucket", "fps", "augmentation")
+    motion = parser.add_argument_group("motion and picture")
+    add_settings(motion, "motion_bucket", "fps", "augmentation", "soften_above")
     sampling = parser.add_argument_group("sampling")
     add_settings(sampling, "steps", "min_guidance", "max_guidance", "guidance_shape", "schedule")
-    add_settings(sampling, "sigma_min", "sigma_max", "solver", "seed")
+    add_settings(sampling, "sigma_min", "sigma_max", "solver", "seed", "skip_guidance")
     add_settings(sampling, "reuse", "reuse_depth", "reuse_sigma_low", "reuse_sigma_high")
     _add_camera_options(parser.add_argument_group("camera"))
     add_brush(parser.add_argument_group("motion mask, cut and drag"))
+    add_driving_clip(parser.add_argument_group("control by a clip"))
     add_between(parser.add_argument_group("end pictures and loops"))
     longer = parser.add_argument_group("longer clips")
     add_settings(longer, "windows", "window_overlap", "extend", "extend_overlap")
@@ -142,7 +144,7 @@ def _settings(options: argparse.Namespace, image: str, config: SVDConfig) -> Ani
         # Multiples of 64 as in training, finer for small models.
         multiple = 64 if min(config.width, config.height) >= 512 else 8
         given["width"], given["height"] = size_like(width, height, config.width * config.height, multiple)
-    settings = AnimateSettings(**given).resolve(config)
+    settings = AnimateSettings(**given).resolve(config, steered=gives_motion(steering_of(options)))
     composite(picture, settings.background)
     return settings
 

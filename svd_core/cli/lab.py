@@ -13,12 +13,15 @@ from ..lab.sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
 from ..pictures import open_picture
 from ..pictures.sheets import to_picture
 from ..pipelines.clip import AnimateSettings, animate
+from ..pipelines.settings import STEERED_BUCKET
 from ..version import __version__
 from ..video import check_output, write_clip
 from .models import load_named_model
-from .options import add_machine_options, add_model_options, lora_metadata, model_files
+from .options import add_machine_options, add_model_options, add_settings, lora_metadata, model_files
 from .outputs import check_outputs, check_page, save_page
 from .progress import Progress
+
+BUCKETS = "60, 127, 200"
 
 
 def add_lab(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +48,18 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
 
 def _add_grid_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--buckets", default="60, 127, 200", metavar="LIST", help="motion buckets, 1 to 255 (default: %(default)s)"
+        "--buckets",
+        metavar="LIST",
+        help=f"motion buckets, 1 to 255 (default: {BUCKETS}; with --camera {STEERED_BUCKET} only)",
     )
     group.add_argument("--seeds", default="23", metavar="LIST", help="seeds of the noise (default: %(default)s)")
     group.add_argument(
         "--sigma-max",
         metavar="LIST",
         help="highest noise levels, 50 to 700; lower ones keep the picture steadier (default: 700 only)",
+    )
+    group.add_argument(
+        "--strengths", metavar="LIST", help="strengths of --camera, 0.5 to 2 (default: --camera-strength only)"
     )
     group.add_argument(
         "--fps", metavar="LIST", help="frames per second the motion is meant for, 6 to 30 (default: 7 only)"
@@ -94,20 +102,24 @@ def _add_clip_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fit", choices=("crop", "pad", "stretch"), help="how the picture fills another aspect (default: crop)"
     )
-    group.add_argument("--camera", metavar="PATH", help="camera path in words, the same for all clips")
+    add_settings(group, "camera", "camera_strength", "camera_mode")
 
 
 def run_lab(options: argparse.Namespace) -> None:
     """Print the table and write the files asked for; bad input is found before the model is loaded."""
+    if options.strengths and not options.camera:
+        raise ValueError("--strengths has no effect without --camera PATH; add that, or leave it out")
+    buckets = BUCKETS if options.buckets is None and not options.camera else options.buckets
     grid = Grid(
-        _parse_values(options.buckets, "--buckets"),
+        _parse_values(buckets, "--buckets"),
         _parse_values(options.seeds, "--seeds", whole=True),
         _parse_values(options.sigma_max, "--sigma-max"),
         _parse_values(options.fps, "--fps"),
+        _parse_values(options.strengths, "--strengths"),
     )
     aim = _aim(options)
     _check_files(options, grid)
-    names = ("width", "height", "frames", "augmentation", "fit", "camera")
+    names = ("width", "height", "frames", "augmentation", "fit", "camera", "camera_strength", "camera_mode")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     settings = AnimateSettings(**given)
     config = inspect_checkpoint(options.model).config

@@ -97,7 +97,8 @@ def run_plan(options: argparse.Namespace) -> None:
     if options.methods:
         settings = _settings(options, config)
         size = (settings.frames, settings.width, settings.height)
-        print(cost_text(method_costs(config.unet, *size, sigmas_of(settings), itemsize=dtype.itemsize)))
+        given = {"itemsize": dtype.itemsize, "control_scale": config.control_scale}
+        print(cost_text(method_costs(config.unet, *size, sigmas_of(settings), **given)))
     if options.page:
         save_page(to_picture(draw_plan(plan)), options.page)
 

@@ -4,8 +4,9 @@ import argparse
 
 from ..controls.camera.path import EASINGS
 from ..controls.drag import BACKGROUND
+from ..controls.driving_clip import USES
 from ..controls.mask import FEATHER
-from ..pipelines.between import LOOP_MODES
+from ..pipelines.between import LOOP_MODES, MATCH
 from ..pipelines.steered import STEERING
 
 VALUES = {
@@ -15,6 +16,8 @@ VALUES = {
     "drag_mask": " FILE",
     "camera": " PATH",
     "extend": " N",
+    "control_clip": " CLIP",
+    "control_mask": " FILE",
 }
 """What follows an option in errors that name it."""
 
@@ -33,9 +36,10 @@ def add_between(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--between-mode",
-        choices=LOOP_MODES,
-        help="how the clip reaches its end: take turns denoises from both ends alternately, blend mixes the two, roll "
-        "shifts the frames of a loop of one picture (default: take turns; for a loop, blend)",
+        choices=(MATCH, *LOOP_MODES),
+        help="how the clip reaches its end: match moves one picture into the next where both show one scene, take "
+        "turns denoises from both ends alternately, blend mixes the two, roll shifts the frames of a loop of one "
+        "picture (default: match, or take turns if the pictures do not match; for a loop, blend)",
     )
 
 
@@ -67,13 +71,13 @@ def add_brush(group: argparse._ArgumentGroup) -> None:
         "--drag",
         metavar="PATH",
         help='move the object of --drag-mask along the points "x,y; x,y", in 0..1 of width and height; "|" separates '
-        "the paths of several objects",
+        "the paths of several objects. With --camera, the objects move in the scene that the camera films",
     )
     group.add_argument(
         "--drag-mask",
         nargs="+",
         metavar="FILE",
-        help="picture of the object to drag, white on black; one for each path",
+        help="picture of the object to drag, white on black; one for each path, later ones in front",
     )
     group.add_argument(
         "--drag-scale", metavar="N,...", help="sizes that the object reaches one after the other, starting at 1"
@@ -86,13 +90,45 @@ def add_brush(group: argparse._ArgumentGroup) -> None:
         "--drag-strength",
         type=float,
         metavar="N",
-        help="how strictly the object follows the path: 0 is off, 2 is nearly a moved cut-out (default: 1)",
+        help="how strictly the object follows the path: 0 is off, 1 follows it, 2 is nearly a moved cut-out "
+        "(default: 1, or --camera-strength)",
     )
     group.add_argument(
         "--drag-background",
         type=float,
         metavar="N",
-        help=f"how firmly the rest of the picture is held, 0 to 1 (default: {BACKGROUND})",
+        help=f"how firmly the rest of the picture is held, 0 to 1; with --camera it follows that instead "
+        f"(default: {BACKGROUND})",
+    )
+
+
+def add_driving_clip(group: argparse._ArgumentGroup) -> None:
+    """Add the options for control by a clip."""
+    group.add_argument(
+        "--control-clip",
+        metavar="CLIP",
+        help="clip that gives the motion: a video, an animation, or a folder of frames. Begin an animation with the "
+        "picture itself",
+    )
+    group.add_argument(
+        "--control-use",
+        choices=USES,
+        help="what is taken from the clip: animation its frames, camera the motion that most of it shares, flow the "
+        f"motion of every pixel, for a picture with the same layout (default: {USES[0]})",
+    )
+    group.add_argument(
+        "--control-mask",
+        metavar="FILE",
+        help="where an animation counts, white: a picture, or a clip of as many frames",
+    )
+    group.add_argument(
+        "--control-amount", type=float, metavar="N", help="factor of the clip's motion, 0.5 to 1.5 (default: 1)"
+    )
+    group.add_argument(
+        "--control-strength",
+        type=float,
+        metavar="N",
+        help="how closely the clip is followed: 0 is off, 1 follows it, 2 is nearly the rough frames (default: 1)",
     )
 
 

@@ -21,11 +21,12 @@ from ..storyboard.panels import Board, Panel, read_board
 from ..version import __version__
 from ..video import check_output, write_clip
 from .models import load_named_model
-from .options import add_machine_options, add_model_options, lora_metadata, model_files
+from .options import add_machine_options, add_model_options, add_settings, lora_metadata, model_files
 from .outputs import check_outputs, check_page, save_page
 from .progress import Progress
 
 SETTINGS = ("width", "height", "steps", "augmentation", "fit", "background", "motion_bucket", "seed", "fps")
+SETTINGS += ("camera_strength", "camera_mode")
 
 
 def add_storyboard(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +39,8 @@ def add_storyboard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "board",
         metavar="FILE|FOLDER",
-        help=".csv or .json with the columns image, seconds, move, bucket, seed, transition, fade, title; or a folder "
-        "of pictures",
+        help=".csv or .json with the columns image, seconds, move, strength, mode, bucket, seed, transition, fade, "
+        "title; or a folder of pictures",
     )
     add_model_options(parser)
     parser.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
@@ -56,7 +57,7 @@ def add_storyboard(parser: argparse.ArgumentParser) -> None:
 def _add_panel_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seconds", type=float, help="duration of a panel (default: that of the model's own clip)")
     group.add_argument("--move", metavar="PATH", help='camera path in words, such as "zoom in 1.1"')
-    group.add_argument("--motion-bucket", type=float, metavar="N", help="amount of motion, 1 to 255 (default: 127)")
+    add_settings(group, "camera_strength", "camera_mode", "motion_bucket")
     group.add_argument("--seed", type=int, help="seed of the noise (default: 23)")
     group.add_argument("--transition", choices=("cut", "cross-fade"), help="how a panel begins (default: cut)")
     group.add_argument("--fade", type=float, metavar="SECONDS", help=f"duration of a cross-fade (default: {FADE})")
@@ -153,8 +154,9 @@ def _metadata(options: argparse.Namespace, film: Film) -> dict[str, Any]:
     """Return what is needed to make the film again: the settings of the film, and those of every panel."""
     metadata: dict[str, Any] = {"storyboard": Path(options.board).name, "model": Path(options.model).name}
     metadata["version"] = __version__
-    # The motion bucket and the seed belong to the panels.
-    shared = (name for name in SETTINGS if name not in ("motion_bucket", "seed"))
+    # The motion bucket, the seed and the camera belong to the panels.
+    own = ("motion_bucket", "seed", "camera_strength", "camera_mode")
+    shared = (name for name in SETTINGS if name not in own)
     metadata |= {name: getattr(film.settings[0], name) for name in shared}
     metadata |= {"film_fps": float(film.timing.fps), "longer": options.longer, **lora_metadata(options)}
     metadata["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in film.timing.shots]

@@ -1,7 +1,9 @@
 """Cut and drag: objects cut out of the picture and pasted along a path, as a signal that the sampler makes real.
 
 What an object leaves behind is filled from its surroundings, and there the model is free (Time-to-Move, 2025). No
-extra weights and no gradients. Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
+extra weights and no gradients. A camera may film the scene while the objects move in it.
+
+Pictures are [1, 3, H, W] in -1..1, masks [1, 1, H, W] in 0..1, y points down.
 """
 
 import json
@@ -17,8 +19,9 @@ from torch import Tensor
 from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from .camera.control import WarpedSignal
-from .camera.path import EASINGS
-from .camera.warping import Warped, fill_holes
+from .camera.path import EASINGS, CameraPath
+from .camera.poses import Poses
+from .camera.warping import Warped, fill_holes, warp
 from .signal import Signal
 from .strength import check_share
 
@@ -162,6 +165,29 @@ def drag_frames(picture: Tensor, objects: Sequence[tuple[Tensor, DragPath]], fra
 
 
 @torch.no_grad()
+def film_objects(pasted: Warped, there: Tensor, poses: Poses, depth: Tensor | None = None) -> tuple[Warped, Tensor]:
+    """Return what a camera sees of frames with pasted objects, and the place of the objects there.
+
+    pasted, there: from `drag_frames`. The objects move in the scene, and frame t is seen in pose t.
+    depth: distances [1, 1, H, W] in frame 0 (`camera.control.scene_depth`). An object keeps the distance of its middle.
+    """
+    if depth is not None:
+        hidden = there[:1] > 0.5
+        far = fill_holes(depth, 1 - F.max_pool2d(hidden.to(depth), 2 * BORDER + 1, 1, BORDER))
+        near = depth[hidden].median() if bool(hidden.any()) else depth.median()
+    parts = []
+    for number in range(len(there)):
+        layers = torch.cat([part[number : number + 1] for part in (pasted.frames, there, pasted.valid)], dim=1)
+        distance = depth if number == 0 or depth is None else torch.where(there[number : number + 1] > 0.5, near, far)
+        parts.append(warp(layers, poses.at([number]), distance))
+    layers = torch.cat([part.frames for part in parts])  # [T, 5, H, W]
+    seen = torch.cat([part.valid for part in parts])
+    frames, there, known = layers.split([3, 1, 1], dim=1)
+    there = there.clamp(0, 1) * seen
+    return Warped(frames.clamp(-1, 1), seen * (known > 0.99)), there
+
+
+@torch.no_grad()
 def drag_signal(
     encode: Callable[[Tensor], Tensor],
     picture: Tensor,
@@ -169,6 +195,8 @@ def drag_signal(
     frames: int,
     *,
     background: float = BACKGROUND,
+    camera: CameraPath | None = None,
+    depth: Tensor | None = None,
     on_frame: Callable[[int, int], None] | None = None,
 ) -> WarpedSignal:
     """Return dragged objects as a signal in latents for `signal.DualClock`, with its frames in pixels.
@@ -176,10 +204,15 @@ def drag_signal(
     Cells of the objects are certain (1), cells that they leave behind are free (0).
 
     encode: returns the unscaled latent of a picture [1, 3, 8h, 8w]. background: how firmly the other cells are held,
-    0 (they may move) to 1 (they stand still). on_frame(done, frames) reports progress.
+    0 (they may move) to 1 (they stand still). camera: moves over the scene while the objects move in it; the other
+    cells are then held like the objects, because they must follow it. depth: see `film_objects`.
+    on_frame(done, frames) reports progress.
     """
     check_share("the background's hold", background, "use 0.5")
     warped, there = drag_frames(picture, objects, frames)
+    if camera is not None:
+        warped, there = film_objects(warped, there, camera.poses(frames), depth)
+        background = 1.0
     latents: list[Tensor] = []
     for number, frame in enumerate(warped.frames.split(1)):
         latents.append(encode(frame).float() * LATENT_SCALE)

@@ -1,8 +1,9 @@
 """Controls that impose a rough clip, the signal, which the model then makes real.
 
 Three modes, all with the base weights: start from the noised signal (`PartialRenoise`), hold certain regions longer
-than others (`DualClock`), or replace the denoised estimate (`ReplaceEstimate`). Sigmas are meant for 1024x576 and
-scaled to the size of the clip. Strength 0 is off, 1 uses the sigmas as they are, more continues to lower noise.
+than others (`DualClock`), or replace the denoised estimate (`ReplaceEstimate`). Sigmas are meant for SVD at 1024x576
+and scaled to the size of the clip and to the model (`Run.control_scale`). Strength 0 is off, 1 follows the signal, more
+goes on to lower noise.
 """
 
 import math
@@ -68,8 +69,8 @@ class SignalControl(Control):
         return self.strength > 0
 
     def level(self, run: Run, sigma: float) -> float:
-        """Return the noise level of this run for `sigma` at 1024x576, moved by the strength."""
-        return release_level(run, sigma, self.strength)
+        """Return the noise level of this run for `sigma` of SVD at 1024x576, moved by the strength."""
+        return release_level(run, sigma * run.control_scale, self.strength)
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
         """Hold frame 0: fully while the layout forms, by half below PIN_SIGMA."""
@@ -200,6 +201,11 @@ class ReplaceEstimate(SignalControl):
 
 SIGNAL_MODES = {"partial re-noise": PartialRenoise, "dual clock": DualClock, "replace estimate": ReplaceEstimate}
 """Controls that impose a signal, by the name of their mode."""
+
+
+def imposes_motion(controls: Sequence[Control]) -> bool:
+    """Return whether one of `controls` imposes a signal, so that low motion buckets follow best."""
+    return any(isinstance(control, SignalControl) and control.active for control in controls)
 
 
 def levels_below(sigmas: Sequence[float], sigma: float) -> list[float]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..flow.between import frames_between
 from ..pictures.fitting import resize
 from ..pictures.reading import lay_out
-from .between import frames_between
 
 ENDINGS = ("open", "loop", "ping-pong")
 FITS = ("inside", "crop", "pad", "stretch")

@@ -1,1 +1,1 @@
-"""Optical flow between frames: a similarity shared by the whole frame, dense flow, and measures of frame pairs."""
+"""Optical flow between frames: a shared similarity, dense flow, measures of frame pairs, and frames in between."""

@@ -7,9 +7,21 @@ from itertools import product
 from ..pipelines.settings import AnimateSettings
 
 MOST_CELLS = 100
-AXES = {"buckets": "motion_bucket", "seeds": "seed", "sigma_max": "sigma_max", "fps": "fps"}
+AXES = {
+    "buckets": "motion_bucket",
+    "seeds": "seed",
+    "sigma_max": "sigma_max",
+    "fps": "fps",
+    "strengths": "camera_strength",
+}
 """The lists of a grid, and the setting that each of them varies."""
-NAMES = {"motion_bucket": "bucket", "seed": "seed", "sigma_max": "sigma max", "fps": "fps"}
+NAMES = {
+    "motion_bucket": "bucket",
+    "seed": "seed",
+    "sigma_max": "sigma max",
+    "fps": "fps",
+    "camera_strength": "strength",
+}
 
 
 @dataclass(frozen=True)
@@ -17,13 +29,15 @@ class Grid:
     """Values to combine; an empty list keeps the value of the shared settings.
 
     buckets: 0..255. seeds: whole numbers. sigma_max: the first noise level, 700 by default; lower starts closer to the
-    picture and moves less. fps: frame rate for which the motion is made.
+    picture and moves less. fps: frame rate for which the motion is made. strengths: of the camera path in the shared
+    settings, 0 or above.
     """
 
     buckets: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     sigma_max: tuple[float, ...] = ()
     fps: tuple[float, ...] = ()
+    strengths: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in AXES:

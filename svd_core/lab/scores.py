@@ -46,14 +46,22 @@ def measured(report: ClipReport) -> dict[str, float | None]:
     """Return the numbers of one cell: motion and pans in per cent of the width per frame, zoom, and all faults.
 
     drift: the largest of colour drift, contrast drift / 4 and change of sharpness over the clip / 8, in per cent.
-    unsteadiness: flicker (per cent per frame) + drift / 10.
+    unsteadiness: flicker (per cent per frame) + drift / 10. followed: the mean share of the asked camera moves that the
+    clip makes; None without a path.
     """
     total = report.summary()
     sharpness = abs(total["sharpness_slope"]) * (report.frames - 1)
     drift = max(total["colour_drift"], abs(total["contrast_drift"]) / CONTRAST_SHARE, sharpness / SHARPNESS_SHARE)
     kept = ("motion_percent", "pan_x_percent", "pan_y_percent", "zoom", "roll", "flicker", "colour_drift")
     numbers = {name: total[name] for name in (*kept, "contrast_drift", "sharpness_slope", "largest_step", "psnr")}
-    return {**numbers, "drift": drift, "unsteadiness": total["flicker"] + drift / 10}
+    numbers |= {"drift": drift, "unsteadiness": total["flicker"] + drift / 10}
+    shares = [share for share in report.followed.values() if share is not None]
+    return numbers | {"followed": sum(shares) / len(shares) if shares else None}
+
+
+def beyond_limit(numbers: dict, aim: Aim) -> bool:
+    """Return whether a cell drifts more than its rule allows."""
+    return aim.score == "most motion" and numbers["drift"] > aim.drift
 
 
 def _closest(numbers: dict, aim: Aim) -> tuple[float, ...]:

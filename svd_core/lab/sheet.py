@@ -1,15 +1,20 @@
-"""Draw a sweep as one labelled sheet: its lists along the sides, frames and measured motion in every cell."""
+"""Draw a sweep as one labelled sheet: its lists along the sides, frames and measured motion in every cell.
+
+Cells that drift more than the limit of their score are greyed.
+"""
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..charts import BEST, FAINT, INK, LINE, PAPER, font, shorten
 from ..pictures.sheets import as_image, small_picture
+from .scores import beyond_limit
 from .sweep import Cell, Sweep
 
 SHOWN = {"first, middle, last": 3, "strip of 6": 6, "last": 1}
 """What a cell shows of its clip, and the number of frames."""
 
+GREYED = 0.55  # share of the paper over frames of cells beyond the drift limit
 MARGIN, GAP, FRAME_GAP, BORDER = 20, 14, 2, 3
 TITLE, TEXT, LINES = 20, 14, 2
 WIDEST, SMALLEST, LARGEST, LEAST_CELL = 2600, 64, 192, 176
@@ -41,7 +46,8 @@ def draw_sheet(sweep: Sweep, title: str = "Motion lab") -> Tensor:
         pen.text((MARGIN + BORDER, y), sweep.grid.row_label(row[0].settings), fill=INK, font=font(TEXT + 1))
         for column, cell in enumerate(row):
             place = (MARGIN + column * (cell_width + GAP), y + row_head)
-            _draw_cell(sheet, pen, cell, place, (cell_width, cell_height), (small_width, small_height))
+            over = beyond_limit(cell.numbers, sweep.aim)
+            _draw_cell(sheet, pen, cell, place, (cell_width, cell_height), (small_width, small_height), over)
     return as_image(sheet)
 
 
@@ -61,19 +67,27 @@ def _draw_cell(
     place: tuple[int, int],
     size: tuple[int, int],
     small: tuple[int, int],
+    over: bool,
 ) -> None:
-    """Draw one cell at `place` (left, top): its frames, then its numbers."""
+    """Draw one cell at `place` (left, top): its frames, then its numbers; greyed if it is `over` the limit."""
     (x, y), (width, height) = place, size
     best = cell.rank == 1
     edge = (BEST, BORDER) if best else (LINE, 1)
     pen.rectangle((x, y, x + width - 1, y + height - 1), outline=edge[0], width=edge[1])
     for number, frame in enumerate(cell.shown):
-        sheet.paste(small_picture(frame, *small), (x + BORDER + number * (small[0] + FRAME_GAP), y + BORDER))
+        picture = small_picture(frame, *small)
+        if over:
+            picture = Image.blend(picture.convert("L").convert("RGB"), Image.new("RGB", picture.size, PAPER), GREYED)
+        sheet.paste(picture, (x + BORDER + number * (small[0] + FRAME_GAP), y + BORDER))
     left, line = x + BORDER + 4, y + BORDER + small[1] + 3
     numbers = cell.numbers
     first = f"motion {numbers['motion_percent']:.2f} % a frame"
     second = f"drift {numbers['drift']:.1f} %, flicker {numbers['flicker']:.2f} %"
-    pen.text((left, line), first, fill=BEST if best else INK, font=font(TEXT))
+    if numbers.get("followed") is not None:
+        first += f", followed {100 * numbers['followed']:.0f} %"
+    if over:
+        second += ", over the limit"
+    pen.text((left, line), first, fill=BEST if best else FAINT if over else INK, font=font(TEXT))
     pen.text((left, line + TEXT + 4), second, fill=FAINT, font=font(TEXT - 1))
     rank = "best" if best else f"{cell.rank}."
     edge_right = x + width - BORDER - 4 - pen.textlength(rank, font=font(TEXT))

@@ -3,18 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 from torch import Tensor
 
+from ..controls.camera.moves import parse_path
 from ..pictures import as_batch
 from ..pictures.sheets import spread
 from ..pipelines.clip import AnimateSettings, animate
 from ..report import ClipReport, measure
 from ..sampling.solvers import Step
-from .grid import Grid
+from .grid import NAMES, Grid
 from .scores import Aim, measured, ranking
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ COLUMNS = (
     ("psnr", "first dB", ".1f"),
 )
 """Numbers of the table: name, heading and format. Motion and pans are per frame, in per cent of the width."""
+FOLLOWED = ("followed", "followed", ".2f")
+"""The column more where a camera path is asked for: the share of its moves that the clip makes, on average."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,16 @@ class Sweep:
     cells: tuple[Cell, ...]
 
     @property
+    def swept(self) -> tuple[str, ...]:
+        """The settings of the table: those of the lists; the strength only with a camera path."""
+        return tuple(name for name in NAMES if name != "camera_strength" or self.cells[0].settings.camera)
+
+    @property
+    def columns(self) -> tuple[tuple[str, str, str], ...]:
+        """The numbers of the table, as COLUMNS."""
+        return (*COLUMNS, FOLLOWED) if self.cells[0].settings.camera else COLUMNS
+
+    @property
     def best(self) -> Cell:
         """The cell of rank 1."""
         return next(cell for cell in self.cells if cell.rank == 1)
@@ -68,8 +81,8 @@ class Sweep:
     def text(self) -> str:
         """Return the table as text: a line per cell, and the best one."""
         rows = [
-            ["bucket", "seed", "sigma max", "fps", *(heading for _, heading, _ in COLUMNS), "rank"],
-            *([*_values(cell), *_numbers(cell), str(cell.rank)] for cell in self.cells),
+            [*(NAMES[name] for name in self.swept), *(heading for _, heading, _ in self.columns), "rank"],
+            *([*_values(cell, self.swept), *_numbers(cell, self.columns), str(cell.rank)] for cell in self.cells),
         ]
         widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
         lines = ["  ".join(word.rjust(width) for word, width in zip(row, widths, strict=True)) for row in rows]
@@ -78,26 +91,28 @@ class Sweep:
     @property
     def best_text(self) -> str:
         """The settings of the best cell in words."""
-        bucket, seed, sigma_max, fps = _values(self.best)
-        motion = self.best.numbers["motion_percent"]
-        return f"bucket {bucket}, seed {seed}, sigma max {sigma_max}, fps {fps}, motion {motion:.2f} % a frame"
+        values = zip(self.swept, _values(self.best, self.swept), strict=True)
+        words = ", ".join(f"{NAMES[name]} {value}" for name, value in values)
+        return f"{words}, motion {self.best.numbers['motion_percent']:.2f} % a frame"
 
     def to_json(self) -> str:
         """Return everything measured as JSON: the score, the best settings, and every cell with its numbers."""
         score = {"score": self.aim.score, "wanted_motion": self.aim.motion, "drift_limit": self.aim.drift}
         cells = [
-            {**_settings(cell), "steps": cell.settings.steps, "rank": cell.rank, **cell.numbers} for cell in self.cells
+            {**_settings(cell, self.swept), "steps": cell.settings.steps, "rank": cell.rank, **cell.numbers}
+            for cell in self.cells
         ]
-        return json.dumps({**score, "best": _settings(self.best), "cells": cells}, indent=1)
+        return json.dumps({**score, "best": _settings(self.best, self.swept), "cells": cells}, indent=1)
 
     def to_csv(self) -> str:
         """Return the cells as CSV for spreadsheets, with every number in full."""
         text = io.StringIO()
-        names = [*_settings(self.best), "steps", *self.best.numbers, "rank"]
+        names = [*self.swept, "steps", *self.best.numbers, "rank"]
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         for cell in self.cells:
-            writer.writerow({**_settings(cell), "steps": cell.settings.steps, **cell.numbers, "rank": cell.rank})
+            settings = _settings(cell, self.swept)
+            writer.writerow({**settings, "steps": cell.settings.steps, **cell.numbers, "rank": cell.rank})
         return text.getvalue()
 
 
@@ -130,7 +145,7 @@ def run_sweep(
         clip = animate(model, pictures, cell, on_step=count_from(on_step, done, total))
         done += cell.steps
         frames = spread(len(clip), shown)
-        report = measure(clip, image=(pictures.movedim(1, -1) + 1) / 2)
+        report = measure(clip, image=(pictures.movedim(1, -1) + 1) / 2, asked=_asked(cell, clip))
         cells.append(Cell(cell, tuple(frames), clip[frames].clone(), report, measured(report)))
     ranks = ranking([cell.numbers for cell in cells], aim)
     return Sweep(grid, aim, tuple(replace(cell, rank=rank) for cell, rank in zip(cells, ranks, strict=True)))
@@ -141,8 +156,7 @@ def full_settings(settings: AnimateSettings, best: Cell, steps: int | None, mode
 
     settings: those given to the sweep.
     """
-    swept = {name: getattr(best.settings, name) for name in ("motion_bucket", "seed", "sigma_max", "fps")}
-    return replace(settings, steps=steps, **swept).resolve(model.config)
+    return replace(settings, steps=steps, **_settings(best, NAMES)).resolve(model.config)
 
 
 def count_from(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[Step], None] | None:
@@ -152,14 +166,21 @@ def count_from(on_step: Callable[[Step], None] | None, done: int, total: int) ->
     return lambda step: on_step(step._replace(index=done + step.index, steps=total))
 
 
-def _settings(cell: Cell) -> dict[str, float]:
-    return {name: getattr(cell.settings, name) for name in ("motion_bucket", "seed", "sigma_max", "fps")}
+def _asked(settings: AnimateSettings, clip: Tensor) -> Tensor | None:
+    """Return the camera track [T, 4] that resolved `settings` ask of a clip, None without one."""
+    if not settings.camera or settings.camera_strength == 0:
+        return None
+    return parse_path(settings.camera).poses(settings.frames).views(clip.shape[2], clip.shape[1])
 
 
-def _values(cell: Cell) -> list[str]:
-    return [str(value) if isinstance(value, int) else f"{value:g}" for value in _settings(cell).values()]
+def _settings(cell: Cell, names: Iterable[str]) -> dict[str, float]:
+    return {name: getattr(cell.settings, name) for name in names}
 
 
-def _numbers(cell: Cell) -> list[str]:
-    found = ((cell.numbers[name], form) for name, _, form in COLUMNS)
+def _values(cell: Cell, names: Iterable[str]) -> list[str]:
+    return [f"{value:g}" if isinstance(value, float) else str(value) for value in _settings(cell, names).values()]
+
+
+def _numbers(cell: Cell, columns: Iterable[tuple[str, str, str]]) -> list[str]:
+    found = ((cell.numbers[name], form) for name, _, form in columns)
     return ["-" if value is None else format(value, form) for value, form in found]

@@ -62,7 +62,8 @@ class SVDConfig:
 
     A network is None if the checkpoint does not contain it. `variant` is one of svd, svd_xt, svd_xt_1_1, sv3d_u,
     sv3d_p, animatelcm, mimicmotion, controlnext, depthcrafter, normalcrafter, nano, custom. `width` and `height` are
-    in pixels.
+    in pixels. `control_scale` multiplies the noise levels at which imposed signals (camera, drag) are released; below 1
+    for a model that leaves a signal at lower noise than SVD.
     """
 
     unet: UNetConfig | None = field(default_factory=UNetConfig)
@@ -72,3 +73,4 @@ class SVDConfig:
     frames: int = 14
     width: int = 1024
     height: int = 576
+    control_scale: float = 1.0

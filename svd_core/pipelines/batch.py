@@ -118,6 +118,7 @@ def sample_clips(
             seed=seed,
             unconditional=None if clip.unconditional is None else clip.unconditional.to(model.device),
             controls=clip.controls,
+            control_scale=model.config.control_scale,
         )
         made.append(latents)
     return made

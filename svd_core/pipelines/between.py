@@ -1,7 +1,7 @@
 """From two or more pictures, or one that returns to itself, to a clip: fit, condition, sample, join, decode."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..condition import Condition
-from ..controls.between import inbetween_control
+from ..controls.between import INBETWEEN_MODES, inbetween_control
 from ..controls.kept_ends import keep_ends
 from ..controls.loop import EvenJoin, LatentRoll
+from ..controls.matched import MatchedBetween, match_pictures, matched_signal
 from ..model.model import VideoModel
 from ..networks.vae import LATENT_SCALE
 from ..pictures import Placement, as_batch, fit
@@ -32,9 +33,14 @@ from .settings import AnimateSettings, reuse_controls, window_controls
 
 log = logging.getLogger("svd_reel")
 
-ROLL = "roll"
+ROLL, FALLBACK = "roll", "take turns"
 LOOP_MODES = ("blend", "take turns", ROLL)
 """How to make a loop of one picture, the evenest first."""
+
+
+MATCH = "match"
+BETWEEN_MODES = (MATCH, *INBETWEEN_MODES)
+"""How to get from one picture to the next. Pictures that do not match take turns."""
 
 
 class Keyframe(NamedTuple):
@@ -109,6 +115,55 @@ def between_input(
     return ClipInput(start.condition, controls=(*controls, between))
 
 
+def between_inputs(
+    model: VideoModel,
+    pictures: Tensor,
+    keyframes: Sequence[Keyframe],
+    frames: int,
+    *,
+    mode: str = MATCH,
+    strength: float = 1.0,
+    closed: bool = False,
+    controls_of: Callable[[int, int], Sequence[Control]] = lambda pair, pairs: (),
+) -> list[ClipInput]:
+    """Return the inputs of all clips of `frames` frames between neighbours of fitted `pictures` [P, 3, H, W] in -1..1.
+
+    mode: one of BETWEEN_MODES. "match" moves one picture into the next where they show one scene (`Match.sure`), and
+    otherwise takes turns, with a line in the log. controls_of(pair, pairs): further controls of a pair, which come
+    first. closed: return from the last picture to the first.
+    """
+    if mode not in BETWEEN_MODES:
+        raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(BETWEEN_MODES)}")
+    pairs = pair_up(keyframes, closed)
+    rows = [*pictures.split(1), pictures[:1]]
+    inputs = []
+    for number, (start, end) in enumerate(pairs):
+        controls, tied = controls_of(number, len(pairs)), len(pictures) == 1
+        between = None
+        if mode == MATCH and not tied and strength > 0:
+            between = _matched(model, rows[number], rows[number + 1], frames, strength, number + 1)
+        if between is not None:
+            inputs.append(ClipInput(start.condition, controls=(*controls, between)))
+            continue
+        own = FALLBACK if mode == MATCH else mode
+        inputs.append(between_input(start, end, mode=own, strength=strength, tied=tied, controls=controls))
+    return inputs
+
+
+def _matched(
+    model: VideoModel, first: Tensor, second: Tensor, frames: int, strength: float, number: int
+) -> MatchedBetween | None:
+    """Return the control that moves one picture into the next; None, with a line in the log, if they do not match."""
+    if frames < 3:
+        raise ValueError(f"a clip between two pictures needs at least 3 frames (got {frames}); use 14 or 25")
+    match = match_pictures(first, second)
+    if not match.sure:
+        share = 100 * match.share
+        log.info("pictures %d and %d match by %.0f %% only; the clip takes turns from both", number, number + 1, share)
+        return None
+    return MatchedBetween(matched_signal(model.encode_latent, match, frames), strength)
+
+
 def loop_input(
     key: Keyframe, *, mode: str = "blend", strength: float = 1.0, controls: Sequence[Control] = ()
 ) -> ClipInput:
@@ -139,7 +194,7 @@ def inbetween(
     images: Sequence[Any],
     settings: AnimateSettings | None = None,
     *,
-    mode: str = "take turns",
+    mode: str = MATCH,
     strength: float = 1.0,
     closed: bool = False,
     exact_ends: bool = True,
@@ -153,7 +208,7 @@ def inbetween(
     Every pair of neighbours makes settings.frames frames, T, pair p drawn with seed + p. The frame where two pairs meet
     appears once, so P pictures give (P - 1) (T - 1) + 1 frames.
     closed: return from the last picture to the first, for a seamless loop of P (T - 1) frames; one picture is enough.
-    mode, strength: see `between_input`.
+    mode: one of BETWEEN_MODES (`between_inputs`). strength: see `between_input`.
     exact_ends: show the pictures themselves where the clip meets them, as far as that makes no jump
     (`kept_ends.KeptEnds`).
     on_step, on_decode: as in `animate`, counted over all pairs. `controls` steer every pair.
@@ -162,10 +217,10 @@ def inbetween(
     """
     settings = _resolved(model, settings)
     pictures, placement = fit_alike(images, settings)
-    pairs = pair_up(make_keyframes(model, pictures, settings), closed)
+    keyframes = make_keyframes(model, pictures, settings)
     shared = (*window_controls(settings), *reuse_controls(settings), *controls)
-    tied = len(pictures) == 1
-    inputs = [between_input(*pair, mode=mode, strength=strength, tied=tied, controls=shared) for pair in pairs]
+    given = {"mode": mode, "strength": strength, "closed": closed, "controls_of": lambda pair, pairs: shared}
+    inputs = between_inputs(model, pictures, keyframes, settings.frames, **given)
     clips = sample_clips(model, inputs, sampling_of(settings), on_step=on_step)
     kept = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)
     return decode_clips(

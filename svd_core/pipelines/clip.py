@@ -11,6 +11,7 @@ from torch import Tensor
 from ..controls.camera.control import camera_control
 from ..controls.camera.moves import parse_path
 from ..controls.extend import Extension
+from ..controls.signal import imposes_motion
 from ..model.conditioning import frame_token
 from ..model.model import VideoModel
 from ..networks.config import SVDConfig
@@ -27,7 +28,14 @@ from .batch import (
     sampling_of,
 )
 from .extend import extend_clips
-from .settings import AnimateSettings, guidance_of, off_distribution, reuse_controls, window_controls
+from .settings import (
+    AnimateSettings,
+    guidance_controls,
+    guidance_of,
+    off_distribution,
+    reuse_controls,
+    window_controls,
+)
 from .steering import camera_signals
 
 if TYPE_CHECKING:
@@ -69,11 +77,11 @@ def animate(
     travelling camera the distances in the picture.
     controls: steer every clip, after the camera.
     """
-    settings = (settings or AnimateSettings()).resolve(model.config)
+    settings = (settings or AnimateSettings()).resolve(model.config, steered=imposes_motion(controls))
     warn_off_distribution(settings, model.config)
     batch = as_batch(image, settings.background)
     pictures, placement = fit(batch, settings.width, settings.height, settings.fit)
-    used = (*window_controls(settings), *reuse_controls(settings), *controls)
+    used = (*window_controls(settings), *reuse_controls(settings), *guidance_controls(settings), *controls)
     steered = [used for _ in pictures]
     if settings.camera and settings.camera_strength > 0:
         path, size = parse_path(settings.camera), tuple(batch.shape[2:])

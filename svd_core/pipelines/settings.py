@@ -7,9 +7,11 @@ from typing import Any, get_args
 
 from torch import Tensor
 
+from ..controls.amount import SoftenedCondition
 from ..controls.camera.moves import MOVES, parse_path
 from ..controls.extend import Extension
 from ..controls.signal import SIGNAL_MODES
+from ..controls.skip_guidance import SkipGuidance
 from ..controls.windows import Windows
 from ..model.decoding import parse_plan
 from ..networks.config import SVDConfig
@@ -23,6 +25,9 @@ from ..sampling.schedules import MAX_STEPS, SCHEDULES, SIGMA_MAX, SIGMA_MIN, mak
 from ..sampling.solvers import SOLVERS
 
 FIT_MODES: tuple[str, ...] = get_args(FitMode)
+
+BUCKET, STEERED_BUCKET = 127, 10
+"""Motion buckets of a clip without one: usually, and where a signal gives the motion, which low buckets follow best."""
 
 # Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
 _SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}
@@ -124,8 +129,13 @@ class AnimateSettings:
     steps: int | None = _setting(
         None, "sampling steps, 10 to 30", default_text=_OWN, low=1, high=MAX_STEPS, advice="use 20 to 30"
     )
-    motion_bucket: float = _setting(
-        127, "amount of motion, 1 to 255", metavar="N", low=0, advice="use 1 to 255, such as 127"
+    motion_bucket: float | None = _setting(
+        None,
+        "amount of motion, 1 to 255",
+        default_text=f"{BUCKET}; {STEERED_BUCKET} with a camera path or a dragged object",
+        metavar="N",
+        low=0,
+        advice="use 1 to 255, such as 127",
     )
     # The network gets fps - 1.
     fps: float = _setting(
@@ -192,7 +202,7 @@ class AnimateSettings:
     camera_mode: str = _setting("partial re-noise", "how the camera path is imposed", choices=tuple(SIGNAL_MODES))
     camera_strength: float = _setting(
         1.0,
-        "0 is off, 1 usual, 2 nearly a slide show",
+        "how closely the clip follows the camera path: 0 is off, 1 follows it, 2 is nearly a slide show",
         default_text="1",
         metavar="N",
         low=0,
@@ -229,18 +239,41 @@ class AnimateSettings:
         "outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower",
         metavar="N",
     )
+    skip_guidance: float = _setting(
+        0.0,
+        "push frames away from what the network makes without attention: sharper at low guidance, one more pass in "
+        "about a third of the steps. 0 is off, 1 usual, above 2 edges ring",
+        default_text="0",
+        metavar="SCALE",
+        low=0,
+        advice="use 0.5 to 1.5, or 0 for none",
+    )
+    soften_above: float = _setting(
+        0.0,
+        "blur the conditioning picture above this noise level, given for 1024x576, for more motion. 0 is off, 40 to "
+        "100 usual",
+        default_text="0",
+        metavar="SIGMA",
+        low=0,
+        advice="use 40 to 100, or 0 for none",
+    )
     reuse_sigma_low: float = _setting(0.0, "no reuse below this noise level", default_text="0", metavar="SIGMA")
     # From 700 on there is no upper limit.
     reuse_sigma_high: float = _setting(
         SIGMA_MAX, "no reuse above this noise level", default_text="700, no limit", metavar="SIGMA"
     )
 
-    def resolve(self, config: SVDConfig) -> "AnimateSettings":
-        """Return these settings with every None replaced by the model's default; ValueError where one is illegal."""
+    def resolve(self, config: SVDConfig, *, steered: bool = False) -> "AnimateSettings":
+        """Return these settings with every None replaced by the model's default; ValueError where one is illegal.
+
+        steered: whether a signal besides the camera path gives the motion, such as that of a dragged object.
+        """
         refuse_orbital(config)
         defaults = {f.name: f.default for f in fields(self)}
         defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
         defaults["schedule"] = "karras"
+        steered = steered or bool(self.camera and self.camera_strength > 0)
+        defaults["motion_bucket"] = STEERED_BUCKET if steered else BUCKET
         defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
         defaults |= _SCHEDULES.get(self.schedule or defaults["schedule"], {})
         # A window of one frame has no frame to share.
@@ -297,6 +330,12 @@ def reuse_controls(settings: AnimateSettings) -> tuple[Control, ...]:
     """Return the control that reuses features; none if `settings` ask for no reuse."""
     control = _reuse(settings)
     return (control,) if control.active else ()
+
+
+def guidance_controls(settings: AnimateSettings) -> tuple[Control, ...]:
+    """Return the controls of skip guidance and of the softened condition that `settings` ask for."""
+    asked = (SoftenedCondition(settings.soften_above), SkipGuidance(settings.skip_guidance))
+    return tuple(control for control in asked if control.active)
 
 
 def _reuse(settings: AnimateSettings) -> ReuseFeatures:

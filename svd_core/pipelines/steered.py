@@ -5,6 +5,7 @@ Python, the command line and batch rows give the same names, and all make their 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,22 +14,28 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from ..controls.between import INBETWEEN_MODES
 from ..controls.brush import motion_brush
 from ..controls.camera.control import fit_map
+from ..controls.camera.moves import parse_path
 from ..controls.drag import DragPath, drag_signal, parse_drags
+from ..controls.driving_clip import USES, driving_signal
 from ..controls.mask import fit_masks
 from ..controls.signal import DualClock
 from ..model.model import VideoModel
 from ..pictures import as_batch, as_image, fit
 from ..sampling.controls import Control
+from ..video import read_clip
 from .batch import OnDecode, OnStep
-from .between import LOOP_MODES, inbetween, loop
+from .between import BETWEEN_MODES, LOOP_MODES, inbetween, loop
 from .clip import animate
 from .settings import AnimateSettings
+from .steering import picture_depth
 
-FILES = ("end_image", "motion_mask", "drag_mask", "depth", "foreground")
-"""Fields of Steering that are pictures."""
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+FILES = ("end_image", "motion_mask", "drag_mask", "depth", "foreground", "control_clip", "control_mask")
+"""Fields of Steering that are files: pictures, and clips."""
+CLIPS = ("control_clip", "control_mask")
+"""Those of FILES that may be clips."""
 
 NEEDS = (
     (("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "keep_still"), ("motion_mask",)),
@@ -37,12 +44,14 @@ NEEDS = (
     (("drag_mask",), ("drag",)),
     (("between_mode",), ("end_image", "loop")),
     (("depth", "foreground"), ("camera",)),
+    (("control_mask", "control_use", "control_amount", "control_strength"), ("control_clip",)),
 )
 """Fields that have no effect unless one of others is given."""
 
 EXCLUDES = (
-    (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag")),
-    (("drag",), ("camera",)),
+    (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag", "control_clip")),
+    (("control_clip",), ("camera", "drag")),
+    (("drag_background",), ("camera",)),
 )
 """Fields that cannot be combined with others."""
 
@@ -52,14 +61,18 @@ class Steering:
     """What steers a clip besides AnimateSettings; None is off, or the default of the control.
 
     end_image: one picture or several, reached one after the other; a sequence of images as `animate` takes them.
-    loop: end where the clip began. between_mode: how a clip reaches its end, one of LOOP_MODES.
+    loop: end where the clip began. between_mode: how a clip reaches its end, one of BETWEEN_MODES or LOOP_MODES.
     motion_mask: image [B, H, W, C] in 0..1 of where things move, white. mask_feather: its soft edge in percent of the
     side, 0 to 10. mask_strength: share of the steps in which still areas are held, 0 to 1. still_bucket, moving_bucket:
     motion buckets of the two areas, 1 to 255. keep_still: show the pixels of the picture in the still areas.
     drag: paths "x,y; x,y" in 0..1 of the picture, one for each picture of drag_mask, separated by "|". drag_mask: white
     where the objects are. drag_scale, drag_rotation: factors and degrees reached one after the other, as text.
-    drag_easing: speed along the path. drag_strength: 0 to 2. drag_background: hold of the rest, 0 to 1.
+    drag_easing: speed along the path. drag_strength: 0 to 2. drag_background: hold of the rest, 0 to 1. With a camera
+    in the settings, the objects move in the scene that it films.
     depth, foreground: images for the camera; near is bright, the object is white.
+    control_clip: frames [N, H, W, 3] in 0..1 that the clip follows. control_mask: white where they count, one or one
+    per frame. control_use: what is taken from them, one of driving_clip.USES. control_amount: factor of their motion.
+    control_strength: 0 to 2.
     """
 
     end_image: Sequence[Any] | None = None
@@ -80,6 +93,11 @@ class Steering:
     drag_background: float | None = None
     depth: Tensor | None = None
     foreground: Tensor | None = None
+    control_clip: Tensor | None = None
+    control_mask: Tensor | None = None
+    control_use: str | None = None
+    control_amount: float | None = None
+    control_strength: float | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -111,6 +129,9 @@ def open_steering(given: Mapping[str, Any]) -> Steering:
     opened = {name: given[name] for name in STEERING if _is_used(name, given.get(name))}
     for name in (name for name in FILES if name in opened):
         value = opened[name]
+        if name in CLIPS:
+            opened[name] = _opened_clip(value)
+            continue
         several = list(value) if isinstance(value, (list, tuple)) else [value]
         if name == "end_image":
             opened[name] = [as_image(one) for one in several]
@@ -143,7 +164,7 @@ def check_steering(
                 if one in used and other in used:
                     raise ValueError(f"{name_of(one)} and {name_of(other)} cannot be combined; leave one of them out")
     mode = steering.between_mode
-    known = INBETWEEN_MODES if "end_image" in given else LOOP_MODES
+    known = BETWEEN_MODES if "end_image" in given else LOOP_MODES
     if mode is not None and mode not in known:
         raise ValueError(f"{name_of('between_mode')} {mode!r} does not apply here; use one of {', '.join(known)}")
     paths, masks = steering.drag_paths(), steering.drag_masks()
@@ -166,6 +187,12 @@ def steering_metadata(given: Mapping[str, Any]) -> dict[str, object]:
     return notes
 
 
+def gives_motion(given: Mapping[str, Any]) -> bool:
+    """Return whether steering by name imposes motion: a dragged object, or a clip."""
+    pairs = (("drag", "drag_strength"), ("control_clip", "control_strength"))
+    return any(given.get(name) is not None and given.get(strength) != 0 for name, strength in pairs)
+
+
 @torch.no_grad()
 def steered_clip(
     model: VideoModel,
@@ -182,8 +209,8 @@ def steered_clip(
     The rest is as in `animate`, `inbetween` and `loop`, one of which makes the clip. Raises what `check_steering`
     raises.
     """
-    settings = (settings or AnimateSettings()).resolve(model.config)
     steering = steering or Steering()
+    settings = (settings or AnimateSettings()).resolve(model.config, steered=gives_motion(steering.given))
     check_steering(steering, settings)
     more = {"on_step": on_step, "on_decode": on_decode, "controls": controls}
     mode = {} if steering.between_mode is None else {"mode": steering.between_mode}
@@ -192,16 +219,18 @@ def steered_clip(
     if steering.loop:
         return loop(model, image, settings, **mode, **more)
     more["controls"] = (*_controls(model, image, settings, steering), *controls)
+    if steering.drag:
+        settings = replace(settings, camera="")  # the signal of the drag holds it
     return animate(model, image, settings, depth=steering.depth, foreground=steering.foreground, **more)
 
 
 def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering: Steering) -> list[Control]:
     """Return the controls of the motion mask and of the drags, made for the fitted picture."""
-    if steering.motion_mask is None and not steering.drag:
+    if steering.motion_mask is None and not steering.drag and steering.control_clip is None:
         return []
     batch = as_batch(image, settings.background)
     if len(batch) > 1:
-        raise ValueError(f"motion masks and drags take 1 picture (got {len(batch)}); make the clips one by one")
+        raise ValueError(f"masks, drags and clips take 1 picture (got {len(batch)}); make the clips one by one")
     pictures, _ = fit(batch, settings.width, settings.height, settings.fit)
     size = tuple(batch.shape[2:])
     made = []
@@ -209,6 +238,8 @@ def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering
         made.append(_brush(model.encode_latent, pictures, size, settings, steering))
     if steering.drag:
         made.append(_drag(model.encode_latent, pictures, size, settings, steering))
+    if steering.control_clip is not None:
+        made.append(_driven(model.encode_latent, pictures, settings, steering))
     return made
 
 
@@ -230,15 +261,28 @@ def _drag(encode: Callable, picture: Tensor, size: tuple[int, int], settings: An
         (fit_map(mask, 0, size, *target, "object mask").clamp(0, 1), path)
         for mask, path in zip(steering.drag_masks(), steering.drag_paths(), strict=True)
     ]
-    given = _not_none({"background": steering.drag_background})
-    made = drag_signal(encode, picture, objects, settings.frames, **given)
-    return DualClock(made.signal, **_not_none({"strength": steering.drag_strength}))
+    given, strength = {"background": steering.drag_background}, steering.drag_strength
+    if settings.camera and settings.camera_strength > 0:
+        shape = (settings.height, settings.width)
+        maps = (steering.depth, steering.foreground)
+        given["depth"] = picture_depth(0, shape, *maps, size=size, fit_mode=settings.fit)
+        given["camera"] = parse_path(settings.camera)
+        strength = settings.camera_strength if strength is None else strength
+    made = drag_signal(encode, picture, objects, settings.frames, **_not_none(given))
+    return DualClock(made.signal, **_not_none({"strength": strength}))
+
+
+def _driven(encode: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
+    given = _not_none({"mask": steering.control_mask, "amount": steering.control_amount})
+    use = steering.control_use or USES[0]
+    made = driving_signal(encode, picture, steering.control_clip, settings.frames, use, fit_mode=settings.fit, **given)
+    return DualClock(made.signal, **_not_none({"strength": steering.control_strength}))
 
 
 def _check_numbers(steering: Steering) -> None:
     """Make the controls of a blank picture without a model, to find bad numbers before a model is loaded."""
     side = 64
-    settings = SimpleNamespace(width=side, height=side, fit="stretch", frames=2)
+    settings = SimpleNamespace(width=side, height=side, fit="stretch", frames=2, camera="")
     blank = replace(
         steering,
         motion_mask=None if steering.motion_mask is None else torch.ones(1, side, side),
@@ -252,6 +296,8 @@ def _check_numbers(steering: Steering) -> None:
         _brush(encode, torch.zeros(1, 3, side, side), (side, side), settings, blank)
     if steering.drag:
         _drag(encode, torch.zeros(1, 3, side, side), (side, side), settings, blank)
+    if steering.control_clip is not None:
+        _driven(encode, torch.zeros(1, 3, side, side), settings, blank)
 
 
 def _is_used(name: str, value: Any) -> bool:
@@ -269,6 +315,15 @@ def _as_map(value: Any) -> Tensor:
     if isinstance(value, (Tensor, ndarray)) and value.ndim == 3 and value.shape[-1] not in (1, 3, 4):
         value = value[..., None]
     return as_image(value)
+
+
+def _opened_clip(value: Any) -> Tensor:
+    """Return a clip [N, H, W, C] in 0..1 of a path or of what `as_image` takes; a mask may be [N, H, W]."""
+    if not isinstance(value, (str, PathLike)):
+        return _as_map(value)
+    if Path(value).suffix.lower() in PICTURES:
+        return as_image(value)
+    return read_clip(value)[0]
 
 
 def _stacked(masks: Sequence[Tensor]) -> Tensor:

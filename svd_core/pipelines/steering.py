@@ -8,7 +8,8 @@ from ..controls.brush import MotionBrush, motion_brush
 from ..controls.camera.control import WarpedSignal, camera_signal, fit_map, scene_depth
 from ..controls.camera.depth import FAR_TO_NEAR
 from ..controls.camera.path import CameraPath
-from ..controls.drag import BACKGROUND, DragPath, drag_signal
+from ..controls.drag import DragPath, drag_signal
+from ..controls.driving_clip import driving_signal
 from ..model.model import VideoModel
 from .batch import count_work
 
@@ -35,18 +36,37 @@ def camera_signals(
     far_to_near: how many times as far the farthest thing is as the nearest.
     on_frame: called with (done, total), counted over all pictures.
     """
-    height, width = pictures.shape[2:]
-    maps = {"depth map": depth, "foreground mask": foreground}
+    target = tuple(pictures.shape[2:])
     made = []
     for number, picture in enumerate(pictures.split(1)):
-        fitted = [
-            None if values is None else fit_map(values, number, size, width, height, fit_mode, what)
-            for what, values in maps.items()
-        ]
-        distances = scene_depth((height, width), *fitted, far_to_near=far_to_near)
+        distances = picture_depth(
+            number, target, depth, foreground, size=size, fit_mode=fit_mode, far_to_near=far_to_near
+        )
         report = count_work(on_frame, number, len(pictures))
         made.append(camera_signal(model.encode_latent, picture, path, frames, depth=distances, on_frame=report))
     return made
+
+
+def picture_depth(
+    number: int,
+    target: tuple[int, int],
+    depth: Tensor | None = None,
+    foreground: Tensor | None = None,
+    *,
+    size: tuple[int, int],
+    fit_mode: str,
+    far_to_near: float = FAR_TO_NEAR,
+) -> Tensor | None:
+    """Return the distances [1, 1, H, W] in picture `number`, fitted to `target` (height, width); None without a map.
+
+    The other arguments are those of `camera_signals`.
+    """
+    height, width = target
+    fitted = [
+        None if values is None else fit_map(values, number, size, width, height, fit_mode, what)
+        for what, values in (("depth map", depth), ("foreground mask", foreground))
+    ]
+    return scene_depth(target, *fitted, far_to_near=far_to_near)
 
 
 def drag_signals(
@@ -55,15 +75,35 @@ def drag_signals(
     objects: Sequence[tuple[Tensor, DragPath]],
     frames: int,
     *,
-    background: float = BACKGROUND,
     on_frame: OnFrame | None = None,
+    **settings: float | CameraPath | Tensor | None,
 ) -> list[WarpedSignal]:
-    """Return the signal of `objects` dragged over every fitted picture of [B, 3, 8h, 8w]; see `drag_signal`."""
+    """Return the signal of `objects` dragged over every fitted picture of [B, 3, 8h, 8w].
+
+    settings: background, camera and depth of `drag_signal`.
+    """
     made = []
     for number, picture in enumerate(pictures.split(1)):
         report = count_work(on_frame, number, len(pictures))
-        signal = drag_signal(model.encode_latent, picture, objects, frames, background=background, on_frame=report)
-        made.append(signal)
+        made.append(drag_signal(model.encode_latent, picture, objects, frames, on_frame=report, **settings))
+    return made
+
+
+def driving_signals(
+    model: VideoModel,
+    pictures: Tensor,
+    clip: Tensor,
+    frames: int,
+    use: str,
+    *,
+    on_frame: OnFrame | None = None,
+    **settings: float | Tensor | str | None,
+) -> list[WarpedSignal]:
+    """Return the signal of `clip` [N, H, W, C] for every fitted picture of [B, 3, 8h, 8w]; see `driving_signal`."""
+    made = []
+    for number, picture in enumerate(pictures.split(1)):
+        report = count_work(on_frame, number, len(pictures))
+        made.append(driving_signal(model.encode_latent, picture, clip, frames, use, on_frame=report, **settings))
     return made
 
 

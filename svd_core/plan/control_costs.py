@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from ..condition import Condition
-from ..controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from ..controls.amount import BucketGuidance, LowPassStart, MotionCurves, SoftenedCondition
 from ..controls.between import Blend, TakeTurns
 from ..controls.brush import MotionBrush
 from ..controls.extend import HoldFrames
 from ..controls.loop import LatentRoll
+from ..controls.matched import MatchedBetween
 from ..controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from ..controls.skip_guidance import SkipGuidance
 from ..controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from ..controls.windows import Windows
 from ..memory import PeakMemory
@@ -73,21 +75,21 @@ def control_cost(
     itemsize: int = 2,
     solver: str = "euler",
     plain: ControlCost | None = None,
+    control_scale: float = 1.0,
 ) -> ControlCost:
     """Return the cost of one control or several for a clip of latents [frames, 4, height, width] along `sigmas`.
 
     The controls must be made for that shape; zeros are enough for signals. guided: whether CFG runs two passes per
     evaluation. itemsize: bytes per activation. plain: the known cost of the same clip without controls.
+    control_scale: that of the model (`SVDConfig.control_scale`).
 
     Raises ValueError if a control does not fit the clip.
     """
     controls = [control] if isinstance(control, Control) else list(control)
-    frame_counts, peak = _dry_run(controls, config, frames, height, width, sigmas, guided, solver)
+    size = (config, frames, height, width, sigmas, guided, solver)
+    frame_counts, peak = _dry_run(controls, *size, control_scale)
     per_evaluation = 2 if guided else 1
-    if plain is not None:
-        plain_passes = plain.passes
-    else:
-        plain_passes = len(_dry_run([], config, frames, height, width, sigmas, guided, solver)[0]) // per_evaluation
+    plain_passes = plain.passes if plain is not None else len(_dry_run([], *size)[0]) // per_evaluation
     most = max(frame_counts, default=frames)
     return ControlCost(
         passes=len(frame_counts) // per_evaluation,
@@ -108,6 +110,7 @@ def _dry_run(
     sigmas: Sequence[float] | Tensor,
     guided: bool,
     solver: str,
+    control_scale: float = 1.0,
 ) -> tuple[list[int], int]:
     """Sample with a placeholder model; return the frames of every evaluation, and the peak bytes beside the model."""
     frame_counts: list[int] = []
@@ -123,7 +126,9 @@ def _dry_run(
     )
     noise = start_noise(frames, height, width, 0)
     with PeakMemory() as memory:
-        sample(placeholder, noise, sigmas, 2.0 if guided else 1.0, condition, solver=solver, controls=controls)
+        scales = 2.0 if guided else 1.0
+        given = {"solver": solver, "controls": controls, "control_scale": control_scale}
+        sample(placeholder, noise, sigmas, scales, condition, **given)
     return frame_counts, memory.peak
 
 
@@ -177,13 +182,15 @@ class _Placeholders:
 
 METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = (
     ("partial re-noise", "Control Camera", lambda p: PartialRenoise(p.signal()), "signal"),
-    ("dual clock", "Control Camera, Cut and Drag", lambda p: DualClock(p.signal()), "signal"),
+    ("dual clock", "Control Camera, Cut and Drag, Control by Clip", lambda p: DualClock(p.signal()), "signal"),
     ("replace estimate", "Control Camera", lambda p: ReplaceEstimate(p.signal()), "signal"),
     ("replace estimate, 3 repeats", "Control Camera", lambda p: ReplaceEstimate(p.signal(), repeats=3), "signal"),
     ("motion mask", "Motion Mask", lambda p: MotionBrush(p.cells, latent=p.latent), "picture"),
     ("lower start", "Motion Amount", lambda p: LowPassStart(), ""),
     ("buckets and fps over the frames", "Motion Amount", lambda p: MotionCurves(((0.0, 60.0),)), ""),
+    ("softened condition", "Motion Amount", lambda p: SoftenedCondition(), ""),
     ("guidance between buckets", "Motion Amount", lambda p: BucketGuidance(), ""),
+    ("match", "In-between", lambda p: MatchedBetween(p.signal()), "signal"),
     ("take turns", "In-between, Loop", lambda p: TakeTurns(*p.ends()), "picture"),
     ("blend", "In-between, Loop", lambda p: Blend(*p.ends()), "picture"),
     ("roll", "Loop", lambda p: LatentRoll(), ""),
@@ -191,6 +198,7 @@ METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = 
     ("one chunk more", "Extend", lambda p: HoldFrames(p.held()), "picture"),
     ("one chunk more, 3 repeats", "Extend", lambda p: HoldFrames(p.held(), repeats=3), "picture"),
     ("rescaled and projected guidance", "Steady", lambda p: SteadyGuidance(0.5, 0.2, 0.06, -0.3), ""),
+    ("skip guidance", "Steady", lambda p: SkipGuidance(), ""),
     ("first frame", "Steady", lambda p: FirstFrame(), ""),
     ("colour anchor", "Steady", lambda p: ColourAnchor(), ""),
 )
@@ -222,7 +230,14 @@ class MethodCost:
 
 
 def method_costs(
-    config: UNetConfig, frames: int, width: int, height: int, sigmas: Sequence[float] | Tensor, *, itemsize: int = 2
+    config: UNetConfig,
+    frames: int,
+    width: int,
+    height: int,
+    sigmas: Sequence[float] | Tensor,
+    *,
+    itemsize: int = 2,
+    control_scale: float = 1.0,
 ) -> list[MethodCost]:
     """Return the cost of every method for a clip of `frames` frames of width x height pixels along `sigmas`."""
     placeholders = _Placeholders(config, frames, height // 8, width // 8)
@@ -236,7 +251,8 @@ def method_costs(
         length = lengths[needs == "long"]
         size = (config, length, placeholders.height, placeholders.width, sigmas)
         plain = plain_costs[length]
-        cost = control_cost([make(placeholders)], *size, itemsize=itemsize, plain=plain)
+        given = {"itemsize": itemsize, "plain": plain, "control_scale": control_scale}
+        cost = control_cost([make(placeholders)], *size, **given)
         extra = max(0, cost.state_bytes - plain.state_bytes)
         encoded = {"signal": frames, "picture": 1}.get(needs, 0)
         costs.append(MethodCost(name, node, length, cost, extra, encoded))
@@ -277,7 +293,7 @@ def controls_text(
     width: int,
     height: int,
     sigmas: Sequence[float] | Tensor,
-    **options: bool | int,
+    **options: bool | float,
 ) -> str:
     """Return one line about what these controls cost together in one clip. options: see `control_cost`."""
     names = {type(make(_Placeholders(config, 3, 8, 8))): name for name, _, make, _ in reversed(METHODS)}

@@ -84,6 +84,7 @@ class Run:
     sigmas: the requested list, before any control changed it.
     fresh_noise: returns the next noise of the same shape, from the seed.
     levels: the list that is sampled, empty until `begin` of all controls has run.
+    control_scale: factor of the model on the noise levels that release a signal (`SVDConfig.control_scale`).
     """
 
     noise: Tensor
@@ -91,6 +92,7 @@ class Run:
     inputs: Inputs
     fresh_noise: Callable[[], Tensor]
     levels: tuple[float, ...] = ()
+    control_scale: float = 1.0
 
     def above(self, sigma: float) -> float:
         """Return the level before `sigma`, which is one of the levels."""

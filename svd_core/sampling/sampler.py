@@ -32,6 +32,7 @@ def sample(
     seed: int = 0,
     unconditional: C | None = None,
     controls: Sequence[Control] = (),
+    control_scale: float = 1.0,
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
@@ -44,7 +45,8 @@ def sample(
     seed: for stochastic solvers only (churn, "lcm").
     unconditional: replaces `condition.unconditional()`.
     on_step: called with a Step after each step; an exception raised in it stops the sampling.
-    controls: steer the sampling, one after the other at each hook.
+    controls: steer the sampling, one after the other at each hook. control_scale: that of the model
+    (`SVDConfig.control_scale`).
     """
     sigmas = custom_sigmas(sigmas)
     guidance = as_guidance(guidance)
@@ -55,7 +57,8 @@ def sample(
     guidance.over_frames(len(x))
     _check_condition(condition, x)
     stream = NoiseStream(x, seed)
-    run = Run(noise.to(x), tuple(sigmas.tolist()), Inputs(condition, unconditional, guidance), stream)
+    inputs = Inputs(condition, unconditional, guidance)
+    run = Run(noise.to(x), tuple(sigmas.tolist()), inputs, stream, control_scale=control_scale)
     hooks = Hooks(used, run, partial(_evaluate, denoise))
     x, levels = hooks.begin(Start(x, sigmas.tolist()))
     check_sigmas(torch.tensor(levels, dtype=torch.float64))

@@ -34,7 +34,7 @@ camera move ends with the first clip. slower: show each of the model's own frame
 """
 DEPTH = 65535  # clips have 16 bits on disk and in memory, so that a resumed film equals one made in one run
 MANIFEST = "panels.json"
-FORMAT = 1  # of kept clips; increase it when `make_clip` gives another clip for the same settings
+FORMAT = 2  # of kept clips; increase it when `make_clip` gives another clip for the same settings
 
 
 def shot_settings(settings: AnimateSettings, shot: Shot, own_frames: int, longer: str) -> AnimateSettings:
@@ -50,6 +50,7 @@ def shot_settings(settings: AnimateSettings, shot: Shot, own_frames: int, longer
     if move and rest > 0 and held_frames(parse_path(move).part) + rest < own_frames - 1:
         move = f"{move} then hold {rest}"
     own = {"motion_bucket": panel.bucket, "seed": panel.seed, "camera": move}
+    own |= {"camera_strength": panel.strength, "camera_mode": panel.mode}
     if wanted <= own_frames or longer == "slower":
         return replace(settings, frames=own_frames, **own)
     if longer == "extend":

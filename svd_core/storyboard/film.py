@@ -58,7 +58,15 @@ def plan_film(
     Raises ValueError with the panel's row for invalid values.
     """
     own = settings.resolve(config)
-    usual = Panel(move=own.camera, bucket=own.motion_bucket, seed=own.seed, transition="cut", fade=FADE)
+    usual = Panel(
+        move=own.camera,
+        strength=own.camera_strength,
+        mode=own.camera_mode,
+        bucket=settings.motion_bucket,
+        seed=own.seed,
+        transition="cut",
+        fade=FADE,
+    )
     usual = check_panel(defaults or Panel()).filled(usual)
     filled = [check_panel(panel.filled(usual)) for panel in panels]
     for panel, whole in zip(panels, filled, strict=True):
@@ -67,13 +75,15 @@ def plan_film(
     if not filled:
         raise ValueError("the storyboard has 0 panels; give at least 1")
     timing = plan_timing(filled, parse_fps(own.fps if fps is None else fps), own.frames)
-    resolved = []
+    shots, resolved = [], []
     for shot in timing.shots:
         try:
-            resolved.append(shot_settings(replace(settings, camera=""), shot, own.frames, longer).resolve(config))
+            found = shot_settings(replace(settings, camera=""), shot, own.frames, longer).resolve(config)
         except ValueError as error:
             raise ValueError(f"{shot.panel.row}: {error}") from None
-    return Film(timing, tuple(resolved))
+        resolved.append(found)
+        shots.append(replace(shot, panel=replace(shot.panel, bucket=found.motion_bucket)))
+    return Film(replace(timing, shots=tuple(shots)), tuple(resolved))
 
 
 def film_frames(

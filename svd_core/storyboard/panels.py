@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..controls.camera.moves import parse_path
+from ..controls.signal import SIGNAL_MODES
 from ..sampling.noise import check_seed
 from .tables import quoted, read_json, read_table, read_text
 
@@ -16,6 +17,8 @@ TRANSITIONS = {"cut": "cut", "cross-fade": "cross-fade", "crossfade": "cross-fad
 ALIASES = {
     "camera": "move",
     "motion_bucket": "bucket",
+    "camera_strength": "strength",
+    "camera_mode": "mode",
     "transition_seconds": "fade",
     "file": "image",
     "picture": "image",
@@ -29,7 +32,8 @@ class Panel:
 
     image: file name, or the number of a picture in a batch, counted from 1. seconds: duration in the film, above 0;
     default: the model's own clip. move: camera path in words (`controls.camera.moves.parse_path`); "" or "none" leaves
-    the camera free. bucket: motion bucket, 0..1023. seed: of the noise. transition: "cut" or "cross-fade" at the start
+    the camera free. strength and mode: how the move is imposed, 0 or more and one of SIGNAL_MODES. bucket: motion
+    bucket, 0..1023; default: 127, or 10 with a move. seed: of the noise. transition: "cut" or "cross-fade" at the start
     of the panel; ignored for the first one. fade: seconds of the cross-fade. title: for contact sheet and table.
     row: name of the panel in errors.
     """
@@ -43,15 +47,17 @@ class Panel:
     fade: float | None = None
     title: str = ""
     row: str = "panel 1"
+    strength: float | None = None
+    mode: str | None = None
 
     def filled(self, defaults: "Panel") -> "Panel":
         """Return this panel with its open fields taken from `defaults`."""
-        names = ("seconds", "move", "bucket", "seed", "transition", "fade")
+        names = ("seconds", "move", "strength", "mode", "bucket", "seed", "transition", "fade")
         return replace(self, **{name: getattr(defaults, name) for name in names if getattr(self, name) is None})
 
 
 COLUMNS = tuple(field.name for field in fields(Panel) if field.name != "row")
-NUMBERS = ("seconds", "bucket", "fade", "seed")
+NUMBERS = ("seconds", "bucket", "fade", "seed", "strength")
 
 
 @dataclass(frozen=True)
@@ -178,11 +184,20 @@ def _transition(given: dict[str, Any], row: str) -> dict[str, Any]:
 
 def check_panel(panel: Panel) -> Panel:
     """Return the panel with move "none" as ""; raise ValueError with its row for an invalid number or move."""
-    limits = (("seconds", 0.01, 3600, "2"), ("bucket", 0, 1023, "127"), ("fade", 0, 3600, "0.5"))
+    limits = (
+        ("seconds", 0.01, 3600, "2"),
+        ("bucket", 0, 1023, "127"),
+        ("fade", 0, 3600, "0.5"),
+        ("strength", 0, 10, "1"),
+    )
     for name, low, high, good in limits:
         value = getattr(panel, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
             raise ValueError(f"{panel.row}: {name} is {value:g}, outside {low:g} to {high:g}; use about {good}")
+    if panel.mode is not None and panel.mode not in SIGNAL_MODES:
+        raise ValueError(
+            f"{panel.row}: the camera mode {quoted(panel.mode)} is unknown; use one of {', '.join(SIGNAL_MODES)}"
+        )
     try:
         if panel.seed is not None:
             check_seed(panel.seed)

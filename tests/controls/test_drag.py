@@ -6,7 +6,16 @@ import math
 import pytest
 import torch
 
-from svd_core.controls.drag import BACKGROUND, DragPath, drag_frames, drag_signal, parse_drag, parse_drags
+from svd_core.controls.camera.moves import parse_path
+from svd_core.controls.drag import (
+    BACKGROUND,
+    DragPath,
+    drag_frames,
+    drag_signal,
+    film_objects,
+    parse_drag,
+    parse_drags,
+)
 
 ACROSS = ((0.0, 0.0), (0.5, 0.0))
 
@@ -144,3 +153,35 @@ def test_a_hold_outside_is_refused(background: float) -> None:
             2,
             background=background,
         )
+
+
+def middle(there: torch.Tensor) -> tuple[float, float]:
+    """The centre (x, y) of a plane [1, H, W], in widths and heights."""
+    height, width = there.shape[-2:]
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+    return tuple(float((there[0] * axis).sum() / there.sum()) for axis in (x, y))
+
+
+def test_a_camera_films_the_scene_in_which_objects_move() -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    objects = [(square(16, 24, 16, 64), parse_drag("0,0; 0.25,0"))]
+    pasted, there = drag_frames(picture, objects, 3)
+    still = film_objects(pasted, there, parse_path("pan right 0.2").poses(3).at([0, 0, 0]))
+    assert all(torch.equal(one, other) for one, other in zip((*still[0], still[1]), (*pasted, there), strict=True))
+    filmed, seen = film_objects(pasted, there, parse_path("pan right 0.2").poses(3))
+    # The object goes right by 0.25 in the scene, and everything goes left by 0.2 in the frame.
+    moved = middle(seen[-1])[0] - middle(seen[0])[0]
+    assert moved == pytest.approx(0.05, abs=0.02) and middle(seen[-1])[1] == pytest.approx(0.5, abs=0.02)
+    assert filmed.valid[-1, 0, :, -8:].max() == 0, "the picture does not reach there"
+    far = film_objects(pasted, there, parse_path("truck right 0.2").poses(3), torch.ones(1, 1, 64, 64))
+    assert middle(far[1][-1])[0] == pytest.approx(middle(seen[-1])[0], abs=0.03)
+
+
+def test_cells_that_a_camera_shows_are_held_like_the_object() -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    objects = [(square(16, 24, 16, 64), parse_drag("0,0; 0.25,0"))]
+    encode = lambda image: torch.zeros(1, 4, 8, 8)  # noqa: E731
+    signal = drag_signal(encode, picture, objects, 3, camera=parse_path("pan right 0.2"))[0]
+    alone = drag_signal(encode, picture, objects, 3)[0]
+    assert set(signal.valid.unique().tolist()) == {0.0, 1.0}
+    assert set(alone.valid.unique().tolist()) == {0.0, BACKGROUND, 1.0}

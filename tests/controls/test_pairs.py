@@ -5,13 +5,15 @@ import itertools
 import pytest
 import torch
 
-from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves
+from svd_core.controls.amount import BucketGuidance, LowPassStart, MotionCurves, SoftenedCondition
 from svd_core.controls.between import Blend, TakeTurns
 from svd_core.controls.brush import MotionBrush
 from svd_core.controls.drag import drag_signal, parse_drag
 from svd_core.controls.extend import HoldFrames
 from svd_core.controls.loop import LatentRoll
+from svd_core.controls.matched import MatchedBetween
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
+from svd_core.controls.skip_guidance import SkipGuidance
 from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
 from tests.helpers.motion_models import FRAMES, H, W, condition, run, still
@@ -39,12 +41,15 @@ CONTROLS = {
     "partial re-noise": PartialRenoise(SIGNAL),
     "dual clock": DualClock(SIGNAL),
     "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
+    "match": MatchedBetween(SIGNAL),
     "take turns": TakeTurns(*ENDS),
     "blend": Blend(*ENDS),
     "roll": LatentRoll(),
     "windows": Windows(3, 1),
     "held frames": HoldFrames(still().repeat(2, 1, 1, 1), repeats=2),
     "low-pass start": LowPassStart(),
+    "softened": SoftenedCondition(),
+    "skip guidance": SkipGuidance(0.5),
     "curves": MotionCurves(bucket=((0.0, 60.0), (1.0, 180.0)), fps=((0.0, 7.0), (1.0, 9.0))),
     "other bucket": BucketGuidance(0.0),
     "rescale": SteadyGuidance(rescale=0.7),
@@ -75,10 +80,13 @@ OFF = {
     "drag": DualClock(SIGNAL, 0.0),
     "replace estimate": ReplaceEstimate(SIGNAL, 0.0),
     "brush": MotionBrush(LEFT, 0.0, still_bucket=1.0, moving_bucket=200.0),
+    "match": MatchedBetween(SIGNAL, 0.0),
     "take turns": TakeTurns(*ENDS, 0.0),
     "blend": Blend(*ENDS, 0.0),
     "roll": LatentRoll(0.0),
     "low-pass start": LowPassStart(0.0),
+    "softened": SoftenedCondition(0.0),
+    "skip guidance": SkipGuidance(0.0),
     "curves": MotionCurves(),
     "other bucket": BucketGuidance(None),
     "guidance": SteadyGuidance(),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from svd_core.finish import FilmOptions, Reel, batch_of, to_size, write_film
-from svd_core.finish.between import frames_between
+from svd_core.flow.between import frames_between
 from tests.helpers.layouts import other_layouts
 
 

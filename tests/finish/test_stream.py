@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from svd_core.finish import Reel, batch_of, film_size, plan_duration, to_size
-from svd_core.finish.between import frames_between
 from svd_core.finish.stream import RemainingTime, format_duration
+from svd_core.flow.between import frames_between
 from svd_core.pictures.fitting import resize
 
 STEP = 1e-7  # of float32 in 0..1

@@ -78,6 +78,25 @@ def test_a_picture_gives_the_same_sweep_however_it_lies_in_memory(model: SVDMode
         assert found.to_json() == expected.to_json()
 
 
+def test_a_camera_path_is_followed_by_strength_and_shown(model: SVDModel, picture: str):
+    settings = replace(SMALL, camera="pan right 0.2", frames=4)
+    sweep = run_sweep(model, open_picture(picture), settings, Grid(strengths=(0.0, 1.0)))
+    assert [cell.settings.camera_strength for cell in sweep.cells] == [0.0, 1.0]
+    assert [cell.settings.motion_bucket for cell in sweep.cells] == [127, 10], "the bucket that follows best"
+    assert [cell.numbers.get("followed") is None for cell in sweep.cells] == [True, False]
+    head, *_ = sweep.text().splitlines()
+    assert "strength" in head and "followed" in head and "strength" in sweep.best_text
+    assert draw_sheet(sweep).shape[0] == 1
+    assert full_settings(settings, sweep.cells[1], 2, model).camera_strength == 1.0
+
+
+def test_cells_over_the_drift_limit_are_greyed(sweep):
+    colourful = [
+        float(draw_sheet(replace(sweep, aim=Aim("most motion", drift=limit))).std(-1).mean()) for limit in (0, 1000)
+    ]
+    assert colourful[0] < 0.5 * colourful[1]
+
+
 def test_progress_counts_over_all_cells_and_may_stop_the_sweep(model: SVDModel, picture: str):
     told = []
     grid = Grid(seeds=(1, 2))

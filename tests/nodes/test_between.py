@@ -48,7 +48,7 @@ def encoded(loaded, image):
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("mode", part("svd_core.controls.between").INBETWEEN_MODES)
+@pytest.mark.parametrize("mode", part("svd_core.pipelines.between").BETWEEN_MODES)
 def test_nodes_give_the_clip_of_the_core(checkpoint, loaded, mode, fit):
     frames = decode(loaded, between(loaded, mode=mode, fit=fit))
     # Latents on sockets are not scaled, which costs a rounding.

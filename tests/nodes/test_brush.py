@@ -157,3 +157,27 @@ def test_a_kept_still_follows_frames_of_another_size(loaded, picture, prepared, 
         frames = run("SVDReelDecode", vae=loaded[2], latent=latent)[0]
     assert "still picture is 64x64, the frames 128x128" in caplog.records[-1].getMessage()
     assert (frames[0] - frames[-1])[:, :56].abs().max() < 1e-6
+
+
+def test_a_camera_on_cut_and_drag_changes_what_is_imposed_and_two_nodes_of_motion_are_named(
+    loaded, picture, prepared, caplog
+):
+    camera = run("SVDReelCameraPath", path="pan right 0.2")[0]
+    alone, filmed = (drag(loaded, picture, prepared, **more) for more in ({}, {"camera": camera}))
+    assert not torch.equal(alone[2], filmed[2]) and not caplog.records
+    with caplog.at_level(logging.WARNING, "svd_reel"):
+        drag(loaded, picture, prepared, control=alone[0])
+    assert "connect the camera to Cut and Drag" in caplog.text
+    with pytest.raises(ValueError, match="depth has no effect without a camera; connect Camera Path"):
+        drag(loaded, picture, prepared, depth=picture)
+
+
+@pytest.mark.parametrize(("bucket", "links"), [(10, 2), (-1, 1)])
+def test_the_bucket_of_imposed_motion_follows_in_the_chain_unless_it_is_switched_off(
+    loaded, picture, prepared, bucket, links
+):
+    chain = drag(loaded, picture, prepared, motion_bucket_id=bucket)[0]
+    assert len(chain.links) == links
+    assert links == 1 or chain.links[1][0].bucket == ((0.0, 10.0),)
+    curve = run("SVDReelMotionAmount", bucket_curve="0:40, 1:100")[0]
+    assert len(drag(loaded, picture, prepared, motion_bucket_id=bucket, control=curve)[0].links) == len(curve.links) + 1

@@ -84,7 +84,7 @@ def test_warped_frames_move_and_their_holes_are_told(loaded, picture, prepared):
     assert warped.min() >= 0 and warped.max() <= 1
     assert not holes[0].any() and holes[3, :, 33:].all() and not holes[3, :, :30].any()
     torch.testing.assert_close(warped[3, :, :30], warped[0, :, 32:62], atol=1e-3, rtol=0)
-    assert len(control.links) == 1
+    assert [len(link) for link in control.links] == [1, 1], "the signal, and the bucket that follows best"
 
 
 def test_strict_control_gives_the_latents_of_the_warped_picture(loaded, picture, prepared):
@@ -98,7 +98,8 @@ def test_strict_control_gives_the_latents_of_the_warped_picture(loaded, picture,
 def test_controls_follow_one_another(loaded, picture, prepared):
     first = steer(loaded, picture, prepared, mode="partial re-noise")[0]
     both = steer(loaded, picture, prepared, text="zoom in 1.3", mode="replace estimate", control=first)[0]
-    assert [type(link[0]).__name__ for link in both.links] == ["PartialRenoise", "ReplaceEstimate"]
+    kinds = [type(link[0]).__name__ for link in both.links]
+    assert kinds == ["PartialRenoise", "MotionCurves", "ReplaceEstimate"], "one bucket for both"
     assert len(first.links) == 1
     latents = clip(loaded, prepared, both)
     assert torch.isfinite(latents).all() and not torch.equal(latents, clip(loaded, prepared, first))

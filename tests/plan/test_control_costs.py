@@ -7,6 +7,7 @@ from svd_core.controls.amount import LowPassStart, MotionCurves
 from svd_core.controls.between import Blend, TakeTurns
 from svd_core.controls.brush import MotionBrush
 from svd_core.controls.loop import LatentRoll
+from svd_core.controls.matched import MatchedBetween
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.controls.steady import FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
@@ -39,6 +40,7 @@ CONTROLS = {
     "first frame": (FirstFrame(), 0.0),
     "rescale": (SteadyGuidance(rescale=0.5), 0.0),
     "roll": (LatentRoll(), 0.0),
+    "match": (MatchedBetween(SIGNAL), 0.0),
     "take turns": (TakeTurns(*ENDS), 1.0),
     "blend": (Blend(*ENDS), 1.0),
     "windows": (Windows(3, 1), 1.0),

@@ -216,9 +216,22 @@ def test_a_film_takes_open_values_from_its_defaults_and_settings(model: SVDModel
     assert faster.timing.shots[0].frames == model.config.frames, "without seconds the model's own clip"
 
 
+def test_a_panel_has_its_own_strength_mode_and_bucket(model: SVDModel):
+    table = "image,move,camera_strength,mode,bucket\na,pan left 0.1,0.5,dual clock,\nb,pan left 0.1,,,60\nc,,,,\n"
+    film = plan_film(parse_text(table), AnimateSettings(width=32, height=32, steps=1, frames=4), model.config)
+    found = [(one.camera_strength, one.camera_mode, one.motion_bucket) for one in film.settings]
+    assert found == [(0.5, "dual clock", 10), (1.0, "partial re-noise", 60), (1.0, "partial re-noise", 127)]
+    assert [shot.panel.bucket for shot in film.timing.shots] == [10, 60, 127]
+    shared = AnimateSettings(width=32, height=32, steps=1, camera_strength=2.0, camera_mode="replace estimate")
+    (first, *_) = plan_film(parse_text("image,move\na,zoom in 1.1"), shared, model.config).settings
+    assert (first.camera_strength, first.camera_mode) == (2.0, "replace estimate")
+
+
 @pytest.mark.parametrize(
     ("panels", "options", "words"),
     [
+        ([Panel("a", mode="magic", row="row 2")], {}, "row 2: the camera mode 'magic' is unknown; use one of partial"),
+        ([Panel("a", strength=-1, row="row 3")], {}, "row 3: strength is -1, outside 0 to 10; use about 1"),
         ([], {}, "0 panels; give at least 1"),
         ([Panel("a", bucket=-1, row="row 5")], {}, "row 5: bucket"),
         ([Panel("a")], {"defaults": Panel(fade=-1, row="the options")}, "the options: fade"),

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors import safe_open
 
 import svd_core as svd
-from svd_core.finish.between import frames_between
+from svd_core.flow.between import frames_between
 from svd_core.pictures.sheets import to_picture
 from svd_core.training.data.stills import check_move, move_still
 from svd_core.training.job import clip_plan
@@ -98,7 +98,7 @@ def camera_control(studio: Studio) -> Image.Image:
     camera = studio.run("SVDReelCameraPath", path="pan right 0.2, zoom in 1.15")[0]
     control, warped, holes = studio.run(
         "SVDReelCameraControl", model=studio.model, image=studio.photograph, camera=camera,
-        latent=studio.prepared(CALM)[2], strength=1.5,
+        latent=studio.prepared(CALM)[2],
     )  # fmt: skip
     shaded = warped * (1 - 0.6 * holes[..., None])
     rows = [
@@ -168,13 +168,32 @@ def cut_and_drag(studio: Studio) -> Image.Image:
     mask = (((x - 185) / 128) ** 2 + ((y - 155) / 145) ** 2 < 1).float()[None]
     control, preview, pasted, _ = studio.run(
         "SVDReelCutAndDrag", model=studio.model, image=studio.photograph, mask=mask, latent=studio.prepared(CALM)[2],
-        path="0.48,0.4; 0.6,0.3; 0.68,0.4", strength=2.0,
+        path="0.48,0.4; 0.6,0.3; 0.68,0.4",
     )  # fmt: skip
     clip = studio.clip(CALM, control=control)
     upper, _ = page(250)
     upper.paste(scaled(preview, 236), (202, 10))
     rows = [("pasted", some(pasted, SHOWN)), ("the clip", some(clip, SHOWN))]
     return stacked([upper, rows_of_frames(rows)])
+
+
+def control_by_clip(studio: Studio) -> Image.Image:
+    """Show the driving clip, the rough frames and the clip."""
+    flipped = studio.photograph.flip(2)
+    driving = studio.run("SVDReelCameraPath", path="pan right 0.15, roll cw 8")[0]
+    drive = studio.run(
+        "SVDReelCameraControl", model=studio.model, image=flipped, camera=driving, latent=studio.prepared(CALM)[2]
+    )[1]
+    control, rough, holes = studio.run(
+        "SVDReelControlByClip", model=studio.model, image=studio.photograph, clip=drive,
+        latent=studio.prepared(CALM)[2], use="camera",
+    )  # fmt: skip
+    rows = [
+        ("the driving clip", some(drive, SHOWN)),
+        ("rough (what is not imposed is dark here)", some(rough * (1 - 0.6 * holes[..., None]), SHOWN)),
+        ("the clip", some(studio.clip(CALM, control=control), SHOWN)),
+    ]
+    return rows_of_frames(rows)
 
 
 def steady(studio: Studio) -> Image.Image:

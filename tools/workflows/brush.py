@@ -68,9 +68,8 @@ def cut_and_drag(graph: Graph) -> Graph:
   turns and scales it. *path* in the node adds points. The node plays where it will be.
 {PAINT.strip()}
 - *scale* *1.3* makes it grow, *rotation* *10, -10* makes it sway.
-- **The object stays behind**: raise *strength*; nano needs 2, SVD 1. **It looks pasted**: lower it, or paint closer
-  to the object's edge.
-- **The background moves too much**: raise *hold_background*. With a low motion bucket, the path decides what moves.
+- **The object stays behind**: raise *strength*. **It looks pasted**: lower it, or paint closer to the object's edge.
+- **The background moves too much**: raise *hold_background*. Connect a **Camera Path** to *camera* to film the scene.
 - **Several objects**: press + in the node, and paint the next one.
 """)
     picture, model = load(graph.stage("1. Picture and model"), None)
@@ -88,7 +87,6 @@ def cut_and_drag(graph: Graph) -> Graph:
         objects="brush 0.085: 0.868,0.174",
         path="0.868,0.174; 0.62,0.12; 0.5,0.17",
         easing="ease",
-        strength=2.0,
     )
     steer.add("PreviewImage", title="The path", images=drag["preview"])
     steer.add("PreviewImage", title="What is imposed", images=drag["pasted"])
@@ -129,6 +127,41 @@ def camera_orbit_with_depth(graph: Graph) -> Graph:
         latent=condition["LATENT"],
         mode="replace estimate",
         depth_mask=picture["depth"],
+    )
+    steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
+    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    return graph
+
+
+def control_by_clip(graph: Graph) -> Graph:
+    """Give a picture the camera of another clip."""
+    graph.note(f"""
+# A picture that moves like another clip
+
+{EMBEDDED}
+{FIRST_STEPS}""")
+    graph.note("""
+- The first clip drives the second. For your own, put **Load Video** and **Get Video Components** in place of Animate
+  Image, and connect *images* to *clip*.
+- *use* **camera** takes pan, tilt, zoom and roll and suits any picture; **flow** takes the motion of every pixel;
+  **animation** takes the frames themselves, with *mask* where they count.
+- *amount* scales the motion. **Rough** shows what is imposed.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    drive = graph.stage("2. The driving clip")
+    driving = drive.add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"], motion_bucket_id=255)
+    drive.add("PreviewImage", title="The driving clip", images=driving["IMAGE"])
+    prepare = graph.stage("3. Conditioning")
+    condition = prepare.add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    steer = graph.stage("4. Control")
+    control = steer.add(
+        "SVDReelControlByClip",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        clip=driving["IMAGE"],
+        latent=condition["LATENT"],
+        use="camera",
+        amount=1.5,
     )
     steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
     clip(graph, 5, model, condition, control["SVD_CONTROL"])

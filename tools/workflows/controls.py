@@ -14,9 +14,9 @@ def camera_pan_and_zoom(graph: Graph) -> Graph:
     graph.note("""
 - **Camera Path** draws the path. Write it in words, or clear *path* and choose a *move*. The content moves opposite
   to the camera.
-- **Control Camera** warps the image along the path and shows what is imposed. If the clip stands still, raise its
-  *strength*; if it looks like a sliding photograph, lower it.
-- With a low motion bucket, the path decides what moves.
+- **Control Camera** warps the image along the path and shows what is imposed. If the clip looks like a sliding
+  photograph, lower its *strength* to 0.7.
+- Its *motion_bucket_id* of 10 lets the path decide what moves.
 - For dolly, truck and orbit, connect a depth map to *depth* and try the mode *replace estimate*.
 - **Measure Clip** shows how far the clip followed the path.
 """)
@@ -36,7 +36,6 @@ def camera_pan_and_zoom(graph: Graph) -> Graph:
         image=picture["IMAGE"],
         camera=path["SVD_CAMERA"],
         latent=condition["LATENT"],
-        strength=1.5,
     )
     steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
     make = graph.stage("5. Sample and decode")

@@ -6,7 +6,7 @@ Notes use no inline code: its colours are hard to read on a note in some version
 from typing import Any
 
 from .between import first_and_last_frame, seamless_loop
-from .brush import camera_orbit_with_depth, cut_and_drag, motion_brush
+from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, motion_brush
 from .controls import camera_pan_and_zoom, steadier_clip
 from .fast import animatelcm_few_steps, fast_draft
 from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
@@ -242,6 +242,7 @@ WORKFLOWS = (
     camera_orbit_with_depth,
     motion_brush,
     cut_and_drag,
+    control_by_clip,
     turntable_sv3d,
     first_and_last_frame,
     seamless_loop,

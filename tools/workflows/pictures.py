@@ -11,6 +11,7 @@ from torch import Tensor
 import svd_core as svd
 from svd_core.controls.brush import motion_brush
 from svd_core.controls.drag import drag_signal, parse_drag
+from svd_core.controls.driving_clip import driving_signal
 from svd_core.controls.signal import DualClock
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
@@ -46,6 +47,7 @@ CAPTIONS = {
     "camera_orbit_with_depth": ("Camera: orbit, with depth", 23),
     "motion_brush": ("Only the left half moves", 23),
     "cut_and_drag": ("Cut out and dragged", 23),
+    "control_by_clip": ("Moved by another clip", 23),
     "first_and_last_frame": ("First and last frame", 5),
     "seamless_loop": ("Seamless loop", 19),
     "longer_clip": ("Five seconds, continued", 13),
@@ -73,7 +75,6 @@ SETTINGS = {
     "camera_pan_and_zoom": {
         "motion_bucket": 20,
         "camera": "pan right 0.12 ease, zoom in 1.15 ease",
-        "camera_strength": 1.5,
     },
     "animatelcm_few_steps": {"schedule": "lcm"},
     "motion_brush": {"motion_bucket": 200},
@@ -129,8 +130,16 @@ def _dragged(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSetti
     fitted, _ = fit(as_batch(photograph), width, height)
     objects = [(disc, parse_drag("0.5,0.5; 0.65,0.45; 0.75,0.55", easing="ease"))]
     made = drag_signal(model.encode_latent, fitted, objects, settings.frames or model.config.frames)
-    calm = replace(settings, motion_bucket=20)
-    return svd.animate(model, photograph, calm, controls=[DualClock(made.signal, 2.0)])
+    return svd.animate(model, photograph, settings, controls=[DualClock(made.signal)])
+
+
+def _driven(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """Moved like a lively clip of the model's own."""
+    driving = svd.animate(model, photograph, replace(settings, motion_bucket=255))
+    fitted, _ = fit(as_batch(photograph), model.config.width, model.config.height)
+    frames = settings.frames or model.config.frames
+    made = driving_signal(model.encode_latent, fitted, driving, frames, "camera", amount=1.5)
+    return svd.animate(model, photograph, settings, controls=[DualClock(made.signal)])
 
 
 def _orbit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
@@ -165,6 +174,7 @@ MAKERS = {
     "camera_orbit_with_depth": _orbit,
     "motion_brush": _only_left,
     "cut_and_drag": _dragged,
+    "control_by_clip": _driven,
     "first_and_last_frame": _between_crops,
     "seamless_loop": loop,
     "finish_4k": _finished,

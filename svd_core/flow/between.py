@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..flow.dense import dense_flow, visible, warp_back
-from ..flow.planes import blur, luminance, resize
-from ..flow.shared import fit_similarity
-from ..pictures.reading import lay_out
+from .dense import dense_flow, visible, warp_back
+from .planes import blur, lay_out, luminance, resize
+from .shared import fit_similarity
 
 ESTIMATE_SIDE = 768  # longer side in pixels for motion estimation: larger frames take longer and match worse
 ROWS_AT_ONCE = 256  # rows of a full-size frame per chunk, so that a 4K frame needs only tens of megabytes more
@@ -39,10 +38,10 @@ class Side:
     hidden: Tensor
 
 
-def sides_of(earlier: Tensor, later: Tensor) -> tuple[Side, Side]:
-    """Return the motion between two frames [H, W, 3] in 0..1, seen from each of them."""
+def sides_of(earlier: Tensor, later: Tensor, longest: int = ESTIMATE_SIDE) -> tuple[Side, Side]:
+    """Return the motion between two frames [H, W, 3] in 0..1, seen from each; estimated at `longest` pixels at most."""
     height, width = earlier.shape[:2]
-    shrink = min(1.0, ESTIMATE_SIDE / max(height, width))
+    shrink = min(1.0, longest / max(height, width))
     size = (max(8, round(height * shrink)), max(8, round(width * shrink)))
     first, second = (resize(luminance(lay_out(frame.float()))[None, None], size) for frame in (earlier, later))
     shared = fit_similarity(first, second)
@@ -68,9 +67,14 @@ def frames_between(earlier: Tensor, later: Tensor, times: Sequence[float]) -> It
         for time in times:
             yield (earlier if time < 0.5 else later).clone()
         return
-    pictures = [frame.movedim(-1, 0)[None].contiguous() for frame in (earlier, later)]  # [1, 3, H, W]
     for time in times:
-        yield _render(*pictures, *seen_from(first, second, time))
+        yield frame_between((earlier, later), (first, second), time)
+
+
+def frame_between(frames: tuple[Tensor, Tensor], sides: tuple[Side, Side], time: float) -> Tensor:
+    """Return the frame [H, W, 3] at `time`, 0 to 1, between two [H, W, 3] in 0..1 whose motion is `sides`."""
+    pictures = [lay_out(frame.movedim(-1, 0)[None]) for frame in frames]  # [1, 3, H, W]
+    return _render(*pictures, *seen_from(*sides, time))
 
 
 def seen_from(first: Side, second: Side, time: float) -> tuple[Tensor, Tensor]:
@@ -99,10 +103,10 @@ def _carried(side: Side, part: float, reach: tuple[float, float], nearness: floa
     both, alone = side.fit * (1 - side.hidden), HIDDEN * side.hidden
     weight = nearness * both + alone
     columns = [reach[0] * side.flow * weight, reach[1] * side.flow * weight, weight, both, alone]
-    return _splat(torch.cat(columns, dim=1), part * side.flow)
+    return splat(torch.cat(columns, dim=1), part * side.flow)
 
 
-def _splat(values: Tensor, flow: Tensor) -> Tensor:
+def splat(values: Tensor, flow: Tensor) -> Tensor:
     """Return the sums of values [1, C, h, w] where `flow` [1, 2, h, w] moves them, each shared among four pixels."""
     height, width = values.shape[-2:]
     flat = values.flatten(2)[0]  # [C, h*w]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core.finish.between import frames_between
+from svd_core.flow.between import frames_between
 from svd_core.pictures import open_picture
 from tools.workflows.pictures import PHOTOGRAPH
 
