@@ -1,4 +1,4 @@
-"""Camera moves at the default settings: what is asked of a photograph, and what is measured in the clip."""
+"""Camera moves at the default settings: the requested and the measured move."""
 
 import math
 
@@ -11,7 +11,7 @@ from .bench import Bench, Found, correlation
 
 TITLE = "Camera: asked and measured over the clip"
 NEAREST, FARTHEST, AGREEMENT, SHARP = 0.85, 1.1, 0.98, 0.45
-# Asked over the whole clip, and the sign of what is measured: content goes the other way than the camera.
+# Paths, and the requested amount over the whole clip, with the sign of the camera; the content moves the other way.
 SWEEP: dict[str, tuple[tuple[str, float], ...]] = {
     "pan": (("pan left 0.2", -0.2), ("pan left 0.1", -0.1), ("pan right 0.1", 0.1), ("pan right 0.2", 0.2)),
     "tilt": (("tilt down 0.2", -0.2), ("tilt down 0.1", -0.1), ("tilt up 0.1", 0.1), ("tilt up 0.2", 0.2)),
@@ -44,7 +44,7 @@ def sharpness_kept(clip: Tensor) -> float:
 
 
 def sweep(bench: Bench, kind: str, found: Found, mode: str = PARTIAL, note: str = "", **settings) -> None:
-    """One kind of move in several amounts: a row."""
+    """Measure one kind of move with several amounts, and add it as a row."""
     got: list[float] = []
     kept: list[float] = []
     for path, _ in SWEEP[kind]:
@@ -66,14 +66,14 @@ def sweep(bench: Bench, kind: str, found: Found, mode: str = PARTIAL, note: str 
 
 
 def moves(bench: Bench, kind: str) -> Found:
-    """The sweep of one kind of move in the usual way."""
+    """Sweep one kind of move in the usual mode."""
     found = Found()
     sweep(bench, kind, found)
     return found
 
 
 def modes(bench: Bench, mode: str) -> Found:
-    """All kinds of move in another way."""
+    """Sweep all kinds of move in another mode."""
     found = Found()
     for kind in SWEEP:
         sweep(bench, kind, found, mode)
@@ -81,7 +81,7 @@ def modes(bench: Bench, mode: str) -> Found:
 
 
 def another(bench: Bench) -> Found:
-    """Pan and zoom with another seed, at the size of the bench."""
+    """Sweep pan and zoom with another seed, at the size of the bench."""
     found = Found()
     for kind in ("pan", "zoom"):
         sweep(bench, kind, found, note=f"seed 5, {bench.width}x{bench.height}", seed=5)

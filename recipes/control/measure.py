@@ -1,9 +1,9 @@
-"""Measures every control on photographs that nano never saw, and writes numbers and pictures into docs/:
+"""Measure every control on photographs outside nano's training data, and write numbers and pictures into docs/:
 
     python -m recipes.control.measure [--model nano|FILE] [--quick] [--photographs coffee camera FILE.jpg ...]
 
-Replaces what stands between the marks in docs/control.md, and docs/control_sheet.jpg. About five minutes on two cores;
---quick, one photograph with few steps, takes one, and is for trying things out (--docs another folder).
+Replaces the tables between the markers in docs/control.md, and docs/control_sheet.jpg. It takes about five minutes on
+two cores. --quick measures one photograph with few steps in a minute; use it with --docs to try things out.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from .costs import write_costs
 from .sheet import DOCS, Table, write_sheet, write_tables
 
 STEPS, QUICK_STEPS = 10, 6
-FRAMES = 8  # at most; a longer clip of the model's own takes that much longer to measure
+FRAMES = 8  # at most; models with longer clips would take longer to measure
 WIDE = (192, 128)
 TABLES = measures.HEADS | {
     camera.TITLE: (
@@ -38,11 +38,11 @@ TABLES = measures.HEADS | {
 KINDS = ("mask", "drag", "between", "loops", "extension", "windows", "camera")
 
 Job = tuple[str, Callable[[], Found]]
-"""The kind of a measure, and the measure of one photograph."""
+"""The kind of a measurement, and a function that measures one photograph."""
 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
-    """All measures, each on its own, in the order of the tables' rows."""
+    """Yield all measurements, in the order of the tables' rows."""
     steps = options.steps or (QUICK_STEPS if options.quick else STEPS)
     for number, name in enumerate(options.photographs[: 1 if options.quick else None]):
         given = partial(run, options.model, name, steps, options.frames)
@@ -64,14 +64,14 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
 
 
 def run(model: str, name: str, steps: int, frames: int, measure: Callable[..., Found], size=None, **more) -> Found:
-    """One measure, in a process that keeps the model for the next."""
+    """Run one measurement; its process keeps the model loaded for the next one."""
     torch.set_num_threads(1)
     with torch.inference_mode():
         return measure(Bench(model, name, steps, frames, size), **more)
 
 
 def write(docs: Path, how: str, found: list[Found], first: str) -> None:
-    """Write what was found: the tables, and of the clips those of the first photograph and all camera moves."""
+    """Write the tables, and the sheet with the clips of the first photograph and all zooms."""
     tables: dict[str, Table] = {}
     rows = [row for one in found for row in one.rows]
     for title, (head, wanted) in TABLES.items():
@@ -84,14 +84,14 @@ def write(docs: Path, how: str, found: list[Found], first: str) -> None:
 
 
 def main() -> None:
-    """Read the command line, measure, write."""
+    """Read the command line, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--steps", type=int, help=f"default: {STEPS}")
     parser.add_argument("--frames", type=int, help=f"default: the model's own, {FRAMES} at most")
     parser.add_argument("--photographs", nargs="+", default=list(HELD_OUT), metavar="NAME|FILE")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--quick", action="store_true", help=f"one photograph, {QUICK_STEPS} steps, the usual ways")
+    parser.add_argument("--quick", action="store_true", help=f"one photograph, {QUICK_STEPS} steps, usual modes only")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What each control does with a photograph, as numbers beside what is wanted, and as clips to look at."""
+"""Measurements of each control on a photograph: numbers with their targets, and clips to look at."""
 
 import math
 
@@ -28,7 +28,7 @@ LONG = 60
 
 
 def mask(bench: Bench) -> Found:
-    """The left half moves, the right stands still; both sides are measured by themselves."""
+    """Move the left half and hold the right half; measure both separately."""
     found, middle = Found(), bench.width // 2
     masks = torch.zeros(1, 1, bench.height, bench.width)
     masks[..., :middle] = 1.0
@@ -47,7 +47,7 @@ def mask(bench: Bench) -> Found:
 
 
 def drag(bench: Bench) -> Found:
-    """A disc in the middle dragged to the right."""
+    """Drag a disc from the middle to the right."""
     found = Found()
     y, x = torch.meshgrid(torch.linspace(-1, 1, bench.height), torch.linspace(-1, 1, bench.width), indexing="ij")
     disc = ((x.square() + y.square()).sqrt() < 0.4).float()[None, None]
@@ -80,7 +80,7 @@ def end_error(frame: Tensor, picture: Tensor, area: Tensor, asked: int) -> float
 
 
 def between(bench: Bench) -> Found:
-    """From one crop of the photograph to another, in both ways."""
+    """Sample from one crop of the photograph to another, in every mode."""
     found = Found()
     height, width = bench.photograph.shape[2:]
     crops = [
@@ -104,7 +104,7 @@ def between(bench: Bench) -> Found:
 
 
 def loops(bench: Bench, mode: str, own_steps: bool = True) -> Found:
-    """A loop of one picture, at the steps of the run and, if `own_steps`, at the model's own."""
+    """Make a loop of one picture, at the steps of the run and, if `own_steps`, at the model's own."""
     found = Found()
     own = svd.AnimateSettings().resolve(bench.model.config).steps
     for steps in sorted({bench.steps, own} if own_steps else {bench.steps}):
@@ -116,7 +116,7 @@ def loops(bench: Bench, mode: str, own_steps: bool = True) -> Found:
 
 
 def windows(bench: Bench) -> Found:
-    """Sixty frames in windows of the model's own length."""
+    """Make sixty frames in windows of the model's own length."""
     found = Found()
     settings = bench.settings(frames=LONG, windows=bench.frames).resolve(bench.model.config)
     clip = svd.animate(bench.model, bench.picture, settings)
@@ -130,7 +130,7 @@ def windows(bench: Bench) -> Found:
 
 
 def extension(bench: Bench, bucket: int) -> Found:
-    """Four clips, each going on from the one before."""
+    """Extend a clip three times."""
     found, overlap = Found(), min(4, bench.frames - 1)
     length = bench.model.config.frames
     more = 3 * (length - overlap)
@@ -145,7 +145,7 @@ def extension(bench: Bench, bucket: int) -> Found:
 
 
 def drift(first: Tensor, last: Tensor) -> tuple[float, float]:
-    """How far the mean colour (of the range) and the contrast of one clip are from those of another, in per cent."""
+    """Return the changes of mean colour (of the range) and of contrast between two clips, in per cent."""
     colour = 100 * float((last.mean((0, 1, 2)) - first.mean((0, 1, 2))).abs().max())
     contrast = 100 * float(last.mean(-1).std((1, 2)).mean() / first.mean(-1).std((1, 2)).mean() - 1)
     return colour, contrast
@@ -169,6 +169,6 @@ HEADS = {
     EXTENSION: (("photograph", "motion bucket", "mean colour", "contrast"), "both under 3 %"),
     WINDOWS: (("photograph", "ratio"), "at most 1.20"),
 }
-"""Head of every table, and what is wanted of its numbers."""
+"""Headings and target of every table."""
 
 BUCKETS = (127, CALM)
