@@ -307,7 +307,10 @@ def extend_latent(
         new_frames, chunks, extension.frames, steps, _gigabytes(model, extension.frames, samples.shape[-2:]),
     )  # fmt: skip
     conditioned = _conditioned_frames(positive, frames)
-    clips = clip_inputs(samples.split(frames), positive, negative, ControlChain(), conditioned)
+    channels = model.config.unet.context_channels
+    clips = clip_inputs(
+        samples.split(frames), positive, negative, ControlChain(), channels=channels, conditioned=conditioned
+    )
     extended = extend_clips(
         model,
         clips,

@@ -28,6 +28,7 @@ class ClipNote:
 
     finish: for each clip, the controls that edit its decoded frames; empty if no clip has any. fps: the rate for which
     the motion was made, if known.
+    sigma: the noise level that the latents still have, 0 for finished clips.
     """
 
     frames: int
@@ -35,6 +36,7 @@ class ClipNote:
     closed: bool = False
     finish: tuple[tuple[Control, ...], ...] = ()
     fps: float | None = None
+    sigma: float = 0.0
 
 
 def clip_length(latent: dict) -> int:
@@ -47,11 +49,13 @@ def clip_length(latent: dict) -> int:
 def check_samples(latent: dict) -> Tensor:
     """Return the latents [N, 4, h, w] of a LATENT; ValueError for those of other kinds of models."""
     samples = latent["samples"]
-    if samples.ndim != 4 or samples.shape[1] != 4 or samples.shape[0] < 1:
+    if samples.ndim != 4 or samples.shape[1] != 4 or 0 in samples.shape:
         raise ValueError(
             f"SVD needs a latent [frames, 4, height, width] (got shape {list(samples.shape)}); make it with Prepare "
             "Image for SVD, or encode frames with the SVD VAE"
         )
+    if not samples.is_floating_point() or not bool(torch.isfinite(samples).all()):
+        raise ValueError("the latent has NaN, infinite or whole-number values; check the node that it comes from")
     return samples
 
 
@@ -80,10 +84,13 @@ def make_conditioning(token: Tensor, latent: Tensor, motion: dict, frames: int) 
     return [[token, {**motion, "concat_latent_image": latent, FRAMES_KEY: frames}]]
 
 
-def read_conditioning(conditioning: list, clip: int, frames: int, size: tuple[int, int]) -> Condition:
+def read_conditioning(
+    conditioning: list, clip: int, frames: int, size: tuple[int, int], channels: int | None = None
+) -> Condition:
     """Return the condition of clip number `clip` from CONDITIONING of our nodes or of the host's SVD node.
 
-    frames: of one clip. size: (height, width) of its latents. Missing entries get the host's defaults.
+    frames: of one clip. size: (height, width) of its latents. channels: of the image tokens, None for any. Missing
+    entries get the host's defaults.
     """
     if len(conditioning) != 1:
         raise ValueError(
@@ -109,22 +116,49 @@ def read_conditioning(conditioning: list, clip: int, frames: int, size: tuple[in
     vector = motion_vector(
         extra.get("fps", 6) - 1, extra.get("motion_bucket_id", 127), extra.get("augmentation_level", 0)
     )
+    _check_kinds(token, latent, channels)
     rows = [part if part.shape[0] in (1, frames) else _rows_of(part, clip, frames) for part in (token, latent)]
     return Condition(*(row.float() for row in rows), vector)
 
 
+def _check_kinds(token: Tensor, latent: Tensor, channels: int | None) -> None:
+    """Raise ValueError for conditioning of another kind of model: of a text encoder, or with other latents."""
+    if token.ndim != 3 or token.shape[1] != 1:
+        raise ValueError(
+            f"the conditioning has shape {list(token.shape)}, which is that of a text encoder or another kind of "
+            "model; SVD takes one image token [rows, 1, channels], so connect Prepare Image for SVD"
+        )
+    if channels is not None and token.shape[2] != channels:
+        raise ValueError(
+            f"the conditioning has image tokens of {token.shape[2]} channels, but this model takes {channels}; make it "
+            "with the image encoder of the same checkpoint"
+        )
+    if latent.ndim != 4 or latent.shape[1] != 4:
+        raise ValueError(
+            f"the conditioning's image has latents of shape {list(latent.shape)}; SVD needs [rows, 4, height, width], "
+            "so connect Prepare Image for SVD"
+        )
+
+
 def clip_inputs(
-    starts: Sequence[Tensor], positive: list, negative: list, chain: ControlChain, conditioned: int | None = None
+    starts: Sequence[Tensor],
+    positive: list,
+    negative: list,
+    chain: ControlChain,
+    *,
+    channels: int,
+    conditioned: int | None = None,
 ) -> list[ClipInput]:
     """Return the input of every clip whose unscaled latents [T, 4, h, w] are `starts`.
 
-    `conditioned` is the length of the clips that the CONDITIONING was made for, if it is another one.
+    channels: of the image tokens that the UNet takes. conditioned: the length of the clips that the CONDITIONING was
+    made for, if it is another one.
     """
     frames, size = conditioned or len(starts[0]), tuple(starts[0].shape[-2:])
     return [
         ClipInput(
-            read_conditioning(positive, number, frames, size),
-            read_conditioning(negative, number, frames, size),
+            read_conditioning(positive, number, frames, size, channels),
+            read_conditioning(negative, number, frames, size, channels),
             # The host marks a latent that holds no clip by zeros.
             latent=start * LATENT_SCALE if bool(start.any()) else None,
             controls=chain.of_clip(number, len(starts)),

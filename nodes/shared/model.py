@@ -69,14 +69,27 @@ class LoadedModel(VideoModel):
 
     def encode_image(self, image: Tensor) -> Tensor:
         """Return the image token [B, 1, D], with the official preprocessing whichever encoder is used (spec 5)."""
-        return image_token(self.image_encoder, image)
+        token, channels = image_token(self.image_encoder, image), self.config.unet.context_channels
+        if token.shape[-1] != channels:
+            raise ValueError(
+                f"the CLIP_VISION gives {token.shape[-1]} channels, but this model takes {channels}; connect the image "
+                "encoder of the same checkpoint, which is CLIP ViT-H for SVD"
+            )
+        return token
 
     def encode_latent(self, image: Tensor) -> Tensor:
         """Return the conditioning latent [B, 4, h, w], unscaled (spec section 6)."""
         if isinstance(self.vae, (ReelVAE, MissingPart)):
             return self.vae.latent(image)
         # The host's VAE takes 0..1 and maps it back; values that the noise pushed outside survive both maps.
-        return self.vae.encode((image.movedim(1, -1) + 1) / 2).float()
+        latent = self.vae.encode((image.movedim(1, -1) + 1) / 2).float()
+        expected = (len(image), 4, image.shape[2] // 8, image.shape[3] // 8)
+        if latent.shape != expected:
+            raise ValueError(
+                f"the VAE gives latents of shape {list(latent.shape)}, but SVD needs {list(expected)}; connect the VAE "
+                "from Load SVD Model"
+            )
+        return latent
 
     def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
         """Return the UNet, brought to its device with room for latents [frames, 4, height, width] and `features`.

@@ -128,10 +128,16 @@ def lay_out_planes(planes: Tensor) -> Tensor:
 
 
 def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
-    """Check an image [B, H, W, 1 | 3 | 4] of values in low..high; return it contiguous, as float32, clamped.
+    """Check an image as `check_values` does; return it contiguous, as float32, with a small overshoot clamped."""
+    check_values(image, low=low, high=high)
+    return lay_out(image.float()).clamp(low, high)
 
-    Clamps a small overshoot, as upscalers leave it. Raises ValueError for NaN, infinity, an empty batch, another number
-    of channels, and values of another range, such as 0..255.
+
+def check_values(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> None:
+    """Raise ValueError unless `image` is [B, H, W, 1 | 3 | 4] of values in low..high.
+
+    Allows a small overshoot, as upscalers leave it; but no NaN, no infinity, no empty batch, no other number of
+    channels, and no values of another range, such as 0..255.
     """
     if image.ndim != 4:
         raise ValueError(f"image has {image.ndim} axes {list(image.shape)}; give [pictures, height, width, channels]")
@@ -143,8 +149,9 @@ def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor
     if channels not in (1, 3, 4):
         raise ValueError(f"image has {channels} channels; give 1 (grey), 3 (RGB) or 4 (RGBA)")
     if not image.is_floating_point():
-        raise ValueError(f"image values are {image.dtype}; give floats in {low:g} to {high:g}")
-    image = lay_out(image.float())
+        raise ValueError(
+            f"image values are {image.dtype}; give floats in {low:g} to {high:g}, such as `image.float() / 255`"
+        )
     least, most = image.aminmax()
     if not (torch.isfinite(least) and torch.isfinite(most)):
         bad = int((~torch.isfinite(image)).sum())
@@ -153,7 +160,6 @@ def check_image(image: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor
         raise ValueError(
             f"image values run from {float(least):g} to {float(most):g}; bring them to {low:g} to {high:g}"
         )
-    return image.clamp(low, high)
 
 
 def composite(image: Tensor, background: str | tuple[float, float, float] = "white") -> Tensor:

@@ -30,7 +30,10 @@ OnDecode = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """What all clips of a batch share: length, noise levels, guidance, solver; clip b is drawn with seed + b."""
+    """What all clips of a batch share: length, noise levels, guidance, solver; clip b is drawn with seed + b.
+
+    add_noise: False continues clips whose latents still have the noise of the first level, as `sample` says.
+    """
 
     frames: int
     sigmas: Tensor
@@ -38,6 +41,7 @@ class Sampling:
     solver: str = "euler"
     seed: int = 23
     churn: float = 0.0
+    add_noise: bool = True
 
 
 class ClipInput(NamedTuple):
@@ -119,6 +123,7 @@ def sample_clips(
             unconditional=None if clip.unconditional is None else clip.unconditional.to(model.device),
             controls=clip.controls,
             control_scale=model.config.control_scale,
+            add_noise=sampling.add_noise,
         )
         made.append(latents)
     return made

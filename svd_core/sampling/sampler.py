@@ -33,6 +33,7 @@ def sample(
     unconditional: C | None = None,
     controls: Sequence[Control] = (),
     control_scale: float = 1.0,
+    add_noise: bool = True,
 ) -> Tensor:
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
@@ -47,13 +48,15 @@ def sample(
     on_step: called with a Step after each step; an exception raised in it stops the sampling.
     controls: steer the sampling, one after the other at each hook. control_scale: that of the model
     (`SVDConfig.control_scale`).
+    add_noise: False for a `latent` that still has the noise of the first sigma, from a run that ended there; the state
+    is then the latent itself, and `noise` should be that of the first run.
     """
     sigmas = custom_sigmas(sigmas)
     guidance = as_guidance(guidance)
     used = active_controls(controls)
     for control in used:
         noise = control.edit_noise(noise, seed)
-    x = _start(noise.contiguous(), float(sigmas[0]), latent)
+    x = _start(noise.contiguous(), float(sigmas[0]), latent, add_noise)
     guidance.over_frames(len(x))
     _check_condition(condition, x)
     stream = NoiseStream(x, seed)
@@ -91,7 +94,7 @@ def _evaluate(denoise: Callable[[Tensor, float, C], Tensor], x: Tensor, sigma: f
     return guided_estimate(model, x, sigma, condition, inputs.guidance, inputs.unconditional)
 
 
-def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
+def _start(noise: Tensor, sigma: float, latent: Tensor | None, add_noise: bool) -> Tensor:
     """Return the state at the first sigma (spec section 8.3)."""
     if not noise.dim() or not len(noise):
         raise ValueError(
@@ -100,6 +103,8 @@ def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
     if not torch.isfinite(noise).all():
         raise ValueError("the noise has NaN or infinite values; draw it with start_noise(frames, h, w, seed)")
     noise = noise if noise.dtype == torch.float64 else noise.to(torch.float32)
+    if latent is None and not add_noise:
+        raise ValueError("sampling without added noise needs a noisy latent to start from; add noise, or give a latent")
     if latent is None:
         return noise * math.sqrt(1 + sigma**2)
     if latent.shape[1:] != noise.shape[1:] or len(latent) not in (1, len(noise)):
@@ -110,7 +115,7 @@ def _start(noise: Tensor, sigma: float, latent: Tensor | None) -> Tensor:
     latent = latent.to(noise).contiguous()
     if not torch.isfinite(latent).all():
         raise ValueError("the start latent has NaN or infinite values; decode it to check the clip it came from")
-    return latent + noise * sigma
+    return latent + noise * sigma if add_noise else latent.expand_as(noise).contiguous()
 
 
 def _check_condition(condition: C, x: Tensor) -> None:
