@@ -28,6 +28,7 @@ from .reuse import SVDReelReuseFeatures
 from .sample import SVDReelSampler
 from .sample_picture import SVDReelSamplePicture
 from .schedule import SVDReelSchedule
+from .shared.sockets import check_inputs
 from .steady import SVDReelColorMatch, SVDReelSteady
 from .storyboard import SVDReelStoryboard
 from .training import SVDReelSaveLora, SVDReelTrainLora
@@ -112,4 +113,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelTrainingSet": "Set up Training Clips (SVD)",
 }
 
-register_model_folder("svd")
+for _node in NODE_CLASS_MAPPINGS.values():
+    check_inputs(_node)
+for _name in ("svd", "diffusers", "clip_vision"):
+    register_model_folder(_name)

@@ -5,11 +5,12 @@ from pathlib import Path
 from ..svd_core.checkpoints import inspect_checkpoint
 from ..svd_core.checkpoints.licence import licence_text
 from .host import comfy as host
+from .host.paths import plain_name, save_folder
 from .load import model_location, model_names
 from .shared import inputs
 
 LOOK = "only look"
-# choice: precision, layout, part, target folder in models/, suffix of the name
+# choice: precision, layout, part, target folder in output/, suffix of the name
 FIXES: dict[str, tuple[str | None, str, str, str, str]] = {
     "save as fp16": ("fp16", "single", "all", "svd", "_fp16"),
     "save as bf16": ("bf16", "single", "all", "svd", "_bf16"),
@@ -59,9 +60,10 @@ class SVDReelModelInfo:
                 ),
                 "fix": inputs.choice(
                     (LOOK, *FIXES),
-                    "Saves a converted copy with a notice of its licence, in ComfyUI's folder for its kind; the "
-                    "original stays. fp16 halves a float32 file without visible loss; fp8 halves that again with a "
-                    "small loss. The VAE and the image encoder are saved in the format of ComfyUI's own loaders.",
+                    "Saves a converted copy with a notice of its licence, in the output folder for its kind, where the "
+                    "loaders find it; the original stays. fp16 halves a float32 file without visible loss; fp8 halves "
+                    "that again with a small loss. The VAE and the image encoder are saved in the format of ComfyUI's own "
+                    "loaders.",
                 ),
                 "new_name": inputs.text(
                     "",
@@ -95,14 +97,9 @@ class SVDReelModelInfo:
 
 
 def _target(folder: str, name: str, layout: str) -> Path:
-    """Return the path of a new model; raise ValueError for names with folders and for existing files."""
-    if Path(name).name != name or name.startswith("."):
-        raise ValueError(f"new_name must be a plain name without folders (got {name!r}); use a name such as my_model")
-    roots = host.model_roots(folder)
-    if not roots:
-        raise ValueError(f"the folder models/{folder} does not exist; create it, or use python -m svd_core convert")
-    Path(roots[0]).mkdir(parents=True, exist_ok=True)
-    target = Path(roots[0]) / (f"{name}.safetensors" if layout == "single" else name)
+    """Return the path of a new model in the output folder; raise ValueError for existing files and other names."""
+    name = plain_name(name, "new_name")
+    target = save_folder(folder) / (f"{name}.safetensors" if layout == "single" else name)
     if target.exists():
         raise ValueError(f"{target} already exists; enter another name in new_name, or remove the file")
     return target

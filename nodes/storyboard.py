@@ -12,6 +12,7 @@ from torch import Tensor
 from ..svd_core.pictures import open_picture
 from ..svd_core.pipelines.settings import SETTINGS, STEERED_BUCKET, AnimateSettings
 from .host import comfy as host
+from .host.paths import readable
 from .host.preview import ClipPreview, played
 from .shared import inputs
 from .shared.model import LoadedModel
@@ -216,9 +217,8 @@ def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
                 "number or a file name under image"
             )
         return images[place - 1 : place]
-    folder = host.input_folder().resolve()
-    path = (folder / panel.image).resolve()
-    if not path.is_relative_to(folder) or not path.is_file():
+    path = readable(panel.image, f"{panel.row}: picture")
+    if not path.is_file():
         raise FileNotFoundError(
             f"{panel.row}: picture {panel.image} is not in ComfyUI's input folder; put it there, or connect images"
         )

@@ -3,14 +3,13 @@
 `svd_core.training` is imported on first use, because ComfyUI imports every pack at start-up.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..svd_core.lora import save_lora
-from .host import comfy as host
+from .host.paths import plain_name, save_folder
 from .shared import inputs
 from .shared.model import LoadedModel
 from .training_set import CATEGORY, TrainingSet
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 PRECISIONS = (AUTO, "float32", "bf16", "fp16")
-LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files and licence notices have longer names
 
 
 class SVDReelTrainLora:
@@ -150,7 +148,7 @@ class SVDReelSaveLora:
     DISPLAY_NAME = "Save SVD LoRA"
     CATEGORY = CATEGORY
     DESCRIPTION = (
-        "Saves a trained LoRA into models/loras, where Load SVD LoRA finds it, with a text file that describes what "
+        "Saves a trained LoRA into output/loras, where Load SVD LoRA finds it, with a text file that describes what "
         "it is made of and its licence. It never overwrites a file; it adds the next free number to the name."
     )
     SEARCH_ALIASES = ["save lora", "export lora", "SaveLora"]
@@ -165,25 +163,14 @@ class SVDReelSaveLora:
         return {
             "required": {
                 "lora": inputs.socket("SVD_LORA", "The LoRA from Train SVD LoRA."),
-                "name": inputs.text("my_svd_lora", "Name of the file in models/loras, without extension."),
+                "name": inputs.text("my_svd_lora", "Name of the file in output/loras, without extension."),
             }
         }
 
     def execute(self, lora: "TrainedLora", name: str) -> tuple:
         from ..svd_core.training.export import halved
 
-        plain = name.strip().removesuffix(".safetensors")
-        if not plain or Path(plain).name != plain or plain.startswith("."):
-            raise ValueError(
-                f"name must not be empty, contain slashes or start with a dot (got {name!r}); use a name such as "
-                "my_svd_lora"
-            )
-        if len(plain.encode()) > LONGEST_NAME or not plain.isprintable():
-            raise ValueError(
-                f"name must be printable and at most {LONGEST_NAME} bytes long (got {len(plain.encode())}); use a name "
-                "such as my_svd_lora"
-            )
-        folder = host.lora_folder()
+        plain, folder = plain_name(name, "name"), save_folder("loras")
         path, number = folder / f"{plain}.safetensors", 2
         while path.exists():
             path, number = folder / f"{plain}_{number}.safetensors", number + 1

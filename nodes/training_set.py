@@ -1,12 +1,11 @@
 """The node that selects the training data."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .host import comfy as host
+from .host.paths import readable
 from .shared import inputs
 
 if TYPE_CHECKING:
@@ -58,9 +57,9 @@ class SVDReelTrainingSet:
             "required": {
                 "folder": inputs.text(
                     "",
-                    "A folder on ComfyUI's machine with videos, folders of frames, or photographs (then set a camera "
-                    "move). A single video works, too. A relative path is inside ComfyUI's input folder. Leave it "
-                    "empty if frames are connected.",
+                    "A folder in ComfyUI's input folder with videos, folders of frames, or photographs (then set a "
+                    "camera move). A single video works, too. Other folders must be listed in allowed_folders.txt "
+                    "beside this pack. Leave it empty if frames are connected.",
                 ),
                 "camera_move": inputs.text(
                     "",
@@ -164,8 +163,7 @@ class SVDReelTrainingSet:
             check_move(move, frames or 8)
         sources: list = []
         if folder.strip():
-            path = Path(folder.strip()).expanduser()
-            path = path if path.is_absolute() else host.input_folder() / path
+            path = readable(folder, "folder")
             sources += find_sources(path, move=move, stills_count=clips_per_picture, frame_fps=images_fps)
         if images is not None and move:
             sources += stills_of_batch(images, move, clips_per_picture)

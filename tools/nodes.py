@@ -49,6 +49,7 @@ def render(entries: list[NodeEntry]) -> str:
         classes.setdefault(entry.module, []).append(entry.id)
     imports = {f"{module}": f"from .{module} import {', '.join(sorted(ids))}" for module, ids in classes.items()}
     imports["host.comfy"] = "from .host.comfy import register_model_folder"
+    imports["shared.sockets"] = "from .shared.sockets import check_inputs"
     lines = [
         HEAD,
         *(imports[module] for module in sorted(imports)),
@@ -61,7 +62,10 @@ def render(entries: list[NodeEntry]) -> str:
         *(f'    "{entry.id}": "{entry.display_name}",' for entry in entries),
         "}",
         "",
-        'register_model_folder("svd")',
+        "for _node in NODE_CLASS_MAPPINGS.values():",
+        "    check_inputs(_node)",
+        'for _name in ("svd", "diffusers", "clip_vision"):',
+        "    register_model_folder(_name)",
     ]
     return "\n".join(lines) + "\n"
 

@@ -57,12 +57,15 @@ CPU = torch.device("cpu")
 
 
 def register_model_folder(name: str) -> None:
-    """Register `models/<name>` as a model folder of the host, in addition to the user's extra_model_paths.yaml."""
+    """Register `models/<name>` and `output/<name>` as model folders, besides the user's extra_model_paths.yaml.
+
+    The second holds what nodes save, as ComfyUI's own `output/checkpoints` and `output/loras` do.
+    """
     if not PRESENT:
         return
     paths, _ = folder_paths.folder_names_and_paths.get(name, ([], set()))
-    own = os.path.join(folder_paths.models_dir, name)
-    merged = [*paths] if own in paths else [*paths, own]
+    own = [os.path.join(folder_paths.models_dir, name), os.path.join(folder_paths.get_output_directory(), name)]
+    merged = [*paths, *(path for path in own if path not in paths)]
     # A folder that only the yaml names has an empty set of extensions, which lists every file.
     folder_paths.folder_names_and_paths[name] = (merged, folder_paths.supported_pt_extensions)
 
@@ -96,9 +99,15 @@ def output_folder() -> Path:
     return Path(folder_paths.get_output_directory()) if PRESENT else Path(tempfile.gettempdir()) / "svd_reel"
 
 
-def lora_folder() -> Path:
-    """Return the folder for saved LoRAs, where the loader finds them."""
-    return Path(model_roots("loras")[0]) if model_roots("loras") else output_folder() / "loras"
+def temp_and_models_folders() -> list[Path]:
+    """Return the host's folder for temporary files and all folders that it searches for models."""
+    searched = [paths for name, (paths, _) in folder_paths.folder_names_and_paths.items() if name != "custom_nodes"]
+    found = [
+        folder_paths.get_temp_directory(),
+        folder_paths.models_dir,
+        *(path for paths in searched for path in paths),
+    ]
+    return [Path(path) for path in dict.fromkeys(found)]
 
 
 def load_state_dict(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -342,6 +351,8 @@ def clip_embedding(clip_vision, pixels: torch.Tensor) -> torch.Tensor:
     """
     mm.load_model_gpu(clip_vision.patcher)
     output = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)
+    if not isinstance(output[2], torch.Tensor) or output[2].ndim != 2:
+        raise ValueError("this CLIP_VISION gives no image embedding; connect CLIP ViT-H, which SVD was trained with")
     return output[2].float().to(output_device())
 
 

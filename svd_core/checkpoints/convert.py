@@ -10,7 +10,7 @@ from torch import Tensor
 from ..files import replacing, write_error, write_text
 from .adapters import AdapterKind, adapter_kind, check_version, kept_tensors
 from .diffusers_folder import folder_configs, folder_vae_config
-from .licence import licence_of, notice_text
+from .licence import licence_of, notice_path, notice_text
 from .load import read_state_dict
 from .names import FolderTensor, to_folder
 from .parts import Part
@@ -78,7 +78,7 @@ def convert(
                 planned |= _single(name, network, types[name], parts, alone=part != "all")
             counter.total = len(planned)
             write_tensors(target, planned, metadata, counter.tick)
-            write_text(target.with_name(f"{target.stem}.NOTICE.txt"), notice)
+            write_text(notice_path(target), notice)
         else:
             with replacing(target) as temporary:
                 _write_folder(temporary, present, types, parts, metadata, counter)

@@ -5,6 +5,8 @@ Facts from the licence texts in short, not advice. NOTICE of this repository hol
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,35 @@ def licence_text(variant: str) -> str:
     return "\n".join([f"licence: {licence.name}", f"  {licence.sentence}", *(f"  - {line}" for line in licence.asks)])
 
 
+def notice_path(path: Path) -> Path:
+    """Return the path of the notice beside a file of weights: NAME.NOTICE.txt, or NAME.NOTICE.2.txt and so on.
+
+    A notice of an earlier file of that name is replaced; any other text keeps its file.
+    """
+    names = (path.with_name(f"{path.stem}.NOTICE{f'.{number}' if number > 1 else ''}.txt") for number in count(1))
+    return next(found for found in names if not found.exists() or _is_notice_of(found, path.name))
+
+
+def _is_notice_of(found: Path, name: str) -> bool:
+    """Return whether a file is a notice that this program wrote for a file of this name."""
+    first = notice_heading(name).encode()
+    try:
+        with found.open("rb") as file:
+            return file.read(len(first)) == first
+    except OSError:
+        return False
+
+
+def notice_heading(name: str) -> str:
+    """Return the first line of the notice for a file."""
+    return f"Notice for {name}\n"
+
+
 def notice_text(name: str, variant: str, changes: Sequence[str]) -> str:
     """Return the notice for a model file that was made of another."""
     licence = licence_of(variant)
     lines = [
-        f"Notice for {name}", "", licence.sentence, "", f"Licence of the model: {licence.name}.",
+        notice_heading(name), licence.sentence, "", f"Licence of the model: {licence.name}.",
         "The licence asks everyone who passes this file on to:", *(f"- {line}" for line in licence.asks), "",
         "Changes, made with SVD Reel:", *(f"- {line}" for line in changes),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints.licence import BY_VARIANT
+from ..checkpoints.licence import BY_VARIANT, notice_heading, notice_path
 from ..checkpoints.writing import write_tensors
 from ..files import replacing, write_error
 from .delta import LoraError, LoraLayer, problem
@@ -34,11 +34,6 @@ metadata. kohya: as most LoRAs for other models.
 """
 
 OTHER_LICENCE = "The licence of the base model also applies to this file."
-
-
-def notice_path(path: Path) -> Path:
-    """Return the path of the notice beside a file of weights."""
-    return path.with_name(f"{path.stem}.NOTICE.txt")
 
 
 def licence_of(variant: str) -> str:
@@ -139,7 +134,7 @@ def _check(module: str, down: Tensor, up: Tensor) -> None:
 
 def notice_text(name: str, metadata: Mapping[str, object]) -> str:
     """Return the notice beside a LoRA: what it was trained on, and its licence."""
-    lines = [f"Notice for {name}", "", f"A LoRA trained on {metadata.get('base_model', 'an SVD model')}."]
+    lines = [notice_heading(name), f"A LoRA trained on {metadata.get('base_model', 'an SVD model')}."]
     for key in ("targets", "rank", "trigger"):
         if metadata.get(key):
             lines.append(f"{key.capitalize()}: {metadata[key]}")

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoints.licence import notice_path
 from ..checkpoints.writing import write_tensors
 from ..files import replacing, write_error
 from ..lora import Lora
 from ..lora.delta import LoraLayer
 from ..lora.names import stem
 from ..lora.read import StoredLayer
-from ..lora.save import licence_of, notice_path, notice_text
+from ..lora.save import licence_of, notice_text
 from ..model.model import SVDModel
 from .adapters import AdapterWeights
 
