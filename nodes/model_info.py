@@ -62,8 +62,8 @@ class SVDReelModelInfo:
                     (LOOK, *FIXES),
                     "Saves a converted copy with a notice of its licence, in the output folder for its kind, where the "
                     "loaders find it; the original stays. fp16 halves a float32 file without visible loss; fp8 halves "
-                    "that again with a small loss. The VAE and the image encoder are saved in the format of ComfyUI's own "
-                    "loaders.",
+                    "that again with a small loss. The VAE and the image encoder are saved in the format of ComfyUI's "
+                    "own loaders.",
                 ),
                 "new_name": inputs.text(
                     "",

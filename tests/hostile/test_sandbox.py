@@ -11,7 +11,8 @@ from tests.helpers.nodes_pack import part, run
 
 OUTSIDE = (
     "{secret}", "{secret}/deep", "{inside}/../../secret", "../secret", "a/../../secret", "/", "/etc", "/etc/passwd",
-    "~", "~root", "~nobody-here/x", "~/videos", "//server/share", "/proc/self", "..", "../", "{secret}/../secret", "/dev/zero",
+    "~", "~root", "~nobody-here/x", "~/videos", "//server/share", "/proc/self", "..", "../", "/dev/zero",
+    "{secret}/../secret",
     "{inside}x", "{inside}/..", "file:///etc/passwd/../../../..", "nul\0byte", "line\nbreak", "\x1b[31m", " ",
 )  # fmt: skip
 NAMES = (
