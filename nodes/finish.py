@@ -12,9 +12,10 @@ from torch import Tensor
 from .decode import decode_latent
 from .host import comfy as host
 from .host import film as host_film
+from .host.names import file_prefix
 from .host.preview import proxy
 from .shared import inputs
-from .shared.clips import clip_length
+from .shared.clips import CLIP_KEY, check_samples, clip_length
 
 if TYPE_CHECKING:
     from ..svd_core.finish import FilmOptions, FilmProgress, Reel, Sound
@@ -116,7 +117,9 @@ class SVDReelFinish:
                     "that loop. ping-pong plays back and forth, which repeats without a jump.",
                 ),
                 "filename_prefix": inputs.text(
-                    "video/film", "Folder and start of the file name, inside the output folder."
+                    "video/film",
+                    "Folder and start of the file name, inside the output folder. Tokens such as %date:yyyy-MM-dd%, "
+                    "%width% and %NODE.WIDGET% are replaced, as in ComfyUI's own save nodes.",
                 ),
             },
             "optional": {
@@ -183,6 +186,7 @@ class SVDReelFinish:
         unique_id=None,
     ) -> dict:
         from ..svd_core.finish import CODECS, FilmOptions, Reel, check_film, to_size
+        from ..svd_core.finish.stream import film_size
 
         asked = (width, height) if size == CUSTOM else SIZES[size]
         depth = max(int(bit_depth), min(CODECS[codec].formats))
@@ -191,13 +195,16 @@ class SVDReelFinish:
             fps, codec, quality, depth, _sound(audio), settings, host_film.workflow_texts(prompt, extra_pnginfo),
             keep_partial=when_cancelled == CANCELLED[1],
         )  # fmt: skip
-        path, entry = host_film.film_target(filename_prefix, CODECS[codec].suffix, *asked)
-        check_film(path, film)
-        to_size(*asked, fit)
-        frames, cuts = _frames(images, latent, vae)
-        rows, columns = frames.shape[1:3]
+        columns, rows = _size_of(images, latent, vae)
         if size != CUSTOM and rows > columns:
             asked = asked[::-1]
+        scale = getattr(upscale_model, "scale", 1)
+        shown = film_size(round(columns * scale), round(rows * scale), *asked, fit)
+        prefix = file_prefix(filename_prefix, prompt, extra_pnginfo)
+        path, entry = host_film.film_target(prefix, CODECS[codec].suffix, shown.width, shown.height)
+        check_film(path, film)
+        frames, cuts = _frames(images, latent, vae)
+        rows, columns = frames.shape[1:3]
         between = {} if interp_model is None else {"between": host_film.interpolator(interp_model)}
         with ExitStack() as stack:
             steps = [to_size(*asked, fit)]
@@ -217,12 +224,23 @@ def _player(entry: dict, path: Path, film: "FilmOptions") -> dict:
     return {**shown, "svd_path": [str(path)]}
 
 
+def _size_of(images: Tensor | None, latent: dict | None, vae) -> tuple[int, int]:
+    """Return width and height of the clip's frames before they are decoded."""
+    if images is not None:
+        return images.shape[2], images.shape[1]
+    if latent is None or vae is None:
+        raise ValueError("there is nothing to make a film of; connect images, or latent and vae")
+    note = latent.get(CLIP_KEY)
+    if note is not None and note.placement is not None:
+        return note.placement.inner_width, note.placement.inner_height
+    rows, columns = check_samples(latent).shape[-2:]
+    return 8 * columns, 8 * rows
+
+
 def _frames(images: Tensor | None, latent: dict | None, vae) -> tuple[Tensor, frozenset[int]]:
     """Return frames [T, H, W, 3], and the indices at which further clips of a batch begin."""
     if images is not None:
         return images, frozenset()
-    if latent is None or vae is None:
-        raise ValueError("there is nothing to make a film of; connect images, or latent and vae")
     frames, length = decode_latent(vae, latent, on_decode=host.Progress().decoded), clip_length(latent)
     return frames, frozenset(range(length, len(frames), length))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .host import comfy as host
 from .shared import inputs
 from .shared.model import LoadedModel, image_token
 
@@ -102,6 +103,7 @@ class SVDReelReport:
             mask=mask,
             model=model if clip_vision is None else ImageEncoder(clip_vision),
             seams=inputs.parse_numbers(seams, "seams") if seams.strip() else (),
+            on_work=host.check_interrupt,
         )
         return (report.text(), report.to_json(), plot(report))
 

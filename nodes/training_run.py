@@ -102,6 +102,7 @@ def _encode(model: LoadedModel, training_set: TrainingSet, plan, folder: Path) -
         folder,
         encoders=encoder_digest(*modules) + type(model.vae).__name__ + type(model.image_encoder).__name__,
         on_clip=lambda name, count: host.check_interrupt(),
+        on_frame=host.check_interrupt,
     )
 
 

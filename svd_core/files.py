@@ -275,12 +275,14 @@ def _remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def parse_json(text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: int = JSON_DEPTH) -> Any:
+def parse_json(
+    text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: int = JSON_DEPTH, unique: bool = False
+) -> Any:
     """Parse JSON from a file that anybody may have made.
 
     Bytes may be UTF-8, UTF-16 or UTF-32, with or without a byte order mark. Raises JsonError for text that is longer
     than `most_bytes` or nested deeper than `most_depth`, for NaN, infinity and numbers beyond 64 bits, for lone
-    surrogates, and for everything that is not JSON.
+    surrogates, with `unique` for a key that an object has twice, and for everything that is not JSON.
     """
     if len(text) > most_bytes:
         raise JsonError(f"{len(text):,} bytes of JSON; at most {most_bytes:,} are read")
@@ -290,7 +292,11 @@ def parse_json(text: str | bytes, *, most_bytes: int = JSON_BYTES, most_depth: i
         # Python parses thousands of numbers by itself ten times faster than through a function.
         whole = _whole if LONG_NUMBER.search(text) else None
         value = json.loads(
-            text.removeprefix("\ufeff"), parse_int=whole, parse_float=_finite, parse_constant=_no_constant
+            text.removeprefix("\ufeff"),
+            parse_int=whole,
+            parse_float=_finite,
+            parse_constant=_no_constant,
+            object_pairs_hook=_unique if unique else None,
         )
     except JsonError:
         raise
@@ -342,6 +348,16 @@ def _finite(text: str) -> float:
     if abs(value) == float("inf"):
         raise JsonError(f"number {printable(text, 20)} is too large")
     return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object from its keys and values; raise JsonError for a key that it has twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JsonError(f"'{printable(twice)}' twice in one object")
+    return found
 
 
 def _no_constant(text: str) -> None:

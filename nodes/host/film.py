@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...svd_core.files import printable
 from ...svd_core.memory import is_out_of_memory
 from . import comfy as host
 
@@ -103,13 +104,24 @@ def interpolator(model: Any) -> "Between":
 
 
 def film_target(prefix: str, suffix: str, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """Return a film's path in the host's output folder, and the entry with which its interface shows it."""
+    """Return a film's path in the host's output folder, and the entry with which its interface shows it.
+
+    prefix: as `file_prefix` returns it; %width%, %height% and the host's tokens of time are replaced. Raises ValueError
+    for a path outside the output folder.
+    """
     if not host.PRESENT:
         path = Path(tempfile.mkdtemp()) / f"{Path(prefix).name}{suffix}"
         return path, {"filename": path.name, "subfolder": "", "type": "output"}
-    folder, name, counter, subfolder, _ = host.folder_paths.get_save_image_path(
-        prefix, host.folder_paths.get_output_directory(), width, height
-    )
+    try:
+        folder, name, counter, subfolder, _ = host.folder_paths.get_save_image_path(
+            prefix, host.folder_paths.get_output_directory(), width, height
+        )
+    except OSError:
+        raise
+    except Exception:  # the host's plain Exception for a path outside
+        raise ValueError(
+            f"filename_prefix {printable(prefix)!r} is outside ComfyUI's output folder; use a name such as video/film"
+        ) from None
     file = f"{name}_{counter:05}_{suffix}"
     return Path(folder) / file, {"filename": file, "subfolder": subfolder, "type": "output"}
 

@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..files import remove_leftovers, write_error, write_text
+from ..files import parse_json, printable, read_json, remove_leftovers, write_error, write_text
 from ..video import open_clip, read_settings
 from .jobs import KEY, ClipJob
 
 NAME = "manifest.jsonl"
 FORMAT = 2
+MOST_LINE = 1_000_000  # bytes of one entry
 OLD_NAME, OLD_FORMAT = "manifest.json", 1  # one JSON object, rewritten after every clip; read and replaced
 
 
@@ -139,12 +140,14 @@ class Manifest:
         lines = self.path.read_bytes().split(b"\n")
         self._rewrite = lines.pop() != b""  # a run was stopped in the middle of this line
         try:
-            if not lines or json.loads(lines[0]).get("format") != FORMAT:
+            head = parse_json(lines[0], most_bytes=MOST_LINE) if lines else None
+            if not isinstance(head, dict) or head.get("format") != FORMAT:
                 raise ValueError(f"the first line must give format {FORMAT}")
-            for line in lines[1:]:
-                entry = json.loads(line)
-                self.clips[str(entry.pop("name"))] = entry
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            for number, line in enumerate(lines[1:], 2):
+                entry = parse_json(line, most_bytes=MOST_LINE)
+                name = entry.pop("name", None) if isinstance(entry, dict) else None
+                self.clips[str(name)] = _checked(name, entry, f"line {number}")
+        except ValueError as error:
             raise _not_a_manifest(self.path, error) from None
         # Lines of clips that were remade are dropped once they are most of the file.
         self._rewrite = self._rewrite or len(lines) > 1000 + 2 * len(self.clips)
@@ -152,12 +155,23 @@ class Manifest:
     def _read_old(self) -> None:
         path = self.folder / OLD_NAME
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != OLD_FORMAT:
-                raise ValueError(f"format {content['format']}")
-            self.clips = {str(name): dict(entry) for name, entry in content["clips"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            content = read_json(path)
+            clips = content.get("clips") if isinstance(content, dict) else None
+            if not isinstance(clips, dict) or content.get("format") != OLD_FORMAT:
+                raise ValueError(f"it must have format {OLD_FORMAT} and clips")
+            self.clips = {name: _checked(name, entry, f"'{printable(name)}'") for name, entry in clips.items()}
+        except ValueError as error:
             raise _not_a_manifest(path, error) from None
+
+
+def _checked(name: object, entry: Any, where: str) -> dict[str, Any]:
+    """Return the entry of a clip; raise ValueError unless it has the form of those that `Manifest` writes."""
+    fields = {"status": str, "key": str}
+    if not isinstance(name, str) or not isinstance(entry, dict):
+        raise ValueError(f"{where} is not the entry of a clip")
+    if not all(isinstance(entry.get(field), kind) for field, kind in fields.items()):
+        raise ValueError(f"{where} has no status and key")
+    return entry
 
 
 def _not_a_manifest(path: Path, error: Exception) -> ValueError:

@@ -1,6 +1,6 @@
 """Measures of neighbouring frames: shared motion, dense motion, and changes besides motion."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,13 @@ LEAST_VISIBLE = 0.1  # if a smaller share of the picture is visible in both fram
 Numbers = dict[str, tuple[float, ...] | None]
 
 
-def measure_pairs(grey: Tensor, area: Tensor | None, size: tuple[int, int]) -> Numbers:
+def measure_pairs(
+    grey: Tensor, area: Tensor | None, size: tuple[int, int], on_batch: Callable[[], None] | None = None
+) -> Numbers:
     """Return the numbers per pair of ClipReport, by field, of luminance [T, 1, h, w] in 0..1.
 
-    area: mask [1 | T, h, w] or None. size: (height, width) of the clip; motion is in its pixels.
+    area: mask [1 | T, h, w] or None. size: (height, width) of the clip; motion is in its pixels. on_batch: called
+    before every batch of pairs.
     """
     grey, area = lay_out(grey), None if area is None else lay_out(area)
     found: dict[str, list[float]] = {
@@ -33,6 +36,8 @@ def measure_pairs(grey: Tensor, area: Tensor | None, size: tuple[int, int]) -> N
     sides = ("motion_inside", "motion_outside")
     found |= {name: [] for name in sides if area is not None}
     for first, last in _batches(grey):
+        if on_batch is not None:
+            on_batch()
         here = area if area is None or len(area) == 1 else area[first:last]
         for name, values in _measure_batch(grey[first:last], grey[first + 1 : last + 1], here, size).items():
             found[name] += values.tolist()

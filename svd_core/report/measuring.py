@@ -1,7 +1,7 @@
 """Measure a clip: check the input, then measure every frame, and every pair of neighbouring frames."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -29,6 +29,10 @@ class EncodesImages(Protocol):
 
 
 @torch.no_grad()
+def _nothing() -> None:
+    """Do nothing between two frames."""
+
+
 def measure(
     clip: Tensor | Sequence[Tensor],
     *,
@@ -37,6 +41,7 @@ def measure(
     mask: Tensor | None = None,
     seams: Sequence[int] = (),
     asked: Tensor | None = None,
+    on_work: Callable[[], None] = _nothing,
 ) -> ClipReport:
     """Return the measures of a clip [T, H, W, 3] in 0..1, T >= 1, with sides of at least 16 pixels.
 
@@ -48,6 +53,7 @@ def measure(
     seams: indices of frames, 1 to T - 1, that begin a new part.
     asked: camera track that the clip was made with, of its first K <= T frames: right and up in widths, zoom factor and
     roll in degrees, [K, 4] (`camera.poses.Poses.views`).
+    on_work: called between frames and pairs of frames; may raise to stop.
     Raises ValueError for a clip, image or mask of another shape or range or with NaN, and for seams outside the clip.
     """
     check_clip(clip)
@@ -56,8 +62,8 @@ def measure(
     small = _small_size(height, width)
     area = None if mask is None else _mask_at(mask, frames, small).to(device)
     start = None if image is None else cover(_picture(image).to(device), height, width)
-    single, grey = _measure_frames(clip, small)
-    pairs = measure_pairs(grey, area, (height, width))
+    single, grey = _measure_frames(clip, small, on_work)
+    pairs = measure_pairs(grey, area, (height, width), on_work)
     return ClipReport(
         frames=frames,
         width=width,
@@ -146,7 +152,9 @@ def _frame(clip: Tensor | Sequence[Tensor], index: int) -> Tensor:
     return lay_out(clip[index]).float().clamp(0, 1)
 
 
-def _measure_frames(clip: Tensor | Sequence[Tensor], small: tuple[int, int]) -> tuple[dict, Tensor]:
+def _measure_frames(
+    clip: Tensor | Sequence[Tensor], small: tuple[int, int], on_work: Callable[[], None]
+) -> tuple[dict, Tensor]:
     """Return the measures of single frames and of their differences, and the small luminance [T, 1, h, w].
 
     Works frame by frame, because a clip may fill most of the memory.
@@ -154,6 +162,7 @@ def _measure_frames(clip: Tensor | Sequence[Tensor], small: tuple[int, int]) -> 
     greys, colours, contrasts, edges, steps = [], [], [], [], []
     before = first = _frame(clip, 0)
     for index in range(len(clip)):
+        on_work()
         frame = _frame(clip, index)
         greys.append(resize(luminance(frame)[None, None], small))
         colours.append(frame.mean(dim=(0, 1)))

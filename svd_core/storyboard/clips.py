@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checkpoints.writing import write_tensors
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
-from ..files import write_json
+from ..files import JsonError, read_json, write_json
 from ..pictures import as_batch
 from ..pictures.reading import lay_out
 from ..pipelines.clip import AnimateSettings, animate
@@ -134,13 +134,13 @@ class ClipStore:
         """Write which clips the film uses, and delete clips of the previous manifest that no panel uses any more."""
         path, used = self.folder / MANIFEST, {row["clip"] for row in rows}
         try:
-            before = {row["clip"] for row in json.loads(path.read_text(encoding="utf-8"))["panels"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            before = {row["clip"] for row in read_json(path)["panels"] if isinstance(row["clip"], str)}
+        except (OSError, JsonError, KeyError, TypeError):
             before = set()
         self.folder.mkdir(exist_ok=True)
         write_json(path, {"panels": rows})
         for key in before - used:
-            if str(key).isalnum():  # the manifest may have been edited: delete nothing outside the folder
+            if key.isalnum():  # the manifest may have been edited: delete nothing outside the folder
                 self.path(key).unlink(missing_ok=True)
 
 

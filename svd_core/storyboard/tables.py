@@ -2,10 +2,11 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from ..files import JsonError, parse_json
 
 SEPARATORS = ",;\t"
 MOST_QUOTED = 80  # characters of a value in an error: longer ones are cut
@@ -69,20 +70,10 @@ def read_table(text: str, what: str, of: str = "") -> tuple[list[str], list[tupl
 def read_json(text: str, what: str) -> Any:
     """Return the value of a JSON text. Raises JSONFault, also for a key that an object has twice."""
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice = first_repeated(name for name, _ in pairs)
-        if twice is not None:
-            raise JSONFault(f"{what} has {quoted(twice)} twice in one object; remove one of them")
-        return dict(pairs)
-
     try:
-        return json.loads(text, object_pairs_hook=unique)
-    except JSONFault:
-        raise
-    except RecursionError:
-        raise JSONFault(f"{what} is nested too deep to be read; write a list of plain objects") from None
-    except ValueError as error:
-        raise JSONFault(f"{what} is not JSON ({error}); check commas and quotes there") from None
+        return parse_json(text, unique=True)
+    except JsonError as error:
+        raise JSONFault(f"{what} cannot be read ({error}); check commas, quotes and names") from None
 
 
 def first_repeated(names: Iterable[str]) -> str | None:

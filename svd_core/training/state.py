@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from ..checkpoints.source import CheckpointError, TensorSource, read_header
 from ..checkpoints.writing import write_tensors
-from ..files import write_error
+from ..files import is_number, is_whole, parse_json, printable, write_error
+from .log import BANDS
 from .optimizers import make_optimizers, optimizer_state, restore_optimizers, set_rate
 from .settings import TrainSettings
 
 STATE_FILE = "state.safetensors"
+MOST_NUMBER = 1e30  # of a sum or a factor in a record
 RECORD = "training"  # name of the JSON record in the file's metadata
 FIXED = ("method", "targets", "rank", "alpha", "optimizer")  # settings that the tensors of a state depend on
 
@@ -41,10 +43,53 @@ def read_state(folder: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]] | No
         return None
     try:
         header = read_header(path)
-        record = json.loads(header.metadata[RECORD])
+        record = checked_record(parse_json(header.metadata[RECORD]))
     except (CheckpointError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not the state of a training run ({error}); delete it to start again") from error
     return TensorSource(path, [header], header.metadata, path.name), record
+
+
+def checked_record(record: Any) -> dict[str, Any]:
+    """Return the record of a state; raise ValueError unless it has the form of those that `Trainer` writes."""
+    if not isinstance(record, dict):
+        raise ValueError("its record is not an object")
+    settings, totals, scale = (record.get(name) for name in ("settings", "totals", "scale"))
+    numbers = record.get("numbers")
+    tests = {
+        "step": is_whole(record.get("step"), 0, 10**9),
+        "seconds": is_number(record.get("seconds"), 1e12) and record["seconds"] >= 0,
+        "base": isinstance(record.get("base"), str),
+        "settings": isinstance(settings, dict) and all(name in settings for name in (*FIXED, "ema")),
+        "totals": isinstance(totals, dict) and _are_totals(totals),
+        "scale": scale is None or (isinstance(scale, dict) and _is_scale(scale)),
+        "numbers": isinstance(numbers, dict) and all(is_number(value, MOST_NUMBER) for value in numbers.values()),
+    }
+    wrong = [name for name, fits in tests.items() if not fits]
+    if wrong:
+        raise ValueError(f"its record has no valid {wrong[0]}")
+    return record
+
+
+def _are_totals(totals: dict[str, Any]) -> bool:
+    """Return whether these are the fields of `log.Totals`."""
+    lists = [totals.get(name) for name in ("bands", "clips")]
+    return (
+        set(totals) == {"loss", "steps", "bands", "clips"}
+        and is_number(totals["loss"], MOST_NUMBER)
+        and is_whole(totals["steps"], 0, 10**9)
+        and all(isinstance(one, list) and len(one) == len(BANDS) for one in lists)
+        and all(is_number(value, MOST_NUMBER) for one in lists for value in one)
+    )
+
+
+def _is_scale(scale: dict[str, Any]) -> bool:
+    """Return whether these are the fields of `optimizers.LossScale`."""
+    return (
+        set(scale) == {"scale", "good_steps"}
+        and is_number(scale["scale"], MOST_NUMBER)
+        and scale["scale"] > 0
+        and is_whole(scale["good_steps"], 0, 10**9)
+    )
 
 
 def make_folder(folder: Path) -> None:
@@ -140,7 +185,8 @@ class OptimizerState:
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
-        """Restore what `tensors` returned."""
+        """Restore what `tensors` returned. Raises ValueError for tensors of other parameters."""
+        self._check(tensors)
         for index, (name, parameter) in enumerate(self.parameters.items()):
             parameter.copy_(tensors[f"weights/{name}"])
             if self.average:
@@ -148,6 +194,26 @@ class OptimizerState:
         prefix = "optimizer/"
         memory = {name[len(prefix) :]: tensors[name] for name in tensors if name.startswith(prefix)}
         restore_optimizers(self.optimizers, self.parameters, memory, numbers)
+
+    def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise ValueError unless a state has every weight in its shape, and no optimiser's memory of another."""
+        kinds = ("weights", "average") if self.average else ("weights",)
+        for name, parameter in self.parameters.items():
+            for kind in kinds:
+                stored = tensors.get(f"{kind}/{name}")
+                if stored is None or stored.shape != parameter.shape:
+                    found = "is missing" if stored is None else f"has shape {list(stored.shape)}"
+                    raise ValueError(
+                        f"the state of the run does not fit the model: {kind} of {name} {found}; delete the state to "
+                        "start again"
+                    )
+        for name in tensors:
+            kind, _, rest = name.partition("/")
+            if kind == "optimizer" and rest.rpartition("/")[0] not in self.parameters:
+                raise ValueError(
+                    f"the state of the run has an optimiser's memory of {printable(rest)}, which is not trained; "
+                    "delete the state to start again"
+                )
 
     def check(self, record: Mapping[str, Any], base: str, folder: Path) -> None:
         """Raise ValueError if the record of a state belongs to other settings or another base model.

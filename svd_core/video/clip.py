@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files import JsonError, parse_json
+
 MARK = "svd_reel"
 """The key that distinguishes our settings from other texts in a file."""
 
@@ -65,30 +67,20 @@ def parse_settings(text: str | bytes | None) -> Settings:
     if not isinstance(text, str) or MARK not in text[:MOST_TEXT]:
         return Settings({})
     try:
-        content = json.loads(text) if len(text) <= MOST_TEXT else None
+        content = parse_json(text, most_bytes=MOST_TEXT, most_depth=MOST_DEPTH + 1)
         metadata, fps, size = content[MARK], content["fps"], content["size"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return Settings({}, fault="they are not the JSON that this program writes")
-    if not isinstance(metadata, dict) or not _is_shallow(metadata):
-        return Settings({}, fault=f"they are not one object of at most {MOST_DEPTH} levels")
+    except JsonError as error:
+        return Settings({}, fault=f"they are not the JSON that this program writes ({error})")
+    except (KeyError, TypeError):
+        return Settings({}, fault="they lack what this program writes")
+    if not isinstance(metadata, dict):
+        return Settings({}, fault="they are not one object")
     if not isinstance(fps, str) or not RATE.fullmatch(fps):
         return Settings({}, fault="their frame rate is not a positive number")
     sides_are_whole = isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)
     if not sides_are_whole or not all(1 <= side <= LARGEST for side in size):
         return Settings({}, fault="their size is not two whole numbers of pixels")
     return Settings(metadata, Fraction(fps), tuple(size))
-
-
-def _is_shallow(value: Any) -> bool:
-    """Return whether lists and objects are nested at most MOST_DEPTH deep."""
-    level = [value]
-    for _ in range(MOST_DEPTH):
-        level = [part for whole in level if isinstance(whole, dict | list) for part in _parts(whole)]
-    return not any(isinstance(whole, dict | list) for whole in level)
-
-
-def _parts(whole: dict | list) -> list:
-    return list(whole.values()) if isinstance(whole, dict) else whole
 
 
 def parse_fps(fps: float | Fraction) -> Fraction:

@@ -97,7 +97,7 @@ REFUSED = [
     ("x.csv", "image,seed\n,1\n", "row 2 of x.csv has no image"),
     ("x.csv", "image,name\na.png,../up\n", "cannot be a file name"),
     ("x.csv", "image\na.png\nsub/A.png\n", "clip A .*a.png and A.png.*give each row a name"),
-    ("x.json", "{", "is not JSON"),
+    ("x.json", "{", "not valid JSON"),
     ("x.json", '{"clips": 3}', "x.json is not a list of clips; write"),
     ("x.json", "[]", "no rows"),
     ("x.txt", "a.png", "x.txt .*give a folder of pictures, a .csv or a .json"),

@@ -183,7 +183,7 @@ def test_the_place_of_a_row_may_name_its_file():
 
 def test_json_is_read_and_its_faults_are_of_one_type():
     assert read_json('{"a": [1, {"b": null}]}', "x.json") == {"a": [1, {"b": None}]}
-    for text, words in (("{", "is not JSON"), ('{"a": 1, "a": 2}', "'a' twice"), ("[" * 99999, "nested too deep")):
+    for text, words in (("{", "not valid JSON"), ('{"a": 1, "a": 2}', "'a' twice"), ("[" * 99999, "nested deeper")):
         with pytest.raises(JSONFault, match=f"^x.json .*{words}.*; "):
             read_json(text, "x.json")
 

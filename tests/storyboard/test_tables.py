@@ -131,13 +131,13 @@ def test_bad_calls_are_answered_with_one_sentence(folder: Path, board: str, opti
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[{]", "is not JSON"),
+        ("[{]", "not valid JSON"),
         ('{"rows": []}', "an entry 'rows'"),
         ("{}", "no list of panels"),
         ("[1]", "panel 1 is 1, not an object"),
         ('[{"image": ["a.png"]}]', "panel 1: image is .*; write a text"),
         ('[{"image": "a.png", "seconds": true}]', "panel 1: seconds is True; write a number"),
-        ('[{"image": "a.png", "seed": 1, "seed": 2}]', "has 'seed' twice"),
+        ('[{"image": "a.png", "seed": 1, "seed": 2}]', "'seed' twice"),
         ('[{"image": "a.png", "File": "b.png"}]', "panel 1 has image twice"),
         ('{"panels": [{}], "defaults": {"move": "", "camera": ""}}', "the entry defaults has move twice"),
     ],

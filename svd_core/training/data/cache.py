@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ...checkpoints.writing import write_tensors
-from ...files import remove_leftovers, write_error, write_json
+from ...files import is_number, read_json, remove_leftovers, write_error, write_json
 from ...networks.vae import LATENT_SCALE
 from ..state import make_folder
 from .cutting import ClipPlan, CutReport
@@ -33,6 +33,7 @@ NOISE_VERSIONS = 4
 LEVEL_MEAN, LEVEL_SPREAD = -3.0, 0.5  # of the logarithm of the augmentation, as in public fine-tuning code
 AT_ONCE = 4  # frames per call of the encoder
 VERSION = 3
+MOST_LABEL = 1e6  # of frame rates, motion buckets and strengths in an index
 
 
 class Encodes(Protocol):
@@ -92,10 +93,12 @@ def encode_sources(
     *,
     encoders: str,
     on_clip: Callable[[str, int], None] | None = None,
+    on_frame: Callable[[], None] | None = None,
 ) -> ClipSet:
     """Cut and encode every source into `folder`, skipping what is cached there, and return the clips.
 
-    encoders: result of `encoder_digest`. on_clip(source, clips so far): reports progress; may raise to stop. A source
+    encoders: result of `encoder_digest`. on_clip(source, clips so far): reports progress; may raise to stop.
+    on_frame: called for every frame that is read; may raise to stop. A source
     that cannot be read is left out with a warning, unless it is the only one. Raises ValueError where no clip is left,
     and OSError where the folder cannot be written; encoded clips are kept.
     """
@@ -106,7 +109,7 @@ def encode_sources(
     for source in sources:
         try:
             on_number = partial(_report, on_clip, source.name, len(clips))
-            found, report = _encode_source(source, plan, model, folder, encoders, on_number)
+            found, report = _encode_source(source, plan, model, folder, encoders, on_number, on_frame)
         except ValueError as error:
             if len(sources) == 1:
                 raise
@@ -132,7 +135,13 @@ def _report(on_clip: Callable[[str, int], None] | None, source: str, before: int
 
 
 def _encode_source(
-    source: Source, plan: ClipPlan, model: Encodes, folder: Path, encoders: str, on_number: Callable[[int], None]
+    source: Source,
+    plan: ClipPlan,
+    model: Encodes,
+    folder: Path,
+    encoders: str,
+    on_number: Callable[[int], None],
+    on_frame: Callable[[], None] | None = None,
 ) -> tuple[list[CachedClip], CutReport]:
     """Return clips and report of one source, from its index if that is complete."""
     content = {"source": source.fingerprint(), "plan": asdict(plan), "encoders": encoders, "version": VERSION}
@@ -142,6 +151,7 @@ def _encode_source(
     if known is not None:
         return known
     report, names = CutReport(source.name), []
+    report.on_frame = on_frame or report.on_frame
     for number, clip in enumerate(source.clips(plan, report)):
         on_number(number)
         path = folder / f"{key}-{number:05d}.safetensors"
@@ -158,15 +168,20 @@ def _encode_source(
 
 
 def _listed(entry: dict, folder: Path, source: str) -> CachedClip:
-    return CachedClip(folder / entry["file"], source, entry["fps"], entry["bucket"], entry["strength"])
+    """Return a clip from its entry in an index; raise ValueError for a file elsewhere or numbers that are none."""
+    name, numbers = entry["file"], (entry["fps"], entry["bucket"], entry["strength"])
+    if Path(name).name != name or not all(is_number(number, MOST_LABEL) for number in numbers):
+        raise ValueError("not an entry of the cache")
+    return CachedClip(folder / name, source, *numbers)
 
 
 def _read_index(index: Path, folder: Path) -> tuple[list[CachedClip], CutReport] | None:
     """Return clips and report from the index of a source, or None if it or one of its clips is missing."""
     try:
-        stored = json.loads(index.read_text(encoding="utf-8"))
+        stored = read_json(index)
         report = CutReport(**stored["report"])
         clips = [_listed(entry, folder, report.name) for entry in stored["clips"]]
+        report.text()
     except (OSError, ValueError, KeyError, TypeError):
         return None  # missing, damaged or of another version: encoded again
     return (clips, report) if all(clip.path.exists() for clip in clips) else None

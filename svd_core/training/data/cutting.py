@@ -87,6 +87,9 @@ class CutReport:
     fps: float = 0.0
     remarks: list[str] = field(default_factory=list)
 
+    def on_frame(self) -> None:
+        """Do nothing; replaced by a function that is called for every frame that is read, and may raise to stop."""
+
     def text(self) -> str:
         """Return the report in one line."""
         parts = [f"{self.clips} clip{'s' * (self.clips != 1)} from {self.frames} frames at {self.fps:.3g} fps"]
@@ -227,6 +230,7 @@ def _shots(
     finder, before = CutFinder(), None
     for seconds, frame in timed:
         report.frames += 1
+        report.on_frame()
         pause = before is not None and not 0 <= seconds - before <= PAUSE / report.fps
         if pause:
             report.pauses += 1
