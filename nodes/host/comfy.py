@@ -63,11 +63,11 @@ def register_model_folder(name: str) -> None:
     """
     if not PRESENT:
         return
-    paths, _ = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    paths, endings = folder_paths.folder_names_and_paths.get(name, ([], set()))
     own = [os.path.join(folder_paths.models_dir, name), os.path.join(folder_paths.get_output_directory(), name)]
     merged = [*paths, *(path for path in own if path not in paths)]
     # A folder that only the yaml names has an empty set of extensions, which lists every file.
-    folder_paths.folder_names_and_paths[name] = (merged, folder_paths.supported_pt_extensions)
+    folder_paths.folder_names_and_paths[name] = (merged, endings or folder_paths.supported_pt_extensions)
 
 
 def model_files(folder: str) -> list[str]:

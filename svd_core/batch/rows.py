@@ -1,13 +1,15 @@
 """Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from ..files import printable
 from ..pipelines.settings import SETTINGS, AnimateSettings
 from ..pipelines.steered import FILES, Steering
-from ..storyboard.tables import first_repeated, read_json, read_table, read_text
+from ..storyboard.tables import first_repeated, quoted, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LISTS = ("clips", "shots")
@@ -82,7 +84,7 @@ def parse_setting(name: str, value: Any, where: str) -> Any:
     Pictures stay text: one path, or a list of paths.
     """
     if name not in _FIELDS:
-        raise ValueError(f"{where}: unknown setting {name!r}; use one of {', '.join(_FIELDS)}")
+        raise ValueError(f"{where}: unknown setting {printable(name)!r}; {_near(name)}")
     if name in FILES:
         return _paths(name, value, where)
     kinds = _FIELDS[name]
@@ -93,15 +95,21 @@ def parse_setting(name: str, value: Any, where: str) -> Any:
     text = str(value).strip()
     if bool in kinds:
         if text.lower() not in YES_NO:
-            raise ValueError(f"{where}: {name} must be yes or no (got {value!r})")
+            raise ValueError(f"{where}: {name} must be yes or no (got {quoted(value)})")
         return YES_NO[text.lower()]
     for kind, words in ((str, ""), (int, "a whole number"), (float, "a number")):
         if kind in kinds:
             try:
                 return kind(text)
             except ValueError:
-                raise ValueError(f"{where}: {name} must be {words} (got {value!r})") from None
+                raise ValueError(f"{where}: {name} must be {words} (got {quoted(value)})") from None
     raise ValueError(f"{where}: {name} cannot be set in a batch")
+
+
+def _near(name: str) -> str:
+    """Return the settings that an unknown name may mean; all of them would fill the screen."""
+    close = difflib.get_close_matches(name[:100], _FIELDS, n=3) or ["frames", "steps", "seed"]
+    return f"use one of {len(_FIELDS)} settings of animate, such as {', '.join(close)}"
 
 
 def _table(path: Path) -> list[Entry]:
@@ -119,7 +127,7 @@ def _storyboard(path: Path) -> tuple[list[Entry], dict[str, Any]]:
     if isinstance(content, dict):
         unknown = sorted(set(content) - {*LISTS, "settings"})
         if unknown:
-            raise ValueError(f"{path} has an unknown key {unknown[0]!r}; use settings, and clips or shots")
+            raise ValueError(f"{path} has an unknown key {quoted(unknown[0])}; use settings, and clips or shots")
         if set(LISTS) <= set(content):
             raise ValueError(f"{path} has both clips and shots; put all rows under one of them")
         shared = content.get("settings") or {}
@@ -139,7 +147,7 @@ def _row(
     cells = _named(cells, where)
     for key, kinds in (("image", str), ("name", str | int)):
         if not isinstance(cells.get(key) or "", kinds):
-            raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {cells[key]!r})')
+            raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {quoted(cells[key])})')
     if not (cells.get("image") or "").strip():
         raise ValueError(f"{where} has no image; give the path of the start picture")
     image = locate(cells["image"].strip())
@@ -149,7 +157,7 @@ def _row(
     settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
-        raise ValueError(f"{where}: name {name!r} cannot be a file name; use letters, digits, - and _")
+        raise ValueError(f"{where}: name {printable(name)!r} cannot be a file name; use letters, digits, - and _")
     return BatchRow(
         name, image, AnimateSettings(**settings), start, {k: v for k, v in steering.items() if v is not None}
     )
@@ -159,7 +167,7 @@ def _paths(name: str, value: Any, where: str) -> str | list[str] | None:
     """Return the path or paths of a field of pictures; text may separate several by "|"."""
     several = value if isinstance(value, list) else str("" if value is None else value).split("|")
     if not all(isinstance(one, str) for one in several):
-        raise ValueError(f'{where}: {name} must be a path, or a list of paths (got {value!r}); write "photo.jpg"')
+        raise ValueError(f'{where}: {name} must be a path, or a list of paths (got {quoted(value)}); write "photo.jpg"')
     found = [one.strip() for one in several if one.strip()]
     return (found if len(found) > 1 else found[0]) if found else None
 
@@ -173,7 +181,7 @@ def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
     names = [str(name).strip().lower() for name in cells]
     twice = first_repeated(names)
     if twice is not None:
-        raise ValueError(f"{where} gives {twice!r} twice; remove one of them")
+        raise ValueError(f"{where} gives {quoted(twice)} twice; remove one of them")
     return dict(zip(names, cells.values(), strict=True))
 
 

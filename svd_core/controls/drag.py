@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..files import printable
 from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from .camera.control import WarpedSignal
@@ -90,9 +91,11 @@ def parse_drag(points: str, scales: str = "", turns: str = "", easing: str = "li
     """Return the path written as points "x,y; x,y; ...", factors "1.2, 1" and degrees "15"; empty text means none."""
     rows = []
     for point in points.split(";"):
-        row = _numbers(point, f"the point {point.strip()!r} of the drag path", "x,y such as 0.3,0.5")
+        row = _numbers(point, f"the point {printable(point.strip())!r} of the drag path", "x,y such as 0.3,0.5")
         if row and len(row) != 2:
-            raise ValueError(f"the point {point.strip()!r} of the drag path has {len(row)} numbers; write x,y")
+            raise ValueError(
+                f"the point {printable(point.strip())!r} of the drag path has {len(row)} numbers; write x,y"
+            )
         rows += [row] if row else []
     return DragPath(
         tuple(rows),
@@ -256,4 +259,4 @@ def _numbers(text: str, what: str, wanted: str) -> tuple[float, ...]:
     try:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
-        raise ValueError(f"{what} is not a list of numbers (got {text.strip()!r}); write {wanted}") from None
+        raise ValueError(f"{what} is not a list of numbers (got {printable(text.strip())!r}); write {wanted}") from None

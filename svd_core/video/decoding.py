@@ -37,6 +37,8 @@ class EncodedClip(Clip):
             if not container.streams.video:
                 raise ValueError(f"clip {path} holds no frames; use a video, an animation or a folder of pictures")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError(f"clip {path} has a video codec that is not supported; convert it to H.264 first")
             first = next(_decoded(container, stream), None)
             if first is None:
                 raise ValueError(f"clip {path} holds no frames; it may be cut short")

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..pictures import composite
@@ -20,7 +21,7 @@ UNTIMED_FPS = 7  # frames per second of clips that have no rate, as SVD's own cl
 EVEN = 0.25  # of an interval, by which time stamps may be off before the frame rate counts as variable
 MOST_RECENT = 2**26  # bytes of decoded frames that are kept for reading backwards
 
-UNREADABLE = (av.FFmpegError, OSError, IndexError, SyntaxError, EOFError)
+UNREADABLE = (av.FFmpegError, OSError, IndexError, SyntaxError, EOFError, Image.DecompressionBombError)
 """What FFmpeg and Pillow raise for damaged files."""
 
 

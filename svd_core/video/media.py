@@ -20,7 +20,8 @@ def media_url(path: str | PathLike) -> str:
 
 def open_input(path: str | PathLike) -> InputContainer:
     """Open a video or audio file. Raises av.FFmpegError or OSError for a file that is neither."""
-    return av.open(media_url(path), options={"protocol_whitelist": "file", "format_whitelist": FORMATS})
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    return av.open(media_url(path), options=options, metadata_errors="replace")
 
 
 def open_output(path: str | PathLike, container: str, options: dict[str, str]) -> OutputContainer:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...files import printable
 from .path import EASINGS, CameraPath, Chain, Hold, Move, Part, Shake, Together, path_through
 from .poses import FOCAL, angle_of
 
@@ -88,14 +89,16 @@ def camera_move(
     """
     name, _, direction = " ".join(ALIASES.get(word, word) for word in name.lower().split()).partition(" ")
     if name not in MOVES:
-        raise ValueError(f"the camera move {name!r} is unknown; use one of {', '.join(MOVES)}, hold, through")
+        raise ValueError(
+            f"the camera move {printable(name)!r} is unknown; use one of {', '.join(MOVES)}, hold, through"
+        )
     kind = MOVES[name]
     if direction not in (kind.directions or ("",)):
         wanted = " or ".join(f"{name} {side}".strip() for side in (kind.directions or ("",)))
-        lack = f"has no direction {direction!r}" if direction else "needs a direction"
+        lack = f"has no direction {printable(direction)!r}" if direction else "needs a direction"
         raise ValueError(f"the camera move {name} {lack}; write {wanted}")
     if easing not in EASINGS:
-        raise ValueError(f"the easing {easing!r} is unknown; use one of {', '.join(EASINGS)}")
+        raise ValueError(f"the easing {printable(easing)!r} is unknown; use one of {', '.join(EASINGS)}")
     if not (math.isfinite(share) and share > 0):
         raise ValueError(f"the time share of {name} must be above 0 (got {share:g}); remove it, or write for 2")
     amount = kind.usual if amount is None else _in_unit(name, kind, amount, unit)
@@ -135,7 +138,9 @@ def parse_path(text: str) -> CameraPath:
     for stretch in stretches:
         moves = [_parse_move(move.strip()) for move in re.split(r",|\+|\band\b", stretch) if move.strip()]
         if not moves or (len(moves) > 1 and any(isinstance(move, Hold) for move in moves)):
-            raise ValueError(f"{stretch!r} in the camera path is not a move; write hold by itself, between two then")
+            raise ValueError(
+                f"{printable(stretch)!r} in the camera path is not a move; write hold by itself, between two then"
+            )
         parts.append(moves[0] if len(moves) == 1 else Together(tuple(moves)))
     return CameraPath(parts[0] if len(parts) == 1 and not isinstance(parts[0], Hold) else Chain(tuple(parts)))
 
@@ -153,11 +158,13 @@ def _parse_move(text: str) -> Part:
         easing = word
         words.remove(word)
     if not words:
-        raise ValueError(f"{text!r} in the camera path has no move; write one first, such as pan right 0.15")
+        raise ValueError(f"{printable(text)!r} in the camera path has no move; write one first, such as pan right 0.15")
     if name == "hold":
         frames = _number(" ".join(words[1:]), text)
         if frames != int(frames) or frames < 0:
-            raise ValueError(f"{text!r} in the camera path needs a whole number of frames; write it as hold 4")
+            raise ValueError(
+                f"{printable(text)!r} in the camera path needs a whole number of frames; write it as hold 4"
+            )
         return Hold(int(frames), f"hold {int(frames)}")
     if name == "through":
         rows = [_parse_point(point, text) for point in " ".join(words[1:]).split(";") if point.strip()]
@@ -183,8 +190,8 @@ def _amount(words: list[str], text: str) -> tuple[float, str]:
     match = re.fullmatch(r"([\d.]+(?:e-?\d+)?)\s*(deg|degrees|%|x|times)?", " ".join(words))
     if match is None:
         raise ValueError(
-            f"{' '.join(words)!r} in {text!r} is not understood; write an amount such as 0.15, 10deg or 20%, an easing "
-            f"({', '.join(EASINGS)}), or for 2"
+            f"{printable(' '.join(words))!r} in {printable(text)!r} is not understood; write an amount such as 0.15, "
+            f"10deg or 20%, an easing ({', '.join(EASINGS)}), or for 2"
         )
     unit = {"degrees": "deg", "x": "", "times": ""}.get(match[2] or "", match[2] or "")
     return _number(match[1], text), unit
@@ -193,6 +200,11 @@ def _amount(words: list[str], text: str) -> tuple[float, str]:
 def _number(word: str, text: str) -> float:
     """Return the number in one word of the move `text`."""
     try:
-        return float(word)
+        number = float(word)
     except ValueError:
-        raise ValueError(f"{word!r} in {text!r} of the camera path is not a number; write one, such as 0.15") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(
+            f"{printable(word)!r} in {printable(text)!r} of the camera path is not a number; write one, such as 0.15"
+        )
+    return number
