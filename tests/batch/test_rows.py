@@ -90,7 +90,7 @@ REFUSED = [
     ("x.json", '[{"image": ["a.png"]}]', r"entry 1 of x.json: image .*photo.jpg.*\['a.png'\]"),
     ("x.json", '{"clips": [{"image": "a.png"}], "shots": []}', "x.json .*clips and shots; put all rows under one"),
     ("x.json", '{"clips": [{"image": "a.png"}], "setings": {}}', "x.json .*'setings'; use settings"),
-    ("x.csv", "image,sead\na.png,1\n", "row 2 of x.csv: .*'sead'; use one of width"),
+    ("x.csv", "image,sead\na.png,1\n", "row 2 of x.csv: .*'sead'; use one of .*seed"),
     ("x.csv", "image,frames\na.png,many\n", "frames .*whole number.*'many'"),
     ("x.csv", "image,fps\na.png,fast\n", "fps .*a number.*'fast'"),
     ("x.csv", "image,seed\na.png,1,2\n", "row 2 of x.csv has 3 values for 2 columns"),

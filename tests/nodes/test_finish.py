@@ -110,7 +110,7 @@ def folders(monkeypatch, tmp_path):
     write_tiny(tmp_path / "svd_xt_tiny.safetensors")
     module = part("nodes.model_info")
     monkeypatch.setattr(module, "model_location", lambda name: str(tmp_path / name))
-    monkeypatch.setattr(module.host, "model_roots", lambda folder: [str(tmp_path / folder)])
+    monkeypatch.setattr(module.host, "output_folder", lambda: tmp_path)
     return tmp_path
 
 

@@ -170,11 +170,12 @@ def test_a_fade_that_no_transition_uses_is_told(model: SVDModel, caplog):
     [
         ({"panels": ""}, "nothing to film"),
         ({"panels": "seconds\n1"}, "takes picture 1, but the batch holds 0"),
-        ({"panels": "image\n../secret.png"}, "not in ComfyUI's input folder"),
+        ({"panels": "image\n../secret.png"}, "outside ComfyUI's input"),
     ],
 )
 def test_the_node_answers_bad_panels_with_a_sentence(folder: Path, values: dict, words: str, monkeypatch):
     monkeypatch.setattr(part("nodes.host.comfy"), "input_folder", lambda: folder / "inputs")
+    monkeypatch.setattr(part("nodes.host.paths"), "readable_folders", lambda: [folder / "inputs"])
     (folder / "secret.png").write_bytes((folder / "a.png").read_bytes())
     model = run("SVDReelLoadModel")[0]
     with pytest.raises((ValueError, FileNotFoundError), match=words):
