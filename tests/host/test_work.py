@@ -30,7 +30,7 @@ def test_the_training_workflow_trains_animates_and_saves(server, object_info, ru
     assert result.ended == "execution_success", result.error()
     node = next(key for key, value in prompt.items() if value["class_type"] == "SVDReelTrainLora")
     assert {1, 2, 3} <= set(result.progress(node)), "a bar of its own steps; validation clips show theirs"
-    loras = server.base / "models" / "loras"
+    loras = server.base / "output" / "loras"
     assert (loras / "of_the_host_test.NOTICE.txt").exists()
     build = Builder(server.get("/object_info"))
     loader = build("SVDReelLoadModel")
@@ -79,7 +79,7 @@ def test_a_model_is_described_and_saved_in_half_precision(server, run):
     info = build("SVDReelModelInfo", model_name=name, fix="save as fp16", new_name="of_the_host_test")
     result = run(build)
     assert "licen" in texts(result, info.id).lower()
-    path = server.base / "models" / "svd" / "of_the_host_test.safetensors"
+    path = server.base / "output" / "svd" / "of_the_host_test.safetensors"
     with safe_open(path, "pt") as file:
         assert {str(file.get_tensor(key).dtype) for key in file.keys()} == {"torch.float16"}  # noqa: SIM118  no dict
     build = Builder(server.get("/object_info"))

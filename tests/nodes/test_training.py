@@ -102,7 +102,8 @@ def test_a_model_with_a_lora_is_refused(model):
     ("given", "words"),
     [
         ({"images": None}, "folder.*camera_move"),
-        ({"folder": "/nowhere/at/all"}, "does not exist"),
+        ({"folder": "/nowhere/at/all"}, "outside ComfyUI's input"),
+        ({"folder": "absent"}, "does not exist"),
         ({"camera_move": "pan sideways"}, "no direction"),
         ({"camera_move": "static"}, "does not move"),
     ],
@@ -115,17 +116,17 @@ def test_sets_without_clips_are_refused(given, words):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("", "name must not be empty.*my_svd_lora"),
-        ("a/b", "name must not be empty.*my_svd_lora"),
-        ("../up", "name must not be empty.*my_svd_lora"),
-        (".hidden", "name must not be empty.*my_svd_lora"),
+        ("", "name must be a plain name.*my_model"),
+        ("a/b", "name must be a plain name.*my_model"),
+        ("../up", "name must be a plain name.*my_model"),
+        (".hidden", "name must be a plain name.*my_model"),
         ("a" * 300, r"at most 200 bytes.*\(got 300\)"),
-        ("a\0b", "printable"),
+        ("a\0b", "name must be a plain name"),
     ],
 )
 def test_names_that_no_file_can_have_are_refused(name, words):
     with pytest.raises(ValueError, match=words):
-        run("SVDReelSaveLora", lora=None, name=name)
+        run("SVDReelSaveLora", lora=object(), name=name)
 
 
 def test_a_finished_run_whose_validation_was_deleted_still_gives_its_lora(model, tmp_path):
