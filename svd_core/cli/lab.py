@@ -107,8 +107,13 @@ def _add_clip_options(group: argparse._ArgumentGroup) -> None:
 
 def run_lab(options: argparse.Namespace) -> None:
     """Print the table and write the files asked for; bad input is found before the model is loaded."""
-    if options.strengths and not options.camera:
-        raise ValueError("--strengths has no effect without --camera PATH; add that, or leave it out")
+    for name in ("strengths", "camera_strength", "camera_mode"):
+        if vars(options)[name] is not None and not options.camera:
+            raise ValueError(
+                f"--{name.replace('_', '-')} has no effect without --camera PATH; add that, or leave it out"
+            )
+    if options.strengths and options.camera_strength is not None:
+        raise ValueError("--strengths replaces --camera-strength; leave one of them out")
     buckets = BUCKETS if options.buckets is None and not options.camera else options.buckets
     grid = Grid(
         _parse_values(buckets, "--buckets"),

@@ -223,6 +223,9 @@ def test_the_best_clip_keeps_which_lora_it_was_made_with(picture: str, tmp_path:
     ("arguments", "words"),
     [
         (("--buckets", "many"), "--buckets is 'many'"),
+        (("--strengths", "1, 2"), "--strengths has no effect without --camera PATH"),
+        (("--camera-mode", "dual clock"), "--camera-mode has no effect without --camera PATH"),
+        (("--camera", "pan left", "--strengths", "1", "--camera-strength", "2"), "--strengths replaces"),
         (("--seeds", "1.5"), "whole numbers"),
         (("--seeds", "1, 1"), "seeds holds 1 twice"),
         (("--buckets", ", ".join(map(str, range(101)))), "101 cells"),
