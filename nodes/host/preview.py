@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from ...svd_core.model.latent_colours import LatentColours
-from ...svd_core.video import open_clip, write_clip
 from . import comfy as host
 
 # Of the autoencoder that SVD shares with Stable Diffusion 1.5, for models without a decoder to measure.
@@ -87,6 +86,8 @@ def proxy(path: Path, fps: float) -> dict[str, Any]:
     """Return the entry of a small copy of a film whose codec browsers do not play; {} where nobody watches."""
     if not host.is_watched():
         return {}
+    from ...svd_core.video import open_clip
+
     with open_clip(path) as film:
         height, width = film[0].shape[:2]
         scale = min(1.0, PLAYED_SIDE / max(height, width))
@@ -101,6 +102,8 @@ def _written(frames: Iterable[Tensor] | Tensor, fps: float) -> dict[str, str]:
     folder = host.temporary_folder() / "svd_reel"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{secrets.token_hex(8)}.mp4"
+    from ...svd_core.video import write_clip
+
     write_clip(frames, path, fps=fps)
     return {"filename": path.name, "subfolder": "svd_reel", "type": "temp"}
 

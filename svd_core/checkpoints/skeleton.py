@@ -30,6 +30,8 @@ def _blank(layer: type[nn.Module]) -> type[nn.Module]:
     """Return a class that makes layers of the class `layer` without drawing their initial weights."""
 
     class Blank(layer):
+        original = layer
+
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             if type(self) is Blank:  # networks derive classes of their own too

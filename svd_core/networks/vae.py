@@ -71,7 +71,7 @@ class FrameMixingConvolution(_FrameMixing, nn.Conv2d):
 
 @cache
 def _frame_mixing_class(convolution: type) -> type:
-    if convolution is nn.Conv2d:
+    if getattr(convolution, "original", convolution) is nn.Conv2d:  # a checkpoint's empty network has its own class
         return FrameMixingConvolution
     return type("FrameMixingConvolution", (_FrameMixing, convolution), {})
 

@@ -51,7 +51,7 @@ def test_nothing_heavy_is_imported_with_the_pack(imported: list[str], name: str)
     assert [found for found in imported if found == name or found.startswith(f"{name}.")] == []
 
 
-@pytest.mark.parametrize("part", ["batch", "finish", "lab", "report", "storyboard", "training", "video", "cli", "flow"])
+@pytest.mark.parametrize("part", ["batch", "finish", "lab", "report", "storyboard", "training", "video", "cli"])
 def test_parts_behind_single_nodes_wait_until_these_run(imported: list[str], part: str) -> None:
     assert f"{MODULE}.svd_core" in imported
     assert [name for name in imported if name.startswith(f"{MODULE}.svd_core.{part}")] == []
