@@ -6,6 +6,8 @@ Written by `python -m tools.nodes`.
 from .animate import SVDReelAnimate
 from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
+from .camera_weights import SVDReelCameraWeights, SVDReelLoadCameraWeights
+from .character import SVDReelLoadPoseNetwork, SVDReelPoses
 from .condition import SVDReelCondition, SVDReelMotion
 from .decode import SVDReelDecode
 from .driving_clip import SVDReelControlByClip
@@ -33,6 +35,7 @@ from .steady import SVDReelColorMatch, SVDReelSteady
 from .storyboard import SVDReelStoryboard
 from .training import SVDReelSaveLora, SVDReelTrainLora
 from .training_set import SVDReelTrainingSet
+from .video_depth import SVDReelVideoDepth
 
 # Literal, because pack managers read both without importing the pack.
 NODE_CLASS_MAPPINGS = {
@@ -41,6 +44,10 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelCutAndDrag": SVDReelCutAndDrag,
     "SVDReelCameraPath": SVDReelCameraPath,
     "SVDReelCameraControl": SVDReelCameraControl,
+    "SVDReelLoadCameraWeights": SVDReelLoadCameraWeights,
+    "SVDReelCameraWeights": SVDReelCameraWeights,
+    "SVDReelLoadPoseNetwork": SVDReelLoadPoseNetwork,
+    "SVDReelPoses": SVDReelPoses,
     "SVDReelMotion": SVDReelMotion,
     "SVDReelCondition": SVDReelCondition,
     "SVDReelDecode": SVDReelDecode,
@@ -72,6 +79,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelTrainLora": SVDReelTrainLora,
     "SVDReelSaveLora": SVDReelSaveLora,
     "SVDReelTrainingSet": SVDReelTrainingSet,
+    "SVDReelVideoDepth": SVDReelVideoDepth,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -80,6 +88,10 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelCutAndDrag": "Cut and Drag (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",
     "SVDReelCameraControl": "Control Camera (SVD)",
+    "SVDReelLoadCameraWeights": "Load Camera Weights (SVD)",
+    "SVDReelCameraWeights": "Follow Camera with Weights (SVD)",
+    "SVDReelLoadPoseNetwork": "Load Pose Network (SVD)",
+    "SVDReelPoses": "Follow Poses (SVD)",
     "SVDReelMotion": "Set Motion (SVD)",
     "SVDReelCondition": "Prepare Image for SVD",
     "SVDReelDecode": "Decode SVD Clip",
@@ -111,6 +123,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelTrainLora": "Train SVD LoRA",
     "SVDReelSaveLora": "Save SVD LoRA",
     "SVDReelTrainingSet": "Set up Training Clips (SVD)",
+    "SVDReelVideoDepth": "Video to Depth or Normals (SVD)",
 }
 
 for _node in NODE_CLASS_MAPPINGS.values():

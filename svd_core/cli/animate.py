@@ -13,6 +13,7 @@ from ..pipelines.steered import check_steering, gives_motion, open_steering, ste
 from ..version import __version__
 from ..video import write_clip
 from ..video.target import FILE_KINDS
+from .camera_weights import add_camera_weights, camera_weights_of
 from .models import load_planned_model
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
@@ -20,7 +21,8 @@ from .progress import Progress, since
 from .steering import add_between, add_brush, add_driving_clip, option_of, steering_of
 
 NEEDED_BY = (
-    ("camera", "--camera PATH", ("camera_mode", "camera_strength")),
+    ("camera", "--camera PATH", ("camera_mode",)),
+    ("camera_weights", "--camera-weights FILE", ("camera_poses", "camera_speed")),
     ("windows", "--windows N", ("window_overlap",)),
     ("extend", "--extend N", ("extend_overlap",)),
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
@@ -70,6 +72,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     add_settings(group, "camera", "camera_mode", "camera_strength")
     group.add_argument("--depth", metavar="FILE", help="depth map, bright is near; use it for a camera that travels")
     group.add_argument("--foreground", metavar="FILE", help="mask of the object in front, bright on dark")
+    add_camera_weights(group)
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -98,19 +101,25 @@ def run_animate(options: argparse.Namespace) -> None:
         (image, _settings(options, image, config), output)
         for image, output in zip(options.images, outputs, strict=True)
     ]
+    camera = camera_weights_of(options)
     given = steering_of(options)
     steering = open_steering(given)
     for _, settings, _ in jobs:
         check_steering(steering, settings, name_of=option_of)
     with Progress(options.quiet) as progress:
         model = load_planned_model(options, jobs[0][1], config, progress)
+        weights = camera and camera.load(model)
         for image, settings, output in jobs:
             start = time.monotonic()
             progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
             report = {"on_step": progress.on_step, "on_decode": progress.on_decode}
-            frames = steered_clip(model, open_picture(image), settings, steering, **report)
+            used, controls = settings, ()
+            if camera:
+                used, *controls = camera.control(weights, settings)
+            frames = steered_clip(model, open_picture(image), used, steering, controls=controls, **report)
             fps = _playback_fps(options)
             metadata = _metadata(options, image, settings, model.variant) | steering_metadata(given)
+            metadata |= camera.metadata if camera else {}
             path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
             progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
             print(path, flush=True)
@@ -118,6 +127,8 @@ def run_animate(options: argparse.Namespace) -> None:
 
 def _check_dependent_options(options: argparse.Namespace) -> None:
     """Raise ValueError for an option that has no effect without another one."""
+    if options.camera_strength is not None and not (options.camera or options.camera_weights):
+        raise ValueError("--camera-strength has no effect without --camera PATH; add that, or leave it out")
     for main, words, others in NEEDED_BY:
         for name in (name for name in others if not vars(options)[main] and vars(options)[name] is not None):
             raise ValueError(f"--{name.replace('_', '-')} has no effect without {words}; add that, or leave it out")

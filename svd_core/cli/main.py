@@ -30,6 +30,8 @@ COMMANDS = {
     "convert": "save a checkpoint in another precision or layout, or a part of it",
     "lab": "try motion buckets, seeds and noise levels on one picture",
     "storyboard": "make a film of several pictures",
+    "character": "let pose drawings drive a person, with MimicMotion or ControlNeXt-SVD",
+    "depth": "read steady depth or normals from a video, with DepthCrafter or NormalCrafter",
 }
 COMMAND = "svd-reel"
 """Name of the command that pip installs."""
@@ -98,6 +100,10 @@ def _add_options(name: str, parser: Parser) -> None:
             from .lab import add_lab as add
         case "storyboard":
             from .storyboard import add_storyboard as add
+        case "character":
+            from .character import add_character as add
+        case "depth":
+            from .depth import add_depth as add
     add(parser)
 
 

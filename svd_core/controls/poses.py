@@ -34,8 +34,9 @@ class MimicMotionAdapter(Adapter):
     @torch.no_grad()
     def of(cls, network: PoseNet, drawings: Tensor, strength: float = 1.0) -> "MimicMotionAdapter":
         """Return the adapter for pose drawings [T, 3, 8h, 8w] in 0..1; they are read once."""
-        weight = network.final_proj.weight
-        parts = [network((2 * part - 1).to(weight)) for part in drawings.split(FRAMES_AT_ONCE)]
+        # Only the dtype follows the weights: a host's layers bring theirs to the device of the drawings.
+        dtype = network.final_proj.weight.dtype
+        parts = [network((2 * part - 1).to(dtype)) for part in drawings.split(FRAMES_AT_ONCE)]
         return cls(network, torch.cat(parts), strength)
 
     @property
@@ -77,11 +78,12 @@ class ControlNeXtAdapter(Adapter):
 
     def features(self, c_noise: Tensor) -> Tensor:
         """Return the features [T, C, h - 1, w - 1] at one noise level [1], a few frames at a time."""
-        weight = self.network.mid_convs[1].weight
-        parts = self.drawings.split(FRAMES_AT_ONCE)
-        return torch.cat(
-            [self.network(self.network.embed(part.to(weight)), c_noise.to(weight.device)) for part in parts]
-        )
+        dtype = self.network.mid_convs[1].weight.dtype
+        level = c_noise.to(self.drawings.device)
+        parts = [
+            self.network(self.network.embed(part.to(dtype)), level) for part in self.drawings.split(FRAMES_AT_ONCE)
+        ]
+        return torch.cat(parts)
 
     def hooks(self, inputs: PassInputs) -> AddNormalisedFeatures:
         """Return the hooks of a pass."""

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..condition import Condition
+from ..controls.adapters import AdapterControl
 from ..controls.amount import BucketGuidance, LowPassStart, MotionCurves, SoftenedCondition
+from ..controls.anchored_windows import AnchoredWindows
 from ..controls.between import Blend, TakeTurns
 from ..controls.brush import MotionBrush
 from ..controls.extend import HoldFrames
@@ -133,13 +135,16 @@ def _dry_run(
 
 
 def _tensor_bytes(controls: Sequence[Control]) -> int:
-    """Return the bytes of all tensors in the fields of active controls; shared storage counts once."""
+    """Return the bytes of all tensors and networks in the fields of active controls; shared storage counts once."""
     sizes: dict[int, int] = {}
 
     def walk(value: object, depth: int = 0) -> None:
         if isinstance(value, Tensor):
             storage = value.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
+            sizes[storage.data_ptr() or id(value)] = storage.nbytes()  # tensors on the meta device have no address
+        elif isinstance(value, nn.Module):
+            for parameter in value.parameters():
+                walk(parameter)
         elif isinstance(value, (tuple, list)):
             for entry in value:
                 walk(entry, depth + 1)
@@ -195,6 +200,7 @@ METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = 
     ("blend", "In-between, Loop", lambda p: Blend(*p.ends()), "picture"),
     ("roll", "Loop", lambda p: LatentRoll(), ""),
     ("windows", "Windows", lambda p: Windows(p.frames, max(1, p.frames // 3)), "long"),
+    ("windows led by frame 0", "Follow Poses", lambda p: AnchoredWindows(p.frames, max(1, p.frames // 3)), "long"),
     ("one chunk more", "Extend", lambda p: HoldFrames(p.held()), "picture"),
     ("one chunk more, 3 repeats", "Extend", lambda p: HoldFrames(p.held(), repeats=3), "picture"),
     ("rescaled and projected guidance", "Steady", lambda p: SteadyGuidance(0.5, 0.2, 0.06, -0.3), ""),
@@ -297,7 +303,7 @@ def controls_text(
 ) -> str:
     """Return one line about what these controls cost together in one clip. options: see `control_cost`."""
     names = {type(make(_Placeholders(config, 3, 8, 8))): name for name, _, make, _ in reversed(METHODS)}
-    used = [names.get(type(control), type(control).__name__) for control in controls if control.active]
+    used = [_name_of(control, names) for control in controls if control.active]
     if not used:
         return "no controls"
     cost = control_cost(controls, config, frames, height // 8, width // 8, sigmas, **options)
@@ -306,3 +312,10 @@ def controls_text(
         f"{cost.relative_time:.2f} times the sampling time; {cost.activation_bytes / 2**30:.2f} GiB of activations, "
         f"{cost.state_bytes / MIB:.0f} MiB of latents"
     )
+
+
+def _name_of(control: Control, names: dict[type, str]) -> str:
+    """Return what a control is called: by the table, by its adapter, or by its class."""
+    if isinstance(control, AdapterControl):
+        return type(control.adapter).__name__.removesuffix("Adapter")
+    return names.get(type(control), type(control).__name__)

@@ -28,6 +28,8 @@ FILE_WIDGETS |= {
     ("UpscaleModelLoader", "model_name"),
     ("FrameInterpolationModelLoader", "model_name"),
     ("SVDReelModelInfo", "model_name"),
+    ("SVDReelLoadCameraWeights", "file"),
+    ("SVDReelLoadPoseNetwork", "file"),
 }
 TITLE = 30
 

@@ -14,7 +14,7 @@ from svd_core.pictures import as_batch, fit
 from svd_core.pipelines.settings import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
-from tools.workflows.drawn_inputs import angle_table, mug, on_checks, orbit_map, prepared_mug
+from tools.workflows.drawn_inputs import angle_table, mug, on_checks, orbit_map, pose, prepared_mug, ray_maps
 from tools.workflows.library import ROOT, load_pack
 
 from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines, tiles
@@ -160,6 +160,19 @@ def orbit(studio: Studio) -> Image.Image:
     views = [prepared_mug(), orbit_map(level), angle_table(level)]
     heads = ("the picture, view 21", "the cameras from above", "angles")
     return stacked([rows_of_frames([("", views)], heads=heads), draw_charts("", [chart], width=WIDTH)])
+
+
+def camera_weights(studio: Studio) -> Image.Image:
+    """Draw a camera path and the rays of four of its frames; a result would need the weights."""
+    moves = "pan right 0.15, zoom in 1.2"
+    drawn = scaled(studio.run("SVDReelCameraPath", path=moves, image=studio.photograph)[1])
+    return stacked([drawn, rows_of_frames([("rays", ray_maps(moves))])])
+
+
+def poses(studio: Studio) -> Image.Image:
+    """Draw pose drawings, the picture's own first; a result would need the weights."""
+    heads = ("the picture's own", "frame 2", "frame 3", "frame 4")
+    return rows_of_frames([("", [pose(share) for share in (0, 0.35, 0.7, 1)])], heads=heads)
 
 
 def model_info(studio: Studio) -> Image.Image:

@@ -32,6 +32,13 @@ from .pieces import (
     sample,
     save,
 )
+from .trained_controls import (
+    cameractrl_camera,
+    character_dance,
+    motionctrl_camera,
+    orbit_from_video_depth,
+    video_depth,
+)
 from .training import lora_camera_move, train_camera_lora, train_character_lora
 
 
@@ -244,6 +251,11 @@ WORKFLOWS = (
     cut_and_drag,
     control_by_clip,
     turntable_sv3d,
+    motionctrl_camera,
+    cameractrl_camera,
+    character_dance,
+    video_depth,
+    orbit_from_video_depth,
     first_and_last_frame,
     seamless_loop,
     longer_clip,

@@ -1,8 +1,9 @@
-"""Drawn inputs for the pictures of workflows whose weights cannot be shipped: an object, and the path of an orbit.
+"""Drawn inputs for the pictures of workflows whose weights cannot be shipped: objects, orbits, poses, camera rays.
 
 They show what goes in. What comes out is never invented.
 """
 
+import colorsys
 import math
 
 import torch
@@ -10,6 +11,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from svd_core.charts import FAINT, GRID, INK, PALETTE, PAPER, font
+from svd_core.controls.camera.moves import parse_path
+from svd_core.controls.camera.weights import camera_rays, camera_to_world, rows_of
 from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import from_pil
 from svd_core.pictures.objects import prepare_object
@@ -79,3 +82,39 @@ def angle_table(path: OrbitPath, side: int = 240, rows: int = 8) -> Tensor:
             text = word if row == 0 else f"{float(word):g}"
             pen.text((14 + place * side // 3, 32 + row * 22), text, fill=FAINT if row == 0 else INK, font=font(14))
     return from_pil(sheet)[0, ..., :3]
+
+
+# Joints of a person: neck, nose, shoulders, elbows, wrists, hips, knees, ankles, right before left, in 0..1.
+STANDING = (
+    (0.5, 0.27), (0.5, 0.16), (0.41, 0.28), (0.59, 0.28), (0.36, 0.42), (0.64, 0.42), (0.34, 0.55), (0.66, 0.55),
+    (0.45, 0.54), (0.55, 0.54), (0.44, 0.73), (0.56, 0.73), (0.44, 0.92), (0.56, 0.92),
+)  # fmt: skip
+RAISED = {4: (0.31, 0.2), 6: (0.35, 0.06), 5: (0.71, 0.36), 7: (0.82, 0.44), 11: (0.63, 0.7), 13: (0.66, 0.88)}
+LIMBS = (
+    (0, 1), (0, 2), (0, 3), (2, 4), (3, 5), (4, 6), (5, 7), (0, 8), (0, 9), (8, 10), (9, 11), (10, 12), (11, 13),
+)  # fmt: skip
+
+
+def pose(share: float, width: int = 135, height: int = 240) -> Tensor:
+    """Return the drawing of a person between standing (0) and arms raised (1): [height, width, 3], on black."""
+    sheet = Image.new("RGB", (width * SCALE, height * SCALE))
+    pen = ImageDraw.Draw(sheet)
+    joints = []
+    for number, (x, y) in enumerate(STANDING):
+        to_x, to_y = RAISED.get(number, (x, y))
+        joints.append(((x + share * (to_x - x)) * width * SCALE, (y + share * (to_y - y)) * height * SCALE))
+    for number, (start, end) in enumerate(LIMBS):
+        colour = colorsys.hsv_to_rgb(number / len(LIMBS), 1, 0.75)
+        pen.line((joints[start], joints[end]), fill=tuple(round(255 * part) for part in colour), width=5 * SCALE)
+    for number, (x, y) in enumerate(joints):
+        colour = colorsys.hsv_to_rgb(number / len(joints), 1, 1)
+        size = 3 * SCALE
+        pen.ellipse((x - size, y - size, x + size, y + size), fill=tuple(round(255 * part) for part in colour))
+    return from_pil(sheet.resize((width, height), Image.Resampling.LANCZOS))[0, ..., :3]
+
+
+def ray_maps(path: str, frames: int = 4, width: int = 240, height: int = 136) -> list[Tensor]:
+    """Return what CameraCtrl sees of a camera path: the direction of every pixel's ray as colours, [H, W, 3] each."""
+    rows = rows_of(parse_path(path).poses(frames), width, height)
+    rays = camera_rays(camera_to_world(rows.poses), rows.intrinsics, width, height)[:, 3:]
+    return [((direction + 1) / 2).movedim(0, -1) for direction in rays]

@@ -24,8 +24,9 @@ from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
 
 from .build import FOLDER, ROOT
-from .drawn_inputs import angle_table, mug, on_checks, orbit_map, prepared_mug
+from .drawn_inputs import angle_table, mug, on_checks, orbit_map, pose, prepared_mug, ray_maps
 from .lab_board import PANELS
+from .library import load_pack
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 RESULT = ROOT / "docs" / "result.jpg"
@@ -69,6 +70,11 @@ CAPTIONS = {
     "train_camera_lora": ("Train a camera move", 29),
     "train_character_lora": ("Train a character", 31),
     "turntable_sv3d": ("A turntable of an object", 0),
+    "motionctrl_camera": ("MotionCtrl moves the camera", 0),
+    "cameractrl_camera": ("CameraCtrl moves the camera", 0),
+    "character_dance": ("Poses drive a person", 0),
+    "video_depth": ("Depth of a video", 0),
+    "orbit_from_video_depth": ("An orbit from read depth", 0),
 }
 # What else a picture shows than a clip of the usual settings.
 SETTINGS = {
@@ -192,8 +198,37 @@ def _turntable() -> list[Tensor]:
     return [on_checks(mug()), prepared_mug(), orbit_map(path), angle_table(path)]
 
 
+def _camera(path: str) -> list[Tensor]:
+    """The picture, the drawing of the path, and the rays of the first and the last frame."""
+    photograph = open_picture(PHOTOGRAPH)[..., :3]
+    node = load_pack().NODE_CLASS_MAPPINGS["SVDReelCameraPath"]()
+    drawing = node.execute("pan right", 0.0, "linear", 0, 0, path, image=photograph)[1][0]
+    rays = ray_maps(path, width=240, height=240)
+    return [photograph[0], drawing, rays[0], rays[-1]]
+
+
+def _poses() -> list[Tensor]:
+    """The pose of the picture, then three more."""
+    return [pose(share, 240, 240) for share in (0, 0.35, 0.7, 1)]
+
+
+def _video() -> list[Tensor]:
+    """Four frames of a video: a view that moves over the demo photograph."""
+    photograph = open_picture(PHOTOGRAPH)[0, ..., :3]
+    side = min(photograph.shape[:2]) * 3 // 4
+    starts = [place * (photograph.shape[1] - side) // 3 for place in range(4)]
+    return [photograph[:side, start : start + side] for start in starts]
+
+
 # Workflows whose weights cannot be shipped: their pictures show the input.
-INPUTS = {"turntable_sv3d": _turntable}
+INPUTS = {
+    "turntable_sv3d": _turntable,
+    "motionctrl_camera": lambda: _camera("dolly in 0.2"),
+    "cameractrl_camera": lambda: _camera("pan right 0.15, zoom in 1.2"),
+    "character_dance": _poses,
+    "video_depth": _video,
+    "orbit_from_video_depth": _video,
+}
 
 
 def to_picture(frame: Tensor, side: int) -> Image.Image:

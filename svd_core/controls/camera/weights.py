@@ -225,12 +225,13 @@ class CameraCtrlAdapter(Adapter):
     def hooks(self, inputs: PassInputs) -> RayFeatures:
         """Return the hooks of a pass; conditional and unconditional pass have the same."""
         height, width = (8 * side for side in inputs.x.shape[-2:])
-        weight = self.network.pose_encoder.encoder_conv_in.weight
-        key = (width, height, weight.device, weight.dtype, self.cameras.cpu().numpy().tobytes())
+        # Only the dtype follows the weights: a host's layers bring theirs to the device of the rays.
+        place = {"device": inputs.x.device, "dtype": self.network.pose_encoder.encoder_conv_in.weight.dtype}
+        key = (width, height, *place.values(), self.cameras.cpu().numpy().tobytes())
         if key not in self._features:
             while len(self._features) >= KEPT_FEATURES:
                 self._features.pop(next(iter(self._features)))
-            self._features[key] = self.network.pose_encoder(self.rays(width, height).to(weight))
+            self._features[key] = self.network.pose_encoder(self.rays(width, height).to(**place))
         return RayFeatures(self.network, self._features[key], self.strength)
 
 
