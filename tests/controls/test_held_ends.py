@@ -231,7 +231,6 @@ def test_the_first_frame_of_a_loop_is_eased_to_the_limit(levels: tuple, limit: f
         ((0.1, 0.5, 0.6, 0.7, 0.8), 0, 0.2, False, 0.2),
         # In a loop the last frame is beside the first.
         ((0.1, 0.2, 0.3, 0.15), 0, 0.35, False, 0.35),
-        ((0.1, 0.2, 0.3, 0.15), 0, 0.35, True, 0.33),
         ((0.2, 0.3, 0.2, 0.1), 3, 0.0, True, 0.02),
     ],
 )

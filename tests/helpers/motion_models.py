@@ -6,6 +6,7 @@ import torch
 
 from svd_core.condition import Condition
 from svd_core.model.conditioning import motion_vector
+from svd_core.networks.config import SVDConfig
 from svd_core.networks.vae import LATENT_SCALE
 from svd_core.pipelines.batch import ClipInput, Sampling, sample_clips
 from svd_core.pipelines.between import between_input, close_loop, loop_input
@@ -68,7 +69,7 @@ def run(controls=(), model=obedient_model, steps=6, **changes):
 
 def sample_input(denoise, clip: ClipInput, frames, sigmas, guidance, *, seed=0, solver="euler"):
     """The latents of one clip by a `denoise` in closed form, through the pipeline."""
-    model = SimpleNamespace(denoise=denoise, device=torch.device("cpu"), config=SimpleNamespace(variant="svd"))
+    model = SimpleNamespace(denoise=denoise, device=torch.device("cpu"), config=SVDConfig())
     (latents,) = sample_clips(model, [clip], Sampling(frames, sigmas, guidance, solver=solver, seed=seed))
     return latents
 
