@@ -46,6 +46,7 @@ REMEDIES = {
 JSON_BYTES = 20_000_000
 JSON_DEPTH = 64
 LONG_NUMBER = re.compile("[0-9]{19}")  # 64 bits reach to 19 digits
+MOST_PATH = 1000  # characters of a path in a message
 SHOWN = 80  # characters of a text from a file in a message
 
 
@@ -133,7 +134,7 @@ def write_error(path: str | PathLike, error: BaseException) -> OSError:
     code = getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     remedy = REMEDIES.get(code, "free space or choose another folder")
-    wrapped = WriteError(f"cannot write {os.fspath(path)} ({reason}); {remedy}")
+    wrapped = WriteError(f"cannot write {printable(os.fspath(path), MOST_PATH)} ({reason}); {remedy}")
     wrapped.errno = code
     return wrapped
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..files import MOST_PATH, printable
 from .profiles import to_srgb
 
 log = logging.getLogger("svd_reel")
@@ -32,7 +33,7 @@ def open_picture(path: str | PathLike) -> Tensor:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"picture {path} does not exist; check the path")
+        raise FileNotFoundError(f"picture {printable(path, MOST_PATH)} does not exist; check the path")
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give one picture file")
     try:

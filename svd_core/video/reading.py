@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files import MOST_PATH, printable
 from .clip import MARK, Settings, parse_settings
 from .decoding import EncodedClip, comment_of
 from .frames import UNREADABLE, Clip, reading
@@ -32,7 +33,7 @@ def open_clip(path: str | PathLike, *, background: str = "white") -> Clip:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"clip {path} does not exist; check the path")
+        raise FileNotFoundError(f"clip {printable(path, MOST_PATH)} does not exist; check the path")
     kind = FolderClip if path.is_dir() else AnimatedClip if path.suffix.lower() in ANIMATED_SUFFIXES else EncodedClip
     with reading(path):
         clip = kind(path, background)

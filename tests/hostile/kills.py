@@ -1,0 +1,160 @@
+"""Kill commands at every event that changes a file, and check what is left.
+
+    python -m tests.hostile.kills --kills 1000 [--command NAME ...] [--model FILE]
+
+Each run is a forked process. At the n-th time that it opens a file for writing, makes, renames, removes or flushes one,
+it gets SIGKILL. Then every file that has its final name must be whole, a second run must succeed and give the same
+files bit for bit, and no temporary file may be left. The second run is killed by nothing.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"}
+VARIES = ("manifest.jsonl", "log.csv", "loss.png", "state.safetensors")
+"""Files that hold the time that a run took: they are compared by their presence only."""
+
+
+def _child(work: Callable[[], int], folder: Path, kill_at: int, report: int) -> None:
+    """Run `work` in this process, which ends here; count events in `folder` and die at event `kill_at` (0: never)."""
+    count, inside = 0, str(folder)
+
+    def event() -> None:
+        nonlocal count
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(name: str, arguments: tuple) -> None:
+        if name not in EVENTS or not arguments or not str(arguments[0]).startswith(inside):
+            return
+        if name == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        event()
+
+    fsync = os.fsync
+
+    def flushed(handle: int) -> None:
+        event()
+        fsync(handle)
+
+    os.fsync = flushed
+    sys.addaudithook(hook)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    try:
+        code = work()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    except BaseException:
+        code = 99
+    os.write(report, f"{code} {count}".encode())
+    os._exit(0)
+
+
+def forked(work: Callable[[], int], folder: Path, kill_at: int = 0) -> tuple[int | None, int]:
+    """Return the exit code of `work` (None: killed) and the number of its events in `folder`."""
+    reading, writing = os.pipe()
+    number = os.fork()
+    if number == 0:
+        os.close(reading)
+        _child(work, folder, kill_at, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        text = pipe.read().decode()
+    os.waitpid(number, 0)
+    if not text:
+        return None, 0
+    code, count = text.split()
+    return int(code), int(count)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def faults_of(arguments: list[str], again: list[str], out: Path, whole: dict[str, bytes], kill_at: int) -> list[str]:
+    """Kill a command at an event and run it again; return what is wrong then."""
+    from svd_core.cli.main import main
+
+    code, _ = forked(lambda: main(arguments), out, kill_at)
+    if code is not None:
+        return [f"event {kill_at} was not reached (exit code {code})"]
+    faults = []
+    for name, content in files_of(out).items():
+        visible = not any(part.startswith(".") for part in Path(name).parts)
+        if visible and name in whole and content != whole[name] and Path(name).name not in VARIES:
+            faults.append(f"event {kill_at}: {name} is not whole")
+    code, _ = forked(lambda: main(again), out)
+    if code != 0:
+        return [*faults, f"event {kill_at}: the second run ended with {code}"]
+    left = files_of(out)
+    for name in sorted(set(left) ^ set(whole)):
+        faults.append(f"event {kill_at}: {name} is {'left over' if name in left else 'missing'} after the second run")
+    for name in sorted(set(left) & set(whole)):
+        if left[name] != whole[name] and Path(name).name not in VARIES:
+            faults.append(f"event {kill_at}: {name} differs after the second run")
+    return faults
+
+
+def kill_command(name: str, arguments: list[str], again: list[str], out: Path, most: int) -> tuple[int, list[str]]:
+    """Kill one command at up to `most` of its events, evenly spread; return the number of kills, and the faults."""
+    from svd_core.cli.main import main
+
+    def clean() -> None:
+        import shutil
+
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+
+    clean()
+    code, events = forked(lambda: main(arguments), out)
+    whole = files_of(out)
+    if code != 0:
+        return 0, [f"{name} ended with {code}"]
+    places = sorted({1 + round(step * (events - 1) / max(1, most - 1)) for step in range(min(most, events))})
+    faults = []
+    for place in places:
+        clean()
+        faults += [f"{name}, {fault} (of {events} events)" for fault in faults_of(arguments, again, out, whole, place)]
+    return len(places), faults
+
+
+def run(commands: list[str], kills: int, model: str, folder: Path) -> tuple[int, list[str]]:
+    """Kill each command at its share of `kills` events; return the kills and the faults."""
+    from tests.helpers.commands import calls, write_inputs
+
+    inputs, out = folder / "in", folder / "out"
+    write_inputs(inputs)
+    given = calls(inputs, out, model)
+    total, faults = 0, []
+    for name in commands or list(given):
+        again = [*given[name], *(["--resume"] if name == "train" else [])]
+        count, found = kill_command(name, given[name], again, out, -(-kills // len(commands or given)))
+        print(f"{name}: {count} kills, {len(found)} faults", flush=True)
+        total, faults = total + count, faults + found
+    return total, faults
+
+
+def main() -> int:
+    """Kill the commands and print the figures; the exit code is 1 if a fault was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile.kills", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=1000, help="kills of all commands together (1000)")
+    parser.add_argument("--command", action="append", default=[], help="only this command; may be repeated")
+    parser.add_argument("--model", default="nano", help="model of the commands that need one (nano)")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        total, faults = run(asked.command, asked.kills, asked.model, Path(folder))
+    print("\n".join([*faults, f"{total} kills, {len(faults)} faults"]))
+    return int(bool(faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
