@@ -166,7 +166,7 @@ REFUSED = [
     ({"text": "hold 9 then pan left"}, "still for 9 frames of 4"),
     ({"depth": torch.rand(1, 9, 9, 3), "depth_mask": torch.rand(1, 9, 9)}, "both connected"),
     ({"foreground": torch.zeros(1, 48, 80), "text": "orbit left"}, "the foreground mask is empty"),
-    ({"far_to_near": 1.0, "depth_mask": torch.rand(1, 48, 80)}, "at most 100 (got 1)"),
+    ({"far_to_near": 1.0, "depth_mask": torch.rand(1, 48, 80)}, "1.1 to 100 (got 1)"),
     ({"latent": {"samples": torch.zeros(2, 16, 8, 8)}}, "SVD needs a latent"),
 ]
 
