@@ -27,6 +27,7 @@ class SVDReelAnimate:
         "img2vid",
         "i2v",
         "svd",
+        "stable video",
         "stable video diffusion",
         "animate picture",
         "SVDSimpleImg2Vid",

@@ -94,6 +94,10 @@ class SVDReelLoadModel:
         "svd checkpoint",
         "load svd",
         "img2vid model",
+        "svd",
+        "stable video",
+        "stable video diffusion",
+        "image to video",
     ]
     RETURN_TYPES = ("SVD_MODEL", "CLIP_VISION", "VAE")
     RETURN_NAMES = ("model", "clip_vision", "vae")

@@ -11,6 +11,11 @@ PAINT = """
 """
 
 
+# What is painted and drawn; pictures.py shows the same.
+MOVES = 0.7  # share of the picture's height that moves, from the top
+OBJECT, DRAG = "brush 0.085: 0.868,0.174", "0.868,0.174; 0.62,0.12; 0.5,0.17"
+
+
 def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> None:
     """Add the stages from the sampler to the video and its measures."""
     make = graph.stage(f"{number}. Sample and decode")
@@ -49,7 +54,7 @@ def motion_brush(graph: Graph) -> Graph:
         model=model["SVD_MODEL"],
         image=picture["IMAGE"],
         latent=condition["LATENT"],
-        painted="box: 0,0 1,0.7",
+        painted=f"box: 0,0 1,{MOVES:g}",
     )
     steer.add("MaskPreview", title="The mask as used", mask=brush["MASK"])
     clip(graph, 4, model, condition, brush["SVD_CONTROL"], brush["MASK"])
@@ -84,8 +89,8 @@ def cut_and_drag(graph: Graph) -> Graph:
         model=model["SVD_MODEL"],
         image=picture["IMAGE"],
         latent=condition["LATENT"],
-        objects="brush 0.085: 0.868,0.174",
-        path="0.868,0.174; 0.62,0.12; 0.5,0.17",
+        objects=OBJECT,
+        path=DRAG,
         easing="ease",
     )
     steer.add("PreviewImage", title="The path", images=drag["preview"])

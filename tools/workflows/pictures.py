@@ -10,6 +10,7 @@ from torch import Tensor
 
 import svd_core as svd
 from svd_core.controls.brush import motion_brush
+from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.drag import drag_signal, parse_drag
 from svd_core.controls.driving_clip import driving_signal
 from svd_core.controls.signal import DualClock
@@ -18,19 +19,24 @@ from svd_core.lab import Grid, run_sweep
 from svd_core.lora import apply_loras, load_lora
 from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import as_batch, fit, open_picture
+from svd_core.pictures.strokes import paint_objects
 from svd_core.pipelines.between import inbetween, loop
 from svd_core.storyboard import film_frames
 from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
 
+from .brush import DRAG, MOVES, OBJECT
 from .build import FOLDER, ROOT
 from .drawn_inputs import angle_table, mug, on_checks, orbit_map, pose, prepared_mug, ray_maps
 from .lab_board import PANELS
 from .library import load_pack
+from .pieces import PICTURES
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 RESULT = ROOT / "docs" / "result.jpg"
 SIDE, CAPTION, GAP = 512, 40, 4
+WIDTH, HEIGHT, STEPS = 192, 128, 8  # of the frames, which are shown small
+FIRST, LAST, TINT = (80, 170, 255), (255, 150, 40), (255, 90, 40)
 INK, PAPER = (240, 240, 240), (24, 24, 28)
 # Captions name the purpose of the workflow, the small print the model. Seeds only vary the pictures.
 CAPTIONS = {
@@ -46,7 +52,7 @@ CAPTIONS = {
     "clip_report": ("Motion and flicker, measured", 9),
     "camera_pan_and_zoom": ("Camera: pan and zoom", 23),
     "camera_orbit_with_depth": ("Camera: orbit, with depth", 23),
-    "motion_brush": ("Only the left half moves", 23),
+    "motion_brush": ("The sky moves, the wood does not", 23),
     "cut_and_drag": ("Cut out and dragged", 23),
     "control_by_clip": ("Moved by another clip", 23),
     "first_and_last_frame": ("First and last frame", 5),
@@ -88,6 +94,12 @@ SETTINGS = {
     "fast_draft": {"schedule": "align_your_steps", "solver": "dpmpp_2m", "reuse": 2},
 }
 
+CAMERAS = {
+    "camera_orbit_with_depth": "orbit left 12",
+    "product_b_roll": "dolly in 0.12",
+    "lora_camera_move": "pan left 0.15",
+}
+
 
 def _between_crops(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
     """From one part of the photograph to another."""
@@ -119,22 +131,20 @@ def _lit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings)
     return 1 - (1 - frames) * (1 - light)
 
 
-def _only_left(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
-    """A motion mask over the left half."""
-    width, height = model.config.width, model.config.height
-    masks = torch.zeros(1, 1, height, width)
-    masks[..., : width // 2] = 1.0
-    fitted, _ = fit(as_batch(photograph), width, height)
+def _painted(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """The motion mask of the workflow: all above the wood."""
+    fitted, _ = fit(as_batch(photograph), settings.width, settings.height)
+    masks = torch.zeros(1, 1, settings.height, settings.width)
+    masks[:, :, : round(MOVES * settings.height)] = 1.0
     return svd.animate(model, photograph, settings, controls=[motion_brush(model.encode_latent, fitted, masks)])
 
 
 def _dragged(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
-    """The cup of the demo photograph dragged to the right."""
-    width, height = model.config.width, model.config.height
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    disc = (((x + 0.04) / 0.66) ** 2 + ((y + 0.28) / 0.75) ** 2 < 1).float()[None, None]
-    fitted, _ = fit(as_batch(photograph), width, height)
-    objects = [(disc, parse_drag("0.5,0.5; 0.65,0.45; 0.75,0.55", easing="ease"))]
+    """The object and the path of the workflow: the sun of the drawing."""
+    fitted, _ = fit(as_batch(photograph), settings.width, settings.height)
+    masks = as_batch(paint_objects(OBJECT, photograph)[..., None].expand(-1, -1, -1, 3))
+    mask = (fit(masks, settings.width, settings.height)[0][:, :1] + 1) / 2
+    objects = [(mask.clamp(0, 1), parse_drag(DRAG, easing="ease"))]
     made = drag_signal(model.encode_latent, fitted, objects, settings.frames or model.config.frames)
     return svd.animate(model, photograph, settings, controls=[DualClock(made.signal)])
 
@@ -142,7 +152,7 @@ def _dragged(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSetti
 def _driven(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
     """Moved like a lively clip of the model's own."""
     driving = svd.animate(model, photograph, replace(settings, motion_bucket=255))
-    fitted, _ = fit(as_batch(photograph), model.config.width, model.config.height)
+    fitted, _ = fit(as_batch(photograph), settings.width, settings.height)
     frames = settings.frames or model.config.frames
     made = driving_signal(model.encode_latent, fitted, driving, frames, "camera", amount=1.5)
     return svd.animate(model, photograph, settings, controls=[DualClock(made.signal)])
@@ -178,7 +188,7 @@ MAKERS = {
     "motion_lab": _tried,
     "storyboard_animatic": _film,
     "camera_orbit_with_depth": _orbit,
-    "motion_brush": _only_left,
+    "motion_brush": _painted,
     "cut_and_drag": _dragged,
     "control_by_clip": _driven,
     "first_and_last_frame": _between_crops,
@@ -237,23 +247,59 @@ def to_picture(frame: Tensor, side: int) -> Image.Image:
     return ImageOps.pad(Image.fromarray(pixels.numpy()), (side, side), Image.Resampling.LANCZOS, color=PAPER)
 
 
-def thumbnail(frames: Sequence[Tensor], caption: str, source: str = "frames: nano") -> Image.Image:
-    """Four frames of a clip [T, H, W, 3], in order, over a caption and the note of their source."""
+def thumbnail(
+    frames: Sequence[Tensor], caption: str, source: str = "frames: nano", still: Image.Image | None = None
+) -> Image.Image:
+    """Draw the still that a workflow starts from over four frames of its clip [T, H, W, 3], with a caption.
+
+    Without a still, the four frames fill the picture.
+    """
     sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
     pen = ImageDraw.Draw(sheet)
-    cell = (SIDE - CAPTION - GAP) // 2
-    left = (SIDE - 2 * cell - GAP) // 2
+    columns = 2 if still is None else 4
+    cell = (SIDE - CAPTION - GAP) // 2 if still is None else (SIDE - 3 * GAP) // 4
+    top = 0
+    left = (SIDE - columns * cell - (columns - 1) * GAP) // 2
+    if still is not None:
+        top = SIDE - CAPTION - cell - GAP
+        sheet.paste(ImageOps.fit(still, (SIDE, top - GAP), Image.Resampling.LANCZOS), (0, 0))
     for place, index in enumerate(spread(len(frames), 4)):
-        x, y = left + place % 2 * (cell + GAP), place // 2 * (cell + GAP)
+        x, y = left + place % columns * (cell + GAP), top + place // columns * (cell + GAP)
         sheet.paste(to_picture(frames[index], cell), (x, y))
         pen.text(
             (x + 7, y + 5), f"{index + 1}", fill=INK, font=ImageFont.load_default(18), stroke_width=2, stroke_fill=PAPER
         )
-    pen.text((left, SIDE - CAPTION + 6), caption, fill=INK, font=ImageFont.load_default(24))
+    pen.text((left + 4, SIDE - CAPTION + 6), caption, fill=INK, font=ImageFont.load_default(24))
     small = ImageFont.load_default(14)
-    place = (SIDE - left - pen.textlength(source, small), SIDE - CAPTION + 14)
+    place = (SIDE - left - 4 - pen.textlength(source, small), SIDE - CAPTION + 14)
     pen.text(place, source, fill=(150, 150, 150), font=small)
     return sheet
+
+
+def with_idea(name: str, still: Image.Image) -> Image.Image:
+    """Draw what a workflow does over its still: the views of a camera, a painted mask, a drag path."""
+    still = still.convert("RGB")
+    width, height = still.size
+    pen = ImageDraw.Draw(still)
+    camera = SETTINGS.get(name, {}).get("camera") or CAMERAS.get(name)
+    if camera:
+        views = torch.linalg.inv(parse_path(camera).poses(9).homographies(width, height))
+        corners = torch.tensor([[0.0, 0, 1], [width - 1, 0, 1], [width - 1, height - 1, 1], [0, height - 1, 1]]).T
+        for number, view in enumerate(views):
+            seen = view @ corners.double()
+            outline = [tuple(point) for point in (seen[:2] / seen[2]).T.tolist()]
+            share = number / (len(views) - 1)
+            colour = tuple(round(a + (b - a) * share) for a, b in zip(FIRST, LAST, strict=True))
+            pen.line([*outline, outline[0]], fill=colour, width=8 if number == len(views) - 1 else 3)
+    if name == "motion_brush":
+        tint = Image.new("RGB", (width, round(MOVES * height)), TINT)
+        still.paste(Image.blend(still.crop((0, 0, *tint.size)), tint, 0.35), (0, 0))
+    if name == "cut_and_drag":
+        places = [(x * width, y * height) for x, y in parse_drag(DRAG).points]
+        pen.line(places, fill=LAST, width=9, joint="curve")
+        for x, y in places:
+            pen.ellipse([x - 13, y - 13, x + 13, y + 13], fill=LAST, outline=PAPER, width=3)
+    return still
 
 
 def strip(photograph: Image.Image, frames: Tensor) -> Image.Image:
@@ -272,9 +318,9 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def write_pictures(names: Collection[str] = ()) -> list[Path]:
-    """Animate the demo photograph once per workflow (none named: for all) and write the pictures; return the files."""
+    """Animate each workflow's own picture (none named: for all) and write the pictures; return the files."""
     model = svd.load_model("nano")
-    photograph = open_picture(PHOTOGRAPH)[..., :3]
+    demo = open_picture(PHOTOGRAPH)[..., :3]
     written = []
     for name, (caption, seed) in CAPTIONS.items():
         if names and name not in names:
@@ -286,10 +332,15 @@ def write_pictures(names: Collection[str] = ()) -> list[Path]:
             continue
         more = SETTINGS.get(name, {})
         make = MAKERS.get(name, svd.animate)
-        frames = make(model, photograph, svd.AnimateSettings(seed=seed, **more))
-        thumbnail(frames, caption).save(path, quality=88)
+        own = FOLDER.parent / "web" / "pictures" / f"{PICTURES.get(name, 'product')}.jpg"
+        photograph, wide = open_picture(own)[..., :3], {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
+        frames = make(model, photograph, svd.AnimateSettings(seed=seed, **(wide | more)))
+        with Image.open(own) as still:
+            thumbnail(frames, caption, still=with_idea(name, still)).save(path, quality=88)
         written.append(path)
+        print(path.name, flush=True)
         if name == "nano_image_to_video":
-            strip(to_picture(photograph[0], 240), frames).save(RESULT, quality=92)
+            frames = svd.animate(model, demo, svd.AnimateSettings(seed=seed))
+            strip(to_picture(demo[0], 240), frames).save(RESULT, quality=92)
             written.append(RESULT)
     return written

@@ -144,7 +144,7 @@ try {
     const { video } = app.graph.getNodeById(id).svdReelPlayer
     return !video.paused && video.currentTime > 0 && video.clientWidth > 0
   }
-  await page.waitForFunction(plays, animate, { timeout: 20000 })
+  await page.waitForFunction(plays, animate, { timeout: 120000 })
   const shown = await page.evaluate(
     id => ({ taken: app.graph.getNodeById(id).svdReelPlayer.status.textContent, previews: window.svd_previews }),
     animate,
