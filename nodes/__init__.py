@@ -9,6 +9,7 @@ from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .camera_weights import SVDReelCameraWeights, SVDReelLoadCameraWeights
 from .character import SVDReelLoadPoseNetwork, SVDReelPoses
 from .condition import SVDReelCondition, SVDReelMotion
+from .controlnet import SVDReelControlNet, SVDReelLineArt, SVDReelLoadControlNet
 from .decode import SVDReelDecode
 from .driving_clip import SVDReelControlByClip
 from .duration import SVDReelDuration
@@ -50,6 +51,9 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelPoses": SVDReelPoses,
     "SVDReelMotion": SVDReelMotion,
     "SVDReelCondition": SVDReelCondition,
+    "SVDReelLoadControlNet": SVDReelLoadControlNet,
+    "SVDReelControlNet": SVDReelControlNet,
+    "SVDReelLineArt": SVDReelLineArt,
     "SVDReelDecode": SVDReelDecode,
     "SVDReelControlByClip": SVDReelControlByClip,
     "SVDReelDuration": SVDReelDuration,
@@ -94,6 +98,9 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelPoses": "Follow Poses (SVD)",
     "SVDReelMotion": "Set Motion (SVD)",
     "SVDReelCondition": "Prepare Image for SVD",
+    "SVDReelLoadControlNet": "Load SVD ControlNet",
+    "SVDReelControlNet": "Control by ControlNet (SVD)",
+    "SVDReelLineArt": "Draw Lines of Frames (SVD)",
     "SVDReelDecode": "Decode SVD Clip",
     "SVDReelControlByClip": "Control by Clip (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",

@@ -1,8 +1,11 @@
 """The node that converts the loaded model to ComfyUI's MODEL."""
 
+from ..svd_core.controls.adapters import AdapterControl
 from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
+from .host.adapters import adapters_in_sampling
 from .host.reuse import reuse_in_sampling
 from .shared import inputs
+from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 
 
@@ -43,14 +46,38 @@ class SVDReelExportModel:
                     "More is slower and closer to the exact clip.",
                     advanced=True,
                 ),
+                "control": inputs.socket(
+                    "SVD_CONTROL",
+                    "Control by ControlNet for KSampler. Other controls need Sample SVD Clip.",
+                ),
             },
         }
 
-    def execute(self, model: LoadedModel, reuse_interval: int = 1, reuse_depth: int = DEPTH) -> tuple:
+    def execute(
+        self,
+        model: LoadedModel,
+        reuse_interval: int = 1,
+        reuse_depth: int = DEPTH,
+        control: ControlChain | None = None,
+    ) -> tuple:
         patcher = model.unet.clone()
+        if controls := adapter_controls(control):
+            adapters_in_sampling(patcher, controls)
         if reuse_interval > 1:
             reuse_in_sampling(patcher, ReuseFeatures(reuse_interval, reuse_depth))
         return (patcher,)
+
+
+def adapter_controls(chain: ControlChain | None) -> list[AdapterControl]:
+    """Return the active ControlNets of a chain; raises ValueError for controls that only our own sampler applies."""
+    active = [link[0] for link in (chain or ControlChain()).links if link[0].active]
+    others = [type(control).__name__ for control in active if not isinstance(control, AdapterControl)]
+    if others:
+        raise ValueError(
+            f"an exported model cannot carry {', '.join(others)}; connect only Control by ControlNet here, or use "
+            "Sample SVD Clip"
+        )
+    return active
 
 
 NODES = [SVDReelExportModel]

@@ -57,16 +57,17 @@ class Adapter:
     - `rows` and `with_parts`, as in `Condition`: 1 row, or one per frame.
     - `hooks`: called before every pass of the UNet over one clip, with that pass's inputs. It runs the adapter's own
       network and returns the `networks.hooks.Hooks` that change the UNet's activations; rows there are the T frames of
-      this clip only, also where several clips share a pass. What stays the same from step to step (features of the
-      control pictures) belongs into a `StepCache` of the network, keyed by the tensors it was made from.
+      this clip only, also where several clips share a pass.
+    - `begin`, where something stays the same from step to step, such as features of the control pictures: it returns
+      the copy for one run, which may hold a `StepCache` for it.
     - `unconditional`: the adapter of the unconditional pass of CFG: itself (default), or None for none.
 
     `controls.adapters.AdapterControl` attaches an adapter to a clip on the SVD_CONTROL chain, within a range of noise
     levels; outside it, and at strength 0, the condition is unchanged and the clip bit-equal to one without adapter.
     """
 
-    network: nn.Module | None = None
-    """The adapter's network, where memory management finds it."""
+    network: nn.Module | None
+    """The adapter's network, if it has one; `VideoModel.prepare_unet` places it beside the UNet."""
 
     @property
     def rows(self) -> int:
@@ -80,6 +81,10 @@ class Adapter:
     def unconditional(self) -> "Adapter | None":
         """Return the adapter of the unconditional pass, None for none."""
         return self
+
+    def begin(self, device: torch.device) -> "Adapter":
+        """Return this adapter for one sampling run on `device`; what it caches during the run may hang on the copy."""
+        return self.with_parts(lambda part: part.to(device))
 
     def hooks(self, inputs: PassInputs) -> Any:
         """Return the hooks (`networks.hooks.Hooks`) of one pass over one clip."""

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from ...svd_core.checkpoints import Parts, split_state_dict
+from ...svd_core.checkpoints import Parts, read_state_dict, split_state_dict
+from ...svd_core.checkpoints.controlnet import LoadedControlNet, load_controlnet
 from ...svd_core.checkpoints.parts import Part
 from ...svd_core.networks.image_encoder import ImageEncoder
 from . import comfy as host
@@ -81,6 +82,19 @@ def manage_image_encoder(parts: Parts, wanted: torch.dtype | None) -> ReelClipVi
     dtype = host.image_encoder_dtype(wanted)
     module = ImageEncoder(parts.config.image_encoder, ops=host.casting_ops(), device="meta", dtype=dtype)
     return ReelClipVision(fill(module, parts.image_encoder, dtype), dtype)
+
+
+def manage_controlnet(path: str) -> LoadedControlNet:
+    """Return an SVD ControlNet of a file, with a patcher of the host as its `patcher`."""
+    source = read_state_dict(path)
+    stored = next(iter(source.values())).dtype
+    weight, compute = host.unet_dtypes(sum(map(math.prod, source.shapes.values())), stored, None)
+    loaded = load_controlnet(path, dtype=weight, ops=host.layer_ops(weight, compute))
+    network = loaded.network
+    network.compute_dtype = compute
+    host.remember_dtypes(network)
+    network.patcher = host.managed(network, "unet")
+    return loaded
 
 
 def own_decoder(vae):

@@ -283,19 +283,20 @@ def remember_dtypes(module: torch.nn.Module) -> None:
         mm.archive_model_dtypes(module)
 
 
-def use(patcher, activation_bytes: float) -> torch.device:
-    """Load a model on its device, with room for `activation_bytes`; return the device."""
+def use(patcher, activation_bytes: float, others=()) -> torch.device:
+    """Load a model and its `others` on their device, with room for `activation_bytes`; return the device."""
     if PRESENT:
-        mm.load_models_gpu([patcher], memory_required=activation_bytes)
+        mm.load_models_gpu([patcher, *others], memory_required=activation_bytes)
     return patcher.load_device
 
 
-def is_current(patcher) -> bool:
-    """Return whether the host still holds a model as `use` left it: no other was brought to a device since."""
+def is_current(patcher, others=()) -> bool:
+    """Return whether the host still holds models as `use` left them: no other was brought to a device since."""
     if not PRESENT:
         return True
-    loaded = mm.loaded_models()  # the model that was used last comes first
-    return bool(loaded) and loaded[0] is patcher
+    loaded = mm.loaded_models()  # the models that were used last come first, in no particular order
+    wanted = [patcher, *others]
+    return len(loaded) >= len(wanted) and all(any(model is one for one in wanted) for model in loaded[: len(wanted)])
 
 
 def free_bytes(device: torch.device) -> int | None:

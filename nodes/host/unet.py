@@ -12,6 +12,7 @@ from ...svd_core.networks.config import UNetConfig
 from ...svd_core.networks.hooks import Hooks
 from ...svd_core.networks.unet import UNet
 from . import comfy as host
+from .adapters import KEY as ADAPTERS_KEY
 from .hooks import host_hooks
 from .reuse import KEY
 
@@ -79,8 +80,12 @@ class HostUNet(UNet):
         hooks = host_hooks(options, control, {**inputs, "model_channels": self.config.model_channels})
         run = super().forward
 
+        shared = options.get(ADAPTERS_KEY)
+        adapters = None if shared is None else shared.of_pass(x, frames, options)
+
         def forward(features: DeepFeatures | None) -> Tensor:
-            return run(x, timesteps, context, y, frames, image_only_indicator, None, features, hooks, time_context)
+            more = (image_only_indicator, None, features, hooks, time_context, adapters)
+            return run(x, timesteps, context, y, frames, *more)
 
         reuse = options.get(KEY)
         if reuse is None:

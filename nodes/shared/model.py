@@ -1,6 +1,6 @@
 """The value of the SVD_MODEL socket: the networks of one checkpoint under the host's memory management."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...svd_core.networks.activation_bytes import unet_activation_bytes
 from ...svd_core.networks.attention import CHUNK_ELEMENTS
 from ...svd_core.networks.config import SVDConfig
 from ...svd_core.networks.vae import LATENT_SCALE
+from ...svd_core.plan.control_costs import residual_bytes
 from ...svd_core.plan.memory_plan import MemoryPlan
 from ...svd_core.plan.reuse_costs import feature_cache_bytes
 from ..host import comfy as host
@@ -91,24 +92,35 @@ class LoadedModel(VideoModel):
             )
         return latent
 
-    def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
+    def prepare_unet(
+        self,
+        frames: int,
+        height: int,
+        width: int,
+        features: DeepFeatures | None = None,
+        networks: Sequence[nn.Module] = (),
+    ) -> ReadyUNet:
         """Return the UNet, brought to its device with room for latents [frames, 4, height, width] and `features`.
 
-        The host is asked again when the size or the cached features grow past the last request, or when it has brought
-        another model to a device since.
+        Networks of adapters come with it. The host is asked again when the size or the cached features grow past the
+        last request, or when it has brought another model to a device since.
         """
         host.check_interrupt()
         size, last = (frames, height, width), self._prepared
+        others = bring_adapters(networks, self.device)
         kept = 0
         if features is not None:
             itemsize = self.compute_dtype.itemsize
             kept = feature_cache_bytes(self.config.unet, features.depth, features.rows, height, width, itemsize)
-        if last.size != size or last.kept < kept or not host.is_current(self.unet):
-            self._make_room(size, kept)
+        if networks:
+            # One residual per skip and one for the middle, of every ControlNet.
+            kept += len(networks) * residual_bytes(self.config.unet, frames, height, width, self.compute_dtype.itemsize)
+        if last.size != size or last.kept < kept or not host.is_current(self.unet, others):
+            self._make_room(size, kept, others)
             last.size, last.kept = size, kept
         return ReadyUNet(self.network, self.device, self.compute_dtype)
 
-    def _make_room(self, size: tuple[int, int, int], kept: int) -> None:
+    def _make_room(self, size: tuple[int, int, int], kept: int, others: Sequence[Any] = ()) -> None:
         """Bring the UNet to its device and choose the guidance mode, by the plan or by the memory that is left.
 
         Without a plan nothing makes room for a second clip in a pass: it must fit beside the weights as they are.
@@ -118,7 +130,8 @@ class LoadedModel(VideoModel):
         shape = (self.config.unet, *size, self.compute_dtype.itemsize)
         limit_chunks(self.network, chunks)
         videos = 2 if mode == "together" else 1
-        device = host.use(self.unet, unet_activation_bytes(*shape, videos=videos, chunk_elements=chunks) + kept)
+        activations = unet_activation_bytes(*shape, videos=videos, chunk_elements=chunks)
+        device = host.use(self.unet, activations + kept, others)
         if self.plan is None:
             free = (host.free_bytes(device) or 0) - kept
             mode = fixed_mode(device) or best_mode(*shape, free, chunk_elements=chunks)
@@ -140,6 +153,18 @@ class LoadedModel(VideoModel):
             strategy = self.plan.strategy if self.plan else None
             return vae.pixels(latent.float() / LATENT_SCALE, plan, on_progress=report, strategy=strategy)
         return vae.decode((latent / LATENT_SCALE).to(host.output_device())).movedim(-1, 1).float() * 2 - 1
+
+
+def bring_adapters(networks: Sequence[nn.Module], device: torch.device) -> list[Any]:
+    """Return the host's patchers of the networks of adapters; a network without one is moved to the device."""
+    patchers = []
+    for network in networks:
+        patcher = getattr(network, "patcher", None)
+        if patcher is not None:
+            patchers.append(patcher)
+        elif next(network.parameters()).device != device:
+            network.to(device)
+    return patchers
 
 
 def image_token(clip_vision, image: Tensor) -> Tensor:

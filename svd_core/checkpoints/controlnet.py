@@ -1,7 +1,8 @@
-"""Load SVD ControlNets: the depth and line-art files with diffusers' naming (CiaraRowles/temporal-controlnet-*)."""
+"""Load and save SVD ControlNets with diffusers' naming, as the depth and line-art files of CiaraRowles have it."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -10,16 +11,22 @@ from torch import Tensor, nn
 
 from ..networks.config import UNetConfig
 from ..networks.controlnet import ControlNet
+from .detect import read_hints
 from .load import read_state_dict
-from .names import unet_from_folder
+from .names import unet_from_folder, unet_to_folder
 from .sizes import unet_config
 from .skeleton import skeleton
 from .source import CheckpointError
+from .writing import write_tensors
 
 HINT = "controlnet_cond_embedding."
 IS_CONTROLNET = f"{HINT}conv_in.weight"
 IS_TEMPORAL = "down_blocks.0.resnets.0.temporal_res_block.conv1.weight"
-RESIDUAL_BLOCKS = 2  # per level, in every SVD UNet
+RESIDUAL_BLOCK = re.compile(r"down_blocks\.0\.resnets\.(\d{1,4})\.")
+NUMBERS_KEY = "svd.controlnet_numbers"
+"""Metadata key: "clip" for a ControlNet that was trained with the motion numbers of its clips."""
+OWN_NAMES = ((HINT, "hint."), ("controlnet_down_blocks.", "zero_convs."), ("controlnet_mid_block.", "middle_conv."))
+"""How names begin in the file and in the module, where the UNet has no such part."""
 OTHERS = (
     ("flow_encoder.", "MOFA-Video, whose flow encoder needs code of its own"),
     ("cc_projection.", "MotionCtrl"),
@@ -30,10 +37,14 @@ REMEDY = "use a depth or line-art ControlNet for SVD, such as temporal-controlne
 
 @dataclass(frozen=True)
 class LoadedControlNet:
-    """A ControlNet ready to run, and the name of its file for messages."""
+    """A ControlNet ready to run, and the name of its file for messages.
+
+    numbers: the motion numbers that it was made for, one of `controls.controlnet.NUMBERS` but "auto".
+    """
 
     network: ControlNet
     name: str
+    numbers: str = "official"
 
     @property
     def config(self) -> UNetConfig:
@@ -50,7 +61,10 @@ def load_controlnet(
     Raises CheckpointError, saying what the file is, for anything else.
     """
     tensors = read_state_dict(str(path))
-    return controlnet_of(tensors, Path(path).name, device=device, dtype=dtype, ops=ops, head_channels=head_channels)
+    head_channels = head_channels or read_hints(tensors.metadata).head_channels
+    name, numbers = Path(path).name, "as the clip" if tensors.metadata.get(NUMBERS_KEY) == "clip" else "official"
+    loaded = controlnet_of(tensors, name, device=device, dtype=dtype, ops=ops, head_channels=head_channels)
+    return replace(loaded, numbers=numbers)
 
 
 def controlnet_of(
@@ -58,7 +72,9 @@ def controlnet_of(
     ops=nn, head_channels: int | None = None,
 ) -> LoadedControlNet:  # fmt: skip
     """Return the ControlNet of tensors with diffusers' names."""
-    names = {key: module_name(key) for key in tensors}
+    found = [int(match[1]) for key in tensors if (match := RESIDUAL_BLOCK.match(key))]
+    blocks = max(found, default=1) + 1
+    names = {key: module_name(key, blocks) for key in tensors}
     _refuse_others(names, name)
     shapes = {target: tuple(tensors[key].shape) for key, target in names.items()}
     config = _config(shapes, head_channels)
@@ -73,15 +89,32 @@ def controlnet_of(
     return LoadedControlNet(network, name)
 
 
-def module_name(key: str) -> str | None:
-    """Return the module's name of a tensor with diffusers' name; None for one that no ControlNet has."""
-    if key.startswith(HINT):
-        return f"hint.{key[len(HINT) :]}"
-    if key.startswith("controlnet_down_blocks."):
-        return f"zero_convs.{key[len('controlnet_down_blocks.') :]}"
-    if key.startswith("controlnet_mid_block."):
-        return f"middle_conv.{key[len('controlnet_mid_block.') :]}"
-    return unet_from_folder(key, RESIDUAL_BLOCKS, frozenset())
+def save_controlnet(
+    network: ControlNet, path: str | PathLike, *, dtype: torch.dtype, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a ControlNet with diffusers' naming; the width of its heads, which shapes do not tell, as metadata."""
+    config = network.config
+    tensors = {file_name(key, config.num_res_blocks): tensor.to(dtype) for key, tensor in network.state_dict().items()}
+    write_tensors(path, tensors, {"svd.head_channels": str(config.head_channels), **(metadata or {})})
+
+
+def module_name(key: str, blocks: int) -> str | None:
+    """Return the module's name of a tensor with diffusers' name; None for one that no ControlNet has.
+
+    blocks: residual blocks per level, 2 in every SVD UNet.
+    """
+    for start, own in OWN_NAMES:
+        if key.startswith(start):
+            return own + key[len(start) :]
+    return unet_from_folder(key, blocks, frozenset())
+
+
+def file_name(key: str, blocks: int) -> str:
+    """Return diffusers' name of a tensor with the module's name; the inverse of `module_name`."""
+    for start, own in OWN_NAMES:
+        if key.startswith(own):
+            return start + key[len(own) :]
+    return unet_to_folder(key, blocks)
 
 
 def _refuse_others(names: Mapping[str, str | None], name: str) -> None:

@@ -23,6 +23,7 @@ from .detect import (
     other_model,
     read_hints,
 )
+from .family import family_member
 from .names import Shape
 from .parts import Part, Recipe, SortedTensors, sort_tensors
 from .sizes import decoder_config, encoder_config, image_encoder_config, unet_config
@@ -258,6 +259,9 @@ def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame
 
 def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name: str) -> None:
     """Raise CheckpointError for a model that is not SVD, or SVD under names that are not known."""
+    member = family_member(shapes)
+    if member is not None:
+        raise CheckpointError(f"{name or 'the model'} is {member.what}; {member.remedy}")
     temporal = has_temporal_layers(found.unet)
     if temporal and not is_controlnet(shapes):
         return

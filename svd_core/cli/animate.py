@@ -14,6 +14,7 @@ from ..version import __version__
 from ..video import write_clip
 from ..video.target import FILE_KINDS
 from .camera_weights import add_camera_weights, camera_weights_of
+from .controlnet import add_controlnet, check_controlnet, control_of, open_controlnet
 from .models import load_planned_model
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
@@ -63,6 +64,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     add_brush(parser.add_argument_group("motion mask, cut and drag"))
     add_driving_clip(parser.add_argument_group("control by a clip"))
     add_between(parser.add_argument_group("end pictures and loops"))
+    add_controlnet(parser.add_argument_group("ControlNet"))
     longer = parser.add_argument_group("longer clips")
     add_settings(longer, "windows", "window_overlap", "extend", "extend_overlap")
     _add_output_options(parser.add_argument_group("machine and output"))
@@ -94,6 +96,7 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; bad input is found before the model is loaded."""
     _check_dependent_options(options)
+    check_controlnet(options)
     outputs = _outputs(options)
     # The header gives the configuration at once; loading the model takes a while.
     config = inspect_checkpoint(options.model).config
@@ -109,13 +112,16 @@ def run_animate(options: argparse.Namespace) -> None:
     with Progress(options.quiet) as progress:
         model = load_planned_model(options, jobs[0][1], config, progress)
         weights = camera and camera.load(model)
+        controlnet = open_controlnet(options, model.dtype)
         for image, settings, output in jobs:
             start = time.monotonic()
             progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
             report = {"on_step": progress.on_step, "on_decode": progress.on_decode}
-            used, controls = settings, ()
+            used, controls = settings, []
             if camera:
                 used, *controls = camera.control(weights, settings)
+            if controlnet is not None:
+                controls = [*controls, control_of(options, controlnet, settings, config.unet)]
             frames = steered_clip(model, open_picture(image), used, steering, controls=controls, **report)
             fps = _playback_fps(options)
             metadata = _metadata(options, image, settings, model.variant) | steering_metadata(given)
@@ -140,6 +146,10 @@ def _metadata(options: argparse.Namespace, image: str, settings: AnimateSettings
     metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": variant}
     metadata |= {"version": __version__, **asdict(settings)}
     metadata |= {name: value for name, value in notes.items() if value is not None}
+    if options.controlnet is not None:
+        metadata["controlnet"] = Path(options.controlnet).name
+        metadata |= {name: vars(options)[name] for name in ("controlnet_strength", "controlnet_start", "controlnet_end")
+                     if vars(options)[name] is not None}  # fmt: skip
     return metadata | lora_metadata(options)
 
 

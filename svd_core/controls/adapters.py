@@ -81,7 +81,7 @@ class AdapterControl(Control):
     def _on_device(self, run: Run) -> Adapter:
         """Return the adapter on the run's device, moved once per run: networks cache what they make of its tensors."""
         if run not in self._moved:
-            self._moved[run] = self.adapter.with_parts(lambda part: part.to(run.noise.device))
+            self._moved[run] = self.adapter.begin(run.noise.device)
         return self._moved[run]
 
 

@@ -55,10 +55,18 @@ class VideoModel:
         """The UNet itself, wherever its weights are."""
         raise NotImplementedError
 
-    def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
+    def prepare_unet(
+        self,
+        frames: int,
+        height: int,
+        width: int,
+        features: DeepFeatures | None = None,
+        networks: Sequence[nn.Module] = (),
+    ) -> ReadyUNet:
         """Return the UNet, ready to denoise latents [frames, 4, height, width] with `features` cached between steps.
 
-        Called before every pass: what is ready already must cost nothing here.
+        networks: of adapters, such as ControlNets, which are made ready on the same device. Called before every pass:
+        what is ready already must cost nothing here.
         """
         raise NotImplementedError
 
@@ -91,9 +99,10 @@ class VideoModel:
         several = isinstance(condition, (tuple, list))
         if several and features is not None:
             raise ValueError(f"features belong to one condition (got {len(condition)}); denoise them one by one")
+        networks = adapter_networks(condition if several else [condition])
         for attempt in attempts(self.fallback_steps(len(condition) if several else 1)):
             with attempt:
-                unet, device, dtype = self.prepare_unet(len(x), *x.shape[-2:], features)
+                unet, device, dtype = self.prepare_unet(len(x), *x.shape[-2:], features, networks)
                 state = x.to(device).contiguous()
                 if not several or shares_a_pass(unet, state, dtype):
                     return denoise_with(unet, state, sigma, condition, dtype=dtype, features=features).to(x.device)
@@ -154,11 +163,25 @@ class SVDModel(VideoModel):
             )
         return module
 
-    def prepare_unet(self, frames: int, height: int, width: int, features: DeepFeatures | None = None) -> ReadyUNet:
-        """Return the UNet where it is; see VideoModel."""
+    def prepare_unet(
+        self,
+        frames: int,
+        height: int,
+        width: int,
+        features: DeepFeatures | None = None,
+        networks: Sequence[nn.Module] = (),
+    ) -> ReadyUNet:
+        """Return the UNet where it is, with the networks of adapters moved beside it; see VideoModel."""
         unet = self.part("unet")
         weight = unet.out["2"].weight
+        self.bring(networks, weight.device)
         return ReadyUNet(unet, weight.device, weight.dtype)
+
+    def bring(self, networks: Sequence[nn.Module], device: torch.device) -> None:
+        """Move the networks of adapters to the device of the UNet."""
+        for network in networks:
+            if next(network.parameters()).device != device:
+                network.to(device)
 
     @torch.no_grad()
     def encode_image(self, image: Tensor) -> Tensor:
@@ -189,6 +212,12 @@ class SVDModel(VideoModel):
         """
         options.setdefault("memory_limit", available_bytes(self.device))
         return decode(self.part("vae"), latent, plan, **options)
+
+
+def adapter_networks(conditions: Sequence[Condition]) -> tuple[nn.Module, ...]:
+    """Return the networks of all adapters of the conditions, each once."""
+    found = [getattr(adapter, "network", None) for one in conditions for adapter in getattr(one, "adapters", ())]
+    return tuple(dict.fromkeys(network for network in found if network is not None))
 
 
 def _first_parameter(model: SVDModel) -> nn.Parameter:

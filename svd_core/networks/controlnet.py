@@ -7,6 +7,7 @@ features of a control picture to the first convolution's result, and sends every
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,10 +23,13 @@ HINT_WIDTHS = (16, 32, 96, 256)
 
 @dataclass(frozen=True)
 class Residuals:
-    """What a ControlNet gives one pass: one tensor per skip [B*T, C, h, w], in their order, and one for the middle."""
+    """What a ControlNet gives one pass: a tensor per skip [B*T, C, h, w], in their order, and one for the middle.
+
+    Of a pass that takes inner features from a cache there are only the outer skips, and no middle.
+    """
 
     skips: tuple[Tensor, ...]
-    middle: Tensor
+    middle: Tensor | None
 
 
 class HintEncoder(nn.Module):
@@ -51,7 +55,12 @@ class HintEncoder(nn.Module):
 
 
 class ControlNet(UNet):
-    """The copied half of the UNet, the hint and the 1x1 convolutions; names of the copy are the UNet's own."""
+    """The copied half of the UNet, the hint and the 1x1 convolutions; names of the copy are the UNet's own.
+
+    compute_dtype: what it computes in; None for the dtype of its weights.
+    """
+
+    compute_dtype: torch.dtype | None = None
 
     def __init__(self, config: UNetConfig, *, ops=nn, device=None, dtype=None):
         super().__init__(config, ops=ops, device=device, dtype=dtype)
@@ -63,6 +72,11 @@ class ControlNet(UNet):
         self.zero_convs = nn.ModuleList([ops.Conv2d(width, width, 1, **place) for width in widths])
         self.middle_conv = ops.Conv2d(widths[-1], widths[-1], 1, **place)
 
+    @property
+    def running_dtype(self) -> torch.dtype:
+        """The dtype of its input and of the residuals."""
+        return self.compute_dtype or self.middle_conv.weight.dtype
+
     def residuals(
         self,
         x: Tensor,
@@ -71,16 +85,22 @@ class ControlNet(UNet):
         vector: Tensor,
         num_frames: int,
         hint: Tensor,
+        depth: int | None = None,
     ) -> Residuals:
-        """Return the residuals for the UNet's own inputs (see `UNet.forward`) and hint features [B*T, C, h, w]."""
+        """Return the residuals for the UNet's own inputs (see `UNet.forward`) and hint features [B*T, C, h, w].
+
+        depth: run only this many input blocks, for a UNet whose inner features come from a cache.
+        """
         embedding = self._embedding(c_noise, vector, x.dtype)
         context = self._context(context, x.dtype)
         skips, h = [], x
-        for index, layers in enumerate(self.input_blocks):
+        for index, layers in enumerate(self.input_blocks[:depth]):
             h = _run(layers, h, embedding, context, num_frames)
             if index == 0:
                 h = h + hint
             skips.append(self.zero_convs[index](h))
+        if depth is not None:
+            return Residuals(tuple(skips), None)
         h = _run(self.middle_block, h, embedding, context, num_frames)
         return Residuals(tuple(skips), self.middle_conv(h))
 
@@ -120,17 +140,36 @@ def trained_counts(config: UNetConfig) -> list[int]:
 
 
 class AddResiduals(Hooks):
-    """Adds residuals to the skips before the UNet uses them, `counts` times each, and to the middle block's result."""
+    """Adds residuals to the skips as the UNet takes them in, `counts` times each, and to the middle block's result."""
 
-    def __init__(self, residuals: Residuals, counts: Sequence[int], strength: Tensor | float = 1.0) -> None:
-        """strength: a number, or a tensor that broadcasts to [B*T, C, h, w], such as one value per frame."""
+    uses_embedding = False
+
+    def __init__(
+        self,
+        residuals: Residuals,
+        counts: Sequence[int],
+        strength: Tensor | float = 1.0,
+        mask: Tensor | None = None,
+    ) -> None:
+        """strength: a number, or a tensor that broadcasts to [B*T, C, h, w], such as one value per frame.
+
+        mask: [B*T, 1, h, w] in 0..1, resized to every level (nearest), or None.
+        """
         self.added = residuals
         self.counts = counts
         self.strength = strength
+        self.mask = mask
 
     def after_middle(self, h: Tensor, embedding: Tensor | None) -> Tensor:
-        return h + (self.added.middle * self.strength).to(h)
+        return h + self._weighted(self.added.middle, 1).to(h)
 
     def skip(self, index: int, h: Tensor, skip: Tensor) -> tuple[Tensor, Tensor | None]:
-        number = len(self.added.skips) - 1 - index
-        return h, skip + (self.added.skips[number] * (self.counts[number] * self.strength)).to(skip)
+        number = len(self.counts) - 1 - index
+        return h, skip + self._weighted(self.added.skips[number], self.counts[number]).to(skip)
+
+    def _weighted(self, residual: Tensor, count: int) -> Tensor:
+        """Return a residual times its count and the strength, within the mask."""
+        weighted = residual * (count * self.strength)
+        if self.mask is None:
+            return weighted
+        return weighted * F.interpolate(self.mask, size=residual.shape[-2:], mode="nearest").to(weighted)

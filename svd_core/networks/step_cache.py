@@ -22,11 +22,12 @@ class StepCache:
     write to the parameter itself. Copied and pickled modules start with an empty cache.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, entries: int = ENTRIES) -> None:
+        self.entries = entries
         self._entries: dict[Hashable, deque] = {}
 
     def __reduce__(self):
-        return (StepCache, ())
+        return (StepCache, (self.entries,))
 
     def get(self, sources: Sequence[Tensor], purpose: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Return the cached result for this `purpose` and these `sources`, or call `compute` and cache its result.
@@ -39,7 +40,7 @@ class StepCache:
         if torch.is_inference_mode_enabled() or any(map(torch.is_inference, sources)):
             return compute()
         stamps = [_stamp(source) for source in sources]
-        entries = self._entries.setdefault(purpose, deque(maxlen=ENTRIES))
+        entries = self._entries.setdefault(purpose, deque(maxlen=self.entries))
         for cached_stamps, result in entries:
             if cached_stamps == stamps:
                 return result

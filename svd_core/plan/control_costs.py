@@ -26,9 +26,11 @@ from ..controls.windows import Windows
 from ..memory import PeakMemory
 from ..networks.activation_bytes import unet_activation_bytes
 from ..networks.config import UNetConfig
+from ..networks.controlnet import skip_widths
 from ..sampling.controls import Control
 from ..sampling.noise import start_noise
 from ..sampling.sampler import sample
+from .costs import level_pixels
 
 MIB = 2**20
 
@@ -101,6 +103,18 @@ def control_cost(
         state_bytes=peak + _tensor_bytes(controls),
         activation_bytes=unet_activation_bytes(config, most, height, width, itemsize),
     )
+
+
+def residual_bytes(config: UNetConfig, frames: int, height: int, width: int, itemsize: int) -> int:
+    """Return the bytes of a ControlNet's residuals in one pass over latents [frames, 4, height, width]."""
+    areas, numbers, level = level_pixels(height, width, len(config.channel_mult)), 0, 0
+    widths = skip_widths(config)
+    per_level = config.num_res_blocks + 1
+    for index, channels in enumerate(widths):
+        level = 0 if index == 0 else min((index - 1) // per_level + ((index - 1) % per_level == per_level - 1),
+                                         len(areas) - 1)  # fmt: skip
+        numbers += channels * areas[level]
+    return itemsize * frames * (numbers + widths[-1] * areas[-1])
 
 
 def _dry_run(

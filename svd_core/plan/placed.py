@@ -1,6 +1,6 @@
 """A model that follows a plan: each network moves to the device when it is used, by the plan's placement."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,16 +11,21 @@ from ..model.model import SVDModel
 from ..model.retry import FallbackStep, attempts, limit_chunks
 from ..model.weight_stream import WeightStream
 from ..networks.joined_weights import join_groups
+from ..networks.unet import UNet
 from .memory_plan import PLACEMENTS, MemoryPlan
 
 
 @dataclass
 class _Placement:
-    """The current placement, and which networks are on the device. Mutable state of a frozen model."""
+    """The current placement, and which networks are on the device. Mutable state of a frozen model.
+
+    adapters: networks of adapters on the device, each with its stream if its weights are streamed.
+    """
 
     placement: str
     stream: WeightStream | None = None
     on_device: set[str] = field(default_factory=set)
+    adapters: dict[nn.Module, WeightStream | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,27 @@ class PlacedModel(SVDModel):
                 raise
         return module
 
+    def bring(self, networks: Sequence[nn.Module], device: torch.device) -> None:
+        """Move the networks of adapters to the device, streamed if the UNet is; others leave it."""
+        state = self._state
+        for network in [network for network in state.adapters if network not in networks]:
+            self._take_away(network)
+        for network in networks:
+            if network in state.adapters:
+                continue
+            state.adapters[network] = None
+            if state.placement == "streamed" and isinstance(network, UNet):
+                state.adapters[network] = WeightStream(network, self.target)
+            else:
+                network.to(self.target)
+
+    def _take_away(self, network: nn.Module) -> None:
+        """Move the network of an adapter to main memory."""
+        stream = self._state.adapters.pop(network)
+        if stream is not None:
+            stream.close()
+        network.to("cpu")
+
     def _load(self, name: str, module: nn.Module) -> None:
         if name == "unet" and self._state.placement == "streamed":
             self._state.stream = WeightStream(module, self.target)
@@ -65,6 +91,9 @@ class PlacedModel(SVDModel):
             join_groups(module)
 
     def _offload(self, name: str) -> None:
+        if name == "unet":
+            for network in list(self._state.adapters):
+                self._take_away(network)
         if name == "unet" and self._state.stream is not None:
             self._state.stream.close()
             self._state.stream = None

@@ -178,7 +178,10 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is not type(other) or not is_dataclass(one):
         return False
     # The rows of adapters follow the frames; an adapter whose range of noise levels is over is no longer there.
-    acting, before = ([adapter.network for adapter in getattr(part, "adapters", ())] for part in (one, other))
+    acting, before = (
+        [getattr(adapter, "network", type(adapter)) for adapter in getattr(part, "adapters", ())]
+        for part in (one, other)
+    )
     if len(acting) != len(before) or any(a is not b for a, b in zip(acting, before, strict=True)):
         return False
     pairs = [(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.name in ("token", "latent")]

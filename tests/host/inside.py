@@ -32,6 +32,7 @@ import utils.extra_config  # noqa: E402, F401  as main.py: later comfy/utils.py 
 # Behind the host's own modules, of which one is called nodes as well.
 sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
 from helpers.nodes_pack import pack, part, run, write_tiny  # noqa: E402
+from inside_controlnet import compare_controlnet  # noqa: E402
 from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
 from inside_samplings import compare_samplings  # noqa: E402
@@ -153,4 +154,5 @@ if __name__ == "__main__":
         compare_clip_vision(loaded, Path(temporary))
         compare_vae()
         compare_lora(Path(temporary), RESULTS, difference)
+        RESULTS.update(compare_controlnet(Path(temporary)))
     print(json.dumps(RESULTS))

@@ -32,10 +32,15 @@ def measured():
         ("vae decode", 1e-5),
         ("clip vision", 1e-5),
         ("borrowed clip vision", 1e-5),
+        ("controlnet", 1e-4),
     ],
 )
 def test_same_weights_give_the_same_numbers(measured, what, limit):
     assert measured[what] < limit
+
+
+def test_a_controlnet_managed_by_the_host_steers_the_clip(measured):
+    assert measured["controlnet effect"] > 1e-3
 
 
 def test_both_branches_of_guidance_went_through_the_network_together(measured):

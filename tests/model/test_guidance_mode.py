@@ -158,7 +158,7 @@ def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, fram
     needed = unet_activation_bytes(model.config.unet, frames, 8, 8, model.compute_dtype.itemsize, videos=2)
     host = part("nodes.host.comfy")
     asked = []
-    monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or torch.device(device))
+    monkeypatch.setattr(host, "use", lambda patcher, size, others=(): asked.append(size) or torch.device(device))
     monkeypatch.setattr(host, "free_bytes", lambda device: int(needed * share))
     model.prepare_unet(frames, 8, 8)
     assert model.unet.model.diffusion_model.clips_per_pass == clips

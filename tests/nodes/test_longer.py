@@ -62,7 +62,7 @@ def test_windows_make_a_long_clip_with_room_for_one_window(model, picture, sigma
     told, asked = prepared(model, picture, frames=11), []
     host = part("nodes.host.comfy")
     used = host.use
-    monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or used(patcher, size))
+    monkeypatch.setattr(host, "use", lambda patcher, size, others=(): asked.append(size) or used(patcher, size))
     clip = sampled(model, told, sigmas, control=windows(model, told[2], **options))
     assert clip["samples"].shape == (11, 4, 8, 8) and bool(torch.isfinite(clip["samples"]).all())
     plain = sampled(model, told, sigmas)

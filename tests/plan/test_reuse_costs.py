@@ -70,7 +70,7 @@ def test_the_node_chains_and_its_bytes_are_planned_for(monkeypatch):
     (longer,) = run_node("SVDReelReuseFeatures", interval=1, control=chain)
     assert len(longer.of_clip(0, 1)) == 2
     size, asked, host = (8, 16, 16), [], part("nodes.host.comfy")
-    monkeypatch.setattr(host, "use", lambda patcher, size: asked.append(size) or torch.device("cpu"))
+    monkeypatch.setattr(host, "use", lambda patcher, size, others=(): asked.append(size) or torch.device("cpu"))
     features = part("svd_core.condition").DeepFeatures
     for given in (None, features(2, rows=8), features(2, rows=8), features(2, rows=12), None):
         model.prepare_unet(*size, given)

@@ -14,7 +14,17 @@ from svd_core.pictures import as_batch, fit
 from svd_core.pipelines.settings import AnimateSettings
 from svd_core.plan.memory_plan import GIB, make_plan
 from svd_core.plan.page import draw_plan
-from tools.workflows.drawn_inputs import angle_table, mug, on_checks, orbit_map, pose, prepared_mug, ray_maps
+from tools.workflows.drawn_inputs import (
+    angle_table,
+    depth_frames,
+    line_frames,
+    mug,
+    on_checks,
+    orbit_map,
+    pose,
+    prepared_mug,
+    ray_maps,
+)
 from tools.workflows.library import ROOT, load_pack
 
 from .sheets import MARGIN, WIDTH, page, rows_of_frames, scaled, stacked, table, text_lines, tiles
@@ -173,6 +183,19 @@ def poses(studio: Studio) -> Image.Image:
     """Draw pose drawings, the picture's own first; a result would need the weights."""
     heads = ("the picture's own", "frame 2", "frame 3", "frame 4")
     return rows_of_frames([("", [pose(share) for share in (0, 0.35, 0.7, 1)])], heads=heads)
+
+
+def control_net(studio: Studio) -> Image.Image:
+    """Draw control pictures of both kinds; a result would need the ControlNet's weights."""
+    lines = line_frames(studio.photograph)
+    return rows_of_frames([("lines, one per frame", lines), ("depth, near is bright", depth_frames())])
+
+
+def line_art(studio: Studio) -> Image.Image:
+    """Draw the photograph and its lines, with three amounts of detail."""
+    drawn = [studio.run("SVDReelLineArt", images=studio.photograph, detail=detail)[0][0] for detail in (0.5, 1.0, 2.0)]
+    heads = ("the picture", "detail 0.5", "detail 1", "detail 2")
+    return rows_of_frames([("", [studio.photograph[0], *drawn])], heads=heads)
 
 
 def model_info(studio: Studio) -> Image.Image:

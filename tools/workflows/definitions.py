@@ -7,6 +7,7 @@ from typing import Any
 
 from .between import first_and_last_frame, seamless_loop
 from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, motion_brush
+from .controlnets import depth_controlnet, lineart_controlnet
 from .controls import camera_pan_and_zoom, steadier_clip
 from .fast import animatelcm_few_steps, fast_draft
 from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
@@ -256,6 +257,8 @@ WORKFLOWS = (
     character_dance,
     video_depth,
     orbit_from_video_depth,
+    depth_controlnet,
+    lineart_controlnet,
     first_and_last_frame,
     seamless_loop,
     longer_clip,

@@ -1,4 +1,4 @@
-"""Drawn inputs for the pictures of workflows whose weights cannot be shipped: objects, orbits, poses, camera rays.
+"""Inputs for the pictures of workflows whose weights cannot be shipped: objects, orbits, poses, rays, control pictures.
 
 They show what goes in. What comes out is never invented.
 """
@@ -13,8 +13,10 @@ from torch import Tensor
 from svd_core.charts import FAINT, GRID, INK, PALETTE, PAPER, font
 from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.camera.weights import camera_rays, camera_to_world, rows_of
+from svd_core.controls.lines import line_drawing
 from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import from_pil
+from svd_core.pictures.fitting import resize
 from svd_core.pictures.objects import prepare_object
 
 SCALE = 3  # drawn larger, then reduced: Pillow's shapes have hard edges
@@ -118,3 +120,29 @@ def ray_maps(path: str, frames: int = 4, width: int = 240, height: int = 136) ->
     rows = rows_of(parse_path(path).poses(frames), width, height)
     rays = camera_rays(camera_to_world(rows.poses), rows.intrinsics, width, height)[:, 3:]
     return [((direction + 1) / 2).movedim(0, -1) for direction in rays]
+
+
+def depth_frames(count: int = 4, side: int = 240) -> list[Tensor]:
+    """Return depth maps of a camera that approaches a ball on a plain, near bright: each [side, side, 3]."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
+    frames = []
+    for number in range(count):
+        radius = 0.35 + 0.09 * number
+        ground = (0.1 + 0.55 * y.clamp(min=0)) * (y > 0)
+        bulge = (radius**2 - x.square() - (y - 0.1).square()).clamp(min=0).sqrt()
+        ball = 0.45 + 0.06 * number + 0.6 * bulge
+        frames.append(torch.where(bulge > 0, ball, ground).clamp(0, 1)[..., None].expand(-1, -1, 3))
+    return frames
+
+
+def line_frames(photograph: Tensor, count: int = 4, side: int = 240) -> list[Tensor]:
+    """Return the lines of a photograph [1, H, W, 3] under a camera that pans right: each [side, side, 3]."""
+    crops = []
+    height = photograph.shape[1]
+    width = photograph.shape[2]
+    part = int(0.7 * min(height, width))
+    for number in range(count):
+        left = (width - part) * number // max(1, count - 1)
+        crop = photograph[:, (height - part) // 2 :, left : left + part][:, :part]
+        crops.append(resize(crop.movedim(-1, 1) * 2 - 1, side, side))
+    return list(line_drawing((torch.cat(crops).movedim(1, -1) + 1) / 2))

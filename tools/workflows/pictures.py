@@ -27,7 +27,17 @@ from svd_core.storyboard.panels import parse_text
 
 from .brush import DRAG, MOVES, OBJECT
 from .build import FOLDER, ROOT
-from .drawn_inputs import angle_table, mug, on_checks, orbit_map, pose, prepared_mug, ray_maps
+from .drawn_inputs import (
+    angle_table,
+    depth_frames,
+    line_frames,
+    mug,
+    on_checks,
+    orbit_map,
+    pose,
+    prepared_mug,
+    ray_maps,
+)
 from .lab_board import PANELS
 from .library import load_pack
 from .pieces import PICTURES
@@ -81,6 +91,8 @@ CAPTIONS = {
     "character_dance": ("Poses drive a person", 0),
     "video_depth": ("Depth of a video", 0),
     "orbit_from_video_depth": ("An orbit from read depth", 0),
+    "depth_controlnet": ("Follows depth maps", 0),
+    "lineart_controlnet": ("Follows line drawings", 0),
 }
 # What else a picture shows than a clip of the usual settings.
 SETTINGS = {
@@ -238,6 +250,8 @@ INPUTS = {
     "character_dance": _poses,
     "video_depth": _video,
     "orbit_from_video_depth": _video,
+    "depth_controlnet": depth_frames,
+    "lineart_controlnet": lambda: line_frames(open_picture(PHOTOGRAPH)[..., :3]),
 }
 
 
