@@ -137,8 +137,9 @@ class Chosen:
 class Forker:
     """A pytest plugin that collects the tests once, then forks a child for every trial it is sent.
 
-    The first child runs all tests under coverage and answers with a `Coverage`, None if a test fails. Then it is sent
-    (path, source before, source after, limits of the tests), until None comes, and answers with the child's exit code.
+    The first child runs all tests under coverage and sends the fields of a `Coverage`, or None if a test fails. Then
+    (path, source before, source after, limits of the tests) are received, until None comes, and the exit code of a
+    child is sent for each.
     """
 
     def __init__(self, folder: str, recording, pipe) -> None:
@@ -146,7 +147,8 @@ class Forker:
 
     def pytest_runtestloop(self, session) -> bool:
         items = {item.nodeid: item for item in session.items}
-        in_child(lambda: self.record(session))
+        if in_child(lambda: self.record(session)):
+            self.pipe.send(None)
         self.recording.stop()
         for path, before, after, limits in iter(self.pipe.recv, None):
 
@@ -162,14 +164,16 @@ class Forker:
         """Run all tests under coverage and send what they cover."""
         recorder = Recorder(self.recording)
         session.config.pluginmanager.register(recorder)
-        failed = run_items(session, session.items)
+        if run_items(session, session.items):
+            return 1
         self.recording.stop()
-        data, result = self.recording.get_data(), Coverage(seconds=dict(recorder.seconds))
+        data, contexts = self.recording.get_data(), {}
         for path in data.measured_files():
             lines = {line: set(names) for line, names in data.contexts_by_lineno(path).items()}
-            result.contexts[Path(path).resolve().relative_to(self.folder).as_posix()] = lines
-        self.pipe.send(None if failed else result)
-        return failed
+            contexts[Path(path).resolve().relative_to(self.folder).as_posix()] = lines
+        # No `Coverage`: this process imports another copy of its module.
+        self.pipe.send((contexts, dict(recorder.seconds)))
+        return 0
 
 
 def in_child(work: Callable[[], int]) -> int:
@@ -312,7 +316,7 @@ class Trial:
         self.forker = self.context.Process(target=serve_forks, args=(str(folder), tests, measured, other))
         self.forker.start()
         other.close()
-        self.coverage = self._answer()
+        self.coverage = Coverage(*self._answer())
 
     def close(self) -> None:
         """End the process that forks."""
