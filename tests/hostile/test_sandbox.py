@@ -144,7 +144,7 @@ def test_every_text_of_a_node_that_may_be_a_path_is_in_this_file():
         "background", "trigger", "camera_move", "move", "panels", "buckets", "seeds", "sigma_max", "fps", "seams",
         "path", "scale", "rotation", "camera", "curve", "points", "filename_prefix", "new_name", "name", "sigmas",
         "bucket_curve", "fps_curve", "azimuths", "elevations", "painted",
-        "objects", "camera_strength",
+        "objects", "camera_strength", "strength_curve", "poses",
     }  # fmt: skip
     found = set()
     for node in part("nodes").NODE_CLASS_MAPPINGS.values():
