@@ -137,6 +137,8 @@ def plan_jobs(
         content = shared | {"settings": _content_of(settings), "fps": fps, "quality": quality, "kind": suffix}
         content["image"] = digest
         content |= {"steering": steering} if steering else {}
+        if config.control_scale != 1 and (settings.camera or steering):
+            content["control_scale"] = config.control_scale
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         if listed.get(row.name, {}).get("key") != key:
             outputs.check(output, fps)

@@ -210,9 +210,17 @@ def test_a_manifest_of_the_first_version_is_read_and_replaced(pictures, tmp_path
 def test_a_key_of_the_first_version_stays_the_same(tmp_path):
     # Computed by the first version of this package: another key would make every finished clip again.
     Image.new("RGB", (16, 16), (10, 20, 30)).save(tmp_path / "p.bmp")
-    (tmp_path / "rows.csv").write_text("image,seed,camera,frames\np.bmp,5,pan left 0.1,4\n")
+    (tmp_path / "rows.csv").write_text("image,seed,frames\np.bmp,5,4\n")
     job = plan_jobs(read_rows(tmp_path / "rows.csv"), SPEC, tmp_path, ".mp4")[0]
-    assert job.key == "9691567a5db43f10296fe742a7e47734ec9a5ec909d2415b05abb5f9f46f872e"
+    assert job.key == "c480427a19235403c3c3810e3f95b764909286d1677693182a3034e59f8f3072"
+
+
+def test_a_camera_of_a_model_with_a_control_scale_has_another_key_than_in_the_first_version(tmp_path):
+    # Strength 1 moves nano further than it did: its clips are not those of the first version.
+    Image.new("RGB", (16, 16), (10, 20, 30)).save(tmp_path / "p.bmp")
+    (tmp_path / "rows.csv").write_text("image,seed,motion_bucket,camera,frames\np.bmp,5,127,pan left 0.1,4\n")
+    job = plan_jobs(read_rows(tmp_path / "rows.csv"), SPEC, tmp_path, ".mp4")[0]
+    assert job.key != "dc2f7ecce61846ad1cae8d5dcae03ebf402ed4c694b65446df41f9f46ddde75e"
 
 
 def test_saving_a_clip_appends_one_line(pictures, tmp_path):
