@@ -135,10 +135,10 @@ REFUSED = [
     (drag, {"path": "0,0; 1,1 | 0,0; 1,0"}, "masks, 1 (got 2); separate"),
     (drag, {"mask": torch.zeros(1, 64, 64)}, "the mask of object 1 is empty"),
     (drag, {"scale": "0"}, "0.1 to 10 (got 0)"),
-    (drag, {"hold_background": 2.0}, "between 0 and 1 (got 2)"),
+    (drag, {"hold_background": 2.0}, "must be 0 to 1 (got 2)"),
     (brush, {"mask": torch.full((1, 64, 64), 7.0)}, "outside 0..1; give"),
     (brush, {"mask": torch.zeros(3, 64, 64)}, "3 motion masks do not fit 1 clip of 4 frames; connect 1"),
-    (brush, {"feather": 90.0}, "0 to 25 % (got 90)"),
+    (brush, {"feather": 90.0}, "must be 0 to 25 (got 90)"),
     (brush, {"image": torch.zeros(2, 64, 64, 3)}, "clips in the latent, 1 (got 2); connect"),
 ]
 
