@@ -68,7 +68,9 @@ def test_finished_frames_show_the_pictures_unless_switched_off(checkpoint, loade
     exact, soft = between(loaded), between(loaded, exact_ends=False)
     assert torch.equal(exact["samples"], soft["samples"])
     exact, soft = decode(loaded, exact), decode(loaded, soft)
-    assert torch.equal(exact[1:-1], soft[1:-1])
+    # Between the ends is what was lost there, carried along the motion and weaker in every frame.
+    changed = (exact - soft).abs().mean((1, 2, 3))
+    assert changed[1:-1].max() < changed[[0, -1]].max()
     for place, image in ((0, START), (-1, END)):
         fitted = part("svd_core.pictures").fit(image.movedim(-1, 1) * 2 - 1, 64, 64)[0]
         picture_ = (fitted[0].movedim(0, -1) + 1) / 2
@@ -154,7 +156,7 @@ def test_the_seed_decides(loaded):
     [
         ({"end_image": None}, r"needs 2 \(got 1 picture\)"),
         ({"frames": 2}, r"at least 3 frames \(got 2\)"),
-        ({"strength": -1.0}, r"strength .*got -1\); use"),
+        ({"strength": -1.0}, r"strength: .*0 to 1 .got -1.; connect"),
         ({"mode": "magic"}, "mode 'magic' is unknown"),
         ({"end_image": torch.full((1, 8, 8, 3), float("nan"))}, "NaN"),
         ({"width": 60}, "width 60 is not a multiple of 8"),
