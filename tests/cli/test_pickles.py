@@ -70,7 +70,7 @@ def written(folder: Path, content: bytes) -> Path:
 REFUSED = {
     "missing": (lambda folder: folder / "none.ckpt", "there is no model at"),
     "old format": (lambda f: saved(f, {"a": torch.zeros(2)}, _use_new_zipfile_serialization=False), "older pickle"),
-    "cut off": (lambda f: written(f, saved(f, {"a": torch.zeros(99)}).read_bytes()[:300]), "cut off"),
+    "cut off": (lambda f: written(f, saved(f, {"a": torch.zeros(99)}).read_bytes()[:300]), "truncated"),
     "compressed": (compressed, "has compressed parts"),
     "a list": (lambda f: saved(f, [torch.zeros(2)]), "holds a list instead of named tensors"),
     "no tensors": (lambda f: saved(f, {"epoch": 3, "loss": 0.1}), "no tensors, only epoch, loss"),
