@@ -125,7 +125,7 @@ def test_curves_are_written_as_points_or_as_numbers(text, points):
         (AMOUNT, {"fps_curve": "1:6, 0:7"}, r"fps curve .*got 0\); put"),
         (AMOUNT, {"fps_curve": "0:0.5"}, r"fps .*got 0.5\); use"),
         (STEADY, {"picture": {"samples": torch.zeros(1, 16, 8, 8)}}, r"got shape \[1, 16, 8, 8\]"),
-        ("SVDReelColorMatch", {"frames": torch.zeros(2, 4, 4, 2), "strength": 0.5}, "frames: image has 2 channels; give"),
+        ("SVDReelColorMatch", {"frames": torch.zeros(2, 4, 4, 2), "strength": 0.5}, "image has 2 channels; give"),
     ],
 )
 def test_bad_widgets_are_answered_with_a_sentence(node, values, words):
