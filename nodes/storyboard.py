@@ -13,7 +13,7 @@ from ..svd_core.pictures import open_picture
 from ..svd_core.pipelines.settings import SETTINGS, STEERED_BUCKET, AnimateSettings
 from .host import comfy as host
 from .host.paths import readable
-from .host.preview import ClipPreview, played
+from .host.preview import ClipPreview, played, shown
 from .shared import inputs
 from .shared.model import LoadedModel
 
@@ -193,8 +193,8 @@ class SVDReelStoryboard:
         bucket = camera_bucket_id if camera_bucket_id >= 0 else motion_bucket_id
         board = tuple(with_bucket(panel, move, bucket) for panel in board)
         film = plan_film(board, settings, model.config, fps=film_fps or None, longer=longer, defaults=defaults)
-        frames, shown = _make(model, pictures, film)
-        page = draw_contact_sheet(film.timing, shown)
+        frames, seen = _make(model, pictures, film)
+        page = draw_contact_sheet(film.timing, seen)
         frames, page = (part.to(host.output_device(), host.output_dtype()) for part in (frames, page))
         result = (frames, page, film.timing.text(), float(film.timing.fps), film.timing.to_csv())
         return shown(result, played(frames, float(film.timing.fps)))
