@@ -7,8 +7,11 @@ from ..svd_core.pictures import check_image
 from ..svd_core.pictures.objects import OBJECT_RATIO, OBJECT_SIZE, object_mask, prepare_object
 from ..svd_core.pipelines.orbit import OrbitSettings, orbit
 from .host import comfy as host
+from .host.preview import ClipPreview
 from .shared import inputs
 from .shared.model import LoadedModel
+
+ORBIT_FPS = 7.0  # of the finished turntable and its preview
 
 
 class SVDReelPrepareObject:
@@ -187,14 +190,16 @@ class SVDReelOrbit:
             keep_picture=keep_picture,
         )
         picture = check_image(image[:1])[0]
-        progress = host.Progress(steps, preview_device=model.device)
         made = orbit(
-            model, picture, settings, mask=first_mask(mask),
-            on_step=lambda step: progress.update(step.index + 1, step.denoised, total=step.steps),
+            model,
+            picture,
+            settings,
+            mask=first_mask(mask),
+            on_step=host.Progress(preview=ClipPreview(model.colours, ORBIT_FPS)).step,
             on_decode=lambda done, total: host.check_interrupt(),
-        )  # fmt: skip
+        )
         device = host.output_device()
-        return (made.frames.to(device), made.mask.to(device), made.path.table(reverse=reverse), 7.0)
+        return (made.frames.to(device), made.mask.to(device), made.path.table(reverse=reverse), ORBIT_FPS)
 
 
 def first_mask(mask: Tensor | None) -> Tensor | None:

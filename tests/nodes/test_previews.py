@@ -85,7 +85,9 @@ def test_painted_and_boxed_objects_are_cut_where_they_are(monkeypatch) -> None:
     assert float(mask.sum()) == 160 and bool(mask[0, 4, 8]) and bool(mask[0, 13, 23])
     with pytest.raises(ValueError, match="x, y, width and height"):
         brush.box_masks({"left": 1}, image)
+    (model, *_) = run("SVDReelLoadModel", model_name="nano (embedded)")
+    latent = run("SVDReelCondition", model=model, image=image, frames=2)[2]
     with pytest.raises(ValueError, match="paint one on the picture"):
-        run("SVDReelCutAndDrag", model=None, image=image, latent={})
+        run("SVDReelCutAndDrag", model=model, image=image, latent=latent)
     with pytest.raises(ValueError, match="latent is not connected"):
-        run("SVDReelMotionMask", model=None, image=image)
+        run("SVDReelMotionMask", model=model, image=image)
