@@ -292,7 +292,7 @@ def test_errors_reach_the_user_as_one_sentence(server, build):
     build.keep(build("SVDReelSampler", model=loader(), positive=condition(0), negative=condition(1), latent=wide())())
     result = server.run(build.graph)
     assert result.ended == "execution_error"
-    assert "128x64 pixels" in result.error() and "64x64" in result.error()
+    assert "128x64 and 64x64 pixels" in result.error() and "64x64" in result.error()
 
 
 def test_nano_runs_through_the_api(build, run, images):

@@ -81,7 +81,12 @@ def cut_and_drag(graph: Graph) -> Graph:
     prepare = graph.stage("2. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=20)
     condition = prepare.add(
-        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+        "SVDReelCondition",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        motion=motion["SVD_MOTION"],
+        width=192,  # a square crop would lose the sun
+        height=112,
     )
     steer = graph.stage("3. Control")
     drag = steer.add(
