@@ -310,6 +310,8 @@ def test_shipped_workflow_runs_through_the_api(server, object_info, path):
     prompt = runnable(to_prompt(workflow, library()), object_info, "svd_xt_tiny.safetensors")
     if not prompt:
         pytest.skip("this host lacks its nodes or the weights of other packs")
+    if any(node["class_type"] == "SVDReelOrbit" for node in prompt.values()):
+        pytest.skip("needs SV3D; the tiny checkpoint is an SVD model")
     result = server.run(prompt)
     assert result.ended == "execution_success", result.error()
     saved = [entry for output in result.outputs.values() for entry in output.get("images", [])]
