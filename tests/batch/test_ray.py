@@ -21,6 +21,7 @@ from svd_core.batch import Manifest, ModelSpec, make_clip, plan_jobs, ray_actors
 from svd_core.batch.ray_clips import SVDClips, clip_application
 from svd_core.cli import batch as command
 from svd_core.cli.main import build_parser, main
+from svd_core.pipelines.steered import FILES
 from svd_core.video import read_clip
 
 SETTINGS = {"frames": 2, "steps": 2, "width": 64, "height": 64}
@@ -243,8 +244,9 @@ def test_the_class_of_ray_takes_pictures_in_any_form_and_settings_by_row(picture
     assert np.array_equal(made["clip"][0], made["clip"][1]) and not np.array_equal(made["clip"][0], made["clip"][2])
     with pytest.raises(ValueError, match="unknown setting 'frame'"):
         SVDClips("nano", device="cpu", frame=2)
-    with pytest.raises(ValueError, match="motion_mask cannot be given in a request"):
-        clips.movie(path.read_bytes(), {"motion_mask": "/etc/passwd"})
+    for name in FILES:
+        with pytest.raises(ValueError, match=f"{name} cannot be given in a request"):
+            clips.movie(path.read_bytes(), {name: "/etc/passwd"})
 
 
 def test_ray_serve_answers_a_picture_with_a_clip(ray, pictures, tmp_path):
