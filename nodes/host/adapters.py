@@ -60,20 +60,7 @@ def adapters_in_sampling(patcher: Any, controls: Sequence[AdapterControl]) -> No
     """Make every sampling run of the host with `patcher` use the adapters of `controls`."""
     if not host.PRESENT:
         return
-    extension = host.comfy.patcher_extension
-    clone_options = host.comfy.model_patcher.create_model_options_clone
-
-    def sampling(executor: Any, *given: Any, **more: Any) -> Any:
-        guider = executor.class_obj
-        before = guider.model_options
-        guider.model_options = clone_options(before)
-        guider.model_options.setdefault("transformer_options", {})[KEY] = HostAdapters(controls)
-        try:
-            return executor(*given, **more)
-        finally:
-            guider.model_options = before
-
-    patcher.add_wrapper_with_key(extension.WrappersMP.OUTER_SAMPLE, KEY, sampling)
+    host.in_sampling(patcher, KEY, lambda: HostAdapters(controls))
     networks = {id(control.adapter.network): control.adapter.network for control in controls}
     managed = [network.patcher for network in networks.values() if getattr(network, "patcher", None) is not None]
     patcher.set_additional_models(KEY, managed)

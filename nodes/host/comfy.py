@@ -6,10 +6,10 @@ node also runs in tests and scripts. All differences between host versions are h
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -417,6 +417,22 @@ class Preview(Protocol):
     """Shows the frames of latents [T, 4, h, w] after a step."""
 
     def __call__(self, done: int, total: int, latents: torch.Tensor) -> None: ...
+
+
+def in_sampling(patcher: Any, key: str, make: Callable[[], Any]) -> None:
+    """Put make() under `key` into the transformer options of every sampling run with `patcher`, anew for each run."""
+
+    def sampling(executor: Any, *given: Any, **more: Any) -> Any:
+        guider = executor.class_obj
+        before = guider.model_options
+        guider.model_options = comfy.model_patcher.create_model_options_clone(before)
+        guider.model_options.setdefault("transformer_options", {})[key] = make()
+        try:
+            return executor(*given, **more)
+        finally:
+            guider.model_options = before
+
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, sampling)
 
 
 class Progress:

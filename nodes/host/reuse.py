@@ -53,17 +53,4 @@ def reuse_in_sampling(patcher: Any, settings: ReuseFeatures) -> None:
     """Make every sampling run of the host with `patcher` reuse features; each run has a cache of its own."""
     if not host.PRESENT:
         return
-    extension = host.comfy.patcher_extension
-    clone_options = host.comfy.model_patcher.create_model_options_clone
-
-    def sampling(executor: Any, *given: Any, **more: Any) -> Any:
-        guider = executor.class_obj
-        before = guider.model_options
-        guider.model_options = clone_options(before)
-        guider.model_options.setdefault("transformer_options", {})[KEY] = HostReuse(settings)
-        try:
-            return executor(*given, **more)
-        finally:
-            guider.model_options = before
-
-    patcher.add_wrapper_with_key(extension.WrappersMP.OUTER_SAMPLE, KEY, sampling)
+    host.in_sampling(patcher, KEY, lambda: HostReuse(settings))
