@@ -12,7 +12,7 @@ from ..svd_core.pictures.strokes import paint_objects
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import drag_signals, motion_brushes, picture_depth
 from ..svd_core.sampling.schedules import SIGMA_MAX
-from .camera import mode_settings
+from .camera import mode_settings, warped_images
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import start_pictures
@@ -328,14 +328,9 @@ class SVDReelCutAndDrag:
         )
         settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
         made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
-        pasted = torch.cat([one.warped.frames for one in signals])  # [B * T, 3, H, W]
-        holes = 1 - torch.cat([one.warped.valid for one in signals])[:, 0]
-        return (
-            (control or ControlChain()).imposing(made, motion_bucket_id),
-            draw_drags(pictures[:1], dragged, frames),
-            ((pasted + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()),
-            holes.to(host.output_device()),
-        )
+        chain = (control or ControlChain()).imposing(made, motion_bucket_id)
+        pasted, holes = warped_images(signals)
+        return (chain, draw_drags(pictures[:1], dragged, frames), pasted, holes)
 
 
 def connected(latent: dict | None) -> dict:

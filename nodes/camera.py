@@ -1,9 +1,11 @@
 """Nodes that move the camera: a camera path, and the control that imposes it on a clip."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.camera.control import camera_control
+from ..svd_core.controls.camera.control import WarpedSignal, camera_control
 from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
@@ -280,10 +282,16 @@ class SVDReelCameraControl:
         )
         settings = mode_settings(mode, sigma, repeats, keep, last_weight)
         controls = [camera_control(made.signal, mode, strength=strength, **settings) for made in signals]
-        warped = torch.cat([made.warped.frames for made in signals])  # [B * T, 3, H, W]
-        holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
         chain = (control or ControlChain()).imposing(controls, motion_bucket_id)
-        return (chain, ((warped + 1) / 2).clamp(0, 1).movedim(1, -1).to(host.output_device()), holes)
+        return (chain, *warped_images(signals))
+
+
+def warped_images(signals: Sequence[WarpedSignal]) -> tuple[Tensor, Tensor]:
+    """Return what the signals of all clips show, and where it has holes: IMAGE [B * T, H, W, 3], MASK [B * T, H, W]."""
+    frames = torch.cat([made.warped.frames for made in signals])  # [B * T, 3, H, W]
+    holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
+    shown = ((frames + 1) / 2).clamp(0, 1).movedim(1, -1)
+    return shown.to(host.output_device()), holes.to(host.output_device())
 
 
 def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:

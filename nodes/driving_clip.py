@@ -1,6 +1,5 @@
 """The node that imposes a clip on the start image: a rough animation, or the motion of a driving clip."""
 
-import torch
 from torch import Tensor
 
 from ..svd_core.controls.camera.control import camera_control
@@ -8,7 +7,7 @@ from ..svd_core.controls.driving_clip import USES
 from ..svd_core.controls.signal import SIGNAL_MODES
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import driving_signals
-from .camera import mode_settings
+from .camera import mode_settings, warped_images
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import start_pictures
@@ -140,11 +139,8 @@ class SVDReelControlByClip:
         )
         settings = mode_settings(mode, 0.0, 1, 1.0, 1.0)
         controls = [camera_control(one.signal, mode, strength=strength, **settings) for one in made]
-        rough = torch.cat([one.warped.frames for one in made])  # [B * T, 3, H, W]
-        holes = 1 - torch.cat([one.warped.valid for one in made])[:, 0]
         chain = (control or ControlChain()).imposing(controls, motion_bucket_id)
-        shown = ((rough + 1) / 2).clamp(0, 1).movedim(1, -1)
-        return (chain, shown.to(host.output_device()), holes.to(host.output_device()))
+        return (chain, *warped_images(made))
 
 
 NODES = [SVDReelControlByClip]
