@@ -23,7 +23,10 @@ LEAST_CONTRAST = 1e-3  # lower contrast counts as this
 
 
 class Look(NamedTuple):
-    """Mean, standard deviation and root mean square detail of each latent channel: [T, 4] or [4] each, float64."""
+    """Mean, standard deviation and root mean square detail of each latent channel: [T, 4] or [4] each.
+
+    They are float64 on the CPU, because some accelerators have no float64.
+    """
 
     mean: Tensor
     spread: Tensor
@@ -32,7 +35,7 @@ class Look(NamedTuple):
 
 def look_of(latents: Tensor) -> Look:
     """Return the look of each frame of `latents` [T, 4, h, w]: [T, 4] each."""
-    latents = lay_out(latents)
+    latents = lay_out(latents.cpu())
     flat = latents.double().flatten(2)
     fine = latents - _smooth(latents)
     return Look(flat.mean(2), flat.std(2, unbiased=False), fine.double().pow(2).mean((2, 3)).sqrt())
@@ -50,7 +53,8 @@ def match_overlap(chunk: Tensor, known: Tensor, strength: float) -> Tensor:
     strength: share of the correction, 0..1.
     """
     chunk, known = lay_out(chunk), lay_out(known)
-    ours, theirs = (part.double().transpose(0, 1).flatten(1) for part in (chunk[: len(known)], known))  # [4, K*h*w]
+    both = (chunk[: len(known)], known)
+    ours, theirs = (part.cpu().double().transpose(0, 1).flatten(1) for part in both)  # [4, K*h*w]
     mean, wanted = ours.mean(1, keepdim=True), theirs.mean(1, keepdim=True)
     variance = (ours - mean).pow(2).mean(1)
     pull = RIDGE * variance + torch.finfo(torch.float32).tiny
@@ -83,7 +87,7 @@ def keep_detail(frames: Tensor, anchor: Look, strength: float, ramp: int) -> Ten
     if strength == 0 or not len(frames):
         return frames
     frames = lay_out(frames)
-    gain = anchor.detail.to(frames.device) / look_of(frames).detail.clamp(min=1e-6)  # [T, 4]
+    gain = anchor.detail / look_of(frames).detail.clamp(min=1e-6)  # [T, 4]
     gain = gain.clamp(1.0, DETAIL_LIMIT) ** (strength * _ramp(len(frames), ramp).to(gain))
     smooth = _smooth(frames)
     return smooth + gain.to(frames)[..., None, None] * (frames - smooth)
@@ -171,7 +175,7 @@ def _colour_and_contrast(frame: Tensor) -> Tensor:
 
     frame = frame.float()
     contrast = luminance(frame).std(correction=0).clamp(min=LEAST_CONTRAST)
-    return torch.cat([frame.mean((0, 1)), contrast[None]]).double().cpu()
+    return torch.cat([frame.mean((0, 1)), contrast[None]]).cpu().double()
 
 
 def _running_mean(values: Tensor, radius: int) -> Tensor:

@@ -73,11 +73,11 @@ def _smoothing_kernel(frames: int, smoothing: float) -> Tensor:
 
 def _statistics(frame: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean [3] and covariance [3, 3] of the colours of [H, W, 3], float64 on the CPU."""
-    pixels = frame.reshape(-1, 3).double()
+    pixels = frame.reshape(-1, 3).cpu().double()  # some accelerators have no float64
     mean = pixels.mean(0)
     centred = pixels - mean
-    covariance = centred.T @ centred / len(pixels) + FLOOR**2 * torch.eye(3, dtype=torch.float64, device=pixels.device)
-    return mean.cpu(), covariance.cpu()
+    covariance = centred.T @ centred / len(pixels) + FLOOR**2 * torch.eye(3, dtype=torch.float64)
+    return mean, covariance
 
 
 def _gain(covariance: Tensor, target: Tensor, method: str) -> Tensor:
