@@ -97,7 +97,7 @@ class SVDReelTrainLora:
                 "precision": inputs.choice(
                     PRECISIONS,
                     "Number format in which the network computes; trained weights stay in float32. auto uses bf16 on "
-                    "an accelerator and float32 on a CPU.",
+                    "a graphics card, fp16 on cards before RTX 30, which have no bf16, and float32 elsewhere.",
                     advanced=True,
                 ),
                 "save_memory": inputs.choice(

@@ -20,12 +20,14 @@ from ..svd_core.training.job import (
     DEMO,
     clip_plan,
     default_settings,
+    memory_of_run,
     memory_text,
     training_metadata,
     trigger_of,
     validation_settings,
 )
 from ..svd_core.training.log import PLOT_FILE
+from ..svd_core.training.network import COMPUTED_IN, default_precision
 from ..svd_core.training.trainer import TrainingProgress, TrainResult
 from ..svd_core.training.validation import Validation
 from .decode import decode_latent
@@ -44,7 +46,7 @@ def run_training(
     """Plan the run, then return the outputs of `train`. `chosen` holds the fields of TrainSettings set by widgets."""
     device = host.compute_device()
     plan = clip_plan(model.config, **training_set.plan)
-    chosen.setdefault("precision", "float32" if device.type == "cpu" else "bf16")
+    chosen.setdefault("precision", default_precision(device))
     settings = default_settings(model.config, plan, camera=bool(training_set.move), method="lora", **chosen)
     start = composite(open_picture(DEMO) if picture is None else picture[:1])
     return train(model, training_set, plan, settings, start.clone(), trigger, device)
@@ -61,10 +63,11 @@ def train(
 ) -> tuple:
     """Encode the clips, train and validate; return the outputs of the node."""
     root = host.output_folder() / "svd_reel_training"
-    memory = memory_text(model.config, settings, plan)
+    need = memory_of_run(model.config, settings, plan)
+    memory = memory_text(need, settings, plan)
     log.info("training: %s", memory)
     clips = _encode(model, training_set, plan, root / "clips")
-    unet = plain_unet(model, device, torch.float32 if settings.precision == "float32" else torch.bfloat16)
+    unet = plain_unet(model, device, COMPUTED_IN[settings.precision], need.peak)
     rate = sorted(clip.fps for clip in clips.clips)[len(clips.clips) // 2]
     folder = root / _digest(clips, settings, training_set.bucket, unet)
     validation = Validation(
@@ -106,16 +109,17 @@ def _encode(model: LoadedModel, training_set: TrainingSet, plan, folder: Path) -
     )
 
 
-def plain_unet(model: LoadedModel, device: torch.device, dtype: torch.dtype) -> UNet:
+def plain_unet(model: LoadedModel, device: torch.device, dtype: torch.dtype, room: int) -> UNet:
     """Return a copy of the UNet with plain torch layers, as the trainer needs it.
 
-    Raises ValueError for a model with a LoRA, because the copy would not contain it.
+    room: bytes that the host frees on the device, for these weights and for the steps. Raises ValueError for a model
+    with a LoRA, because the copy would not contain it.
     """
     if getattr(model.unet, "patches", None) or getattr(model.unet, "terms", None):
         raise ValueError("the model has a LoRA or another patch already; connect the model from Load SVD Model")
     stored = model.unet.model.diffusion_model.state_dict()
     unet = UNet(model.config.unet, device="meta", dtype=dtype)
-    host.make_room(sum(stored[name].numel() for name in stored) * dtype.itemsize, device)
+    host.make_room(room, device)
     weights = {name: stored[name].detach().to(device, dtype, copy=True) for name in unet.state_dict()}
     unet.load_state_dict(weights, strict=True, assign=True)
     return unet.requires_grad_(False)

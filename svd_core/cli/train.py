@@ -29,12 +29,14 @@ from ..training.job import (
     clip_plan,
     decoder,
     default_settings,
+    memory_of_run,
     memory_text,
     run_folder,
     training_metadata,
     trigger_of,
     validation_settings,
 )
+from ..training.network import COMPUTED_IN, default_precision
 from ..training.optimizers import check_optimizer
 from ..training.settings import CHOICES, TrainSettings
 from ..training.state import make_folder, read_state
@@ -169,7 +171,8 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--precision",
         choices=CHOICES["precision"],
-        help="precision of the computation; trained weights stay float32 (default: bf16 on CUDA, else float32)",
+        help="precision of the computation; trained weights stay float32 (default: bf16 on CUDA, fp16 on cards "
+        "without bf16, else float32)",
     )
     group.add_argument(
         "--p-mean",
@@ -242,7 +245,7 @@ def run_train(options: argparse.Namespace) -> None:
     )
     picture = composite(open_picture(options.validation or DEMO))
     with Progress(options.quiet) as progress:
-        progress.say(memory_text(config, settings, plan))
+        progress.say(memory_text(memory_of_run(config, settings, plan), settings, plan))
         _check_output(output)
         _check_run(run_folder(output), options.resume)
         with _naming_the_next_command():
@@ -294,7 +297,7 @@ def settings_of(options: argparse.Namespace, config: SVDConfig, plan: ClipPlan, 
     names = ("targets", "steps", "rate", "rank", "alpha", "batch", "accumulation", "warmup", "schedule", "optimizer")
     names += ("precision", "p_mean", "ema", "seed", "save_every", "validate_every")
     given = {name: getattr(options, name) for name in names}
-    given["precision"] = given["precision"] or ("bf16" if device.type == "cuda" else "float32")
+    given["precision"] = given["precision"] or default_precision(device)
     if options.checkpointing:
         given["gradient_checkpointing"] = options.checkpointing == "on"
     return default_settings(config, plan, camera=bool(options.stills), method=options.method, **given)
@@ -352,7 +355,7 @@ def _free_memory(model: SVDModel, settings: TrainSettings, device: torch.device)
     model.part("vae").to("cpu")
     model.part("image_encoder").to("cpu")
     if settings.method == "lora" and settings.precision != "float32":
-        model.part("unet").to(torch.bfloat16 if settings.precision == "bf16" else torch.float16)
+        model.part("unet").to(COMPUTED_IN[settings.precision])
     if device.type == "cuda":
         torch.cuda.empty_cache()
 

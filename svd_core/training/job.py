@@ -12,7 +12,7 @@ from torch import Tensor
 from ..networks.config import SVDConfig
 from ..pipelines.settings import AnimateSettings
 from .data.cutting import ClipPlan
-from .memory_estimate import training_memory
+from .memory_estimate import TrainingMemory, training_memory
 from .settings import TrainSettings
 
 DEMO = Path(__file__).parent.parent / "assets" / "demo.png"
@@ -137,12 +137,21 @@ def trigger_of(move: str) -> str:
     return f"moves the camera: {move}; strength -1 moves it the other way; the motion bucket sets the speed"
 
 
-def memory_text(config: SVDConfig, settings: TrainSettings, plan: ClipPlan) -> str:
-    """Return one line on the memory that a run needs, counted from shapes with sides rounded up to 64."""
-    width, height = (math.ceil(side / 64) * 64 for side in (plan.width, plan.height))
-    need = training_memory(config.unet, settings, plan.frames, width, height)
+def memory_of_run(config: SVDConfig, settings: TrainSettings, plan: ClipPlan) -> TrainingMemory:
+    """Return the memory that a run needs, counted from shapes with sides rounded up to 64."""
+    return training_memory(config.unet, settings, plan.frames, *_counted_size(plan))
+
+
+def memory_text(need: TrainingMemory, settings: TrainSettings, plan: ClipPlan) -> str:
+    """Return one line on the memory that a run needs (`memory_of_run`)."""
+    width, height = _counted_size(plan)
     checkpointing = "with" if settings.gradient_checkpointing else "without"
     return (
         f"{need.trainable:,} parameters to train; about {need.peak / 2**30:.2f} GiB for {plan.frames} frames of "
         f"{width}x{height} in {settings.precision} {checkpointing} checkpointing, without the encoders"
     )
+
+
+def _counted_size(plan: ClipPlan) -> tuple[int, int]:
+    width, height = (math.ceil(side / 64) * 64 for side in (plan.width, plan.height))
+    return width, height

@@ -16,6 +16,18 @@ from .settings import TrainSettings
 BLOCKS = (VideoResidualBlock, VideoTransformer)  # recomputed in the backward pass by gradient checkpointing
 COMPUTED_IN = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+BF16_CAPABILITY = (8, 0)
+"""The oldest NVIDIA cards that compute in bf16; on older ones its attention falls back to a kernel that stores scores.
+"""
+
+
+def default_precision(device: torch.device) -> str:
+    """Return the precision in which to train on a device, a key of COMPUTED_IN."""
+    if device.type == "cuda":
+        old = torch.version.hip is None and torch.cuda.get_device_capability(device) < BF16_CAPABILITY
+        return "fp16" if old else "bf16"
+    return "bf16" if device.type == "xpu" else "float32"
+
 
 def master_weights(unet: nn.Module, names: Collection[str]) -> dict[str, nn.Parameter]:
     """Give the named weights float32 memory of their own, and return them by name.

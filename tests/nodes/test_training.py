@@ -137,3 +137,13 @@ def test_a_finished_run_whose_validation_was_deleted_still_gives_its_lora(model,
     again, _, _, validation, _ = train(model, clips)
     assert validation.shape[-1] == 3 and (folder / "sheet.png").exists()
     assert all(torch.equal(again.adapters[name][1], up) for name, (_, up, _) in first.adapters.items())
+
+
+def test_fp16_trains_and_the_host_is_asked_for_the_room_of_the_steps(model, monkeypatch):
+    host, job = part("nodes.host.comfy"), part("svd_core.training.job")
+    asked, counted = [], []
+    estimate = job.training_memory
+    monkeypatch.setattr(host, "make_room", lambda size, device: asked.append(size))
+    monkeypatch.setattr(job, "training_memory", lambda *given: counted.append(estimate(*given)) or counted[-1])
+    assert "1 steps" in train(model, training_set(), steps=1, precision="fp16")[-1]
+    assert asked == [counted[0].peak] and counted[0].peak > counted[0].weights

@@ -10,6 +10,7 @@ from torch import nn
 from svd_core.training import TrainingSample, TrainSettings
 from svd_core.training.data.samples import stack_samples
 from svd_core.training.loss import draw_sigmas, drop_conditions, velocity_losses
+from svd_core.training.network import default_precision
 from svd_core.training.optimizers import LossScale, learning_rate, make_optimizers, orthogonalise, set_rate
 from tests.helpers.training_runs import NoiseClips, settings
 
@@ -187,3 +188,20 @@ def test_samples_of_two_shapes_make_no_batch():
 def test_settings_that_make_no_sense_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         settings(**change)
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "hip", "precision"),
+    [
+        ("cpu", None, None, "float32"),
+        ("mps", None, None, "float32"),
+        ("xpu", None, None, "bf16"),
+        ("cuda", (7, 5), None, "fp16"),  # RTX 20, T4: no bf16 units
+        ("cuda", (8, 0), None, "bf16"),
+        ("cuda", (7, 5), "6.4", "bf16"),  # AMD counts its cards in another way
+    ],
+)
+def test_training_computes_in_the_precision_that_a_device_has(monkeypatch, device, capability, hip, precision):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    assert default_precision(torch.device(device)) == precision
