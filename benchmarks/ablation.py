@@ -89,7 +89,7 @@ def _two_tokens(model: svd.SVDModel, chosen: Setting) -> Case:
 
 
 def _guided_step(model: svd.SVDModel, chosen: Setting, mode: str) -> Case:
-    """Return a case of one guided step in a mode of `model.guidance_passes.GUIDANCE_MODES`."""
+    """Return a case of one guided step in a mode of `model.guidance_modes.GUIDANCE_MODES`."""
     x, _, token, _, vector = unet_inputs(model, chosen, 1)
     condition = Condition(token.float(), x[0, :1, 4:].float(), vector.float())
     both, state = (condition.unconditional(), condition), x[0, :, :4].float()

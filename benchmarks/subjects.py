@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 import svd_core as svd
-from svd_core.model.guidance_passes import gains
+from svd_core.model.guidance_modes import gains
 from svd_core.networks.vae import LATENT_SCALE
 
 from . import peers

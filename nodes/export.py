@@ -1,7 +1,8 @@
 """The node that converts the loaded model to ComfyUI's MODEL."""
 
 from ..svd_core.controls.adapters import AdapterControl
-from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
+from ..svd_core.sampling.limits import DEPTH
+from ..svd_core.sampling.reuse import ReuseFeatures
 from .host.adapters import adapters_in_sampling
 from .host.reuse import reuse_in_sampling
 from .shared import inputs

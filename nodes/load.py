@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
-from ..svd_core.checkpoints.detect import NATIVE
 from ..svd_core.checkpoints.split import complete
 from ..svd_core.model.latent_colours import NANO as NANO_COLOURS
 from ..svd_core.model.latent_colours import LatentColours, measure_colours
 from ..svd_core.model.switches import PRODUCTS, multiply_by
 from ..svd_core.model.switches import compile_blocks as compile_unet
 from ..svd_core.networks.vae import LATENT_SCALE
+from ..svd_core.networks.variants import NATIVE
 from ..svd_core.pictures import as_batch, open_picture
 from .host import comfy as host
 from .host.build import AUTO, EIGHT_BITS, PRECISIONS, manage_image_encoder, manage_unet, manage_vae

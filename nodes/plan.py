@@ -1,12 +1,13 @@
 """The node that estimates memory and time of a clip and plans its run."""
 
 from ..svd_core.model.guidance_passes import fixed_mode
-from ..svd_core.pipelines.planned import planned_settings
-from ..svd_core.pipelines.settings import sigmas_of
+from ..svd_core.pipelines.planned import planned_clip
 from ..svd_core.plan.control_costs import controls_text
-from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan, measure_rate
+from ..svd_core.plan.memory_plan import GIB, PRESETS, RESERVE, make_plan
 from ..svd_core.plan.page import draw_plan
-from ..svd_core.sampling.reuse import DEPTH
+from ..svd_core.plan.rate import measure_rate
+from ..svd_core.sampling.limits import DEPTH
+from ..svd_core.sampling.schedules import make_sigmas
 from .host import comfy as host
 from .shared import inputs
 from .shared.controls import ControlChain
@@ -95,28 +96,28 @@ class SVDReelPlan:
         reuse_depth: int = DEPTH,
     ) -> tuple:
         wanted = {"width": width, "height": height, "frames": frames, "steps": steps}
-        settings = planned_settings(model.config, **{name: value or None for name, value in wanted.items()})
+        wanted = {name: value or None for name, value in wanted.items()}
+        clip = planned_clip(model.config, **wanted, reuse=(reuse_interval, reuse_depth))
         device = host.compute_device()
-        guided = (settings.min_guidance, settings.max_guidance) != (1, 1)
         itemsize = model.compute_dtype.itemsize
         plan = make_plan(
             model.config,
-            settings.frames,
-            settings.width,
-            settings.height,
+            clip.frames,
+            clip.width,
+            clip.height,
             memory_bytes(memory, device),
-            steps=settings.steps,
-            guided=guided,
+            steps=clip.steps,
+            guided=clip.guided,
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
-            reuse=(reuse_interval, reuse_depth),
+            reuse=clip.reuse,
             guidance=fixed_mode(device),
         )
         text = plan.text()
         if control is not None:
-            size = (settings.frames, settings.width, settings.height, sigmas_of(settings))
+            size = (clip.frames, clip.width, clip.height, make_sigmas(clip.schedule, clip.steps))
             controls = [link[0] for link in control.links]
-            given = {"guided": guided, "itemsize": itemsize, "control_scale": model.config.control_scale}
+            given = {"guided": clip.guided, "itemsize": itemsize, "control_scale": model.config.control_scale}
             text += "\n  " + controls_text(controls, model.config.unet, *size, **given)
         return (text, draw_plan(plan), plan)
 

@@ -2,7 +2,8 @@
 
 import math
 
-from ..svd_core.sampling.reuse import DEPTH, ReuseFeatures
+from ..svd_core.sampling.limits import DEPTH
+from ..svd_core.sampling.reuse import ReuseFeatures
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain

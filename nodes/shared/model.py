@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from ...svd_core.condition import DeepFeatures
 from ...svd_core.model.conditioning import clip_pixels
-from ...svd_core.model.guidance_passes import best_mode, fixed_mode, set_guidance_mode
+from ...svd_core.model.guidance_modes import best_mode
+from ...svd_core.model.guidance_passes import fixed_mode, set_guidance_mode
 from ...svd_core.model.latent_colours import LatentColours
 from ...svd_core.model.model import ReadyUNet, VideoModel
 from ...svd_core.model.retry import limit_chunks
-from ...svd_core.networks.activation_bytes import unet_activation_bytes
-from ...svd_core.networks.attention import CHUNK_ELEMENTS
+from ...svd_core.networks.activation_bytes import CHUNK_ELEMENTS, unet_activation_bytes
 from ...svd_core.networks.config import SVDConfig
 from ...svd_core.networks.vae import LATENT_SCALE
 from ...svd_core.plan.control_costs import residual_bytes

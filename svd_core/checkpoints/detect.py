@@ -9,29 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..files import printable
+from ..networks.variants import BY_VECTOR, NATIVE
 from .names import Shape
 from .source import CheckpointError
 
 REMEDY = "give an SVD file such as svd_xt.safetensors, or a diffusers folder such as stable-video-diffusion-img2vid-xt"
 
-# variant: frames, width, height (spec section 1.2)
-NATIVE = {
-    "svd": (14, 1024, 576),
-    "svd_xt": (25, 1024, 576),
-    "svd_xt_1_1": (25, 1024, 576),
-    "sv3d_u": (21, 576, 576),
-    "sv3d_p": (21, 576, 576),
-    "nano": (14, 128, 128),
-    "custom": (14, 1024, 576),
-    "animatelcm": (25, 1024, 576),
-    "mimicmotion": (16, 576, 1024),
-    "controlnext": (24, 576, 1024),
-    "depthcrafter": (110, 1024, 576),
-    "normalcrafter": (14, 1024, 576),
-}
-# Factor of the noise levels that release a signal (`SVDConfig.control_scale`), where it is not 1; docs/control.md.
-CONTROL_SCALE = {"nano": 1 / 120}
-BY_VECTOR = {256: "sv3d_u", 1280: "sv3d_p"}
 VERSION_1_1 = re.compile(r"(?<!\d)1[-_. ]1(?!\d)")
 XT = re.compile(r"(?<![a-z])xt(?![a-z])|svdxt")
 ANIMATELCM = re.compile(r"animate[-_ ]?lcm")  # AnimateLCM-SVD-xt, distilled from either XT (spec section 11.2)

@@ -10,11 +10,10 @@ from ..networks.config import SVDConfig, VAEConfig
 from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
+from ..networks.variants import CONTROL_SCALE, NATIVE
 from .detect import (
-    CONTROL_SCALE,
     CONTROLNET,
     LORA,
-    NATIVE,
     REMEDY,
     guess_variant,
     has_temporal_layers,

@@ -18,8 +18,10 @@ from ..networks.config import SVDConfig
 from ..networks.joined_weights import join_groups
 from ..networks.kernels.attention_backends import force_backend
 from ..pipelines.clip import AnimateSettings
-from ..plan.memory_plan import GIB, MemoryPlan, make_plan, measure_rate
+from ..pipelines.planned import PlannedClip
 from ..plan.placed import place
+from ..plan.rate import measure_rate
+from .plan import plan_clip
 from .progress import Progress, since
 
 
@@ -47,31 +49,15 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     return model
 
 
-def plan_clip(
-    config: SVDConfig,
-    settings: AnimateSettings,
-    gigabytes: float,
-    *,
-    dtype: torch.dtype = torch.float16,
-    rate: float | None = None,
-    guidance: str | None = None,
-) -> MemoryPlan:
-    """Return the plan of a clip with resolved settings for a memory limit in GB (2^30 bytes).
-
-    rate: of the device in FLOP/s, for the time. guidance: as in `make_plan`.
-    """
-    return make_plan(
-        config,
+def planned_of(settings: AnimateSettings) -> PlannedClip:
+    """Return what the plan of a clip with resolved settings depends on."""
+    return PlannedClip(
         settings.windows or settings.frames,
         settings.width,
         settings.height,
-        int(gigabytes * GIB),
-        steps=settings.steps,
+        settings.steps,
         guided=settings.max_guidance != 1 or settings.min_guidance != 1,
-        itemsize=dtype.itemsize,
-        rate=rate,
         reuse=(settings.reuse, settings.reuse_depth),
-        guidance=guidance,
     )
 
 
@@ -101,7 +87,9 @@ def load_planned_model(
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
         guidance = mode or fixed_mode(target)
-        plan = plan_clip(config, settings, options.memory, dtype=dtype, rate=rate, guidance=guidance)
+        plan = plan_clip(
+            config, planned_of(settings), options.memory, itemsize=dtype.itemsize, rate=rate, guidance=guidance
+        )
         progress.say(plan.text())
         if options.compile and plan.placement == "streamed":
             raise ValueError("--compile needs the weights on the device, but this plan streams them; leave it out")

@@ -1,13 +1,13 @@
 """Options that several commands share."""
 
 import argparse
-import math
 
 from ..lora.read import split_lora_option
-from ..model.guidance_passes import GUIDANCE_MODES
+from ..model.guidance_modes import GUIDANCE_MODES
 from ..networks import kernels
 from ..networks.kernels.attention_backends import BACKENDS
 from ..pipelines.settings import SETTINGS
+from .numbers import memory_of
 
 DTYPES = ("float32", "float16", "bfloat16", "stored")
 
@@ -124,25 +124,3 @@ def model_files(options: argparse.Namespace) -> dict[str, str | None]:
 def lora_metadata(options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the entry for --lora in a clip's metadata, or none."""
     return {"lora": options.lora} if options.lora else {}
-
-
-def memory_of(text: str) -> float:
-    """Parse gigabytes of memory; ArgumentTypeError outside 0.01..4096."""
-    return _number(text, 0.01, 4096.0, "memory in GB", 8)
-
-
-def rate_of(text: str) -> float:
-    """Parse a rate in TFLOP/s; ArgumentTypeError outside 1e-6..1e6."""
-    return _number(text, 1e-6, 1e6, "a rate in TFLOP/s", 80)
-
-
-def _number(text: str, least: float, most: float, what: str, usual: float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(
-            f"{what} must be {least:g} to {most:g} (got {text!r}); use {usual:g} for a start"
-        )
-    return number

@@ -1,24 +1,15 @@
 """`svd-reel plan`: the memory and the time that a clip needs, before anything is run."""
 
 import argparse
-from dataclasses import replace
 
-import torch
+from ..networks.config import SVDConfig
+from ..networks.variants import RELEASES, release_config
+from ..pipelines.planned import PlannedClip, planned_clip
+from ..plan.memory_plan import GIB, PRESETS, MemoryPlan, make_plan
+from ..sampling.limits import DEPTH
+from .numbers import memory_of, rate_of
 
-from ..checkpoints import inspect_checkpoint
-from ..checkpoints.detect import BY_VECTOR, NATIVE
-from ..networks.config import SVDConfig, UNetConfig, VAEConfig
-from ..pictures.sheets import to_picture
-from ..pipelines.planned import planned_settings
-from ..pipelines.settings import AnimateSettings, sigmas_of
-from ..plan.control_costs import cost_text, method_costs
-from ..plan.memory_plan import PRESETS, measure_rate
-from ..plan.page import draw_plan
-from .models import plan_clip
-from .options import memory_of, rate_of
-from .outputs import check_outputs, check_page, save_page
-
-RELEASES = ("svd", "svd_xt", "svd_xt_1_1", "sv3d_u", "sv3d_p")
+BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +41,7 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=("float16", "bfloat16", "float32"),
+        choices=tuple(BYTES),
         default="float16",
         help="precision of the weights (default: float16)",
     )
@@ -67,40 +58,82 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 def config_by_name(name: str) -> SVDConfig:
     """Return the configuration of a release, which needs no weights, or of a checkpoint file or folder."""
     if name in RELEASES:
-        frames, width, height = NATIVE[name]
-        config = SVDConfig(variant=name, frames=frames, width=width, height=height)
-        vector = {variant: channels for channels, variant in BY_VECTOR.items()}.get(name)
-        if vector is None:
-            return config
-        # The orbital models decode frame by frame, with the autoencoder of their conditioner.
-        vae = VAEConfig(temporal=False, post_quant_conv=True)
-        return replace(config, unet=UNetConfig(vector_channels=vector), vae=vae)
+        return release_config(name)
+    from ..checkpoints import inspect_checkpoint
+
     return inspect_checkpoint(name).config
+
+
+def plan_clip(
+    config: SVDConfig,
+    clip: PlannedClip,
+    gigabytes: float,
+    *,
+    itemsize: int = 2,
+    rate: float | None = None,
+    guidance: str | None = None,
+) -> MemoryPlan:
+    """Return the plan of a clip for a memory limit in GB (2^30 bytes).
+
+    itemsize: bytes per weight. rate: of the device in FLOP/s, for the time. guidance: as in `make_plan`.
+    """
+    size = (clip.frames, clip.width, clip.height, int(gigabytes * GIB))
+    given = {"steps": clip.steps, "guided": clip.guided, "reuse": clip.reuse}
+    return make_plan(config, *size, **given, itemsize=itemsize, rate=rate, guidance=guidance)
 
 
 def run_plan(options: argparse.Namespace) -> None:
     """Print the plan for --memory, or one for every preset."""
     _check(options)
     config = config_by_name(options.model)
-    if options.methods and _settings(options, config).frames < 2:
+    wanted = {name: getattr(options, name) for name in ("width", "height", "frames", "steps")}
+    clip = planned_clip(config, **wanted, reuse=(options.reuse, DEPTH))
+    if options.methods and clip.frames < 2:
         raise ValueError("--methods needs a clip that moves (got 1 frame); use --frames 2 or more")
-    dtype = getattr(torch, options.dtype)
+    itemsize = BYTES[options.dtype]
     rate = None if options.rate is None else options.rate * 1e12
     if options.measure:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        rate = measure_rate(device, dtype if device.type == "cuda" else torch.float32)
+        rate = _measured_rate(options.dtype)
     memories = PRESETS if options.memory is None else (options.memory,)
     plan = None
     for memory in memories:
-        plan = plan_clip(config, _settings(options, config), memory, dtype=dtype, rate=rate)
+        plan = plan_clip(config, clip, memory, itemsize=itemsize, rate=rate)
         print(plan.text(), flush=True)
     if options.methods:
-        settings = _settings(options, config)
-        size = (settings.frames, settings.width, settings.height)
-        given = {"itemsize": dtype.itemsize, "control_scale": config.control_scale}
-        print(cost_text(method_costs(config.unet, *size, sigmas_of(settings), **given)))
+        print(_methods(config, clip, itemsize))
     if options.page:
-        save_page(to_picture(draw_plan(plan)), options.page)
+        _save_page(plan, options.page)
+
+
+# The rest needs torch or pictures, which take longer to import than a plan to make.
+
+
+def _measured_rate(dtype: str) -> float:
+    """Return the operations per second of this machine's device."""
+    import torch
+
+    from ..plan.rate import measure_rate
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return measure_rate(device, getattr(torch, dtype) if device.type == "cuda" else torch.float32)
+
+
+def _methods(config: SVDConfig, clip: PlannedClip, itemsize: int) -> str:
+    """Return the table of what every control costs."""
+    from ..plan.control_costs import cost_text, method_costs
+    from ..sampling.schedules import make_sigmas
+
+    size = (clip.frames, clip.width, clip.height, make_sigmas(clip.schedule, clip.steps))
+    return cost_text(method_costs(config.unet, *size, itemsize=itemsize, control_scale=config.control_scale))
+
+
+def _save_page(plan: MemoryPlan, path: str) -> None:
+    """Draw the plan into a file."""
+    from ..pictures.sheets import to_picture
+    from ..plan.page import draw_plan
+    from .outputs import save_page
+
+    save_page(to_picture(draw_plan(plan)), path)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -110,10 +143,7 @@ def _check(options: argparse.Namespace) -> None:
         return
     if options.memory is None:
         raise ValueError("--page draws a single plan; add --memory GB, such as --memory 8")
+    from .outputs import check_outputs, check_page
+
     check_page("--page", options.page)
     check_outputs({"--page": options.page}, {})
-
-
-def _settings(options: argparse.Namespace, config: SVDConfig) -> AnimateSettings:
-    given = {name: getattr(options, name) for name in ("width", "height", "frames", "steps", "reuse")}
-    return planned_settings(config, **given)

@@ -6,51 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ..memory import available_bytes
-from ..networks.activation_bytes import unet_activation_bytes
-from ..networks.attention import CHUNK_ELEMENTS
-from ..networks.config import UNetConfig
+from .guidance_modes import GUIDANCE_MODES, best_mode, gains
 from .retry import FallbackStep, smaller_chunks
-
-GUIDANCE_MODES = ("in turn", "together")
-"""One pass per condition, or one pass over the clips of all conditions."""
-
-LARGEST = 2**16
-"""Latent pixels of a clip up to which one pass over two clips is faster than two passes.
-
-Three levels down these are 1024 rows of 1280 channels, for a matrix product 80 tiles of 128x128: fewer than the 100 to
-150 multiprocessors of a large card, which a second clip then fills better (14 frames of 576x320 are 40,320 pixels). At
-14 frames of 1024x576, 129,024 pixels and 160 tiles, one clip fills the card, and two take twice the time.
-"""
-
-
-def gains(frames: int, height: int, width: int) -> bool:
-    """Return whether one pass over two clips of latents [frames, 4, height, width] is faster than two passes."""
-    return frames * height * width <= LARGEST
 
 
 def fixed_mode(device: torch.device) -> str | None:
     """Return "in turn" on a CPU, so that a clip is bit-exact there, planned or not; None lets free memory decide."""
     return "in turn" if device.type == "cpu" else None
-
-
-def best_mode(
-    config: UNetConfig,
-    frames: int,
-    height: int,
-    width: int,
-    itemsize: int,
-    free: int | None,
-    *,
-    chunk_elements: int = CHUNK_ELEMENTS,
-) -> str:
-    """Return the fastest mode for latents [frames, 4, height, width] with `free` bytes for activations.
-
-    `free` of None means unknown, and gives "in turn".
-    """
-    if free is None or not gains(frames, height, width):
-        return "in turn"
-    size = (config, frames, height, width, itemsize)
-    return GUIDANCE_MODES[unet_activation_bytes(*size, videos=2, chunk_elements=chunk_elements) <= free]
 
 
 def set_guidance_mode(unet: nn.Module, mode: str | None) -> None:

@@ -1,7 +1,13 @@
-"""Estimate the peak activation bytes of the networks from shapes alone."""
+"""Estimate the peak activation bytes of the networks from shapes alone. Needs no torch."""
 
-from .attention import CHUNK_ELEMENTS
 from .config import CoderConfig, UNetConfig
+
+CHUNK_ELEMENTS = 40 * 10**6
+"""Input elements per feed-forward chunk.
+
+The hidden layer is eight times as wide as the input and would be the largest tensor of the network, so larger inputs
+are split into chunks. At 25 frames of 1024x576, the top level runs in two chunks.
+"""
 
 
 def unet_activation_bytes(

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import kernels
+from .activation_bytes import CHUNK_ELEMENTS
 from .embedding import is_broadcast
 from .joined_weights import joined_view
 from .kernels.attention_backends import fused_attention
@@ -17,13 +18,6 @@ from .step_cache import StepCache
 
 SEQUENCES_PER_CALL = 2**15
 """Attention kernels limit batch times heads; the official code slices at this many sequences too (spec trap 31)."""
-
-CHUNK_ELEMENTS = 40 * 10**6
-"""Input elements per feed-forward chunk.
-
-The hidden layer is eight times as wide as the input and would be the largest tensor of the network, so larger inputs
-are split into chunks. At 25 frames of 1024x576, the top level runs in two chunks.
-"""
 
 CHUNK_ELEMENTS_ON_CPU = 5 * 2**17
 """Input elements per feed-forward chunk on the CPU, for a hidden layer of 20 MiB in float32.

@@ -19,9 +19,10 @@ from ..model.model import VideoModel
 from ..networks.config import UNetConfig
 from ..pictures import as_batch, check_size, fit
 from ..sampling.controls import Control, finish_frames
+from ..sampling.limits import MAX_STEPS
 from ..sampling.noise import check_seed, start_noise
 from ..sampling.sampler import sample
-from ..sampling.schedules import MAX_STEPS, karras_sigmas
+from ..sampling.schedules import karras_sigmas
 from ..sampling.solvers import SOLVERS, Step
 from .batch import decoder_of
 from .settings import FIT_MODES

@@ -22,11 +22,9 @@ from ..sampling.sampler import sample
 from ..sampling.schedules import karras_sigmas
 from ..sampling.solvers import SOLVERS, Step
 from .batch import decoder_of
+from .defaults import LARGEST_ORBIT, LONGEST_ORBIT, MOST_ORBIT_STEPS, ORBIT, ORBIT_VARIANTS
 
 log = logging.getLogger("svd_reel")
-
-ORBIT_VARIANTS = ("sv3d_u", "sv3d_p")
-MOST_STEPS, MOST_SIZE = 10_000, 2048
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,9 @@ class OrbitSettings:
 
     size: int | None = None
     frames: int | None = None
-    steps: int = 50
-    min_guidance: float = 1.0
-    max_guidance: float = 2.5
+    steps: int = ORBIT["steps"]
+    min_guidance: float = ORBIT["min_guidance"]
+    max_guidance: float = ORBIT["max_guidance"]
     elevation: float = DEFAULT_ELEVATION
     elevation_start: float | None = None
     elevations: tuple[float, ...] | None = None
@@ -90,11 +88,11 @@ class OrbitSettings:
 
     def _check(self, variant: str) -> None:
         check_size(self.size, self.size)
-        for name, value, most in (("size", self.size, MOST_SIZE), ("frames", self.frames, 1000)):
+        for name, value, most in (("size", self.size, LARGEST_ORBIT), ("frames", self.frames, LONGEST_ORBIT)):
             if not 1 <= value <= most:
                 raise ValueError(f"{name} must be 1 to {most} (got {value}); use the model's own")
-        if not 1 <= self.steps <= MOST_STEPS:
-            raise ValueError(f"steps must be 1 to {MOST_STEPS} (got {self.steps}); use 50, or 20 for a draft")
+        if not 1 <= self.steps <= MOST_ORBIT_STEPS:
+            raise ValueError(f"steps must be 1 to {MOST_ORBIT_STEPS} (got {self.steps}); use 50, or 20 for a draft")
         for name in ("min_guidance", "max_guidance", "augmentation"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

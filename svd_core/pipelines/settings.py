@@ -1,9 +1,8 @@
 """The settings of `animate`: data with one description per field, the defaults of each variant, and the checks."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+from dataclasses import dataclass, fields, replace
+from typing import get_args
 
 from torch import Tensor
 
@@ -19,117 +18,30 @@ from ..pictures import check_size
 from ..pictures.fitting import FitMode
 from ..sampling.controls import Control
 from ..sampling.guidance import GUIDANCE_SHAPES, guidance_curve
+from ..sampling.limits import DEPTH
 from ..sampling.noise import check_seed
-from ..sampling.reuse import DEPTH, ReuseFeatures
-from ..sampling.schedules import MAX_STEPS, SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
+from ..sampling.reuse import ReuseFeatures
+from ..sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
 from ..sampling.solvers import SOLVERS
+from .clip_size import OWN, ClipSize, Setting, described, setting
+from .defaults import ORBIT_VARIANTS, VIDEO_READERS, clip_defaults
 
 FIT_MODES: tuple[str, ...] = get_args(FitMode)
 
 BUCKET, STEERED_BUCKET = 127, 10
 """Motion buckets of a clip without one: usually, and where a signal gives the motion, which low buckets follow best."""
 
-# Steps and linear guidance of the official scripts (spec section 1.2); a custom model goes by its number of frames.
-_SVD = {"steps": 25, "min_guidance": 1.0, "max_guidance": 2.5}
-_SVD_XT = {"steps": 30, "min_guidance": 1.5, "max_guidance": 3.0}
-# Schedules made for few steps bring their own defaults (spec sections 8.2 and 11.2).
-_SCHEDULES = {
-    "align_your_steps": {"steps": 10},
-    "lcm": {"steps": 4, "solver": "lcm", "min_guidance": 1.0, "max_guidance": 1.2},
-}
-_VARIANTS = {
-    "svd": _SVD,
-    "svd_xt": _SVD_XT,
-    "svd_xt_1_1": _SVD_XT,
-    "animatelcm": {"schedule": "lcm", **_SCHEDULES["lcm"]},
-    "mimicmotion": {"steps": 25, "min_guidance": 2.0, "max_guidance": 2.0},
-    "controlnext": {"steps": 25, "min_guidance": 3.0, "max_guidance": 3.0},
-    "nano": {"steps": 20, "min_guidance": 1.0, "max_guidance": 1.0},
-}
 _LONGEST = {"nano": 14}  # frames in training, where they are more than the native number
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The description of one field of AnimateSettings, from which help texts, widgets and batch rows are derived.
-
-    text: what the field is and its useful range, without a full stop. default_text: what None means. low, high: the
-    legal range. advice: a good value, for errors. choices: the legal values of a field that takes a name.
-    """
-
-    name: str
-    kinds: tuple[type, ...]
-    default: Any
-    text: str
-    default_text: str = ""
-    metavar: str | None = None
-    low: float | None = None
-    high: float | None = None
-    advice: str = ""
-    choices: tuple[str, ...] = ()
-
-    @property
-    def help(self) -> str:
-        """The text with the default in brackets, if there is one."""
-        shown = self.default_text or (f"{self.default}" if self.default not in (None, "") else "")
-        return f"{self.text} (default: {shown})" if shown else self.text
-
-    def check(self, value: Any) -> None:
-        """Raise ValueError for an unknown choice or a number out of range."""
-        if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} {value!r} is unknown; use one of {', '.join(self.choices)}")
-        if self.low is None:
-            return
-        high = math.inf if self.high is None else self.high
-        if not (math.isfinite(value) and self.low <= value <= high):
-            allowed = f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
-            raise ValueError(f"{self.name} must be {allowed} (got {value:g}); {self.advice}")
-
-
-def _setting(default: Any, text: str, **more: Any) -> Any:
-    return field(default=default, metadata={"text": text, **more})
-
-
-_OWN = "the model's own"
-
-
-@dataclass(frozen=True)
-class AnimateSettings:
+class AnimateSettings(ClipSize):
     """How to animate a picture. None means the default of the loaded model, which `resolve` fills in.
 
     `SETTINGS` describes every field.
     """
 
-    width: int | None = _setting(
-        None,
-        "width of the clip in pixels, a multiple of 8",
-        default_text=_OWN,
-        metavar="PIXELS",
-        low=16,
-        high=16_384,
-        advice="use the model's own, such as 1024",
-    )
-    height: int | None = _setting(
-        None,
-        "height of the clip in pixels, a multiple of 8",
-        default_text=_OWN,
-        metavar="PIXELS",
-        low=16,
-        high=16_384,
-        advice="use the model's own, such as 576",
-    )
-    frames: int | None = _setting(
-        None,
-        "number of frames",
-        default_text="the model's own, 14 or 25",
-        low=1,
-        high=100_000,
-        advice="use the number the model was trained on, such as 14 or 25",
-    )
-    steps: int | None = _setting(
-        None, "sampling steps, 10 to 30", default_text=_OWN, low=1, high=MAX_STEPS, advice="use 20 to 30"
-    )
-    motion_bucket: float | None = _setting(
+    motion_bucket: float | None = setting(
         None,
         "amount of motion, 1 to 255",
         default_text=f"{BUCKET}; {STEERED_BUCKET} with a camera path or a dragged object",
@@ -138,11 +50,11 @@ class AnimateSettings:
         advice="use 1 to 255, such as 127",
     )
     # The network gets fps - 1.
-    fps: float = _setting(
+    fps: float = setting(
         7, "frames per second that the motion is meant for, 6 to 30", low=1, advice="use 6 to 30, such as 7"
     )
     # Standard deviation in -1..1.
-    augmentation: float = _setting(
+    augmentation: float = setting(
         0.02,
         "noise on the picture, 0 to 0.1; more lets the clip leave the picture",
         metavar="SIGMA",
@@ -150,57 +62,57 @@ class AnimateSettings:
         advice="use 0 to 0.1, such as 0.02",
     )
     # If only one end of guidance is given, the default of the other end is moved to keep min <= max.
-    min_guidance: float | None = _setting(
+    min_guidance: float | None = setting(
         None,
         "guidance of the first frame, 1 to 3",
-        default_text=_OWN,
+        default_text=OWN,
         metavar="SCALE",
         low=0,
         advice="use 1 for no guidance",
     )
-    max_guidance: float | None = _setting(
+    max_guidance: float | None = setting(
         None,
         "guidance of the last frame, 1 to 4",
-        default_text=_OWN,
+        default_text=OWN,
         metavar="SCALE",
         low=0,
         advice="use 1 for no guidance",
     )
-    guidance_shape: str = _setting("linear", "guidance curve over the frames", choices=tuple(GUIDANCE_SHAPES))
-    schedule: str | None = _setting(
+    guidance_shape: str = setting("linear", "guidance curve over the frames", choices=tuple(GUIDANCE_SHAPES))
+    schedule: str | None = setting(
         None,
         "schedule of noise levels",
         default_text="karras; lcm with AnimateLCM",
         choices=tuple(SCHEDULES),
     )
-    sigma_min: float = _setting(SIGMA_MIN, "lowest noise level", metavar="SIGMA")
-    sigma_max: float = _setting(SIGMA_MAX, "highest noise level", default_text="700", metavar="SIGMA")
-    solver: str | None = _setting(
+    sigma_min: float = setting(SIGMA_MIN, "lowest noise level", metavar="SIGMA")
+    sigma_max: float = setting(SIGMA_MAX, "highest noise level", default_text="700", metavar="SIGMA")
+    solver: str | None = setting(
         None,
         "solver of the sampling steps",
         default_text="euler; lcm with the schedule lcm",
         choices=tuple(SOLVERS),
     )
     # Clip b of a batch uses seed + b.
-    seed: int = _setting(23, "seed of the noise; the same seed gives the same clip")
-    fit: str = _setting(
+    seed: int = setting(23, "seed of the noise; the same seed gives the same clip")
+    fit: str = setting(
         "crop",
         "how the picture fits the clip's size; the borders of pad are cropped off again",
         choices=FIT_MODES,
     )
-    background: str | tuple[float, float, float] = _setting(
+    background: str | tuple[float, float, float] = setting(
         "white", "colour behind transparent pixels: a name or #rrggbb", metavar="COLOUR"
     )
-    decode: str | int = _setting(
+    decode: str | int = setting(
         "exact", "exact, or decode N frames at a time as the official script does", metavar="exact|N"
     )
-    camera: str = _setting(
+    camera: str = setting(
         "",
         f'camera path in words, such as "pan right 0.15, zoom in 1.2 then hold 4"; moves: {", ".join(MOVES)}',
         metavar="PATH",
     )
-    camera_mode: str = _setting("partial re-noise", "how the camera path is imposed", choices=tuple(SIGNAL_MODES))
-    camera_strength: float = _setting(
+    camera_mode: str = setting("partial re-noise", "how the camera path is imposed", choices=tuple(SIGNAL_MODES))
+    camera_strength: float = setting(
         1.0,
         "how closely the clip follows the camera path: 0 is off, 1 follows it, 2 is nearly a slide show",
         default_text="1",
@@ -208,7 +120,7 @@ class AnimateSettings:
         low=0,
         advice="use 0.5 to 2, such as 1",
     )
-    windows: int = _setting(
+    windows: int = setting(
         0,
         "denoise more frames than the model's own in windows of N frames, best its own number",
         default_text="0, all at once",
@@ -216,10 +128,10 @@ class AnimateSettings:
         low=0,
         advice="use 14 or 25, or 0 for no windows",
     )
-    window_overlap: int | None = _setting(
+    window_overlap: int | None = setting(
         None, "frames that neighbouring windows share", default_text="a third of the window", metavar="N"
     )
-    extend: int = _setting(
+    extend: int = setting(
         0,
         "frames to add at the end of the clip",
         metavar="N",
@@ -227,19 +139,19 @@ class AnimateSettings:
         high=100_000,
         advice="use 25, or 0 for none",
     )
-    extend_overlap: int = _setting(4, "last frames of the clip that added frames continue from", metavar="N")
-    reuse: int = _setting(
+    extend_overlap: int = setting(4, "last frames of the clip that added frames continue from", metavar="N")
+    reuse: int = setting(
         1,
         "run the whole UNet at every Nth step only: 2 takes about 0.6 of the time, 3 half of it; details drift",
         default_text="1, off",
         metavar="N",
     )
-    reuse_depth: int = _setting(
+    reuse_depth: int = setting(
         DEPTH,
         "outermost pairs of UNet blocks that run in every step: more is closer to the exact clip and slower",
         metavar="N",
     )
-    skip_guidance: float = _setting(
+    skip_guidance: float = setting(
         0.0,
         "push frames away from what the network makes without attention: sharper at low guidance, one more pass in "
         "about a third of the steps. 0 is off, 1 usual, above 2 edges ring",
@@ -248,7 +160,7 @@ class AnimateSettings:
         low=0,
         advice="use 0.5 to 1.5, or 0 for none",
     )
-    soften_above: float = _setting(
+    soften_above: float = setting(
         0.0,
         "blur the conditioning picture above this noise level, given for 1024x576, for more motion. 0 is off, 40 to "
         "100 usual",
@@ -257,9 +169,9 @@ class AnimateSettings:
         low=0,
         advice="use 40 to 100, or 0 for none",
     )
-    reuse_sigma_low: float = _setting(0.0, "no reuse below this noise level", default_text="0", metavar="SIGMA")
+    reuse_sigma_low: float = setting(0.0, "no reuse below this noise level", default_text="0", metavar="SIGMA")
     # From 700 on there is no upper limit.
-    reuse_sigma_high: float = _setting(
+    reuse_sigma_high: float = setting(
         SIGMA_MAX, "no reuse above this noise level", default_text="700, no limit", metavar="SIGMA"
     )
 
@@ -270,12 +182,9 @@ class AnimateSettings:
         """
         refuse_orbital(config)
         defaults = {f.name: f.default for f in fields(self)}
-        defaults |= {"width": config.width, "height": config.height, "frames": config.frames, "solver": "euler"}
-        defaults["schedule"] = "karras"
         steered = steered or bool(self.camera and self.camera_strength > 0)
         defaults["motion_bucket"] = STEERED_BUCKET if steered else BUCKET
-        defaults |= _VARIANTS.get(config.variant, _SVD_XT if config.frames > 14 else _SVD)
-        defaults |= _SCHEDULES.get(self.schedule or defaults["schedule"], {})
+        defaults |= clip_defaults(config, self.schedule)
         # A window of one frame has no frame to share.
         defaults["window_overlap"] = max(min(1, self.windows - 1), self.windows // 3)
         if self.max_guidance is not None:
@@ -289,24 +198,19 @@ class AnimateSettings:
 
 def refuse_orbital(config: SVDConfig) -> None:
     """Raise ValueError for models that make no usual clips: SV3D makes orbits, the video readers read depth."""
-    if config.variant in ("depthcrafter", "normalcrafter"):
+    if config.variant in VIDEO_READERS:
         raise ValueError(
             f"{config.variant} reads videos and makes no clips; use Video to Depth or Normals (the command depth), or "
             "load svd or svd_xt"
         )
-    if config.variant.startswith("sv3d"):
+    if config.variant in ORBIT_VARIANTS:
         raise ValueError(
             f"{config.variant} only makes orbits, without camera controls, loops or windows; use Orbit Object (the "
             "command orbit), or load svd or svd_xt"
         )
 
 
-def _described() -> Iterable[Setting]:
-    for one in fields(AnimateSettings):
-        yield Setting(one.name, get_args(one.type) or (one.type,), one.default, **one.metadata)
-
-
-SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _described()}
+SETTINGS: dict[str, Setting] = {one.name: one for one in described(AnimateSettings)}
 """The description of every field of AnimateSettings, by name."""
 
 

@@ -23,10 +23,10 @@ from ..sampling.noise import check_seed, seeded_noise
 from ..sampling.sampler import sample
 from ..sampling.schedules import SIGMA_MAX, karras_sigmas
 from ..sampling.solvers import Step
+from .defaults import READER_GUIDANCE, READER_STEPS, READER_WINDOWS, VIDEO_READERS
 
 log = logging.getLogger("svd_reel")
 
-VIDEO_READERS = ("depthcrafter", "normalcrafter")
 MULTIPLE = 64  # pixels; both were trained on sides of this multiple
 LONGEST_SIDE = 1024
 AT_ONCE = 8  # frames that the encoders read at once
@@ -47,8 +47,8 @@ class VideoDepthSettings:
     kind: str | None = None
     window: int | None = None
     overlap: int | None = None
-    steps: int = 5
-    guidance: float = 1.0
+    steps: int = READER_STEPS
+    guidance: float = READER_GUIDANCE
     augmentation: float = 0.02
     longest_side: int = LONGEST_SIDE
     seed: int = 42
@@ -63,7 +63,7 @@ class VideoDepthSettings:
                 f"kind of a renamed file: {' or '.join(VIDEO_READERS)}"
             )
         depth = kind == "depthcrafter"
-        window = self.window or (110 if depth else 14)
+        window = self.window or READER_WINDOWS[kind]
         default_overlap = 25 if depth else 4
         overlap = min(default_overlap, window // 3) if self.overlap is None else self.overlap
         settings = replace(self, kind=kind, window=window, overlap=overlap)

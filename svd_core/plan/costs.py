@@ -1,20 +1,13 @@
 """Operations, weights and activations of every stage of a clip, computed from the sizes of the networks.
 
-No network runs. A multiply-add counts as two operations.
+No network runs or is made, and torch is not needed. A multiply-add counts as two operations.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
-from torch import nn
-
-from ..networks.activation_bytes import decoder_activation_bytes, unet_activation_bytes
-from ..networks.attention import CHUNK_ELEMENTS
+from ..networks.activation_bytes import CHUNK_ELEMENTS, decoder_activation_bytes, unet_activation_bytes
 from ..networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig
-from ..networks.image_encoder import ImageEncoder
-from ..networks.unet import UNet
-from ..networks.vae import VAE
+from ..networks.parameter_counts import image_encoder_parameters, unet_blocks, unet_parameters, vae_parameters
 
 FLOAT32_BYTES = 4
 """Image encoder and VAE encoder run in float32, as in the official code."""
@@ -34,31 +27,6 @@ class Stage:
     weights: int
     activations: int
     passes: int = 1
-
-
-@lru_cache(maxsize=16)
-def parameters_of(network: type[nn.Module], config: object) -> int:
-    """Return the number of weights of a network of this configuration."""
-    return sum(p.numel() for p in network(config, device="meta").parameters())
-
-
-def unet_blocks(config: UNetConfig) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield every residual block as (level, channels in, channels out, whether a transformer follows)."""
-    base, last = config.model_channels, len(config.channel_mult) - 1
-    skips, channels = [base], base
-    for level, mult in enumerate(config.channel_mult):
-        for _ in range(config.num_res_blocks):
-            yield level, channels, mult * base, level in config.attention_levels
-            channels = mult * base
-            skips.append(channels)
-        if level < last:
-            skips.append(channels)
-    yield last, channels, channels, True
-    yield last, channels, channels, False
-    for level in range(last, -1, -1):
-        for _ in range(config.num_res_blocks + 1):
-            yield level, channels + skips.pop(), config.channel_mult[level] * base, level in config.attention_levels
-            channels = config.channel_mult[level] * base
 
 
 def unet_flops(config: UNetConfig, frames: int, height: int, width: int) -> float:
@@ -167,12 +135,12 @@ def stages_of(
                 "image token",
                 "image_encoder",
                 image_encoder_flops(encoder),
-                itemsize * parameters_of(ImageEncoder, encoder),
+                itemsize * image_encoder_parameters(encoder),
                 tokens * FLOAT32_BYTES * (2 * encoder.width + 2 * encoder.mlp_channels),
             )
         )
     vae = config.vae
-    vae_weights = itemsize * parameters_of(VAE, vae) if vae is not None else 0
+    vae_weights = itemsize * vae_parameters(vae) if vae is not None else 0
     if vae is not None and vae.encoder is not None:
         activations = 5 * FLOAT32_BYTES * vae.encoder.channels * height * width
         stages.append(Stage("image latent", "vae", encoder_flops(vae.encoder, h, w), vae_weights, activations))
@@ -182,7 +150,7 @@ def stages_of(
             config.unet, frames, h, w, itemsize, videos=videos, chunk_elements=chunk_elements
         )
         flops = unet_flops(config.unet, frames, h, w) * passes
-        weights = itemsize * parameters_of(UNet, config.unet)
+        weights = itemsize * unet_parameters(config.unet)
         stages.append(Stage("sampling", "unet", flops, weights, activations, passes=passes // videos))
     if vae is not None and vae.decoder is not None:
         flops = decoder_flops(vae.decoder, frames, h, w, vae.temporal, itemsize=itemsize)

@@ -1,16 +1,13 @@
 """Plan how a clip fits into a given memory: placement of weights, CFG passes, feed-forward chunks, decode strategy.
 
-No choice changes the clip, except for the rounding of other kernels.
+No choice changes the clip, except for the rounding of other kernels. Needs no torch.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from ..model.guidance_passes import GUIDANCE_MODES, gains
-from ..networks.attention import CHUNK_ELEMENTS
+from ..model.guidance_modes import GUIDANCE_MODES, gains
+from ..networks.activation_bytes import CHUNK_ELEMENTS
 from ..networks.config import SVDConfig
 from .costs import Stage, stages_of
 from .reuse_costs import with_reuse
@@ -50,7 +47,7 @@ class MemoryPlan:
 
     placement: one of PLACEMENTS. chunk_elements: feed-forward chunk size. strategy: of the decode. stages: costs per
     stage. needs: peak bytes on the device. rate: measured operations per second, or None. guidance: how the two CFG
-    passes run (`model.guidance_passes`).
+    passes run (`model.guidance_modes`).
     """
 
     memory: int
@@ -130,7 +127,7 @@ def make_plan(
 
     The plans are tried in the order of ORDER, each also with smaller feed-forward chunks. The two CFG passes run in
     turn, which is best at the sizes of SVD. Clips small enough to gain from a shared pass use one
-    if it fits the memory too (`model.guidance_passes.gains`). reuse: interval and depth of feature reuse, which always
+    if it fits the memory too (`model.guidance_modes.gains`). reuse: interval and depth of feature reuse, which always
     runs the passes in turn. guidance: "in turn" or "together" to fix that choice.
 
     Raises ValueError for memory, frames or sizes out of range.
@@ -183,31 +180,3 @@ def _resident_weights(placement: str, stage: Stage, stages: Sequence[Stage]) -> 
         # Two of the largest blocks plus the layers that stay: 0.12 to 0.2 of the weights at SVD's size.
         return int(0.2 * stage.weights)
     return stage.weights
-
-
-@torch.no_grad()
-def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the operations per second of `device` with a matrix product and a convolution, in about 0.3 seconds."""
-    side = 4096 if device.type == "cuda" else 512
-    left = torch.randn(side, side, device=device).to(dtype)
-    picture = torch.randn(1, 256, 64, 64, device=device).to(dtype)
-    kernel = torch.randn(256, 256, 3, 3, device=device).to(dtype)
-
-    def seconds(run, flops: float) -> float:
-        run()
-        _wait(device)
-        start, count = time.perf_counter(), 0
-        while count == 0 or time.perf_counter() - start < 0.1:
-            run()
-            count += 1
-            _wait(device)
-        return (time.perf_counter() - start) / count / flops
-
-    product = seconds(lambda: left @ left, 2.0 * side**3)
-    convolution = seconds(lambda: torch.conv2d(picture, kernel, padding=1), 2.0 * 9 * 256**2 * 64**2)
-    return 1 / (0.65 * product + 0.35 * convolution)  # convolutions are 35 % of a pass
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from ..networks.config import SVDConfig, UNetConfig
-from .costs import Stage, block_flops, level_pixels, unet_blocks, unet_flops
+from ..networks.parameter_counts import unet_blocks
+from .costs import Stage, block_flops, level_pixels, unet_flops
 
 
 def shallow_flops(config: UNetConfig, depth: int, frames: int, height: int, width: int) -> float:

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from ..condition import DeepFeatures
 from .controls import Control, Evaluate, Inputs, Run
-
-DEPTH = 2
-"""Default pairs of blocks that run at every sigma: the outermost two."""
+from .limits import DEPTH, check_reuse
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,7 @@ class ReuseFeatures(Control):
     outermost = True  # the other controls reorder the cached features along with the frames
 
     def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise ValueError(f"the reuse interval must be 1 or more (got {self.interval}); use 1 for off, 2 or 3")
-        if self.depth < 1:
-            raise ValueError(f"the reuse depth must be 1 or more pairs of blocks (got {self.depth}); use 1 to 4")
+        check_reuse(self.interval, self.depth)
         if not 0 <= self.sigma_low <= self.sigma_high:
             raise ValueError(
                 f"the sigmas of feature reuse must rise from 0 or above (got {self.sigma_low:g} to "

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .limits import MAX_STEPS
+
 # The range SVD was trained and is sampled with; generic samplers assume 14.6 or 120 and give a wrong first step.
 SIGMA_MIN = 0.002
 SIGMA_MAX = 700.0
@@ -16,9 +18,6 @@ ALIGN_YOUR_STEPS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.17
 
 # AnimateLCM distilled SVD on this number of Karras points; a sampler may only visit those.
 LCM_POINTS = 40
-
-# More steps than this are a typing error, and would fill the memory.
-MAX_STEPS = 10000
 
 
 def karras_sigmas(steps: int, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:

@@ -9,10 +9,17 @@ import svd_core
 from svd_core.cli.main import COMMANDS, build_parser
 
 HEAVY = ("torch", "numpy", "av", "PIL", "safetensors")
+PLANS = (
+    ["plan"],
+    ["plan", "--help"],
+    ["plan", "--model", "sv3d_p", "--memory", "8", "--width", "512"],
+    ["plan", "--model", "svd", "--reuse", "2", "--rate", "80", "--dtype", "float32"],
+    ["plan", "--width", "1001"],
+)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
-def test_help_and_version_import_nothing_heavy(arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], [], *PLANS], ids=" ".join)
+def test_help_and_plans_import_nothing_heavy(arguments):
     code = (
         "import sys\n"
         "from svd_core.cli.main import main\n"

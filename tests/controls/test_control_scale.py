@@ -4,10 +4,11 @@ import pytest
 import torch
 
 import svd_core as svd
-from svd_core.checkpoints.detect import CONTROL_SCALE, read_hints
+from svd_core.checkpoints.detect import read_hints
 from svd_core.checkpoints.source import CheckpointError
 from svd_core.controls.signal import SIGNAL_MODES, DualClock, PartialRenoise, ReplaceEstimate, Signal, imposes_motion
 from svd_core.networks.config import UNetConfig
+from svd_core.networks.variants import CONTROL_SCALE
 from svd_core.pipelines.settings import BUCKET, STEERED_BUCKET, AnimateSettings
 from svd_core.plan.control_costs import control_cost
 from svd_core.sampling.sampler import sample

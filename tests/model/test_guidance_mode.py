@@ -9,7 +9,8 @@ from PIL import Image
 import svd_core as svd
 from svd_core.cli.main import main
 from svd_core.memory import PeakMemory
-from svd_core.model.guidance_passes import LARGEST, best_mode, gains, set_guidance_mode
+from svd_core.model.guidance_modes import LARGEST, best_mode, gains
+from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.model import SVDModel
 from svd_core.networks.activation_bytes import unet_activation_bytes
 from svd_core.networks.config import SVDConfig, UNetConfig

@@ -50,8 +50,9 @@ def test_reused_features_are_planned_as_the_command_line_plans_them(loaded):
     )
     settings = part("svd_core.pipelines.settings").AnimateSettings(width=512, height=512, reuse=2, reuse_depth=4)
     settings, config = settings.resolve(loaded[0].config), loaded[0].config
-    dtype = loaded[0].compute_dtype
-    assert deeper.stages == part("svd_core.cli.models").plan_clip(config, settings, 8, dtype=dtype).stages
+    planned = part("svd_core.cli.models").planned_of(settings)
+    itemsize = loaded[0].compute_dtype.itemsize
+    assert deeper.stages == part("svd_core.cli.plan").plan_clip(config, planned, 8, itemsize=itemsize).stages
     flops = [next(stage.flops for stage in plan.stages if stage.network == "unet") for plan in (whole, drafts, deeper)]
     assert flops[0] > flops[2] > flops[1]
 

@@ -7,9 +7,9 @@ import pytest
 
 from svd_core import AnimateSettings
 from svd_core.cli.main import main
-from svd_core.cli.models import plan_clip
-from svd_core.cli.plan import config_by_name
+from svd_core.cli.plan import config_by_name, plan_clip
 from svd_core.controls.camera.moves import MOVES
+from svd_core.pipelines.planned import planned_clip
 from svd_core.plan.memory_plan import GIB
 from tests.helpers.nodes_pack import ROOT, pack
 
@@ -77,7 +77,7 @@ def test_every_wish_names_widgets_and_values_that_exist(row: list[str]) -> None:
 def test_the_memory_table_is_what_the_planner_says(row: list[str]) -> None:
     for cell, variant in ((row[1], "svd"), (row[2], "svd_xt")):
         config = config_by_name(variant)
-        plan = plan_clip(config, AnimateSettings().resolve(config), int(row[0].removesuffix(" GB")))
+        plan = plan_clip(config, planned_clip(config), int(row[0].removesuffix(" GB")))
         assert cell.startswith(f"{plan.needs / GIB:.1f} GiB"), plan.text()
         kinds = {"resident": "resident", "one network at a time": "one at a time", "streamed": "streamed"}
         assert any(words in cell and kind in plan.text() for words, kind in kinds.items()), plan.text()

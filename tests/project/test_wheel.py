@@ -86,12 +86,13 @@ def test_help_names_the_command_that_was_typed(environment: Path, tmp_path: Path
     assert "usage: python -m svd_core" in call(environment / "python", "-m", "svd_core", "-h", cwd=tmp_path).stdout
 
 
-def test_without_torch_a_command_says_what_to_install(environment: Path, tmp_path: Path) -> None:
+def test_without_torch_a_command_says_what_to_install_and_plan_still_works(environment: Path, tmp_path: Path) -> None:
     """`-S` and a bare path leave the wheel, and nothing that it requires."""
     place = call(environment / "python", "-c", "import svd_core; print(svd_core.__path__[0])", cwd=tmp_path)
-    line = (
-        f"import sys; sys.path.insert(0, {str(Path(place.stdout.strip()).parent)!r}); sys.argv = ['svd-reel', 'plan']"
-    )
-    done = call(environment / "python", "-S", "-c", f"{line}; from svd_core.cli.main import main; main()", cwd=tmp_path)
+    line = f"import sys; sys.path.insert(0, {str(Path(place.stdout.strip()).parent)!r}); from svd_core.cli.main import main"
+    animate = f"{line}; main(['animate', '--help'])"
+    done = call(environment / "python", "-S", "-c", animate, cwd=tmp_path)
     assert "torch is not installed" in done.stderr and "pytorch.org" in done.stderr
     assert "Traceback" not in done.stderr
+    planned = call(environment / "python", "-S", "-c", f"{line}; main(['plan', '--memory', '8'])", cwd=tmp_path)
+    assert "25 frames of 1024x576 in 8 GB" in planned.stdout, planned.stderr
