@@ -89,7 +89,8 @@ def test_help_names_the_command_that_was_typed(environment: Path, tmp_path: Path
 def test_without_torch_a_command_says_what_to_install_and_plan_still_works(environment: Path, tmp_path: Path) -> None:
     """`-S` and a bare path leave the wheel, and nothing that it requires."""
     place = call(environment / "python", "-c", "import svd_core; print(svd_core.__path__[0])", cwd=tmp_path)
-    line = f"import sys; sys.path.insert(0, {str(Path(place.stdout.strip()).parent)!r}); from svd_core.cli.main import main"
+    root = str(Path(place.stdout.strip()).parent)
+    line = f"import sys; sys.path.insert(0, {root!r}); from svd_core.cli.main import main"
     animate = f"{line}; main(['animate', '--help'])"
     done = call(environment / "python", "-S", "-c", animate, cwd=tmp_path)
     assert "torch is not installed" in done.stderr and "pytorch.org" in done.stderr
