@@ -2,7 +2,7 @@
 
 Names differ between programs: prefixes of whole files, wrappers of `torch.compile` and of parallel training, the two
 layouts of spec section 1.4, and the naming that ComfyUI saves. Everything here works on names and shapes; values are
-fetched when a tensor of a part is asked for, and 8-bit weights are then multiplied by their stored scales.
+fetched when a tensor of a part is asked for, and weights in 8 or 4 bits are then decoded.
 """
 
 import math
@@ -10,11 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..files import printable
+from . import quantised
 from .names import Shape, image_encoder_from_folder, unet_from_folder, vae_from_folder
 from .source import CheckpointError, TensorSource, some
 
@@ -42,27 +44,26 @@ TRAINING_STATE = re.compile(
     r"|edm_vpred\.sigma_(?:max|min)|denoiser\.[\w.]*sigmas?|loss_fn\..+|first_stage_model\.loss\..+"
     r"|(?:optimizer|lr_scheduler|scheduler)(?:_states?|s)?\..+|(?:.+\.)?embeddings\.position_ids"
 )
-# Scaled 8-bit weights, as ComfyUI writes them before and since 0.3.70.
-SCALES = (".scale_weight", ".weight_scale")
-SCALE_SETTINGS = frozenset({"scaled_fp8", "comfy_quant", "scale_input", "input_scale"})
+# What ComfyUI stores beside weights in 8 or 4 bits, and decoding does not need.
+CODING_SETTINGS = frozenset({"scaled_fp8", quantised.MARK, "scale_input", "input_scale"})
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How one module tensor is made: its shape, and the stored tensors, joined along axis 0 if there are several.
 
-    scales: names of the stored scales that the tensors are multiplied by, in the order of `keys`; None without any.
+    codings: how each of `keys` is stored in 8 or 4 bits, None for a plain one; empty where all are plain.
     """
 
     shape: Shape
     keys: tuple[str, ...]
     transpose: bool = False
-    scales: tuple[str | None, ...] = ()
+    codings: tuple[quantised.Coding | None, ...] = ()
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of all stored tensors that are read."""
-        return (*self.keys, *(scale for scale in self.scales if scale is not None))
+        return (*self.keys, *(name for coding in self.codings if coding for name in coding.scales.values()))
 
 
 class Part(Mapping[str, Tensor]):
@@ -83,14 +84,18 @@ class Part(Mapping[str, Tensor]):
         """Return the names of the stored tensors that this part is made of."""
         return [key for _, recipe in self._recipes.values() for key in recipe.sources]
 
+    def plain_sources(self) -> list[str]:
+        """Return the names of the stored tensors of this part that are no weights in 8 or 4 bits with scales."""
+        return [key for _, recipe in self._recipes.values() if not any(recipe.codings) for key in recipe.keys]
+
     def stored_types(self) -> dict[str, str]:
         """Return the safetensors type of every tensor of a part that was read from disk, without fetching any.
 
-        Scaled 8-bit weights count as F16, the type that `fetch` gives them.
+        Weights in 8 or 4 bits with scales count as F16, the type that `fetch` gives them.
         """
         types = {id(tensors): tensors.dtypes for tensors, _ in self._recipes.values()}
         return {
-            key: "F16" if any(recipe.scales) else types[id(tensors)][recipe.keys[0]]
+            key: "F16" if any(recipe.codings) else types[id(tensors)][recipe.keys[0]]
             for key, (tensors, recipe) in self._recipes.items()
         }
 
@@ -109,13 +114,26 @@ class Part(Mapping[str, Tensor]):
     def fetch(self, key: str, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
         """Return one tensor on `device` as `dtype`; no copy where the stored one already fits.
 
-        dtype None: as stored, and float16 for scaled 8-bit weights.
+        dtype None: as stored, and float16 for weights in 8 or 4 bits with scales, which are decoded.
         """
         tensors, recipe = self._recipes[key]
-        scales = recipe.scales or (None,) * len(recipe.keys)
-        stored = [_stored(tensors, *names, device, dtype) for names in zip(recipe.keys, scales, strict=True)]
+        codings = recipe.codings or (None,) * len(recipe.keys)
+        stored = [_stored(tensors, *one, device, dtype) for one in zip(recipe.keys, codings, strict=True)]
         tensor = stored[0] if len(stored) == 1 else torch.cat(stored)
         return (tensor.t().contiguous() if recipe.transpose else tensor).reshape(recipe.shape)
+
+    def coded(self) -> dict[str, tuple[quantised.Coding, dict[str, Tensor]]]:
+        """Return the weights that are stored in 8 or 4 bits with scales: name -> coding, and its tensors as stored.
+
+        The tensors are `weight` and those that `coding.scales` and `coding.extra` name.
+        """
+        found = {}
+        for key, (tensors, recipe) in self._recipes.items():
+            coding = recipe.codings[0] if len(recipe.codings) == 1 and not recipe.transpose else None
+            if coding is not None:
+                names = {"weight": recipe.keys[0], **coding.scales, **coding.extra}
+                found[key] = coding, {word: tensors[name] for word, name in names.items()}
+        return found
 
     def __getitem__(self, key: str) -> Tensor:
         return self.fetch(key)
@@ -130,7 +148,7 @@ class Part(Mapping[str, Tensor]):
 def _stored(
     tensors: Mapping[str, Tensor],
     key: str,
-    scale: str | None,
+    coding: quantised.Coding | None,
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> Tensor:
@@ -139,12 +157,10 @@ def _stored(
             return tensors.fetch(name, device, wanted)
         return tensors[name].to(device=device, dtype=wanted)
 
-    if scale is None:
+    if coding is None:
         return fetch(key, dtype)
-    weight, factor = fetch(key, torch.float32), fetch(scale, torch.float32)
-    if factor.numel() > 1:
-        factor = factor.reshape(-1, *[1] * (weight.ndim - 1))  # one for each row
-    return (weight * factor).to(dtype or torch.float16)
+    scales = {word: fetch(name, None) for word, name in coding.scales.items()}
+    return coding.decode(fetch(key, None), scales).to(dtype or torch.float16)
 
 
 @dataclass
@@ -170,8 +186,11 @@ class SortedTensors:
             self.unused.setdefault(reason, []).extend(key for recipe in recipes.values() for key in recipe.sources)
 
 
-def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
-    """Sort the tensors of a checkpoint (stored name -> shape) by the network they belong to."""
+def sort_tensors(stored: Mapping[str, Shape], layers: Mapping[str, Mapping[str, Any]] | None = None) -> SortedTensors:
+    """Sort the tensors of a checkpoint (stored name -> shape) by the network they belong to.
+
+    layers: settings of layers in 8 or 4 bits, as `quantised.read_codings` returns them.
+    """
     result = SortedTensors()
     names, prefix = _plain_names(stored)
     folder_unet = prefix is not None and not any(name.startswith(f"{prefix}input_blocks.") for name in names)
@@ -179,14 +198,16 @@ def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
     unet: dict[str, str] = {}
     first: dict[str, str] = {}
     folder_encoder: dict[str, str] = {}
-    scales: dict[str, str] = {}
+    coded: dict[str, dict[str, str]] = {}
     for name, key in names.items():
         rest = name[len(prefix) :] if prefix is not None and name.startswith(prefix) else ""
         layer, _, last = name.rpartition(".")
-        if name.endswith(SCALES):
-            scales[f"{layer}.weight"] = key
-        elif last in SCALE_SETTINGS:
+        if last in quantised.SCALES:
+            coded.setdefault(f"{layer}.weight", {})[last] = key
+        elif last in CODING_SETTINGS:
             result.unused.setdefault("settings of 8-bit products", []).append(key)
+            if last == "input_scale":
+                coded.setdefault(f"{layer}.weight", {})[last] = key
         elif rest and (prefix or rest.startswith(tops)):
             unet[rest] = key
         elif TRAINING_STATE.fullmatch(name) or AVERAGED.fullmatch(name):
@@ -210,8 +231,8 @@ def sort_tensors(stored: Mapping[str, Shape]) -> SortedTensors:
     _add_unet(result, unet, stored, folder_unet)
     _add_first_stage(result, first, stored)
     _add_folder_image_encoder(result, folder_encoder, stored)
-    if scales:
-        _add_scales(result, {names.get(name, ""): scale for name, scale in scales.items()}, stored)
+    if coded:
+        _add_codings(result, {names.get(name, ""): found for name, found in coded.items()}, layers or {}, stored)
     return result
 
 
@@ -315,24 +336,34 @@ def _add_folder_image_encoder(result: SortedTensors, found: dict[str, str], stor
             result.image_encoder[name] = Recipe(shape, keys)
 
 
-def _add_scales(result: SortedTensors, scales: Mapping[str, str], stored: Mapping[str, Shape]) -> None:
-    """Give recipes the scales (stored name of the weight -> stored name of its scale) that belong to them."""
+def _add_codings(
+    result: SortedTensors,
+    coded: Mapping[str, Mapping[str, str]],
+    layers: Mapping[str, Mapping[str, Any]],
+    stored: Mapping[str, Shape],
+) -> None:
+    """Give recipes the codings of their weights: `coded` maps stored names of weights to their scales by last word."""
+    codings = {key: quantised.coding_of(_settings(layers, key), found) for key, found in coded.items()}
     used = set()
     for recipes in (result.unet, result.first_stage, result.conditioner, result.image_encoder):
         for name, recipe in recipes.items():
-            if any(key in scales for key in recipe.keys):
-                recipes[name] = replace(recipe, scales=tuple(scales.get(key) for key in recipe.keys))
-                used |= {scales[key] for key in recipe.keys if key in scales}
-    wrong = [
-        scale
-        for key, scale in scales.items()
-        if scale in used and math.prod(stored[scale]) not in (1, math.prod(stored[key][:1]))
-    ]
-    if wrong:
-        result.problems.append(
-            f"{len(wrong)} scales of 8-bit weights ({some(wrong)}: {list(stored[min(wrong)])}) are neither one number "
-            "nor one for each row; use a file with float8 weights that are scaled as a whole"
-        )
-    unused = [scale for scale in scales.values() if scale not in used]
+            if any(key in codings for key in recipe.keys):
+                mine = tuple(codings.get(key) for key in recipe.keys)
+                # Recipes of several keys belong to plain formats only, whose shapes are those of their bytes.
+                shape = mine[0].shape(recipe.shape) if len(mine) == 1 and mine[0] else recipe.shape
+                recipes[name] = replace(recipe, shape=shape, codings=mine)
+                used |= {key for key in recipe.keys if key in codings}
+    result.problems += quantised.coding_problems(
+        (key, codings[key], stored[key], {word: stored[scale] for word, scale in codings[key].scales.items()})
+        for key in sorted(used)
+    )
+    unused = [name for key, coding in codings.items() if key not in used for name in coding.scales.values()]
     if unused:
         result.unused.setdefault("scales of unused weights", []).extend(unused)
+
+
+def _settings(layers: Mapping[str, Mapping[str, Any]], key: str) -> Mapping[str, Any] | None:
+    """Return the settings of the layer of a stored weight; metadata may name it without the prefix of the UNet."""
+    layer = key.removesuffix(".weight")
+    names = (layer, *(layer.removeprefix(prefix) for prefix in UNET_PREFIXES if layer.startswith(prefix)))
+    return next((layers[name] for name in names if name in layers), None)

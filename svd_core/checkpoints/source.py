@@ -38,7 +38,9 @@ INTEGER_TYPES = {
     # Torch has had these three since 2.3.
     **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (16, 32, 64) if hasattr(torch, f"uint{bits}")},
 }
-TYPES = FLOAT_TYPES | INTEGER_TYPES | {"BOOL": torch.bool}
+# Powers of two, for the scales of mxfp8 weights only.
+SCALE_TYPES = {"F8_E8M0": torch.float8_e8m0fnu} if hasattr(torch, "float8_e8m0fnu") else {}
+TYPES = FLOAT_TYPES | INTEGER_TYPES | SCALE_TYPES | {"BOOL": torch.bool}
 STORED_NAMES = {dtype: name for name, dtype in TYPES.items()}
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
 MOST_HEADER = 20_000_000  # bytes; the header of SVD-XT takes 0.3 MB

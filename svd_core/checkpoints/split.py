@@ -25,6 +25,7 @@ from .detect import (
 from .family import family_member
 from .names import Shape
 from .parts import Part, Recipe, SortedTensors, sort_tensors
+from .quantised import read_codings
 from .sizes import decoder_config, encoder_config, image_encoder_config, unet_config
 from .skeleton import skeleton
 from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
@@ -79,7 +80,9 @@ def split_state_dict(
     else:
         shapes = tensors.shapes
         metadata, name = tensors.metadata if metadata is None else metadata, name or tensors.name
-    found = sort_tensors(shapes)
+    layers, wrong = read_codings(shapes, metadata or {}, tensors)
+    found = sort_tensors(shapes, layers)
+    found.problems += wrong
     _reject_other_models(found, shapes, name)
     hints = read_hints(metadata or {})
     unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
@@ -294,7 +297,7 @@ def _stray(keys: list[str], shapes: Mapping[str, Shape]) -> list[str]:
 
 def _types(tensors: Mapping[str, Tensor], parts: Mapping[str, Part | None]) -> list[str]:
     """Return a sentence on used tensors that are not float, in a list, or an empty list."""
-    keys = [key for part in parts.values() if part is not None for key in part.sources()]
+    keys = [key for part in parts.values() if part is not None for key in part.plain_sources()]
     if isinstance(tensors, TensorSource):
         dtypes = tensors.dtypes
         wrong = {key: dtypes[key] for key in keys if dtypes[key] not in FLOAT_TYPES}

@@ -132,7 +132,7 @@ def test_block_scales_are_refused_with_their_shape() -> None:
     stored, _ = scaled(dict(small_tensors()), "new", "weight_scale")
     key = next(key for key in stored if key.endswith("weight_scale"))
     stored[key] = torch.ones(5, 7)
-    with pytest.raises(CheckpointError, match=r"1 scales of 8-bit weights .*\[5, 7\].*one for each row"):
+    with pytest.raises(CheckpointError, match=r"1 weights in 8 or 4 bits .*\[5, 7\].*one for each row"):
         split_state_dict(stored, SMALL_METADATA)
 
 
