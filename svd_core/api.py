@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .checkpoints import load_model
+from .checkpoints.networks_by_name import check_networks, load_networks
 from .condition import Condition
 from .lora import Lora, apply_loras, load_lora
 from .lora.read import split_lora_option
@@ -15,7 +16,7 @@ from .model.model import SVDModel, VideoModel
 from .pictures.reading import Picture
 from .pipelines.batch import OnDecode, OnStep
 from .pipelines.clip import AnimateSettings
-from .pipelines.steered import STEERING, open_steering, steered_clip
+from .pipelines.steered import NETWORKS, STEERING, open_steering, steered_clip
 from .sampling.controls import Control
 from .sampling.guidance import linear_guidance, triangle_guidance
 from .sampling.sampler import sample
@@ -83,7 +84,8 @@ def animate(
     settings: where there are many clips of the same; any field may also be given by its name, such as seed=7, or by the
     name of ALIASES that other programs use.
     end_image, loop, motion_mask, drag, drag_mask, depth, foreground: see `pipelines.steered.Steering`, whose other
-    fields may be given by name too. Pictures are given as `image` is; several end pictures or object masks as a list.
+    fields may be given by name too, such as controlnet and controlnet_images, or camera_weights. Pictures are given as
+    `image` is; several end pictures or object masks as a list. Networks are given as paths, or loaded.
     camera: a path in words, such as "pan right 0.15, zoom in 1.2".
     loras: files, or pairs (file, strength). Use `apply_loras` once for many clips.
     control, controls: further controls of sampling, which come last.
@@ -98,10 +100,13 @@ def animate(
     if camera is not None:
         more["camera"] = camera
     changes, rest = _settings_by_name(more)
-    steering = open_steering(given | rest)
+    given = given | rest
+    check_networks(given)
+    steering = open_steering(given)
     settings = replace(settings or AnimateSettings(), **changes)
     if not isinstance(model, VideoModel):
         model = load_model(model)
+    steering = replace(steering, **load_networks({name: given[name] for name in NETWORKS if name in given}, model))
     if chosen := _loras(loras):
         model = apply_loras(model, chosen)
     used = (*((control,) if isinstance(control, Control) else control), *controls)

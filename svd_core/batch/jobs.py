@@ -12,14 +12,24 @@ from typing import Any, NamedTuple
 import torch
 
 from ..checkpoints import inspect_checkpoint, load_model
+from ..checkpoints.controlnet import local_controlnet
 from ..checkpoints.load import read_state_dict
+from ..checkpoints.networks_by_name import check_networks, load_networks
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
 from ..pipelines.settings import AnimateSettings
-from ..pipelines.steered import FILES, check_steering, gives_motion, open_steering, steered_clip, steering_metadata
+from ..pipelines.steered import (
+    FILES,
+    NETWORKS,
+    check_steering,
+    gives_motion,
+    open_steering,
+    steered_clip,
+    steering_metadata,
+)
 from ..sampling.noise import check_seed
 from ..sampling.solvers import Step
 from ..version import __version__
@@ -242,11 +252,19 @@ class _Steered:
         """Return what the key of a clip contains of its steering. Raises what `check_steering` raises."""
         if not given and not settings.camera:
             return {}
-        name = json.dumps([given, settings.camera, settings.extend], sort_keys=True)
+        name = json.dumps([given, settings.camera, settings.extend, settings.windows], sort_keys=True)
         if name not in self._known:
+            check_networks(given)
             check_steering(open_steering(given), settings)
-            self._known[name] = {key: _digests(value) if key in FILES else value for key, value in given.items()}
+            self._known[name] = {key: _content(key, value) for key, value in given.items()}
         return self._known[name]
+
+
+def _content(name: str, value: Any) -> Any:
+    """Return what a key contains of one field: hashes of files, of networks only a part; else the value."""
+    if name in NETWORKS:
+        return fingerprint(local_controlnet(value) if name == "controlnet" else value)
+    return _digests(value) if name in FILES else value
 
 
 def _digests(paths: str | list[str]) -> list[str]:
@@ -287,7 +305,7 @@ class _Outputs:
 
 def make_clip(model: SVDModel, job: ClipJob, model_name: str, *, on_step: Callable[[Step], None] | None = None) -> Path:
     """Make the clip of a job and write it. All workers do it by this function."""
-    steering = open_steering(job.steering)
+    steering = open_steering(load_networks(job.steering, model))
     frames = steered_clip(model, open_picture(job.image), job.settings, steering, on_step=on_step)
     metadata: dict[str, Any] = {"image": Path(job.image).name, "model": Path(model_name).name}
     # The version is not part of the key: clips of an earlier version are not made again.

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..files import replacing, write_error
-from ..pipelines.steered import FILES
+from ..pipelines.steered import FILES, NETWORKS
 from .dispatch import BatchError, Event, attempt
 from .jobs import ClipJob, ModelSpec, make_clip
 
@@ -191,13 +191,13 @@ class RayActors:
 
 
 def _paths_of(steering: Mapping[str, Any]) -> list[str]:
-    """Return the paths of all pictures in the steering of a job."""
-    found = [steering[name] for name in FILES if name in steering]
+    """Return the paths of all pictures in the steering of a job; networks are read where the model is."""
+    found = [steering[name] for name in FILES if name in steering and name not in NETWORKS]
     return [path for value in found for path in (value if isinstance(value, list) else [value])]
 
 
 def _moved(name: str, value: Any, moved: Mapping[str, str]) -> Any:
-    if name not in FILES:
+    if name not in FILES or name in NETWORKS:
         return value
     return [moved[path] for path in value] if isinstance(value, list) else moved[value]
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..checkpoints import load_model
+from ..checkpoints.networks_by_name import load_networks
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options
 from ..model.devices import pick_device
@@ -70,7 +71,8 @@ class SVDClips:
         """Return the clip [T, H, W, 3] uint8 of one picture, with settings of its own."""
         given = {**self.settings, **own}
         settings = AnimateSettings(**{name: value for name, value in given.items() if name in SETTINGS})
-        steering = open_steering({name: value for name, value in given.items() if name in STEERING})
+        steered = {name: value for name, value in given.items() if name in STEERING}
+        steering = open_steering(load_networks(steered, self.model))
         image = as_image(_decoded(picture)) if isinstance(picture, bytes) else as_image(picture)
         frames = steered_clip(self.model, image, settings, steering)
         return (frames * 255).round().byte().numpy()

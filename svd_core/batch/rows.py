@@ -153,7 +153,7 @@ def _row(
     image = locate(cells["image"].strip())
     given = common | {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     steered = {k: v for k, v in given.items() if k not in SETTINGS and v is not None}
-    steering = {k: _located(locate, v) if k in FILES else v for k, v in steered.items()}
+    steering = {k: _located(locate, v) if k in FILES and v != "nano" else v for k, v in steered.items()}
     settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):

@@ -39,6 +39,7 @@ KINDS = (
     AdapterKind("mimicmotion", "a MimicMotion pose network", r"^(pose_net\.)?final_proj\.weight$|^pose_net\."),
     AdapterKind("controlnext", "a ControlNeXt-SVD pose network", r"^mid_convs\.\d+\.|^down_res\.\d+\."),
     AdapterKind("controlnet", "an SVD ControlNet", r"^controlnet_(cond_embedding|down_blocks|mid_block)\."),
+    AdapterKind("backward_motion", "backward motion of Generative Inbetweening", r"^backward_motion\."),
 )
 
 

@@ -32,6 +32,7 @@ OTHERS = (
     ("cc_projection.", "MotionCtrl"),
     ("pose_encoder.", "CameraCtrl"),
 )
+NANO = Path(__file__).parent.parent / "assets" / "nano_lineart_controlnet.safetensors"
 REMEDY = "use a depth or line-art ControlNet for SVD, such as temporal-controlnet-depth-svd-v1"
 
 
@@ -56,15 +57,21 @@ def load_controlnet(
     path: str | PathLike, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, ops=nn,
     head_channels: int | None = None,
 ) -> LoadedControlNet:  # fmt: skip
-    """Load an SVD ControlNet from a safetensors file or its folder; dtype None keeps the stored precision.
+    """Load an SVD ControlNet from a file, its folder, or "nano"; dtype None keeps the stored precision.
 
     Raises CheckpointError, saying what the file is, for anything else.
     """
+    path = local_controlnet(path)
     tensors = read_state_dict(str(path))
     head_channels = head_channels or read_hints(tensors.metadata).head_channels
-    name, numbers = Path(path).name, "as the clip" if tensors.metadata.get(NUMBERS_KEY) == "clip" else "official"
+    name, numbers = path.name, "as the clip" if tensors.metadata.get(NUMBERS_KEY) == "clip" else "official"
     loaded = controlnet_of(tensors, name, device=device, dtype=dtype, ops=ops, head_channels=head_channels)
     return replace(loaded, numbers=numbers)
+
+
+def local_controlnet(path: str | PathLike) -> Path:
+    """Return the path of a ControlNet; "nano" is the embedded line-art one, for the embedded model."""
+    return NANO if str(path) == "nano" else Path(path)
 
 
 def controlnet_of(

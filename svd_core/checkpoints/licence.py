@@ -87,6 +87,12 @@ NORMALCRAFTER = Licence(
     f"NormalCrafter's page names no licence of its weights. It was fine-tuned from SVD: {RESEARCH.sentence}",
     (*_COMMON, "look at the page that the file came from, in case its author has named a licence since"),
 )
+BACKWARD_MOTION = Licence(
+    "Apache License 2.0 (Generative Inbetweening, Xiaojuan Wang and others), on weights fine-tuned from SVD",
+    f"Generative Inbetweening is licensed under the Apache License, Version 2.0. It was fine-tuned from SVD: "
+    f"{RESEARCH.sentence}",
+    _APACHE_CODE,
+)
 UNKNOWN = Licence(
     "unknown",
     "The licence that came with the model also applies to this file.",
@@ -107,6 +113,7 @@ BY_VARIANT = {
     "controlnet": CONTROLNET,
     "depthcrafter": DEPTHCRAFTER,
     "normalcrafter": NORMALCRAFTER,
+    "backward_motion": BACKWARD_MOTION,
 }
 
 

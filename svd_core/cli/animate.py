@@ -2,20 +2,27 @@
 
 import argparse
 import time
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
+from ..checkpoints.networks_by_name import check_networks, load_networks
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.settings import AnimateSettings
-from ..pipelines.steered import check_steering, gives_motion, open_steering, steered_clip, steering_metadata
+from ..pipelines.steered import (
+    NETWORKS,
+    check_steering,
+    gives_motion,
+    open_steering,
+    steered_clip,
+    steering_metadata,
+)
 from ..version import __version__
 from ..video import write_clip
 from ..video.target import FILE_KINDS
-from .camera_weights import add_camera_weights, camera_weights_of
-from .controlnet import add_controlnet, check_controlnet, control_of, open_controlnet
 from .models import load_planned_model
+from .networks import add_camera_weights, add_controlnet
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
 from .progress import Progress, since
@@ -23,7 +30,6 @@ from .steering import add_between, add_brush, add_driving_clip, option_of, steer
 
 NEEDED_BY = (
     ("camera", "--camera PATH", ("camera_mode",)),
-    ("camera_weights", "--camera-weights FILE", ("camera_poses", "camera_speed")),
     ("windows", "--windows N", ("window_overlap",)),
     ("extend", "--extend N", ("extend_overlap",)),
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
@@ -96,7 +102,6 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 def run_animate(options: argparse.Namespace) -> None:
     """Animate every picture; bad input is found before the model is loaded."""
     _check_dependent_options(options)
-    check_controlnet(options)
     outputs = _outputs(options)
     # The header gives the configuration at once; loading the model takes a while.
     config = inspect_checkpoint(options.model).config
@@ -104,28 +109,21 @@ def run_animate(options: argparse.Namespace) -> None:
         (image, _settings(options, image, config), output)
         for image, output in zip(options.images, outputs, strict=True)
     ]
-    camera = camera_weights_of(options)
     given = steering_of(options)
+    check_networks(given)
     steering = open_steering(given)
     for _, settings, _ in jobs:
         check_steering(steering, settings, name_of=option_of)
     with Progress(options.quiet) as progress:
         model = load_planned_model(options, jobs[0][1], config, progress)
-        weights = camera and camera.load(model)
-        controlnet = open_controlnet(options, model.dtype)
+        steering = replace(steering, **load_networks({name: given[name] for name in NETWORKS if name in given}, model))
         for image, settings, output in jobs:
             start = time.monotonic()
             progress.say(f"{image}: {settings.frames} frames of {settings.width}x{settings.height}")
             report = {"on_step": progress.on_step, "on_decode": progress.on_decode}
-            used, controls = settings, []
-            if camera:
-                used, *controls = camera.control(weights, settings)
-            if controlnet is not None:
-                controls = [*controls, control_of(options, controlnet, settings, config.unet)]
-            frames = steered_clip(model, open_picture(image), used, steering, controls=controls, **report)
+            frames = steered_clip(model, open_picture(image), settings, steering, **report)
             fps = _playback_fps(options)
             metadata = _metadata(options, image, settings, model.variant) | steering_metadata(given)
-            metadata |= camera.metadata if camera else {}
             path = write_clip(frames, output, fps=fps, metadata=metadata, quality=options.quality)
             progress.say(f"{len(frames) / fps:.2f} s of clip, {since(start)}")
             print(path, flush=True)
@@ -146,10 +144,6 @@ def _metadata(options: argparse.Namespace, image: str, settings: AnimateSettings
     metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": variant}
     metadata |= {"version": __version__, **asdict(settings)}
     metadata |= {name: value for name, value in notes.items() if value is not None}
-    if options.controlnet is not None:
-        metadata["controlnet"] = Path(options.controlnet).name
-        metadata |= {name: vars(options)[name] for name in ("controlnet_strength", "controlnet_start", "controlnet_end")
-                     if vars(options)[name] is not None}  # fmt: skip
     return metadata | lora_metadata(options)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..checkpoints.adapters import adapter_kind
+from ..checkpoints.backward_motion import save_backward_motion
 from ..checkpoints.convert import LAYOUTS, PARTS, PRECISIONS, convert
 from ..checkpoints.describe import inspect_checkpoint
 from ..checkpoints.licence import licence_text
@@ -37,6 +38,12 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
         help="single file or diffusers folder (default: single if OUT ends in .safetensors)",
     )
     parser.add_argument("--part", choices=PARTS, default="all", help="save only this network (default: all)")
+    parser.add_argument(
+        "--backward-motion",
+        metavar="SVD",
+        help="IN is the unet folder of Generative Inbetweening: save what it changes in SVD, its base, for "
+        "animate --between-weights",
+    )
     parser.add_argument("--quiet", action="store_true", help="print no progress and no description")
 
 
@@ -45,20 +52,31 @@ def run_convert(options: argparse.Namespace) -> None:
     remove_leftovers(Path(options.target).absolute().parent)
     with Progress(options.quiet) as progress:
         source = options.source
-        if is_pickle(source):
+        if is_pickle(source) and options.backward_motion is None:
             source = open_pickle(source)
             progress.say(describe_pickle(source))
-        path = convert(
-            source,
-            options.target,
-            dtype=options.dtype,
-            layout=options.layout,
-            part=options.part,
-            on_progress=lambda done, total: progress.count("converting", done, total, unit="tensor"),
-        )
+        if options.backward_motion is not None:
+            _check_alone(options)
+            path = save_backward_motion(source, options.backward_motion, options.target)
+        else:
+            path = convert(
+                source,
+                options.target,
+                dtype=options.dtype,
+                layout=options.layout,
+                part=options.part,
+                on_progress=lambda done, total: progress.count("converting", done, total, unit="tensor"),
+            )
     if not options.quiet:
         print(_description(path), file=sys.stderr, flush=True)
     print(path, flush=True)
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Raise ValueError for options that do nothing beside --backward-motion."""
+    for name, default in (("dtype", None), ("layout", None), ("part", "all")):
+        if getattr(options, name) != default:
+            raise ValueError(f"--{name} does not apply to --backward-motion, which writes fp16; leave it out")
 
 
 def _description(path: Path) -> str:

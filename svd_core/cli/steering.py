@@ -6,7 +6,7 @@ from ..controls.camera.path import EASINGS
 from ..controls.drag import BACKGROUND
 from ..controls.driving_clip import USES
 from ..controls.mask import FEATHER
-from ..pipelines.between import LOOP_MODES, MATCH
+from ..pipelines.between import FINE_TUNED, LOOP_MODES, MATCH
 from ..pipelines.steered import STEERING
 
 VALUES = {
@@ -18,6 +18,11 @@ VALUES = {
     "extend": " N",
     "control_clip": " CLIP",
     "control_mask": " FILE",
+    "controlnet": " FILE",
+    "controlnet_images": " FILES",
+    "camera_weights": " FILE",
+    "camera_poses": " FILE",
+    "between_weights": " FILE",
 }
 """What follows an option in errors that name it."""
 
@@ -36,10 +41,24 @@ def add_between(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--between-mode",
-        choices=(MATCH, *LOOP_MODES),
+        choices=(MATCH, *LOOP_MODES, FINE_TUNED),
         help="how the clip reaches its end: match moves one picture into the next where both show one scene, take "
         "turns denoises from both ends alternately, blend mixes the two, roll shifts the frames of a loop of one "
-        "picture (default: match, or take turns if the pictures do not match; for a loop, blend)",
+        "picture, fine-tuned needs --between-weights (default: match, or take turns if the pictures do not match; for "
+        "a loop, blend)",
+    )
+    group.add_argument(
+        "--between-weights",
+        metavar="FILE",
+        help="backward motion of Generative Inbetweening for svd_xt (.safetensors, see convert), which sees the clip "
+        "from its end picture. Two passes per step",
+    )
+    group.add_argument(
+        "--between-repeats",
+        type=int,
+        metavar="N",
+        help="repeat each step of the first half N times with --between-weights; 5 as published, for 3.5 times the "
+        "time (default: 0)",
     )
 
 

@@ -79,7 +79,7 @@ class Inbetween(Control):
 
     def _shares(self, x: Tensor) -> Tensor:
         """Return the weight of the view from the end in each frame, 0 to 1: [T, 1, 1, 1]."""
-        position = _position(x)
+        position = position_of(x)
         return ((position - 0.5) / TURN + 0.5).clamp(0, 1) if self.tied else position
 
     def _from_end(self, evaluate: Evaluate, x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
@@ -122,7 +122,7 @@ class TakeTurns(Inbetween):
         return turns
 
     def _shares(self, x: Tensor) -> Tensor:
-        return super()._shares(x) if self.tied else (2 * _position(x)).clamp(max=1)
+        return super()._shares(x) if self.tied else (2 * position_of(x)).clamp(max=1)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoise) -> Tensor:
         """Repeat the step that led to `sigma`, backward."""
@@ -172,7 +172,7 @@ def inbetween_control(
     return INBETWEEN_MODES[mode](end, lay_out(first), lay_out(last), strength, tied=tied)
 
 
-def _position(x: Tensor) -> Tensor:
+def position_of(x: Tensor) -> Tensor:
     """Return the position of each frame in the clip, 0 to 1: [T, 1, 1, 1]."""
     return torch.linspace(0, 1, len(x)).to(x).reshape(-1, *[1] * (x.dim() - 1))
 

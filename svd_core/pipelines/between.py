@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..condition import Condition
 from ..controls.between import INBETWEEN_MODES, inbetween_control
+from ..controls.between_weights import FineTunedBetween, LoadedBackwardMotion
 from ..controls.kept_ends import keep_ends
 from ..controls.loop import EvenJoin, LatentRoll
 from ..controls.matched import MatchedBetween, match_pictures, matched_signal
@@ -38,9 +39,10 @@ LOOP_MODES = ("blend", "take turns", ROLL)
 """How to make a loop of one picture, the evenest first."""
 
 
-MATCH = "match"
+MATCH, FINE_TUNED = "match", "fine-tuned"
 BETWEEN_MODES = (MATCH, *INBETWEEN_MODES)
-"""How to get from one picture to the next. Pictures that do not match take turns."""
+"""How to get from one picture to the next. Pictures that do not match take turns. FINE_TUNED needs weights of its own.
+"""
 
 
 class Keyframe(NamedTuple):
@@ -105,13 +107,19 @@ def between_input(
     strength: float = 1.0,
     tied: bool = False,
     controls: Sequence[Control] = (),
+    weights: LoadedBackwardMotion | None = None,
+    repeats: int = 0,
 ) -> ClipInput:
     """Return the input of a clip from the start picture to the end picture, both included.
 
-    `mode` is a key of INBETWEEN_MODES; for `strength` and `tied` (both pictures are one, for a loop) see
-    `inbetween_control`. Other `controls` come first.
+    `mode` is a key of INBETWEEN_MODES, or FINE_TUNED with its `weights` and `repeats` (`FineTunedBetween`); for
+    `strength` and `tied` (both pictures are one, for a loop) see `inbetween_control`. Other `controls` come first.
     """
-    between = inbetween_control(mode, end.condition, start.latent, end.latent, strength=strength, tied=tied)
+    ends = (end.condition, start.latent, end.latent)
+    if mode == FINE_TUNED:
+        between = FineTunedBetween(*ends, strength, tied=tied, weights=weights, repeats=repeats)
+    else:
+        between = inbetween_control(mode, *ends, strength=strength, tied=tied)
     return ClipInput(start.condition, controls=(*controls, between))
 
 
@@ -125,14 +133,16 @@ def between_inputs(
     strength: float = 1.0,
     closed: bool = False,
     controls_of: Callable[[int, int], Sequence[Control]] = lambda pair, pairs: (),
+    weights: LoadedBackwardMotion | None = None,
+    repeats: int = 0,
 ) -> list[ClipInput]:
     """Return the inputs of all clips of `frames` frames between neighbours of fitted `pictures` [P, 3, H, W] in -1..1.
 
-    mode: one of BETWEEN_MODES. "match" moves one picture into the next where they show one scene (`Match.sure`), and
-    otherwise takes turns, with a line in the log. controls_of(pair, pairs): further controls of a pair, which come
-    first. closed: return from the last picture to the first.
+    mode: one of BETWEEN_MODES, or FINE_TUNED with `weights` and `repeats`. "match" moves one picture into the next
+    where they show one scene (`Match.sure`), and otherwise takes turns, with a line in the log. controls_of(pair,
+    pairs): further controls of a pair, which come first. closed: return from the last picture to the first.
     """
-    if mode not in BETWEEN_MODES:
+    if mode not in (*BETWEEN_MODES, FINE_TUNED):
         raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(BETWEEN_MODES)}")
     pairs = pair_up(keyframes, closed)
     rows = [*pictures.split(1), pictures[:1]]
@@ -146,7 +156,8 @@ def between_inputs(
             inputs.append(ClipInput(start.condition, controls=(*controls, between)))
             continue
         own = FALLBACK if mode == MATCH else mode
-        inputs.append(between_input(start, end, mode=own, strength=strength, tied=tied, controls=controls))
+        given = {"weights": weights, "repeats": repeats} if own == FINE_TUNED else {}
+        inputs.append(between_input(start, end, mode=own, strength=strength, tied=tied, controls=controls, **given))
     return inputs
 
 
@@ -201,6 +212,8 @@ def inbetween(
     on_step: OnStep | None = None,
     on_decode: OnDecode | None = None,
     controls: Sequence[Control] = (),
+    weights: LoadedBackwardMotion | None = None,
+    repeats: int = 0,
 ) -> Tensor:
     """Return the clip [N, H, W, 3] in 0..1 (float32, CPU) that passes through all `images` in their order.
 
@@ -208,7 +221,7 @@ def inbetween(
     Every pair of neighbours makes settings.frames frames, T, pair p drawn with seed + p. The frame where two pairs meet
     appears once, so P pictures give (P - 1) (T - 1) + 1 frames.
     closed: return from the last picture to the first, for a seamless loop of P (T - 1) frames; one picture is enough.
-    mode: one of BETWEEN_MODES (`between_inputs`). strength: see `between_input`.
+    mode, weights, repeats: one of BETWEEN_MODES (`between_inputs`). strength: see `between_input`.
     exact_ends: show the pictures themselves where the clip meets them, as far as that makes no jump
     (`kept_ends.KeptEnds`).
     on_step, on_decode: as in `animate`, counted over all pairs. `controls` steer every pair.
@@ -220,6 +233,7 @@ def inbetween(
     keyframes = make_keyframes(model, pictures, settings)
     shared = (*window_controls(settings), *reuse_controls(settings), *controls)
     given = {"mode": mode, "strength": strength, "closed": closed, "controls_of": lambda pair, pairs: shared}
+    given |= {"weights": weights, "repeats": repeats}
     inputs = between_inputs(model, pictures, keyframes, settings.frames, **given)
     clips = sample_clips(model, inputs, sampling_of(settings), on_step=on_step)
     kept = end_controls(pictures, settings.frames, closed=closed, strength=strength, exact=exact_ends)

@@ -1,4 +1,5 @@
-"""A clip with every control by name: the camera of the settings, end pictures, loops, motion masks, dragged objects.
+"""A clip with every control by name: the camera of the settings, end pictures, loops, motion masks, dragged objects,
+ControlNets, camera weights.
 
 Python, the command line and batch rows give the same names, and all make their clips by `steered_clip`.
 """
@@ -17,6 +18,8 @@ from torch import Tensor
 from ..controls.brush import motion_brush
 from ..controls.camera.control import fit_map
 from ..controls.camera.moves import parse_path
+from ..controls.camera.pose_files import MOST_TEXT, parse_poses
+from ..controls.camera.weights import CameraRows
 from ..controls.drag import DragPath, drag_signal, parse_drags
 from ..controls.driving_clip import USES, driving_signal
 from ..controls.mask import fit_masks
@@ -26,16 +29,22 @@ from ..pictures import as_batch, as_image, fit
 from ..sampling.controls import Control
 from ..video import read_clip
 from .batch import OnDecode, OnStep
-from .between import BETWEEN_MODES, LOOP_MODES, inbetween, loop
+from .between import BETWEEN_MODES, FINE_TUNED, LOOP_MODES, inbetween, loop
 from .clip import animate
 from .settings import AnimateSettings
+from .steered_networks import CONTROLNET_OPTIONS, check_network_numbers, fine_tuned, network_controls
 from .steering import picture_depth
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-FILES = ("end_image", "motion_mask", "drag_mask", "depth", "foreground", "control_clip", "control_mask")
-"""Fields of Steering that are files: pictures, and clips."""
-CLIPS = ("control_clip", "control_mask")
-"""Those of FILES that may be clips."""
+NETWORKS = ("controlnet", "camera_weights", "between_weights")
+"""Fields of Steering that are networks: paths until `checkpoints.networks_by_name` has loaded them."""
+CLIPS = ("control_clip", "control_mask", "controlnet_images")
+"""Fields that are pictures or clips."""
+TEXTS = ("camera_poses",)
+"""Fields that are text files."""
+PICTURE_FILES = ("end_image", "motion_mask", "drag_mask", "depth", "foreground", "controlnet_mask")
+FILES = (*PICTURE_FILES, *CLIPS, *TEXTS, *NETWORKS)
+"""All fields of Steering that are files."""
 
 NEEDS = (
     (("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "keep_still"), ("motion_mask",)),
@@ -43,8 +52,14 @@ NEEDS = (
     (("drag",), ("drag_mask",)),
     (("drag_mask",), ("drag",)),
     (("between_mode",), ("end_image", "loop")),
+    (("between_weights",), ("end_image",)),
+    (("between_repeats",), ("between_weights",)),
     (("depth", "foreground"), ("camera",)),
     (("control_mask", "control_use", "control_amount", "control_strength"), ("control_clip",)),
+    (("controlnet",), ("controlnet_images",)),
+    (tuple(f"controlnet_{name}" for name in CONTROLNET_OPTIONS), ("controlnet",)),
+    (("camera_poses", "camera_speed"), ("camera_weights",)),
+    (("camera_weights",), ("camera", "camera_poses")),
 )
 """Fields that have no effect unless one of others is given."""
 
@@ -52,6 +67,8 @@ EXCLUDES = (
     (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag", "control_clip")),
     (("control_clip",), ("camera", "drag")),
     (("drag_background",), ("camera",)),
+    (("camera_weights",), ("windows", "extend", "loop", "end_image", "depth", "foreground", "drag", "control_clip")),
+    (("camera_poses",), ("camera",)),
 )
 """Fields that cannot be combined with others."""
 
@@ -73,6 +90,13 @@ class Steering:
     control_clip: frames [N, H, W, 3] in 0..1 that the clip follows. control_mask: white where they count, one or one
     per frame. control_use: what is taken from them, one of driving_clip.USES. control_amount: factor of their motion.
     control_strength: 0 to 2.
+    controlnet: an SVD ControlNet. controlnet_images: its control pictures [N, H, W, C] in 0..1, one per frame;
+    controlnet_lines: draw their lines first. controlnet_strength: one value, or several over the frames, also as text.
+    controlnet_start, controlnet_end: shares of the sampling. controlnet_mask: white where it acts. controlnet_sums,
+    controlnet_numbers: of `controls.controlnet`. controlnet_conditional: control the conditional pass only.
+    camera_weights: MotionCtrl or CameraCtrl weights, which follow the camera of the settings, or camera_poses.
+    camera_speed: factor of how far the camera travels, 0 to 8.
+    between_weights: backward motion weights, for end pictures; the mode is "fine-tuned" then. between_repeats: 0 to 20.
     """
 
     end_image: Sequence[Any] | None = None
@@ -98,6 +122,21 @@ class Steering:
     control_use: str | None = None
     control_amount: float | None = None
     control_strength: float | None = None
+    controlnet: Any = None
+    controlnet_images: Tensor | None = None
+    controlnet_lines: bool | None = None
+    controlnet_strength: Sequence[float] | float | str | None = None
+    controlnet_start: float | None = None
+    controlnet_end: float | None = None
+    controlnet_mask: Tensor | None = None
+    controlnet_sums: str | None = None
+    controlnet_numbers: str | None = None
+    controlnet_conditional: bool | None = None
+    camera_weights: Any = None
+    camera_poses: CameraRows | None = None
+    camera_speed: float | None = None
+    between_weights: Any = None
+    between_repeats: int | None = None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -129,8 +168,10 @@ def open_steering(given: Mapping[str, Any]) -> Steering:
     opened = {name: given[name] for name in STEERING if _is_used(name, given.get(name))}
     for name in (name for name in FILES if name in opened):
         value = opened[name]
-        if name in CLIPS:
-            opened[name] = _opened_clip(value)
+        if name in NETWORKS:
+            continue
+        if name in CLIPS or name in TEXTS:
+            opened[name] = _opened_poses(value) if name in TEXTS else _opened_clip(value, name)
             continue
         several = list(value) if isinstance(value, (list, tuple)) else [value]
         if name == "end_image":
@@ -152,7 +193,7 @@ def check_steering(
     settings: resolved or not. name_of: returns how the user gives a field, such as "--motion-mask FILE".
     """
     given = steering.given
-    used = set(given) | {name for name in ("camera", "extend") if getattr(settings, name)}
+    used = set(given) | {name for name in ("camera", "extend", "windows") if getattr(settings, name)}
     for dependent, needed in NEEDS:
         for name in dependent:
             if name in given and not used & set(needed):
@@ -164,7 +205,7 @@ def check_steering(
                 if one in used and other in used:
                     raise ValueError(f"{name_of(one)} and {name_of(other)} cannot be combined; leave one of them out")
     mode = steering.between_mode
-    known = BETWEEN_MODES if "end_image" in given else LOOP_MODES
+    known = (*BETWEEN_MODES, FINE_TUNED) if "end_image" in given else LOOP_MODES
     if mode is not None and mode not in known:
         raise ValueError(f"{name_of('between_mode')} {mode!r} does not apply here; use one of {', '.join(known)}")
     paths, masks = steering.drag_paths(), steering.drag_masks()
@@ -174,6 +215,7 @@ def check_steering(
             "for each path"
         )
     _check_numbers(steering)
+    check_network_numbers(steering)
 
 
 def steering_metadata(given: Mapping[str, Any]) -> dict[str, object]:
@@ -212,9 +254,12 @@ def steered_clip(
     steering = steering or Steering()
     settings = (settings or AnimateSettings()).resolve(model.config, steered=gives_motion(steering.given))
     check_steering(steering, settings)
+    own, settings = network_controls(model.config.unet, settings, steering)
+    controls = (*own, *controls)
     more = {"on_step": on_step, "on_decode": on_decode, "controls": controls}
     mode = {} if steering.between_mode is None else {"mode": steering.between_mode}
     if steering.end_image:
+        mode |= fine_tuned(steering)
         return inbetween(model, [image, *steering.end_image], settings, closed=bool(steering.loop), **mode, **more)
     if steering.loop:
         return loop(model, image, settings, **mode, **more)
@@ -317,8 +362,28 @@ def _as_map(value: Any) -> Tensor:
     return as_image(value)
 
 
-def _opened_clip(value: Any) -> Tensor:
-    """Return a clip [N, H, W, C] in 0..1 of a path or of what `as_image` takes; a mask may be [N, H, W]."""
+def _opened_poses(value: Any) -> CameraRows:
+    """Return the camera poses of a file, or those given."""
+    if not isinstance(value, (str, PathLike)):
+        return value
+    if not Path(value).is_file():
+        raise FileNotFoundError(f"file of camera poses {value} does not exist; check the path")
+    with Path(value).open(encoding="utf-8", errors="replace") as file:
+        return parse_poses(file.read(MOST_TEXT + 1))
+
+
+def _opened_clip(value: Any, name: str) -> Tensor:
+    """Return a clip [N, H, W, C] in 0..1 of a path, pictures of one size, or what `as_image` takes.
+
+    A mask may be [N, H, W].
+    """
+    if isinstance(value, (list, tuple)):
+        pictures = [as_image(one)[..., :3] for one in value]
+        sizes = {tuple(picture.shape[1:3]) for picture in pictures}
+        if len(sizes) > 1:
+            shown = ", ".join(sorted(f"{width}x{height}" for height, width in sizes))
+            raise ValueError(f"the pictures of {name} have several sizes ({shown}); make them of one size")
+        return torch.cat(pictures)
     if not isinstance(value, (str, PathLike)):
         return _as_map(value)
     if Path(value).suffix.lower() in PICTURES:

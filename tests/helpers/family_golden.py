@@ -24,12 +24,14 @@ from torch import Tensor
 import svd_core as svd
 from svd_core.checkpoints import split_state_dict
 from svd_core.checkpoints.adapters import expect_kind, kept_tensors
+from svd_core.checkpoints.backward_motion import load_backward_motion, motion_differences
 from svd_core.checkpoints.cameractrl import cameractrl_of
 from svd_core.checkpoints.controlnet import controlnet_of
 from svd_core.checkpoints.motionctrl import motionctrl_of
 from svd_core.checkpoints.pose_network import pose_network_of
 from svd_core.controls.adapters import AdapterControl, attached
 from svd_core.controls.anchored_windows import AnchoredWindows
+from svd_core.controls.between_weights import FineTunedBetween, LoadedBackwardMotion
 from svd_core.controls.camera.pose_files import cropped_intrinsics, parse_realestate
 from svd_core.controls.camera.weights import (
     CameraCtrlAdapter,
@@ -48,6 +50,8 @@ from svd_core.networks.unet import UNet
 from svd_core.pictures.objects import prepare_object
 from svd_core.pipelines.character import DEFAULTS, pose_adapter, sample_character
 from svd_core.pipelines.video_depth import VideoDepthSettings, sample_depth, sample_normals
+from svd_core.sampling.controls import Inputs, Run
+from svd_core.sampling.guidance import Guidance
 
 from .golden_rule import fill_by_rule
 
@@ -356,6 +360,45 @@ def _unet_and_rest(golden: Golden) -> tuple[UNet, dict[str, Tensor]]:
     return unet, {key: value for key, value in weights.items() if key not in plain}
 
 
+def inbetween_findings(golden: Golden) -> Iterator[Finding]:
+    """Generative Inbetweening: both views of one state, their mean and their ramp, with weights through a file."""
+    g = golden.tensors
+    weights = fill_by_rule(golden.shapes, int(golden.settings["seed"]))
+    parts = {name: {k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(f"{name}.")} for name in
+             ("unet", "finetuned")}  # fmt: skip
+    unet = rule_unet(parts["unet"], int(golden.settings["head_channels"]))
+    made = motion_differences(parts["finetuned"], parts["unet"], golden.name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "backward_motion.safetensors"
+        save_file(made, path)
+        network = load_backward_motion(path, unet.config)
+    model, sigma, x = _bare(unet), float(g["sigma"]), g["x"][0]
+    vector = torch.cat([sinusoidal_embedding(value, 256) for value in g["added_time_ids"][0][:, None]], dim=1)
+    start, end = (svd.Condition(g[f"token_{end}"], g[f"latent_{end}"][0], vector) for end in ("start", "end"))
+
+    def estimate(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+        return model.denoise(x, sigma, inputs.condition)
+
+    def velocity(estimate: Tensor) -> Tensor:
+        return ((x / (sigma**2 + 1) - estimate) * ((sigma**2 + 1) ** 0.5 / sigma))[None]
+
+    views: list[Tensor] = []
+
+    def recorded(x: Tensor, sigma: float, inputs: Inputs) -> Tensor:
+        views.append(estimate(x, sigma, inputs))
+        return views[-1]
+
+    inputs = Inputs(start, None, Guidance(1.0))
+    run = Run(x / sigma, (sigma, 0.0), inputs, lambda: torch.zeros_like(x), (sigma, 0.0))
+    motion = LoadedBackwardMotion(network, golden.name)
+    given = {"end": end, "first": start.latent, "last": end.latent, "weights": motion}
+    half = FineTunedBetween(**given).wrap(run, recorded)(x, sigma, inputs)
+    ramp = FineTunedBetween(**given, ramp=True).wrap(run, estimate)(x, sigma, inputs)
+    found = {"v_forward": views[0], "v_backward": views[1].flip(0), "v_half": half, "v_ramp": ramp}
+    for name, made in found.items():
+        yield Finding(name, relative(velocity(made), g[name]), EVALUATION)
+
+
 KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
     "sv3d_u": orbit_findings,
     "sv3d_p": orbit_findings,
@@ -369,6 +412,7 @@ KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
     "mimic": lambda golden: (character_findings if "samples_z" in golden.tensors else mimicmotion_findings)(golden),
     "depthcrafter": video_reader_findings,
     "normalcrafter": video_reader_findings,
+    "generative_inbetweening": inbetween_findings,
 }
 
 

@@ -1,5 +1,6 @@
 """One front door: everything by name in Python, the same clips as from the command line and from batch rows."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -11,10 +12,15 @@ from PIL import Image
 import svd_core as svd
 from svd_core.batch.jobs import ModelSpec, make_clip, plan_jobs
 from svd_core.batch.rows import read_rows
+from svd_core.checkpoints.networks_by_name import load_networks
+from svd_core.checkpoints.source import CheckpointError
 from svd_core.cli.main import main
-from svd_core.pictures import as_batch
+from svd_core.controls.camera.weights import LoadedCameraWeights
+from svd_core.pictures import as_batch, as_image
 from svd_core.pipelines.between import inbetween, loop
+from svd_core.pipelines.steered import FILES, open_steering, steered_clip
 from svd_core.video import read_clip
+from tests.helpers.steering_networks import write_networks
 
 QUICK = {"frames": 3, "width": 64, "height": 64, "steps": 1}
 
@@ -35,7 +41,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         mask = np.zeros((64, 64), dtype=np.uint8)
         mask[:, part] = 255
         Image.fromarray(mask).save(folder / f"{name}.png")
-    return {path.stem: str(path) for path in folder.iterdir()}
+    pictures = {path.stem: str(path) for path in folder.iterdir()}
+    return pictures | write_networks(folder, svd.load_model("nano").config.unet)
 
 
 def levels(clip: torch.Tensor) -> torch.Tensor:
@@ -52,6 +59,16 @@ STEERED = {
     "motion mask": {"motion_mask": "left", "mask_strength": 0.5, "still_bucket": 5, "keep_still": False},
     "drag": {"drag": "0.3,0.5; 0.5,0.5", "drag_mask": "left", "drag_scale": "1.2", "drag_strength": 1.5},
     "two drags": {"drag": "0.3,0.5; 0.2,0.5 | 0.7,0.5; 0.8,0.5", "drag_mask": ["left", "right"]},
+    "controlnet": {
+        "controlnet": "controlnet",
+        "controlnet_images": "last",
+        "controlnet_lines": True,
+        "controlnet_strength": "1, 0.5",
+        "controlnet_mask": "left",
+        "controlnet_end": 0.9,
+    },
+    "camera weights": {"camera_weights": "camera_weights", "camera": "dolly in 0.3", "camera_speed": 2.0},
+    "fine-tuned in-between": {"end_image": "last", "between_weights": "between_weights", "between_repeats": 1},
     "mask and drag": {"motion_mask": "left", "drag": "0.3,0.5; 0.5,0.5", "drag_mask": "left"},
 }
 
@@ -60,7 +77,7 @@ def with_files(given: dict, files: dict[str, str]) -> dict:
     """The values with names of pictures replaced by their paths."""
     named = {}
     for name, value in given.items():
-        if name in ("end_image", "motion_mask", "drag_mask", "depth"):
+        if name in FILES:
             value = [files[one] for one in value] if isinstance(value, list) else files[value]
         named[name] = value
     return named
@@ -73,7 +90,7 @@ def as_words(given: dict) -> list[str]:
         if name == "keep_still":
             words.append("--no-keep-still")
         elif value is True:
-            words.append(f"--{name}")
+            words.append(f"--{name.replace('_', '-')}")
         else:
             several = value if isinstance(value, list) else [value]
             words += [f"--{name.replace('_', '-')}", *map(str, several)]
@@ -98,6 +115,33 @@ def test_python_the_command_line_and_batch_rows_make_the_same_clip(name, model, 
     (tmp_path / "out").mkdir()
     (job,) = plan_jobs(read_rows(table), ModelSpec("nano"), tmp_path / "out", "")
     assert torch.equal(levels(read_clip(make_clip(model, job, "nano"))[0]), made)
+
+
+NETWORKS_OFF = {
+    "controlnet": {"controlnet": "controlnet", "controlnet_images": "last", "controlnet_strength": 0.0},
+    "camera weights": {"camera_weights": "camera_weights", "camera": "dolly in 0.3", "camera_strength": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS_OFF)
+def test_networks_at_strength_0_leave_the_clip_bit_equal(name, model, files):
+    plain = svd.animate(model, files["first"], **QUICK)
+    assert torch.equal(svd.animate(model, files["first"], **QUICK, **with_files(NETWORKS_OFF[name], files)), plain)
+    on = with_files(STEERED[name], files)
+    assert not torch.equal(svd.animate(model, files["first"], **QUICK, **on), plain)
+
+
+def test_a_network_is_loaded_once_for_many_clips_and_again_when_its_file_changes(model, files, tmp_path):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(Path(files["controlnet"]).read_bytes())
+    loaded = load_networks({"controlnet": str(path), "seed": 1}, model)
+    assert loaded["seed"] == 1 and load_networks({"controlnet": path}, model)["controlnet"] is loaded["controlnet"]
+    steering = open_steering({"controlnet": loaded["controlnet"], "controlnet_images": files["last"]})
+    settings = svd.AnimateSettings(**QUICK)
+    by_path = svd.animate(model, files["first"], settings, controlnet=path, controlnet_images=files["last"])
+    assert torch.equal(steered_clip(model, as_image(files["first"]), settings, steering), by_path)
+    os.utime(path, (1, 1))
+    assert load_networks({"controlnet": path}, model)["controlnet"] is not loaded["controlnet"]
 
 
 def test_a_changed_mask_is_another_clip_of_a_batch(files, tmp_path):
@@ -162,6 +206,26 @@ WRONG = [
     ({"loop": True, "camera": "pan right"}, ValueError, "loop and camera cannot be combined"),
     ({"mask_strength": 0.0}, ValueError, "mask_strength has no effect without motion_mask"),
     ({"motion_mask": [np.ones((8, 8))] * 2}, ValueError, "motion_mask takes 1 picture .got 2."),
+    (
+        {"controlnet": "absent.safetensors", "controlnet_images": np.ones((8, 8, 3))},
+        CheckpointError,
+        "absent.safetensors",
+    ),
+    ({"controlnet_images": np.ones((8, 8, 3))}, ValueError, "controlnet_images has no effect without controlnet;"),
+    ({"controlnet_strength": 1.0}, ValueError, "controlnet_strength has no effect without controlnet;"),
+    (
+        {"camera_weights": LoadedCameraWeights(None, "motionctrl", "net")},
+        ValueError,
+        "no effect without camera or camera_poses",
+    ),
+    ({"camera_poses": "absent.txt"}, FileNotFoundError, "camera poses absent.txt does not exist"),
+    ({"camera_speed": 2.0}, ValueError, "camera_speed has no effect without camera_weights"),
+    (
+        {"end_image": np.ones((8, 8, 3)), "between_mode": "fine-tuned"},
+        ValueError,
+        "fine-tuned needs backward motion weights",
+    ),
+    ({"between_repeats": 2}, ValueError, "between_repeats has no effect without between_weights"),
     ({"loras": "absent.safetensors"}, ValueError, "absent.safetensors"),
 ]
 

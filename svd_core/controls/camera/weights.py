@@ -78,8 +78,7 @@ def camera_weights_adapter(
     too few poses, and for more frames than CameraCtrl takes.
     """
     check_strength(strength)
-    if not (math.isfinite(speed) and 0 <= speed <= 100):
-        raise ValueError(f"the speed of the camera must be 0 to 100 (got {speed:g}); use 1 to 3")
+    check_speed(speed)
     if isinstance(camera, CameraPath):
         poses = camera.poses(frames)
         if weights.kind == "motionctrl":
@@ -92,6 +91,12 @@ def camera_weights_adapter(
     rotation, translation = _split(rows.poses)
     moved = torch.cat([rotation, speed * translation[:, :, None]], dim=2).flatten(1)
     return CameraCtrlAdapter.of(weights.network, CameraRows(moved, rows.intrinsics), strength)
+
+
+def check_speed(speed: float) -> None:
+    """Raise ValueError for a factor on the camera's travel that is out of range."""
+    if not (math.isfinite(speed) and 0 <= speed <= 100):
+        raise ValueError(f"the speed of the camera must be 0 to 100 (got {speed:g}); use 1 to 3")
 
 
 def _path_rows(poses: Poses, frames: int, speed: float) -> Tensor:
