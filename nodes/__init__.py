@@ -8,6 +8,7 @@ from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .camera_weights import SVDReelCameraWeights, SVDReelLoadCameraWeights
 from .character import SVDReelLoadPoseNetwork, SVDReelPoses
+from .compare import SVDReelCompare
 from .condition import SVDReelCondition, SVDReelMotion
 from .controlnet import SVDReelControlNet, SVDReelLineArt, SVDReelLoadControlNet
 from .decode import SVDReelDecode
@@ -49,6 +50,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelCameraWeights": SVDReelCameraWeights,
     "SVDReelLoadPoseNetwork": SVDReelLoadPoseNetwork,
     "SVDReelPoses": SVDReelPoses,
+    "SVDReelCompare": SVDReelCompare,
     "SVDReelMotion": SVDReelMotion,
     "SVDReelCondition": SVDReelCondition,
     "SVDReelLoadControlNet": SVDReelLoadControlNet,
@@ -96,6 +98,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelCameraWeights": "Follow Camera with Weights (SVD)",
     "SVDReelLoadPoseNetwork": "Load Pose Network (SVD)",
     "SVDReelPoses": "Follow Poses (SVD)",
+    "SVDReelCompare": "Compare Clips (SVD)",
     "SVDReelMotion": "Set Motion (SVD)",
     "SVDReelCondition": "Prepare Image for SVD",
     "SVDReelLoadControlNet": "Load SVD ControlNet",

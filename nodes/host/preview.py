@@ -4,7 +4,7 @@ import base64
 import io
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ USUAL = LatentColours(
 SIDE, MOST_FRAMES, QUALITY = 320, 48, 80
 SHARE = 0.02  # of the run's time that previews may take
 PLAYED_SIDE = 768  # pixels of the longer side of clips for the player
+COMPARED_SIDE = 1280  # of clips that are compared, where details count
 FPS = 7.0
 
 
@@ -70,16 +71,30 @@ def played(frames: Tensor, fps: float) -> dict[str, Any]:
 
     It is a small H.264 file in the host's temporary folder, which every browser plays.
     """
-    if not host.is_watched() or len(frames) < 2:
+    return {"svd_clip": [_entry(frames, fps)]} if host.is_watched() and len(frames) > 1 else {}
+
+
+def compared(clips: Sequence[Tensor], fps: float) -> dict[str, Any]:
+    """Return the entries of clips [T, H, W, 3] for a player that shows them in step; {} where nobody watches.
+
+    A shorter clip holds its last frame, so that all files have the same duration.
+    """
+    if not host.is_watched():
         return {}
+    frames = max(2, *map(len, clips))
+    held = [clip if len(clip) == frames else clip[torch.arange(frames).clamp(max=len(clip) - 1)] for clip in clips]
+    return {"svd_compared": [_entry(clip, fps, COMPARED_SIDE) for clip in held]}
+
+
+def _entry(frames: Tensor, fps: float, longest: int = PLAYED_SIDE) -> dict[str, Any]:
     height, width = frames.shape[1:3]
-    scale = min(1.0, PLAYED_SIDE / max(height, width))
+    scale = min(1.0, longest / max(height, width))
     size = tuple(max(2, round(side * scale) // 2 * 2) for side in (height, width))
-    small = frames
+    small = frames[..., :3]
     if size != (height, width):
-        small = F.interpolate(frames.float().movedim(-1, 1), size, mode="area").movedim(1, -1)
+        small = F.interpolate(small.float().movedim(-1, 1), size, mode="area").movedim(1, -1)
     entry = _written(small.float().cpu(), fps)
-    return {"svd_clip": [{**entry, "fps": fps, "frames": len(frames), "width": width, "height": height}]}
+    return {**entry, "fps": fps, "frames": len(frames), "width": width, "height": height}
 
 
 def proxy(path: Path, fps: float) -> dict[str, Any]:

@@ -74,10 +74,11 @@ def server(tmp_path_factory):
 # 0.3.64 has no drawn widgets in its hidden experiment with Nodes 2.0; run it with COMFYUI_RENDERERS=classic.
 @pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()}")
 @pytest.mark.parametrize("renderer", os.environ.get("COMFYUI_RENDERERS", "classic,vue").split(","))
-def test_everything_is_drawn_by_mouse_and_runs(server: Server, renderer: str) -> None:
+@pytest.mark.parametrize("script", ["drawing", "playing"])
+def test_everything_is_drawn_by_mouse_and_plays(server: Server, script: str, renderer: str) -> None:
     environment = {**os.environ, "PLAYWRIGHT_DIR": str(PLAYWRIGHT.parents[1]), "CHROMIUM": CHROMIUM}
     done = subprocess.run(
-        [NODE, str(HERE / "browser" / "drawing.mjs"), str(server.port), renderer],
+        [NODE, str(HERE / "browser" / f"{script}.mjs"), str(server.port), renderer],
         capture_output=True,
         text=True,
         encoding="utf-8",

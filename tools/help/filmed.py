@@ -64,6 +64,12 @@ def report(studio: Studio) -> Image.Image:
     return panels.resize((WIDTH, round(panels.height * WIDTH / panels.width)), Image.LANCZOS)
 
 
+def compare(studio: Studio) -> Image.Image:
+    """Show two clips of one seed, below one another."""
+    clips = [(name, some(studio.clip(bucket), 4)) for name, bucket in (("first", 20), ("second", 220))]
+    return rows_of_frames(clips)
+
+
 def sweep(studio: Studio) -> Image.Image:
     """Show a sheet of four clips."""
     sheet = studio.run(

@@ -14,7 +14,7 @@ from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with
 from .formats import portrait_9_16, product_b_roll, social_square
 from .from_words import sketch_to_4k_film, text_to_video
 from .graph import Graph
-from .lab_board import motion_lab, storyboard_animatic
+from .lab_board import compare_clips, motion_lab, storyboard_animatic
 from .library import NodeType
 from .longer import longer_clip, longer_clip_15_seconds
 from .memory import low_vram_8gb
@@ -275,6 +275,7 @@ WORKFLOWS = (
     vhs_output,
     inspect_model,
     motion_lab,
+    compare_clips,
     storyboard_animatic,
     lora_camera_move,
     train_camera_lora,

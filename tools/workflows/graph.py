@@ -19,6 +19,7 @@ PREVIEW_HEIGHT = {
     "SaveAnimatedWEBP": 300,
     "SVDReelAnimate": 280,  # a player
     "SVDReelCameraPath": 400,  # drawn below its widgets, like those of the next nodes
+    "SVDReelCompare": 340,
     "SVDReelCutAndDrag": 400,
     "SVDReelDecode": 280,
     "SVDReelExtend": 280,

@@ -1,4 +1,4 @@
-"""Workflows of the motion lab and the storyboard, both with the embedded model."""
+"""Workflows that try, compare and film: the motion lab, two clips side by side, the storyboard."""
 
 from .graph import Graph
 from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
@@ -48,6 +48,39 @@ def motion_lab(graph: Graph) -> Graph:
     latent = sample(make, model, condition, seed=best["seed"], sigmas=sigmas["SIGMAS"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     measure(graph.stage("5. Measures"), frames=frames["IMAGE"], image=picture["IMAGE"])
+    return graph
+
+
+def compare_clips(graph: Graph) -> Graph:
+    """Play two clips of one picture and one seed in step."""
+    graph.note(f"""
+# Two settings, compared in step
+
+{EMBEDDED}
+
+1. Press **Run**. Both clips play in **Compare Clips**; drag the line.
+2. Change one widget of **Animate Image (much motion)** and press **Run** again. Only that clip is made again.
+3. For your own picture, connect **Load Image** in place of **Sample Picture**.
+""")
+    graph.note("""
+- Both clips have the same seed and differ in *motion_bucket_id* alone, so what you see is the effect of the bucket.
+- *view* side by side shows both whole. The button below pauses, the arrows step from frame to frame.
+- Compare anything: a clip before and after **Match Clip Colours**, a draft and the final clip, or two models.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    make = graph.stage("2. Two clips")
+    clips = [
+        make.add(
+            "SVDReelAnimate",
+            title=f"Animate Image ({name} motion)",
+            model=model["SVD_MODEL"],
+            image=picture["IMAGE"],
+            motion_bucket_id=bucket,
+        )
+        for name, bucket in (("little", 20), ("much", 220))
+    ]
+    shown = graph.stage("3. Compare")
+    shown.add("SVDReelCompare", first=clips[0]["IMAGE"], second=clips[1]["IMAGE"])
     return graph
 
 

@@ -80,6 +80,7 @@ CAPTIONS = {
     "portrait_9_16": ("Portrait, 9:16", 18),
     "social_square": ("Square loop", 20),
     "motion_lab": ("Settings tried, measured", 12),
+    "compare_clips": ("Two clips in step", 23),
     "storyboard_animatic": ("Storyboard to film", 14),
     "inspect_model": ("What is in a file", 12),
     "lora_camera_move": ("A LoRA moves the camera", 23),

@@ -14,6 +14,7 @@ PICTURES = {
     "camera_orbit_with_depth": "landscape",
     "camera_pan_and_zoom": "landscape",
     "clip_report": "cat",
+    "compare_clips": "landscape",
     "cut_and_drag": "drawing",
     "draft_then_final": "night",
     "fast_draft": "night",

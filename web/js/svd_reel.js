@@ -8,6 +8,7 @@ import { MotionMaskEditor } from './editors/motion_mask.mjs'
 import { StoryboardEditor } from './editors/storyboard.mjs'
 import { app, guard, widgetOf } from './host.mjs'
 import { ClipPlayer } from './players/clip_player.mjs'
+import { ComparePlayer } from './players/compare_player.mjs'
 
 const EDITORS = {
   SVDReelCameraPath: CameraPathEditor,
@@ -39,5 +40,6 @@ app.registerExtension({
     if (node.comfyClass?.startsWith('SVDReel') && widgetOf(node, 'background'))
       guard(() => addColourButton(node, 'background'))
     if (player) guard(() => new ClipPlayer(node, player))
+    if (node.comfyClass === 'SVDReelCompare') guard(() => new ComparePlayer(node))
   },
 })

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { formatKeys, keysOf, parametersOf, parsePath, pathTable, viewOf } from '../../../web/js/logic/camera.mjs'
 import { formatCurve, formatList, parseCurve } from '../../../web/js/logic/curve.mjs'
 import { formatPaths, parsePaths } from '../../../web/js/logic/drag.mjs'
+import { apart, frameAt, shareAt } from '../../../web/js/logic/playing.mjs'
 import { formatObjects, parseObjects, simplified } from '../../../web/js/logic/strokes.mjs'
 import { formatTable, parseTable } from '../../../web/js/logic/table.mjs'
 
@@ -130,4 +131,18 @@ test('tables read back with quotes, and rows without values are kept', () => {
   ]
   assert.deepEqual(parseTable(formatTable(rows)), rows)
   assert.equal(parseTable(formatTable([{}, {}])).length, 2)
+})
+
+test('two clips that repeat are compared over their join, and places stay in the clip', () => {
+  near(apart(0.1, 3.4, 3.5), 0.2, 1e-9)
+  near(apart(1, 1.3, 3.5), 0.3, 1e-9)
+  assert.equal(apart(1, 2, NaN), 0)
+  assert.deepEqual(
+    [0, 1 / 7, 0.999, 9].map(time => frameAt(time, 7, 7)),
+    [0, 1, 6, 6],
+  )
+  assert.deepEqual(
+    [0, 150, 900].map(x => shareAt(x, { left: 100, width: 100 })),
+    [0, 0.5, 1],
+  )
 })
