@@ -110,10 +110,10 @@ def _into_page_cache(source: Path) -> None:
 def _loader(name: str, path: str, dtype: torch.dtype):
     """Return a function that loads the networks; its imports are done here."""
     if name == OURS:
-        import svd_core as svd
+        from svd_core import load_model
 
         def load():
-            model = svd.load_model(path, dtype=dtype)
+            model = load_model(path, dtype=dtype)
             return [model.unet, model.vae, model.image_encoder]
     elif name == DIFFUSERS:
         import diffusers

@@ -16,7 +16,10 @@ UNSUPPORTED = "it is not supported; use svd, svd_xt or another SVD model"
 
 @dataclass(frozen=True)
 class Member:
-    """One kind of file: patterns that must each match some tensor name, what the file is, and what to do with it."""
+    """One kind of file: what it is, and what to do with it.
+
+    Each of the patterns must match some tensor name with a dot before it, such as ".conv_in.weight".
+    """
 
     patterns: tuple[str, ...]
     what: str
@@ -24,23 +27,23 @@ class Member:
 
 
 MEMBERS = (
-    Member((r"^flow_encoder\.|\.flow_encoder\.",), "the ControlNet of MOFA-Video", UNSUPPORTED),
+    Member((r"\.flow_encoder\.",), "the ControlNet of MOFA-Video", UNSUPPORTED),
     Member(
         (r"controlnet_cond_embedding\.conv_in\.weight$", r"temporal_(res_block|transformer_blocks)\."),
         "a ControlNet for SVD",
         "put it into models/controlnet and use Load SVD ControlNet, or --controlnet on the command line",
     ),
     Member(
-        (r"^(controlnet\.)?mid_convs\.1\.weight$", r"^(controlnet\.)?embedding\.0\.weight$"),
+        (r"\.mid_convs\.1\.weight$", r"\.embedding\.0\.weight$"),
         "the control network of ControlNeXt-SVD v2",
         ADAPTER,
     ),
-    Member((r"^(pose_net\.)?final_proj\.weight$", r"conv_layers\.0\.weight$"), "the pose net of MimicMotion", ADAPTER),
+    Member((r"\.final_proj\.weight$", r"conv_layers\.0\.weight$"), "the pose net of MimicMotion", ADAPTER),
     Member(
         (r"encoder_down_attention_blocks\.", r"encoder_conv_in\.weight$"), "the pose encoder of CameraCtrl", ADAPTER
     ),
     Member((r"time_mix_blocks\.",), "SV4D, whose UNet also attends to other views", UNSUPPORTED),
-    Member((r"^audio2(token|bucket)\.|\.audio2(token|bucket)\.",), "the audio adapter of Sonic", UNSUPPORTED),
+    Member((r"\.audio2(token|bucket)\.",), "the audio adapter of Sonic", UNSUPPORTED),
 )
 FIRST_CONVOLUTION = re.compile(r"(?:.*\.)?(?:conv_in|input_blocks\.0\.0)\.weight")
 STEREO = Member((), "StereoCrafter, whose UNet takes a mask as a ninth channel", UNSUPPORTED)
@@ -48,9 +51,11 @@ STEREO = Member((), "StereoCrafter, whose UNet takes a mask as a ninth channel",
 
 def family_member(shapes: Mapping[str, Shape]) -> Member | None:
     """Return what a file with these tensors is, None for SVD models and for what is unknown."""
-    whole = any(re.search(r"(^|\.)(out\.2|conv_out)\.weight$", key) for key in shapes)
+    # One text instead of two thousand names, and patterns that begin with letters: both are searched at the speed of C.
+    names = "".join(f".{key}\n" for key in shapes)
+    whole = any(f".{layer}.weight\n" in names for layer in ("out.2", "conv_out"))
     for member in MEMBERS:
-        if all(any(re.search(pattern, key) for key in shapes) for pattern in member.patterns):
+        if all(re.search(pattern, names, re.MULTILINE) for pattern in member.patterns):
             # A whole UNet with the pose net beside it is a model, and has a loader of its own.
             return None if whole and member.remedy == ADAPTER else member
     first = [shape for key, shape in shapes.items() if FIRST_CONVOLUTION.fullmatch(key) and len(shape) == 4]

@@ -152,15 +152,18 @@ def _stored(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> Tensor:
-    def fetch(name: str, wanted: torch.dtype | None) -> Tensor:
-        if isinstance(tensors, TensorSource):
-            return tensors.fetch(name, device, wanted)
-        return tensors[name].to(device=device, dtype=wanted)
-
     if coding is None:
-        return fetch(key, dtype)
-    scales = {word: fetch(name, None) for word, name in coding.scales.items()}
-    return coding.decode(fetch(key, None), scales).to(dtype or torch.float16)
+        return _fetched(tensors, key, device, dtype)
+    scales = {word: _fetched(tensors, name, device, None) for word, name in coding.scales.items()}
+    return coding.decode(_fetched(tensors, key, device, None), scales).to(dtype or torch.float16)
+
+
+def _fetched(
+    tensors: Mapping[str, Tensor], key: str, device: torch.device | str | None, dtype: torch.dtype | None
+) -> Tensor:
+    if isinstance(tensors, TensorSource):
+        return tensors.fetch(key, device, dtype)
+    return tensors[key].to(device=device, dtype=dtype)
 
 
 @dataclass

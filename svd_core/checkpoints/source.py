@@ -245,13 +245,9 @@ def _entry(key: str, raw: Any, start: int) -> Entry:
 
 def _are_sizes(value: Any) -> bool:
     # Without a loop, because a header has ten thousand of these numbers.
-    return (
-        isinstance(value, list)
-        and len(value) <= MOST_DIMENSIONS
-        and set(map(type, value)) <= {int}
-        and min(value, default=0) >= 0
-        and max(value, default=0) <= 2**63
-    )
+    if type(value) is not list or len(value) > MOST_DIMENSIONS:
+        return False
+    return not value or (set(map(type, value)) == {int} and min(value) >= 0 and max(value) <= 2**63)
 
 
 def damaged(path: Path, error: object) -> CheckpointError:
