@@ -30,6 +30,8 @@ UNET_TOP = {
     "add_embedding.linear_2.": "label_emb.0.2.",
 }
 VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+# Older diffusers wrote these into the autoencoder of Stable Diffusion 1.5, which folders of SV3D_p carry.
+OLD_VAE_ATTENTION = {"query": "q", "key": "k", "value": "v", "proj_attn": "proj_out"}
 ENCODER = {
     "vision_model.embeddings.class_embedding": "class_embedding",
     "vision_model.embeddings.patch_embedding.weight": "conv1.weight",
@@ -161,7 +163,8 @@ def vae_from_folder(key: str, levels: int) -> str | None:
         if kind == "resnets":
             return _vae_residual_from_folder(f"{half}.mid.block_{int(index) + 1}.", rest)
         layer, _, last = rest.rpartition(".")
-        return f"{half}.mid.attn_1.{VAE_ATTENTION[layer]}.{last}" if layer in VAE_ATTENTION else None
+        name = VAE_ATTENTION.get(layer) or OLD_VAE_ATTENTION.get(layer)
+        return None if name is None else f"{half}.mid.attn_1.{name}.{last}"
     if not (match := FOLDER_VAE.fullmatch(tail)):
         return None
     side, block, kind, layer, rest = match[1], int(match[2]), match[3], match[4], match[5]

@@ -1,5 +1,6 @@
 """The official key tables: our networks load every published layout, and headers reproduce the published sizes."""
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -7,13 +8,14 @@ import pytest
 import torch
 
 from svd_core.checkpoints import inspect_checkpoint, split_state_dict
+from svd_core.checkpoints.controlnet import controlnet_of
 from svd_core.checkpoints.names import image_encoder_from_folder, unet_from_folder, vae_from_folder
-from svd_core.networks.config import SVDConfig, VAEConfig
+from svd_core.networks.config import SVDConfig, UNetConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
 from tests.helpers.checkpoint_files import header_bytes, write_hollow
-from tests.helpers.golden_rule import key_table
+from tests.helpers.golden_rule import DATA, key_table
 
 NETWORKS = {"unet": UNet, "vae": VAE, "image_encoder": ImageEncoder}
 UNET, TOWER, FIRST = (
@@ -110,9 +112,35 @@ def test_names_that_follow_no_rule_are_not_guessed():
     assert image_encoder_from_folder("vision_model.encoder.layers.0.self_attn.z_proj.weight") is None
 
 
+def test_an_svd_controlnet_of_the_published_names_loads_strictly():
+    loaded = controlnet_of(on_meta("svd_controlnet"), "svd_depth", device="meta")
+    assert loaded.config == UNetConfig()
+    assert sum(t.numel() for t in loaded.network.state_dict().values()) == 682_021_537
+    assert len(loaded.network.state_dict()) == len(key_table("svd_controlnet")) == 671
+
+
+def family_table(name: str) -> dict[str, list[int]]:
+    """A key table of the wider family: of its own, or made of the UNet's as the specifications say."""
+    if name == "mimicmotion_whole":
+        unet = {f"unet.{key}": shape for key, shape in key_table("svd_xt_diffusers_unet").items()}
+        return unet | {f"pose_net.{key}": shape for key, shape in family_table("mimicmotion_pose_net").items()}
+    if name == "motionctrl_unet":
+        return key_table("svd_xt_diffusers_unet") | family_table("motionctrl_svd_folder_extra")
+    path = DATA / "family" / "keys" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else key_table(name)
+
+
 @pytest.mark.parametrize(
     ("table", "dtype", "metadata", "published"),
     [
+        ("mimicmotion_whole", "F16", {"format": "pt"}, 3_049_855_886),
+        ("mimicmotion_pose_net", "F16", {"format": "pt"}, 412_730),
+        ("controlnext_svd_v2_controlnet", "F16", {"format": "pt"}, 7_057_480),
+        ("motionctrl_unet", "F16", {"format": "pt"}, 3_074_545_900),
+        ("svd_controlnet", "F32", {"format": "pt"}, 2_728_174_212),
+        ("svd_controlnet", "F16", {"format": "pt"}, 1_364_130_618),
+        ("sv3d_u", "F32", None, 9_363_963_100),
+        ("sv3d_p", "F32", None, 9_369_205_980),
         ("svd_xt", "F32", None, 9_559_625_980),
         ("svd_xt_image_decoder", "F32", None, 9_503_252_964),
         ("svd_xt_diffusers_unet", "F32", {"format": "pt"}, 6_098_682_464),
@@ -124,7 +152,7 @@ def test_names_that_follow_no_rule_are_not_guessed():
     ],
 )
 def test_tables_reproduce_published_file_sizes(table, dtype, metadata, published):
-    start, data = header_bytes(key_table(table), dtype, metadata)
+    start, data = header_bytes(family_table(table), dtype, metadata)
     assert len(start) + data == published
 
 

@@ -86,7 +86,7 @@ def folder_tensors(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]
     parts: dict[str, dict[str, Tensor]] = {"image_encoder": {}}
     for part in ("unet", "vae"):
         parts[part] = {new: tensors[old].contiguous() for old, new in table[part].items() if old in tensors}
-    for old in table["vae_squeeze"]:
+    for old in filter(tensors.__contains__, table["vae_squeeze"]):
         parts["vae"][table["vae"][old]] = tensors[old][:, :, 0, 0].contiguous()
     for old, targets in table["image_encoder"].items():
         if old not in tensors:
