@@ -6,6 +6,7 @@ from torch import Tensor
 from ..svd_core.checkpoints.controlnet import LoadedControlNet
 from ..svd_core.controls.controlnet import NUMBERS, SUMS
 from ..svd_core.controls.lines import line_drawing
+from ..svd_core.files import printable
 from ..svd_core.pictures import check_image
 from ..svd_core.pipelines.controlled import control_by_pictures
 from ..svd_core.pipelines.settings import AnimateSettings
@@ -232,7 +233,7 @@ class SVDReelLineArt:
 
 def _missing(name: str) -> str:
     return (
-        f"ControlNet {name!r} not found; put temporal-controlnet-depth-svd-v1 or -lineart-svd-v1 "
+        f"ControlNet {printable(name)!r} not found; put temporal-controlnet-depth-svd-v1 or -lineart-svd-v1 "
         "(diffusion_pytorch_model.safetensors, renamed) into models/controlnet and press R"
     )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
 from ..svd_core.checkpoints.split import complete
+from ..svd_core.files import printable
 from ..svd_core.model.latent_colours import NANO as NANO_COLOURS
 from ..svd_core.model.latent_colours import LatentColours, measure_colours
 from ..svd_core.model.switches import PRODUCTS, multiply_by
@@ -54,7 +55,7 @@ def model_location(name: str) -> str:
         roots = (Path(path) / name for key in ("svd", "diffusers") for path in host.model_roots(key))
         return next(str(path) for path in roots if path.is_dir())
     raise FileNotFoundError(
-        f"model {name!r} not found; put svd_xt.safetensors or another SVD file into models/svd or "
+        f"model {printable(name)!r} not found; put svd_xt.safetensors or another SVD file into models/svd or "
         "models/checkpoints and press R, or choose the embedded nano model"
     )
 

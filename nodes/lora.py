@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from ..svd_core.files import printable
 from ..svd_core.lora import Lora, LoraReport, embedded_loras, load_lora, match_lora
 from ..svd_core.lora.apply import parameter_shapes
 from .host import comfy as host
@@ -30,7 +31,9 @@ def lora_location(name: str) -> str:
         return plain
     path = host.model_path(FOLDER, name)
     if path is None:
-        raise FileNotFoundError(f"LoRA {name!r} not found; put its .safetensors file into models/loras and press R")
+        raise FileNotFoundError(
+            f"LoRA {printable(name)!r} not found; put its .safetensors file into models/loras and press R"
+        )
     return path
 
 

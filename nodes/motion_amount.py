@@ -9,6 +9,7 @@ from ..svd_core.controls.amount import (
     Points,
     SoftenedCondition,
 )
+from ..svd_core.files import printable
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain
@@ -158,7 +159,7 @@ def parse_points(text: str, what: str) -> Points:
             break
     if bool(points) != bool(words) or 0 < text.count(":") < len(words):
         raise ValueError(
-            f"{what} cannot be read (got {text!r}); write positions and values such as 0:60, 0.5:180, 1:127"
+            f"{what} cannot be read (got {printable(text)!r}); write positions and values such as 0:60, 0.5:180, 1:127"
         )
     return tuple(points)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ...svd_core.files import printable
 from ..host import comfy as host
 
 FOLDERS = ("svd", "controlnet", "checkpoints")
@@ -20,7 +21,9 @@ def adapter_path(name: str, what: str) -> str:
         path = host.model_path(folder, name)
         if path is not None:
             return path
-    raise FileNotFoundError(f"{what} {name!r} not found; put the .safetensors file into models/svd and press R")
+    raise FileNotFoundError(
+        f"{what} {printable(name)!r} not found; put the .safetensors file into models/svd and press R"
+    )
 
 
 def stamp(name: str | None) -> str:

@@ -1,5 +1,6 @@
 """Helpers for the entries of INPUT_TYPES, and the inputs that several nodes share."""
 
+from ...svd_core.files import printable
 from ...svd_core.pipelines.settings import BUCKET, SETTINGS, STEERED_BUCKET
 
 CATEGORY = "SVD Reel"
@@ -51,7 +52,7 @@ def parse_numbers(text: str, what: str) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if not numbers:
-        raise ValueError(f"{what} must be numbers separated by commas, such as 1, 2.5, 1 (got {text!r})")
+        raise ValueError(f"{what} must be numbers separated by commas, such as 1, 2.5, 1 (got {printable(text)!r})")
     return numbers
 
 

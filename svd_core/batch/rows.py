@@ -1,6 +1,7 @@
 """Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -150,10 +151,10 @@ def _row(
             raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {quoted(cells[key])})')
     if not (cells.get("image") or "").strip():
         raise ValueError(f"{where} has no image; give the path of the start picture")
-    image = locate(cells["image"].strip())
+    image = _path(locate, cells["image"].strip(), where)
     given = common | {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     steered = {k: v for k, v in given.items() if k not in SETTINGS and v is not None}
-    steering = {k: _located(locate, v) if k in FILES and v != "nano" else v for k, v in steered.items()}
+    steering = {k: _located(locate, v, where) if k in FILES and v != "nano" else v for k, v in steered.items()}
     settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
@@ -172,8 +173,21 @@ def _paths(name: str, value: Any, where: str) -> str | list[str] | None:
     return (found if len(found) > 1 else found[0]) if found else None
 
 
-def _located(locate: Callable[[str], Path], value: str | list[str]) -> str | list[str]:
-    return [str(locate(one)) for one in value] if isinstance(value, list) else str(locate(value))
+def _located(locate: Callable[[str], Path], value: str | list[str], where: str) -> str | list[str]:
+    several = value if isinstance(value, list) else [value]
+    found = [str(_path(locate, one, where)) for one in several]
+    return found if isinstance(value, list) else found[0]
+
+
+def _path(locate: Callable[[str], Path], text: str, where: str) -> Path:
+    """Return the path of a cell; raise ValueError for one with the separators of another system."""
+    path = locate(text)
+    if "\\" in text and os.sep != "\\" and not os.path.exists(path):
+        raise ValueError(
+            f"{where}: {quoted(text)} has backslashes, which separate folders on Windows only; write "
+            f"{quoted(text.replace(chr(92), '/'))}"
+        )
+    return path
 
 
 def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -192,7 +206,7 @@ def _checked(rows: Iterable[BatchRow]) -> list[BatchRow]:
         other = seen.setdefault(row.name.casefold(), row)
         if other is not row:
             raise ValueError(
-                f"two rows would write the clip {row.name} ({other.image.name} and {row.image.name}); give each row a "
-                "name of its own"
+                f"two rows would write the clip {printable(row.name)} ({printable(other.image.name)} and "
+                f"{printable(row.image.name)}); give each row a name of its own"
             )
     return list(seen.values())

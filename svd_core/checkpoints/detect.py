@@ -108,9 +108,10 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
 LORA = "a LoRA; it is applied to an SVD model, not loaded as one"
 CONTROLNET = "a ControlNet"
 CONTROLNET_NAMES = r"^control_model\.|input_hint_block|controlnet_"
+LORA_NAMES = r"lora[_.](A|B|up|down)|lora_te|\.(diff|diff_b|w_norm|b_norm|alpha|dora_scale)$"
 # Names that SVD does not have. A single one of them identifies the model.
 OTHER_MODELS = (
-    (r"lora[_.](A|B|up|down)|lora_te|\.(diff|diff_b|w_norm|b_norm)$", LORA),
+    (LORA_NAMES, LORA),
     (r"motion_modules\.", "an AnimateDiff motion module"),
     (CONTROLNET_NAMES, CONTROLNET),
     (r"\.cc_projection\.", "MotionCtrl-SVD, which adds camera layers"),
@@ -145,6 +146,11 @@ def image_model(shapes: Mapping[str, Shape]) -> str:
 def is_controlnet(keys: Iterable[str]) -> bool:
     """Return whether any of the tensors belongs to a ControlNet."""
     return any(map(re.compile(CONTROLNET_NAMES).search, keys))
+
+
+def is_lora(keys: Iterable[str]) -> bool:
+    """Return whether all of the tensors belong to a LoRA, and none is a weight of a network."""
+    return all(map(re.compile(LORA_NAMES).search, keys))
 
 
 def has_temporal_layers(keys: Iterable[str]) -> bool:

@@ -21,6 +21,8 @@ WIDTH_KEYS = ("0.out_layers.3.bias", "0.in_layers.2.bias", "0.out_layers.3.weigh
 
 def unet_config(shapes: Mapping[str, Shape], head_channels: int | None) -> UNetConfig:
     """Return the sizes of the UNet (spec section 4). head_channels: None = the official 64."""
+    if not any(key.startswith(("output_blocks.", "out.")) for key in shapes):
+        raise CheckpointError(f"the UNet has no output blocks: it is a part of one, such as a ControlNet; {REMEDY}")
     first, last = _need(shapes, "UNet", "input_blocks.0.0.weight"), _need(shapes, "UNet", "out.2.weight")
     context = _need(shapes, "UNet", "middle_block.1.transformer_blocks.0.attn2.to_k.weight", 2)
     vector = _need(shapes, "UNet", "label_emb.0.0.weight", 2)

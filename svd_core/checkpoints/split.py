@@ -19,6 +19,7 @@ from .detect import (
     has_temporal_layers,
     image_model,
     is_controlnet,
+    is_lora,
     other_model,
     read_hints,
 )
@@ -265,6 +266,8 @@ def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name
     member = family_member(shapes)
     if member is not None:
         raise CheckpointError(f"{name or 'the model'} is {member.what}; {member.remedy}")
+    if shapes and is_lora(shapes):
+        raise CheckpointError(f"{name or 'the model'} is {LORA}; {REMEDY}")
     temporal = has_temporal_layers(found.unet)
     if temporal and not is_controlnet(shapes):
         return
@@ -273,8 +276,6 @@ def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name
     kind = other_model(shapes)
     if temporal:
         what = f"{CONTROLNET} for SVD, not a whole model"
-    elif kind == LORA:
-        what = kind
     elif found.unet:
         first = found.unet.get("input_blocks.0.0.weight")
         width = f" and takes {first.shape[1]} channels instead of 8" if first and len(first.shape) == 4 else ""

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..files import write_text
+from ..files import printable, write_text
 from ..lab.grid import Grid, parse_list
 from ..lab.scores import SCORES, Aim
 from ..lab.sheet import SHOWN, draw_sheet
@@ -155,7 +155,9 @@ def _parse_values(text: str | None, name: str, *, whole: bool = False) -> tuple:
         return ()
     numbers = parse_list(text, name, whole=whole)
     if not numbers:
-        raise ValueError(f"{name} is empty (got {text!r}); give numbers separated by commas, or leave it out")
+        raise ValueError(
+            f"{name} is empty (got {printable(text)!r}); give numbers separated by commas, or leave it out"
+        )
     return numbers
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..files import write_text
+from ..files import printable, write_text
 from ..pictures import open_picture
 from ..pipelines.orbit import OrbitSettings, object_picture, orbit
 from ..sampling.solvers import SOLVERS
@@ -161,7 +161,7 @@ def _angles(text: str) -> tuple[float, ...]:
         return tuple(float(word) for word in text.replace(",", " ").split())
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"degrees must be numbers (got {text!r}); write 0,20,40, for example"
+            f"degrees must be numbers (got {printable(text)!r}); write 0,20,40, for example"
         ) from None
 
 
@@ -174,5 +174,7 @@ def _ratio(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"the ratio must be above 0 and at most 1 (got {text!r}); use 0.85, or none")
+        raise argparse.ArgumentTypeError(
+            f"the ratio must be above 0 and at most 1 (got {printable(text)!r}); use 0.85, or none"
+        )
     return value

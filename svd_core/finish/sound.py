@@ -45,6 +45,8 @@ def read_sound(path: str | PathLike, seconds: float | None = None) -> Sound:
             if not container.streams.audio:
                 raise ValueError(f"{path} has no sound; use an audio file, or leave --sound out")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise ValueError(f"{path} has sound in a codec that is not supported; convert it to WAV or AAC first")
             most = None if seconds is None else math.ceil(seconds * stream.rate)
             channels = stream.channels
             resampler = av.AudioResampler("fltp", "mono" if channels == 1 else "stereo", stream.rate)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ..files import printable
 from ..pipelines.settings import AnimateSettings
 
 MOST_CELLS = 100
@@ -93,10 +94,11 @@ def parse_list(text: str, what: str, *, whole: bool = False) -> tuple:
     kind, example = (int, "1, 2, 3") if whole else (float, "60, 127, 200")
     try:
         numbers = tuple(kind(word) for word in words)
-    except ValueError:
-        numbers = (math.nan,)
-    if not all(math.isfinite(number) for number in numbers):
+        finite = all(math.isfinite(number) for number in numbers)
+    except (ValueError, OverflowError):  # a whole number may be too large for a float
+        finite = False
+    if not finite:
         raise ValueError(
-            f"{what} is {text!r}; write {'whole ' * whole}numbers separated by commas, such as {example}"
+            f"{what} is {printable(text)!r}; write {'whole ' * whole}numbers separated by commas, such as {example}"
         ) from None
     return numbers

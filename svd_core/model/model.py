@@ -74,6 +74,16 @@ class VideoModel:
         """Yield what `denoise` can change after a shortage of memory; `conditions` is the number of clips in a pass."""
         yield from smaller_passes(self.network, self.device, conditions)
 
+    def remedy_for_nan(self) -> str:
+        """Return what to do after the UNet gave NaN or infinite latents: by its weights, then by their precision."""
+        broken = first_not_finite(self.network)
+        if broken:
+            return f"the UNet's weight '{broken}' has them, so the model or its LoRA is damaged; download it again"
+        dtype = next(self.network.parameters()).dtype
+        if dtype == torch.float32:
+            return "lower the guidance or the strength of the controls and LoRAs"
+        return f"load the model in float32 instead of {str(dtype).removeprefix('torch.')}, or lower the guidance"
+
     def embed_motion(
         self, *, fps_id: float = 6, motion_bucket_id: float = 127, augmentation_level: float = 0.02
     ) -> Tensor:
@@ -218,6 +228,14 @@ def adapter_networks(conditions: Sequence[Condition]) -> tuple[nn.Module, ...]:
     """Return the networks of all adapters of the conditions, each once."""
     found = [getattr(adapter, "network", None) for one in conditions for adapter in getattr(one, "adapters", ())]
     return tuple(dict.fromkeys(network for network in found if network is not None))
+
+
+def first_not_finite(network: nn.Module) -> str:
+    """Return the name of the first weight with a value that is NaN or infinite, "" for none."""
+    for name, weight in network.named_parameters():
+        if not weight.is_meta and not bool(torch.isfinite(weight.float()).all()):
+            return name
+    return ""
 
 
 def _first_parameter(model: SVDModel) -> nn.Parameter:

@@ -38,7 +38,8 @@ def sample(
     """Return the scaled latents [T, 4, h, w] that `noise` becomes along `sigmas` (spec section 8).
 
     denoise: the model, such as `SVDModel.denoise`. If marked by `guidance.batches_conditions`, it gets the conditional
-    and the unconditional condition in one call.
+    and the unconditional condition in one call. If it is a method, `remedy_for_nan` of its object says what to do about
+    latents that are not finite.
     noise: standard normal [T, 4, h, w]. The state has its device and is float32, or float64 if the noise is.
     guidance: one scale, [T] scales, or a Guidance.
     latent: scaled [T, 4, h, w], or one frame, to start from an existing clip: the state is then latent + noise * sigma
@@ -79,12 +80,17 @@ def sample(
         x = hooks.after_step(x, sigma_next)
         if not torch.isfinite(x).all():
             raise ValueError(
-                f"step {i + 1} of {steps} (sigma {sigma:g}) gave NaN or infinite latents; load the model in float32 or "
-                "bfloat16, or lower the guidance"
+                f"step {i + 1} of {steps} (sigma {sigma:g}) gave NaN or infinite latents; {_remedy_for_nan(denoise)}"
             )
         if on_step is not None:
             on_step(Step(i, steps, sigma, denoised, x))
     return x
+
+
+def _remedy_for_nan(denoise: Callable) -> str:
+    """Return what to do about latents that are not finite; a model knows its weights and its precision."""
+    find = getattr(getattr(denoise, "__self__", None), "remedy_for_nan", None)
+    return find() if find is not None else "use float32 weights that are finite, or lower the guidance"
 
 
 def _evaluate(denoise: Callable[[Tensor, float, C], Tensor], x: Tensor, sigma: float, inputs: Inputs) -> Tensor:

@@ -3,10 +3,10 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -106,18 +106,31 @@ class Pending:
 
 
 def read_log(folder: Path) -> list[LogRow]:
-    """Return the rows of a run's log in order, without a last row that was cut off; empty where there is no log."""
+    """Return the rows of a run's log in order, without those that are cut off or damaged; empty without a log."""
     path = folder / LOG_FILE
     if not path.exists():
         return []
     rows = []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         for line in file:
-            cells: list[Any] = next(csv.reader([line]), [])
-            if line.endswith("\n") and len(cells) == len(COLUMNS) and cells[0].isdigit():
-                bands = tuple(float(cell) if cell else None for cell in cells[4:])
-                rows.append(LogRow(int(cells[0]), *(float(cell) for cell in cells[1:4]), bands))
+            row = _row(line) if line.endswith("\n") else None
+            if row is not None:
+                rows.append(row)
     return rows
+
+
+def _row(line: str) -> LogRow | None:
+    """Return the row of a line, None where it is none, such as the line of titles."""
+    cells = line.strip().split(",")
+    if len(cells) != len(COLUMNS) or not re.fullmatch("[0-9]{1,12}", cells[0]):
+        return None
+    try:
+        numbers = [float(cell) if cell or place < 4 else None for place, cell in enumerate(cells)]
+    except ValueError:
+        return None
+    if not all(math.isfinite(number) for number in numbers if number is not None):
+        return None
+    return LogRow(int(cells[0]), *numbers[1:4], tuple(numbers[4:]))
 
 
 def start_log(folder: Path, step: int) -> list[LogRow]:

@@ -8,6 +8,7 @@ MOST_SECONDS. The command prints the cases, and the distinct faults with an inpu
 
 import argparse
 import json
+import logging
 import os
 import random
 import struct
@@ -16,6 +17,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -49,16 +51,28 @@ def readers() -> dict[str, Reader]:
     from svd_core.batch.manifest import Manifest
     from svd_core.batch.rows import read_rows
     from svd_core.checkpoints import inspect_checkpoint
+    from svd_core.checkpoints.camera_weights import load_camera_weights
+    from svd_core.checkpoints.controlnet import load_controlnet
+    from svd_core.checkpoints.diffusers_folder import open_checkpoint
+    from svd_core.checkpoints.pose_network import load_pose_network
+    from svd_core.cli.finish import read_latent
+    from svd_core.cli.pickles import open_pickle
     from svd_core.controls.camera.moves import parse_path
     from svd_core.controls.camera.pose_files import parse_poses
     from svd_core.controls.drag import parse_drags
+    from svd_core.finish.sound import read_sound
+    from svd_core.lab.grid import parse_list
     from svd_core.lora import load_lora
+    from svd_core.networks.config import UNetConfig
     from svd_core.pictures import open_picture
+    from svd_core.pictures.strokes import parse_strokes
     from svd_core.storyboard.panels import parse_text
+    from svd_core.training.log import COLUMNS, read_log
     from svd_core.training.state import read_state
     from svd_core.video import open_clip
     from svd_core.video.clip import parse_settings
     from tests.helpers.checkpoint_files import folder_tensors, small_tensors, write_folder
+    from tests.helpers.nodes_pack import part
 
     def text(path: Path) -> str:
         return path.read_bytes().decode("utf-8", "surrogateescape")
@@ -68,6 +82,17 @@ def readers() -> dict[str, Reader]:
             for _, frame in zip(range(3), opened, strict=False):
                 frame.mean()
 
+    def of_text(parse: Callable[[str], object]) -> Callable[[Path], object]:
+        return lambda path: parse(text(path))
+
+    motion_amount, inputs, names = (part(f"nodes.{name}") for name in ("motion_amount", "shared.inputs", "host.names"))
+    log_rows = ",".join(COLUMNS) + "\n" + ",".join(["1", *["0.5"] * (len(COLUMNS) - 1)]) + "\n"
+    latent = {"latent_tensor": {"dtype": "F32", "shape": [1, 4, 2, 2], "data_offsets": [0, 64]}}
+    controlnet = {
+        "controlnet_cond_embedding.conv_in.weight": {"dtype": "F32", "shape": [16, 3, 3, 3], "data_offsets": [0, 1728]}
+    }
+    camera = {"cc_projection.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    pose = {"pose_net.conv.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     header = {"out.2.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}, "__metadata__": {"a": "b"}}
     lora = {
         "diffusion_model.out.2.lora_down.weight": {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]},
@@ -127,6 +152,30 @@ def readers() -> dict[str, Reader]:
             lambda path: parse_poses(text(path)),
         ),
         "drag": Reader("x.txt", (b"0.5,0.5; 0.7,0.5 | 0.1,0.1; 0.2,0.2",), lambda path: parse_drags(text(path))),
+        "strokes": Reader("x.txt", (b"brush 0.05 60%: 0.3,0.4 0.35,0.42; box: 0,0 1,1",), of_text(parse_strokes)),
+        "list": Reader("x.txt", (b"1, 2, 3",), of_text(lambda text: parse_list(text, "seeds", whole=True))),
+        "curve": Reader(
+            "x.txt", (b"0:60, 0.5:180, 1:127",), of_text(lambda text: motion_amount.parse_points(text, "bucket_curve"))
+        ),
+        "numbers": Reader("x.txt", (b"1, 2.5, 1",), of_text(lambda text: inputs.parse_numbers(text, "azimuths"))),
+        "file prefix": Reader(
+            "x.txt", (b"clips/%date:yyyy-MM-dd%/%KSampler.seed%_%width%",), of_text(names.file_prefix)
+        ),
+        "shard index": Reader(
+            "model.safetensors.index.json",
+            (_json({"metadata": {"total_size": 4}, "weight_map": {"out.2.weight": "a.safetensors"}}),),
+            open_checkpoint,
+            lambda folder: (folder / "a.safetensors").write_bytes(_tensors(header, 4)),
+        ),
+        "training log": Reader("log.csv", (log_rows.encode(),), lambda path: read_log(path.parent)),
+        "latent": Reader("x.latent", (_tensors(latent, 64),), read_latent),
+        "controlnet": Reader("x.safetensors", (_tensors(controlnet, 1728),), load_controlnet),
+        "camera weights": Reader(
+            "x.safetensors", (_tensors(camera, 4),), lambda path: load_camera_weights(path, UNetConfig())
+        ),
+        "pose network": Reader("x.safetensors", (_tensors(pose, 4),), load_pose_network),
+        "pickle": Reader("x.pth", (_pickle(),), open_pickle),
+        "sound": Reader("x.wav", (_sound(),), read_sound),
         "picture png": Reader("x.png", (_picture("PNG"),), open_picture),
         "picture jpeg": Reader("x.jpg", (_picture("JPEG"),), open_picture),
         "picture webp": Reader("x.webp", (_picture("WEBP"),), open_picture),
@@ -162,6 +211,24 @@ def _clip(suffix: str) -> bytes:
     frames = torch.rand(3, 16, 24, 3, generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
         return write_clip(frames, Path(folder) / f"x.{suffix}", fps=7, metadata={"a": 1}).read_bytes()
+
+
+def _pickle() -> bytes:
+    import torch
+
+    buffer = BytesIO()
+    torch.save({"state_dict": {"a": torch.ones(2)}, "epoch": 3}, buffer)
+    return buffer.getvalue()
+
+
+def _sound() -> bytes:
+    buffer = BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(400))
+    return buffer.getvalue()
 
 
 def changed(content: bytes, source: random.Random) -> bytes:
@@ -286,6 +353,7 @@ def main() -> int:
     parser.add_argument("--reader", action="append", default=[], help="only this reader; may be repeated")
     parser.add_argument("--seed", type=int, default=0, help="another seed makes other cases (0)")
     asked = parser.parse_args()
+    logging.disable()
     names = asked.reader or list(readers())
 
     total = broken = 0

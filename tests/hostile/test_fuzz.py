@@ -31,6 +31,7 @@ RECORDED = {
     "fuzz_storyboard": ("storyboard",),
     "fuzz_training_state": ("training state",),
     "set_": ("clip mp4",),
+    "sound_": ("sound",),
 }
 
 

@@ -26,6 +26,7 @@ log = logging.getLogger("svd_reel")
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".wmv", ".ogv", ".ts")
 ANIMATIONS = (".gif", ".webp")
+MOVE_FRAMES = 14  # of the clip over which a camera move is checked before the work
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -197,12 +198,14 @@ def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, fra
 
 
 def stills_of(pictures: list[Path], move: str, count: int = 0) -> list[Source]:
-    """Return photographs as sources of `count` clips each; 0 for about 64 clips in all."""
+    """Return photographs as sources of `count` clips each; 0 for about 64 in all. Raises ValueError for the move."""
+    check_move(move, MOVE_FRAMES)
     return [Still(path, path.name, move, count or stills_count(len(pictures))) for path in pictures]
 
 
 def stills_of_batch(images: Tensor, move: str, count: int = 0) -> list[Source]:
     """Return photographs [B, H, W, C] in 0..1 as sources; see `stills_of`."""
+    check_move(move, MOVE_FRAMES)
     count = count or stills_count(len(images))
     return [Still(images[b : b + 1], f"picture {b + 1}", move, count) for b in range(len(images))]
 

@@ -13,6 +13,7 @@ from ...controls.camera.moves import parse_path
 from ...controls.camera.path import CameraPath
 from ...controls.camera.poses import poses_of
 from ...controls.camera.warping import warp
+from ...files import printable
 from ...pictures.fitting import resize
 from .cutting import ClipPlan
 from .labels import speed_of_camera
@@ -36,7 +37,7 @@ def check_move(move: str, frames: int) -> CameraPath:
     """Return the camera path of a text such as "pan left". Raises ValueError for one that does not move."""
     path = parse_path(move)
     if not bool(path.table(max(2, frames)).abs().max() > 0):
-        raise ValueError(f"the camera move {move!r} does not move; use pan left, for example")
+        raise ValueError(f"the camera move {printable(move)!r} does not move; use pan left, for example")
     return path
 
 
@@ -60,7 +61,9 @@ def move_still(
             break
         factor /= 1.5
     else:
-        raise ValueError(f"the camera path {path.text!r} leaves the picture; use smaller amounts, such as pan left 0.1")
+        raise ValueError(
+            f"the camera path {printable(path.text)!r} leaves the picture; use smaller amounts, such as pan left 0.1"
+        )
     share = largest * (SMALLEST_CROP + (1 - SMALLEST_CROP) * float(torch.rand((), generator=generator)))
     working = _working(picture, plan, share)
     warped = warp(working, poses).frames  # [T, 3, H', W']
