@@ -117,7 +117,7 @@ class SVDReelInbetween:
                 "mode": inputs.choice(
                     BETWEEN_MODES,
                     "How the clip gets from one image to the next. match measures how one image moves into the next "
-                    "and imposes that: sharpest and fastest, for two images of one scene; others take turns. take "
+                    "and imposes that: sharpest and fastest, for two images of one scene; others are blended. take "
                     "turns runs each step forward from the start, then again from the end. blend mixes both over "
                     "the frames: even, but the middle may show both images. The last two take two passes per step.",
                 ),

@@ -44,7 +44,7 @@ def add_between(group: argparse._ArgumentGroup) -> None:
         choices=(MATCH, *LOOP_MODES, FINE_TUNED),
         help="how the clip reaches its end: match moves one picture into the next where both show one scene, take "
         "turns denoises from both ends alternately, blend mixes the two, roll shifts the frames of a loop of one "
-        "picture, fine-tuned needs --between-weights (default: match, or take turns if the pictures do not match; for "
+        "picture, fine-tuned needs --between-weights (default: match, or blend if the pictures do not match; for "
         "a loop, blend)",
     )
     group.add_argument(

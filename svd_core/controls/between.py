@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Denoise, Evaluate, Inputs, Run, Start
-from .strength import check_sigma, check_strength, release_level
+from .strength import check_share, check_sigma, check_strength, release_level
 
 RELEASE = 0.05  # below it ViBiD continues forward only
 SETTLED = 16.0  # below it the layout stands, and the ends of a loop no longer need the picture itself
@@ -138,11 +138,20 @@ class TakeTurns(Inbetween):
 
 @dataclass(frozen=True, eq=False)
 class Blend(Inbetween):
-    """Blend both estimates of one state, with weights that fall evenly from the own picture to the other.
+    """Blend both estimates of one state, with weights that fall from the own picture to the other.
 
     Time Reversal Fusion (TRF, Feng et al. 2024) without its repeats. Smooth, but the middle shows both motions where
     they disagree.
+
+    ease: share of a smooth step in the weights, 0 to 1; 0 lets them fall evenly. Mixtures of unrelated pictures are
+    softer than the pictures, so that even weights make the first and the last step up to twice as large as the others.
     """
+
+    ease: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("the ease of a blend", self.ease, "use 0, or 0.75 between unrelated pictures")
 
     def wrap(self, run: Run, evaluate: Evaluate) -> Evaluate:
         """Evaluate both views."""
@@ -155,21 +164,28 @@ class Blend(Inbetween):
 
         return blended
 
+    def _shares(self, x: Tensor) -> Tensor:
+        shares = super()._shares(x)
+        return (
+            shares if self.tied or not self.ease else torch.lerp(shares, shares.square() * (3 - 2 * shares), self.ease)
+        )
+
 
 INBETWEEN_MODES: dict[str, type[Inbetween]] = {"take turns": TakeTurns, "blend": Blend}
 """Controls that reach an end picture, by the name of their mode."""
 
 
 def inbetween_control(
-    mode: str, end: Any, first: Tensor, last: Tensor, *, strength: float = 1.0, tied: bool = False
+    mode: str, end: Any, first: Tensor, last: Tensor, *, strength: float = 1.0, tied: bool = False, **settings: float
 ) -> Inbetween:
     """Return the control that leads a clip from its start picture to an end picture.
 
-    mode: a key of INBETWEEN_MODES. The other arguments are those of `Inbetween`. Raises ValueError for unknown modes.
+    mode: a key of INBETWEEN_MODES. settings: fields of its class alone, such as ease. The other arguments are those of
+    `Inbetween`. Raises ValueError for unknown modes.
     """
     if mode not in INBETWEEN_MODES:
         raise ValueError(f"the mode {mode!r} is unknown; use one of {', '.join(INBETWEEN_MODES)}")
-    return INBETWEEN_MODES[mode](end, lay_out(first), lay_out(last), strength, tied=tied)
+    return INBETWEEN_MODES[mode](end, lay_out(first), lay_out(last), strength, tied=tied, **settings)
 
 
 def position_of(x: Tensor) -> Tensor:

@@ -157,6 +157,16 @@ def test_weights_of_the_view_from_the_end(kind: type, tied: bool, shares: list) 
     assert values(inbetween(kind, tied=tied)._shares(level(0.0, 5))) == shares
 
 
+def test_an_eased_blend_changes_slowly_near_the_ends_and_meets_in_the_middle() -> None:
+    eased = values(inbetween(Blend, ease=1.0)._shares(level(0.0, 5)))
+    assert eased == pytest.approx([0, 3 / 16 - 2 / 64, 0.5, 1 - (3 / 16 - 2 / 64), 1])
+    half = values(inbetween(Blend, ease=0.5)._shares(level(0.0, 5)))
+    assert half == pytest.approx([(a + b) / 2 for a, b in zip(eased, [0, 0.25, 0.5, 0.75, 1], strict=True)])
+    assert values(inbetween(Blend, tied=True, ease=1.0)._shares(level(0.0, 5))) == [0, 0, 0.5, 1, 1]
+    with pytest.raises(ValueError, match=r"between 0 and 1 \(got 1.5\)"):
+        inbetween(Blend, ease=1.5)
+
+
 @pytest.mark.parametrize(("frames", "fits"), [(2, False), (3, True)])
 def test_a_clip_between_pictures_has_three_frames(frames: int, fits: bool) -> None:
     run = run_of(frames=frames)

@@ -8,7 +8,7 @@ import torch
 from svd_core.controls.matched import MatchedBetween, match_pictures, matched_signal
 from svd_core.networks.config import SVDConfig
 from svd_core.networks.vae import LATENT_SCALE
-from svd_core.pipelines.between import between_inputs, make_keyframes
+from svd_core.pipelines.between import UNRELATED_EASE, between_inputs, make_keyframes
 from svd_core.pipelines.settings import AnimateSettings
 from svd_core.sampling.sampler import sample
 from svd_core.sampling.schedules import karras_sigmas
@@ -70,13 +70,14 @@ class Encoder:
 
 
 @pytest.mark.parametrize(("other", "matched"), [(scene(x=12), True), (scene(2), False)], ids=["one scene", "two"])
-def test_pictures_that_do_not_match_take_turns_with_a_line_in_the_log(other, matched, caplog):
+def test_pictures_that_do_not_match_are_blended_with_a_line_in_the_log(other, matched, caplog):
     settings = AnimateSettings(frames=FRAMES, width=SIDE, height=SIDE).resolve(Encoder.config)
     pictures = torch.cat([scene(), other])
     keyframes = make_keyframes(Encoder(), pictures, settings)
     with caplog.at_level(logging.INFO, "svd_reel"):
         (made,) = between_inputs(Encoder(), pictures, keyframes, FRAMES)
     assert (type(made.controls[-1]).__name__ == "MatchedBetween") == matched
-    assert ("takes turns" in caplog.text) != matched
+    assert ("blends" in caplog.text) != matched
+    assert matched or made.controls[-1].ease == UNRELATED_EASE
     with pytest.raises(ValueError, match="'magic' is unknown; use one of match, take turns, blend"):
         between_inputs(Encoder(), pictures, keyframes, FRAMES, mode="magic")
