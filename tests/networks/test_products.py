@@ -11,7 +11,9 @@ from svd_core.networks.attention import Attention, FeedForward, use_product
 from svd_core.networks.joined_weights import join_groups
 from svd_core.networks.kernels import matmul
 from svd_core.networks.unet import UNet
+from tests.helpers.adapters import ADAPTERS, passes
 from tests.helpers.nodes_pack import pack, part
+from tests.helpers.tiny_unets import tiny_model
 from tests.model.test_budgets import TINY, inputs_of, tiny_unet
 
 CPU = torch.device("cpu")
@@ -177,3 +179,12 @@ def test_every_block_is_compiled_and_each_shape_only_once():
     once = len(graphs)
     unet(**inputs)
     assert len(graphs) == once
+
+
+@pytest.mark.parametrize("name", ["controlnet", "cameractrl"])
+def test_compiled_blocks_keep_the_hooks_of_adapters(name):
+    torch.manual_seed(1)
+    adapter = ADAPTERS[name](1.0).adapter
+    plain, unet = passes(tiny_model().unet, adapter), tiny_model().unet
+    compile_blocks(unet, backend="eager")
+    assert torch.allclose(passes(unet, adapter), plain, atol=1e-4)
