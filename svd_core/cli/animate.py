@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..checkpoints.networks_by_name import check_networks, load_networks
+from ..checkpoints.networks_by_name import adapter_names, check_networks, load_networks
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
 from ..pipelines.settings import AnimateSettings
@@ -115,7 +115,7 @@ def run_animate(options: argparse.Namespace) -> None:
     for _, settings, _ in jobs:
         check_steering(steering, settings, name_of=option_of)
     with Progress(options.quiet) as progress:
-        model = load_planned_model(options, jobs[0][1], config, progress)
+        model = load_planned_model(options, jobs[0][1], config, progress, adapter_names(given))
         steering = replace(steering, **load_networks({name: given[name] for name in NETWORKS if name in given}, model))
         for image, settings, output in jobs:
             start = time.monotonic()

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -49,8 +50,8 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     return model
 
 
-def planned_of(settings: AnimateSettings) -> PlannedClip:
-    """Return what the plan of a clip with resolved settings depends on."""
+def planned_of(settings: AnimateSettings, adapters: Sequence[str] = ()) -> PlannedClip:
+    """Return what the plan of a clip with resolved settings and these adapters depends on."""
     return PlannedClip(
         settings.windows or settings.frames,
         settings.width,
@@ -58,15 +59,20 @@ def planned_of(settings: AnimateSettings) -> PlannedClip:
         settings.steps,
         guided=settings.max_guidance != 1 or settings.min_guidance != 1,
         reuse=(settings.reuse, settings.reuse_depth),
+        adapters=tuple(adapters),
     )
 
 
 def load_planned_model(
-    options: argparse.Namespace, settings: AnimateSettings, config: SVDConfig, progress: Progress
+    options: argparse.Namespace,
+    settings: AnimateSettings,
+    config: SVDConfig,
+    progress: Progress,
+    adapters: Sequence[str] = (),
 ) -> SVDModel:
     """Load the model as `load_named_model` does, and apply the speed options to it.
 
-    With --memory the weights are placed by the plan for the resolved `settings`.
+    With --memory the weights are placed by the plan for the resolved `settings` and the adapters of the clip.
     """
     _check_device(options)
     if options.fp16_accumulation:
@@ -88,7 +94,12 @@ def load_planned_model(
         rate = measure_rate(target, dtype if target.type == "cuda" else torch.float32)
         guidance = mode or fixed_mode(target)
         plan = plan_clip(
-            config, planned_of(settings), options.memory, itemsize=dtype.itemsize, rate=rate, guidance=guidance
+            config,
+            planned_of(settings, adapters),
+            options.memory,
+            itemsize=dtype.itemsize,
+            rate=rate,
+            guidance=guidance,
         )
         progress.say(plan.text())
         if options.compile and plan.placement == "streamed":

@@ -5,6 +5,7 @@ import argparse
 from ..networks.config import SVDConfig
 from ..networks.variants import RELEASES, release_config
 from ..pipelines.planned import PlannedClip, planned_clip
+from ..plan.adapter_costs import ADAPTERS
 from ..plan.memory_plan import GIB, PRESETS, MemoryPlan, make_plan
 from ..sampling.limits import DEPTH
 from .numbers import memory_of, rate_of
@@ -51,6 +52,13 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measure", action="store_true", help="estimate the time from the measured rate of this machine's device"
     )
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        choices=tuple(ADAPTERS),
+        help="plan with this network beside the UNet; repeat the option for several",
+    )
     parser.add_argument("--page", metavar="FILE.png", help="draw the plan: .png, .jpg or .webp; needs --memory")
     parser.add_argument("--methods", action="store_true", help="also print what every control costs at this size")
 
@@ -78,7 +86,7 @@ def plan_clip(
     itemsize: bytes per weight. rate: of the device in FLOP/s, for the time. guidance: as in `make_plan`.
     """
     size = (clip.frames, clip.width, clip.height, int(gigabytes * GIB))
-    given = {"steps": clip.steps, "guided": clip.guided, "reuse": clip.reuse}
+    given = {"steps": clip.steps, "guided": clip.guided, "reuse": clip.reuse, "adapters": clip.adapters}
     return make_plan(config, *size, **given, itemsize=itemsize, rate=rate, guidance=guidance)
 
 
@@ -87,7 +95,7 @@ def run_plan(options: argparse.Namespace) -> None:
     _check(options)
     config = config_by_name(options.model)
     wanted = {name: getattr(options, name) for name in ("width", "height", "frames", "steps")}
-    clip = planned_clip(config, **wanted, reuse=(options.reuse, DEPTH))
+    clip = planned_clip(config, **wanted, reuse=(options.reuse, DEPTH), adapters=options.adapter)
     if options.methods and clip.frames < 2:
         raise ValueError("--methods needs a clip that moves (got 1 frame); use --frames 2 or more")
     itemsize = BYTES[options.dtype]

@@ -128,3 +128,55 @@ def _decoder(config: CoderConfig, temporal: bool) -> int:
             total += _convolution(channels, channels, 9)
     total += _norm(channels) + _convolution(channels, RGB, 9)
     return total + (_convolution(RGB, RGB, 3) if temporal else 0)
+
+
+HINT_WIDTHS = (16, 32, 96, 256)  # of an SVD ControlNet's hint
+
+
+def transformer_widths(config: UNetConfig) -> list[int]:
+    """Return the channels of every transformer of a UNet."""
+    return [channels for _, _, channels, attention in unet_blocks(config) if attention]
+
+
+def controlnet_parameters(config: UNetConfig) -> int:
+    """Return the number of weights of an SVD ControlNet: the downward half, the hint and a 1x1 layer per skip."""
+    base, width, mults = config.model_channels, 4 * config.model_channels, config.channel_mult
+    total = _linear(base, width) + _linear(config.vector_channels, width) + 2 * _linear(width, width)
+    total += _convolution(config.in_channels, base, 9) + _convolution(base, base, 1)
+    down = len(mults) * config.num_res_blocks
+    for index, (_, channels_in, channels, attention) in enumerate(list(unet_blocks(config))[: down + 2]):
+        total += _frame_block(channels_in, channels) + _temporal_half(channels) + 2 * _linear(width, channels)
+        total += _transformer(channels, config.context_channels) if attention else 0
+        total += _convolution(channels, channels, 1) if index <= down else 0
+    for mult in mults[:-1]:
+        total += _convolution(mult * base, mult * base, 9) + _convolution(mult * base, mult * base, 1)
+    total += _convolution(RGB, HINT_WIDTHS[0], 9) + _convolution(HINT_WIDTHS[-1], base, 9)
+    for narrow, wide in zip(HINT_WIDTHS, HINT_WIDTHS[1:], strict=False):
+        total += _convolution(narrow, narrow, 9) + _convolution(narrow, wide, 9)
+    return total
+
+
+def motionctrl_parameters(config: UNetConfig) -> int:
+    """Return the number of weights of MotionCtrl's camera blocks."""
+    cross = (2 * width**2 + 2 * config.context_channels * width + width for width in transformer_widths(config))
+    return sum(cross) + sum(_norm(width) + _linear(width + 12, width) for width in transformer_widths(config))
+
+
+def cameractrl_parameters(config: UNetConfig, frames: int = 25) -> int:
+    """Return the number of weights of CameraCtrl for clips of up to `frames` frames, with its table of positions."""
+    widths = [config.model_channels * mult for mult in config.channel_mult]
+    total = sum(_linear(width, width) for width in transformer_widths(config)) + _convolution(384, widths[0], 9)
+    for before, width in zip((widths[0], *widths), widths, strict=False):
+        total += _convolution(before, width, 1) if before != width else 0
+        block = _convolution(width, width, 9) + _convolution(width, width, 1)
+        attention = 2 * _norm(width) + 3 * width**2 + _linear(width, width) + frames * width
+        total += 2 * (block + attention + _linear(width, 8 * width) + _linear(4 * width, width))
+    return total
+
+
+def backward_motion_parameters(config: UNetConfig) -> int:
+    """Return the number of weights of Generative Inbetweening's backward motion."""
+    return sum(2 * width**2 + width for width in transformer_widths(config))
+
+
+MIMICMOTION_PARAMETERS, CONTROLNEXT_PARAMETERS = 205_557, 3_526_400  # of the published pose networks

@@ -3,6 +3,7 @@
 Needs no torch: `svd-reel plan` answers at once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..networks.config import SVDConfig
@@ -25,7 +26,7 @@ class PlannedClip:
     """A clip of which memory and time are planned.
 
     frames: that the network sees at once. guided: whether CFG runs two passes. schedule: name of the noise levels.
-    reuse: interval and depth of feature reuse.
+    reuse: interval and depth of feature reuse. adapters: networks that steer it, by the names of `plan.adapter_costs`.
     """
 
     frames: int
@@ -35,6 +36,7 @@ class PlannedClip:
     guided: bool
     schedule: str = "karras"
     reuse: tuple[int, int] = (1, DEPTH)
+    adapters: tuple[str, ...] = ()
 
 
 def planned_clip(
@@ -45,6 +47,7 @@ def planned_clip(
     frames: int | None = None,
     steps: int | None = None,
     reuse: tuple[int, int] = (1, DEPTH),
+    adapters: Sequence[str] = (),
 ) -> PlannedClip:
     """Return the clip of this size, None meaning the model's own; ValueError for numbers out of range.
 
@@ -59,7 +62,7 @@ def planned_clip(
         one.check(chosen[one.name])
     check_reuse(*reuse)
     guided = (known["min_guidance"], known["max_guidance"]) != (1, 1)
-    return PlannedClip(**chosen, guided=guided, schedule=known["schedule"], reuse=reuse)
+    return PlannedClip(**chosen, guided=guided, schedule=known["schedule"], reuse=reuse, adapters=tuple(adapters))
 
 
 def _own_defaults(config: SVDConfig, given: dict[str, int | None]) -> dict[str, object]:

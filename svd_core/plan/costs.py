@@ -18,7 +18,8 @@ class Stage:
     """One stage of a clip.
 
     network: the part it needs, or "". flops: operations of all its passes. weights: bytes of the network, on whatever
-    device. activations: peak bytes on the device, without weights. passes: evaluations of the network.
+    device. activations: peak bytes on the device, without weights. passes: evaluations of the network. beside: bytes
+    of the networks of adapters, which are on the device whenever this one is.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Stage:
     weights: int
     activations: int
     passes: int = 1
+    beside: int = 0
 
 
 def unet_flops(config: UNetConfig, frames: int, height: int, width: int) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..model.guidance_modes import GUIDANCE_MODES, gains
 from ..networks.activation_bytes import CHUNK_ELEMENTS
 from ..networks.config import SVDConfig
+from .adapter_costs import with_adapters
 from .costs import Stage, stages_of
 from .reuse_costs import with_reuse
 
@@ -122,13 +123,15 @@ def make_plan(
     rate: float | None = None,
     reuse: tuple[int, int] = (1, 0),
     guidance: str | None = None,
+    adapters: Sequence[str] = (),
 ) -> MemoryPlan:
     """Return the fastest plan for one clip of width x height pixels that fits `memory` bytes, or else the smallest one.
 
     The plans are tried in the order of ORDER, each also with smaller feed-forward chunks. The two CFG passes run in
     turn, which is best at the sizes of SVD. Clips small enough to gain from a shared pass use one
     if it fits the memory too (`model.guidance_modes.gains`). reuse: interval and depth of feature reuse, which always
-    runs the passes in turn. guidance: "in turn" or "together" to fix that choice.
+    runs the passes in turn. guidance: "in turn" or "together" to fix that choice. adapters: networks that steer the
+    clip, keys of `adapter_costs.ADAPTERS`.
 
     Raises ValueError for memory, frames or sizes out of range.
     """
@@ -156,6 +159,8 @@ def make_plan(
         )
         if reuse[0] > 1:
             stages = [with_reuse(stage, config, frames, width, height, itemsize, reuse) for stage in stages]
+        latent = (frames, height // 8, width // 8)
+        stages = [with_adapters(stage, adapters, config.unet, latent, itemsize, guided) for stage in stages]
         needs = max(stage.activations + _resident_weights(placement, stage, stages) for stage in stages)
         size = (frames, width, height)
         return MemoryPlan(memory, placement, chunk, strategy, tuple(stages), needs, *size, rate, mode)
@@ -175,8 +180,8 @@ def make_plan(
 def _resident_weights(placement: str, stage: Stage, stages: Sequence[Stage]) -> int:
     """Return the bytes of weights on the device during a stage."""
     if placement == "resident":
-        return sum({other.network: other.weights for other in stages}.values())
+        return sum({other.network: other.weights + other.beside for other in stages}.values())
     if placement == "streamed" and stage.network == "unet":
         # Two of the largest blocks plus the layers that stay: 0.12 to 0.2 of the weights at SVD's size.
-        return int(0.2 * stage.weights)
-    return stage.weights
+        return int(0.2 * stage.weights) + stage.beside
+    return stage.weights + stage.beside
