@@ -112,7 +112,7 @@ def test_every_method_is_in_the_table(costs):
     ours = {kind for kind in below(Control) if kind.__module__.startswith("svd_core.controls")}
     missing = {kind.__name__ for kind in ours - bases}
     frames_only = {"KeptEnds", "EvenJoin", "LookLock", "DropFirstFrame"}
-    networks = {"AdapterControl", "ControlNetControl"}  # cost what their own network does
+    networks = {"FineTunedBetween", "AdapterControl", "ControlNetControl"}  # cost what their own network does
     assert missing == frames_only | networks | {"NoiseMask"}, "a mask is one product per step"
 
 
