@@ -9,8 +9,7 @@ import torch
 
 from svd_core.checkpoints import CheckpointError
 from svd_core.checkpoints.adapters import KINDS, adapter_kind, kept_tensors, single_file_name
-from svd_core.checkpoints.cameractrl import cameractrl_of
-from svd_core.checkpoints.motionctrl import motionctrl_of
+from svd_core.checkpoints.camera_weights import cameractrl_of, motionctrl_of
 from svd_core.checkpoints.pose_network import pose_network_of
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import transformer_places

@@ -25,9 +25,8 @@ import svd_core as svd
 from svd_core.checkpoints import split_state_dict
 from svd_core.checkpoints.adapters import expect_kind, kept_tensors
 from svd_core.checkpoints.backward_motion import load_backward_motion, motion_differences
-from svd_core.checkpoints.cameractrl import cameractrl_of
+from svd_core.checkpoints.camera_weights import cameractrl_of, motionctrl_of
 from svd_core.checkpoints.controlnet import controlnet_of
-from svd_core.checkpoints.motionctrl import motionctrl_of
 from svd_core.checkpoints.pose_network import pose_network_of
 from svd_core.controls.adapters import AdapterControl, attached
 from svd_core.controls.anchored_windows import AnchoredWindows
