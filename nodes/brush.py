@@ -14,6 +14,7 @@ from ..svd_core.pipelines.steering import drag_signals, motion_brushes, picture_
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .camera import mode_settings, warped_images
 from .host import comfy as host
+from .host.preview import send_picture
 from .shared import inputs
 from .shared.clips import start_pictures
 from .shared.controls import ControlChain
@@ -154,6 +155,7 @@ class SVDReelMotionMask:
         painted: str = "",
     ) -> tuple:
         latent = connected(latent)
+        send_picture(image)
         if mask is None:
             masks = paint_objects(painted, image)
             if masks is None:
@@ -301,6 +303,7 @@ class SVDReelCutAndDrag:
         motion_bucket_id: int = STEERED_BUCKET,
     ) -> tuple:
         latent = connected(latent)
+        send_picture(image)
         if depth is not None and camera is None:
             raise ValueError("depth has no effect without a camera; connect Camera Path, or disconnect depth")
         masks = _object_masks(mask, box, objects, image)

@@ -14,6 +14,7 @@ from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import camera_signals
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .host import comfy as host
+from .host.preview import send_picture
 from .shared import inputs
 from .shared.clips import start_pictures
 from .shared.controls import ControlChain
@@ -116,6 +117,8 @@ class SVDReelCameraPath:
         join: str = "then",
         image: Tensor | None = None,
     ) -> tuple:
+        if image is not None:
+            send_picture(image)
         if path.strip():
             own = parse_path(path)
         else:

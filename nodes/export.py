@@ -4,6 +4,7 @@ from ..svd_core.controls.adapters import AdapterControl
 from ..svd_core.sampling.limits import DEPTH
 from ..svd_core.sampling.reuse import ReuseFeatures
 from .host.adapters import adapters_in_sampling
+from .host.preview import previews_in_sampling
 from .host.reuse import reuse_in_sampling
 from .shared import inputs
 from .shared.controls import ControlChain
@@ -62,6 +63,7 @@ class SVDReelExportModel:
         control: ControlChain | None = None,
     ) -> tuple:
         patcher = model.unet.clone()
+        previews_in_sampling(patcher, model.colours)
         if controls := adapter_controls(control):
             adapters_in_sampling(patcher, controls)
         if reuse_interval > 1:

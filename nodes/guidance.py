@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from ..svd_core.sampling.guidance import GUIDANCE_SHAPES, Guidance, custom_guida
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.curve import draw_curve
+from .shared.host_curve import curve_levels, curve_socket
 
 AUTOMATIC = -1.0
 CUSTOM = "custom"
@@ -21,7 +23,8 @@ class GuidanceCurve:
     """The value of the SVD_GUIDANCE socket: a guidance curve for a clip of any length.
 
     `low` and `high` are the ends of the curve; None uses the values the loaded model was released with. `points` are
-    scales spread evenly over the clip, for the shape "custom". Guidance is off outside sigma_low..sigma_high.
+    scales spread evenly over the clip, for the shape "custom". `levels` are shares of the way from low to high, in
+    place of a shape. Guidance is off outside sigma_low..sigma_high.
     """
 
     shape: str = "linear"
@@ -30,6 +33,7 @@ class GuidanceCurve:
     points: tuple[float, ...] = ()
     sigma_low: float = 0.0
     sigma_high: float = math.inf
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         Guidance(torch.ones(1), self.sigma_low, self.sigma_high)  # checks the interval here, not at the sampler
@@ -40,7 +44,10 @@ class GuidanceCurve:
             scale = custom_guidance(self.points, frames)
         else:
             settings = AnimateSettings(frames=frames, min_guidance=self.low, max_guidance=self.high).resolve(config)
-            scale = guidance_curve(self.shape, settings.min_guidance, settings.max_guidance, frames)
+            low, high = settings.min_guidance, settings.max_guidance
+            scale = guidance_curve(self.shape, low, high, frames)
+            if self.levels:
+                scale = low + (high - low) * custom_guidance(self.levels, frames)
         return Guidance(scale, self.sigma_low, self.sigma_high)
 
 
@@ -115,6 +122,9 @@ class SVDReelGuidance:
                     "the last frame.",
                     advanced=True,
                 ),
+                "curve": curve_socket(
+                    "A curve over the clip from ComfyUI's Curve Editor, in place of shape: 0 is low, 1 is high."
+                ),
             },
         }
 
@@ -126,7 +136,10 @@ class SVDReelGuidance:
         sigma_high: float = SIGMA_MAX,
         sigma_low: float = 0.0,
         points: str = "1, 2.5, 1",
+        curve: Any = None,
     ) -> tuple:
+        levels = () if curve is None else curve_levels(curve, "curve")
+        shape = "linear" if levels else shape
         values = inputs.parse_numbers(points, "points of the guidance curve") if shape == CUSTOM else ()
         for name, value in (("low", low), ("high", high)):
             if AUTOMATIC < value < 0:
@@ -134,8 +147,8 @@ class SVDReelGuidance:
         # The widget's highest start means no limit, so that schedules that begin above it are guided as well.
         upper = math.inf if sigma_high >= SIGMA_MAX else sigma_high
         ends = (None if end == AUTOMATIC else end for end in (low, high))
-        curve = GuidanceCurve(shape, *ends, values, sigma_low, upper)
-        return (curve, draw_curve(curve.shape, curve.low, curve.high, curve.points))
+        made = GuidanceCurve(shape, *ends, values, sigma_low, upper, levels)
+        return (made, draw_curve(made.shape, made.low, made.high, made.points, levels))
 
 
 NODES = [SVDReelGuidance]

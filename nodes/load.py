@@ -15,12 +15,12 @@ from ..svd_core.pictures import as_batch, open_picture
 from .host import comfy as host
 from .host.build import AUTO, EIGHT_BITS, PRECISIONS, manage_image_encoder, manage_unet, manage_vae
 from .host.vae_and_clip import MissingPart, ReelVAE
+from .sample_picture import FOLDER, SAMPLES
 from .shared import inputs
 from .shared.model import LoadedModel
 
 NANO = "nano (embedded)"
 NONE = "none"
-DEMO = Path(__file__).resolve().parents[1] / "svd_core" / "assets" / "demo.png"
 FOLDERS = ("svd", "checkpoints")
 LIKELY = ("svd", "stable-video", "stable_video", "img2vid", "animatelcm")
 
@@ -203,14 +203,14 @@ class SVDReelLoadModel:
             image_encoder = manage_image_encoder(parts, wanted)
         colours = NANO_COLOURS if model_name == NANO else _colours(vae) if whole else None
         if colours is not None:
-            host.set_preview_colours(unet, colours.weight, colours.bias)
+            host.set_preview_colours(unet, colours.alone(), colours.bias)
         return (LoadedModel(parts.config, unet, compute, vae, image_encoder, colours=colours), image_encoder, vae)
 
 
 def _colours(vae: ReelVAE) -> LatentColours:
-    """Return the colours of latents for previews, by decoding a small photograph."""
-    picture = as_batch(open_picture(DEMO))
-    return measure_colours(picture, vae.latent, lambda latents: vae.pixels(latents / LATENT_SCALE, 1, None, _ignore))
+    """Return the colours of latents for previews, by decoding the sample pictures, small."""
+    pictures = [as_batch(open_picture(FOLDER / f"{name}.jpg")) for name in SAMPLES]
+    return measure_colours(pictures, vae.latent, lambda latents: vae.pixels(latents / LATENT_SCALE, 1, None, _ignore))
 
 
 def _ignore(done: int, total: int) -> None:

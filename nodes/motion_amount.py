@@ -1,5 +1,7 @@
 """The node that changes the amount of motion, also over the clip."""
 
+from typing import Any
+
 from ..svd_core.controls.amount import (
     BLUR,
     PRESETS,
@@ -14,9 +16,11 @@ from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain
 from .shared.curve import draw_motion
+from .shared.host_curve import curve_levels, curve_socket
 
 FROM_WIDGETS = "from the widgets"
 OFF = -1
+CURVE_BUCKET, CURVE_FPS = 255, 30  # at the top of a connected curve
 PICTURES = ("no picture", "the start picture")
 
 
@@ -112,6 +116,14 @@ class SVDReelMotionAmount:
                     "motion forms before details. 0 is off, 40 to 100 is usual. It takes no time.",
                     step=5.0,
                 ),
+                "bucket_from": curve_socket(
+                    "A curve over the clip from ComfyUI's Curve Editor, in place of bucket_curve: 0 is bucket 0, 1 is "
+                    f"bucket {CURVE_BUCKET}."
+                ),
+                "fps_from": curve_socket(
+                    "A curve over the clip from ComfyUI's Curve Editor, in place of fps_curve: 0 is 1 frame per "
+                    f"second, 1 is {CURVE_FPS}."
+                ),
             },
         }
 
@@ -126,12 +138,18 @@ class SVDReelMotionAmount:
         blur: float = BLUR,
         control: ControlChain | None = None,
         soften_above: float = 0.0,
+        bucket_from: Any = None,
+        fps_from: Any = None,
     ) -> tuple:
         if preset == FROM_WIDGETS:
             bucket = None if compare_bucket == OFF else float(compare_bucket)
             controls = (
                 LowPassStart(start_sigma, blur),
-                MotionCurves(parse_points(bucket_curve, "the bucket curve"), parse_points(fps_curve, "the fps curve")),
+                MotionCurves(
+                    connected_points(bucket_from, "bucket_from", 0, CURVE_BUCKET)
+                    or parse_points(bucket_curve, "the bucket curve"),
+                    connected_points(fps_from, "fps_from", 1, CURVE_FPS) or parse_points(fps_curve, "the fps curve"),
+                ),
                 BucketGuidance(bucket, compare_with == PICTURES[1]),
                 SoftenedCondition(soften_above),
             )
@@ -141,6 +159,12 @@ class SVDReelMotionAmount:
         for one in controls:
             chain = chain.then([one]) if one.active else chain
         return (chain, draw_motion(controls))
+
+
+def connected_points(curve: Any, name: str, low: float, high: float) -> Points:
+    """Return points (position, value) of a connected curve, whose 0 is `low` and 1 is `high`; none without one."""
+    levels = () if curve is None else curve_levels(curve, name)
+    return tuple((place / (len(levels) - 1), low + (high - low) * level) for place, level in enumerate(levels))
 
 
 def parse_points(text: str, what: str) -> Points:

@@ -1,10 +1,13 @@
 """The node that makes a list of noise levels."""
 
+from typing import Any
+
 from torch import Tensor
 
 from ..svd_core.sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, custom_sigmas, make_sigmas
 from .shared import inputs
 from .shared.curve import draw_sigmas
+from .shared.host_curve import curve_levels, curve_socket
 
 CUSTOM = "custom"
 
@@ -75,6 +78,10 @@ class SVDReelSchedule:
                     "Noise levels for custom, separated by commas: falling, usually ending in 0.",
                     advanced=True,
                 ),
+                "curve": curve_socket(
+                    "A falling curve over the steps from ComfyUI's Curve Editor, in place of kind: 1 is sigma_max, 0 "
+                    "is sigma_min, on a logarithmic scale."
+                ),
             },
         }
 
@@ -86,12 +93,28 @@ class SVDReelSchedule:
         sigma_min: float = SIGMA_MIN,
         denoise: float = 1.0,
         sigmas: str = "",
+        curve: Any = None,
     ) -> tuple[Tensor, Tensor]:
-        if kind == CUSTOM:
+        if curve is not None:
+            levels = curve_sigmas(curve, steps, sigma_min, sigma_max, denoise)
+        elif kind == CUSTOM:
             levels = custom_sigmas(inputs.parse_numbers(sigmas, "the custom sigma list"))
         else:
             levels = make_sigmas(kind, steps, sigma_min=sigma_min, sigma_max=sigma_max, denoise=denoise)
         return (levels, draw_sigmas(levels))
+
+
+def curve_sigmas(curve: Any, steps: int, low: float, high: float, denoise: float) -> Tensor:
+    """Return noise levels [steps + 1] that fall along a connected curve from `high` to `low`, then 0.
+
+    A denoise below 1 keeps the low end of the curve.
+    """
+    if not low < high:
+        raise ValueError(f"sigma_min must be below sigma_max (got {low:g} and {high:g})")
+    shares = curve_levels(curve, "curve", int(steps / denoise))[-steps:]
+    if any(after >= before for before, after in zip(shares, shares[1:], strict=False)):
+        raise ValueError("the curve of noise levels must fall from the first step to the last; draw it from 1 to 0")
+    return custom_sigmas([*(low * (high / low) ** share for share in shares), 0.0])
 
 
 NODES = [SVDReelSchedule]

@@ -45,6 +45,11 @@ if folder_paths is not None:
     from comfy_execution.utils import get_executing_context
     from server import PromptServer  # noqa: F401
 
+    try:
+        from comfy_api.input import CurveInput  # from 0.15
+    except ImportError:
+        CurveInput = None
+
 PRESENT = folder_paths is not None
 VAEBase = comfy.sd.VAE if PRESENT else object
 ClipVisionBase = comfy.clip_vision.ClipVisionModel if PRESENT else object
@@ -371,6 +376,14 @@ def clip_output(last: torch.Tensor, penultimate: torch.Tensor, embeds: torch.Ten
 # The browser
 
 
+def curve_of(value: Any) -> Any:
+    """Return the host's curve, with interp(x) over 0..1, of what a CURVE socket carries; None for other things."""
+    if hasattr(value, "interp"):
+        return value
+    known = PRESENT and CurveInput is not None and isinstance(value, (dict, list))
+    return CurveInput.from_raw(value) if known else None
+
+
 def running_node() -> str | None:
     """Return the id of the running node as the browser knows it, such as "3:2" in a subgraph; None without a host."""
     context = get_executing_context() if PRESENT else None
@@ -431,6 +444,25 @@ def in_sampling(patcher: Any, key: str, make: Callable[[], Any]) -> None:
             return executor(*given, **more)
         finally:
             guider.model_options = before
+
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, sampling)
+
+
+def watch_sampling(patcher: Any, key: str, make: Callable[[], Preview]) -> None:
+    """Show every step of all sampling runs with `patcher` by a preview of its own, made anew for each run.
+
+    The callback of the sampler's node runs before it, as it would without the preview.
+    """
+
+    def sampling(executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask, callback, *given, **more):
+        show = make()
+
+        def step(index: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            if callback is not None:
+                callback(index, denoised, x, total)
+            show(index + 1, total, denoised)
+
+        return executor(noise, latent, sampler, sigmas, mask, step, *given, **more)
 
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, sampling)
 

@@ -24,11 +24,14 @@ SIDE, MOST_FRAMES, QUALITY = 320, 48, 80
 SHARE = 0.02  # of the run's time that previews may take
 PLAYED_SIDE = 768  # pixels of the longer side of clips for the player
 COMPARED_SIDE = 1280  # of clips that are compared, where details count
+DRAWN_SIDE = 768  # of pictures to draw on
 FPS = 7.0
+KEY = "svd_reel_preview"
+"""Key of the wrapper that shows the host's sampling."""
 
 
 class ClipPreview:
-    """Sends the frames of a clip to the node's player, as often as takes a fiftieth of the time."""
+    """Sends the frames of a clip to the player: of the first step, the last, and as often as takes 2 % of the time."""
 
     def __init__(self, colours: LatentColours | None, fps: float = FPS):
         self.colours, self.fps = colours or USUAL, fps
@@ -38,7 +41,7 @@ class ClipPreview:
     def __call__(self, done: int, total: int, latents: Tensor) -> None:
         """Show latents [T, 4, h, w] after step `done` of `total`."""
         now, busy = time.monotonic(), time.thread_time()
-        due = self.cost == 0 or now - self.sent > self.cost / SHARE
+        due = done == total or self.cost == 0 or now - self.sent > self.cost / SHARE
         if not due or not host.is_watched():
             return
         each = max(1, -(-len(latents) // MOST_FRAMES))
@@ -48,6 +51,19 @@ class ClipPreview:
         host.send("svd_reel.preview", {**content, "each": each, "count": len(latents), "frames": frames})
         self.sent = time.monotonic()
         self.cost = time.thread_time() - busy  # not the time that other programs took meanwhile
+
+
+def previews_in_sampling(patcher: Any, colours: LatentColours | None) -> None:
+    """Send previews from every sampling run of the host with `patcher`, such as that of KSampler."""
+    if host.PRESENT:
+        host.watch_sampling(patcher, KEY, lambda: ClipPreview(colours))
+
+
+def send_picture(image: Tensor) -> None:
+    """Send the first image of IMAGE [B, H, W, C] to the drawing of the running node, where no file shows it."""
+    if host.is_watched():
+        frame = pictures(image[:1, ..., :3].movedim(-1, 1) * 2 - 1, DRAWN_SIDE)[0]
+        host.send("svd_reel.picture", {"node": host.running_node(), "jpeg": encoded(frame)})
 
 
 def pictures(frames: Tensor, side: int = SIDE) -> Tensor:

@@ -16,11 +16,24 @@ POINTS = 121
 OVER_FRAMES = {0: "first frame", POINTS - 1: "last frame"}
 
 
-def draw_curve(shape: str, low: float | None, high: float | None, points: tuple[float, ...] = ()) -> Tensor:
-    """Draw a guidance curve over the clip, [1, H, W, 3] in 0..1; ends of None are labelled as the model's own."""
+def draw_curve(
+    shape: str,
+    low: float | None,
+    high: float | None,
+    points: tuple[float, ...] = (),
+    shares: Sequence[float] = (),
+) -> Tensor:
+    """Draw a guidance curve over the clip, [1, H, W, 3] in 0..1; ends of None are labelled as the model's own.
+
+    shares: of the way from low to high over the clip, in place of the shape.
+    """
     # Ends that depend on the model are drawn one apart.
     ends = (low if low is not None else (high or 1.0) - 1, high if high is not None else (low or 0.0) + 1)
-    scales = (custom_guidance(points, POINTS) if points else guidance_curve(shape, *ends, POINTS)).tolist()
+    made = custom_guidance(points, POINTS) if points else guidance_curve(shape, *ends, POINTS)
+    if shares:
+        made = ends[0] + (ends[1] - ends[0]) * custom_guidance(tuple(shares), POINTS)
+        shape = "a connected curve"
+    scales = made.tolist()
     given = zip(ends, ("low", "high"), (low, high), strict=True)
     names = {} if points else {value: name for value, name, end in given if end is None}
     levels = {value: names.get(value, f"{value:g}") for value in (min(scales), max(scales))}

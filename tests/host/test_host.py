@@ -1,13 +1,11 @@
 """The pack in a real ComfyUI: import, node list, graphs, and every socket shared with the host's own nodes."""
 
-import io
 import json
 import os
 import re
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from svd_core import AnimateSettings, animate, load_model
@@ -36,7 +34,8 @@ def test_all_nodes_are_listed_with_tooltips(object_info):
     for name in pack().NODE_CLASS_MAPPINGS:
         entry = object_info[name]
         assert entry["display_name"] == pack().NODE_DISPLAY_NAME_MAPPINGS[name]
-        assert entry["category"].split("/")[0] == "SVD Reel" and entry["description"] and entry["output_tooltips"]
+        assert entry["category"].split("/")[0] == "SVD Reel" and entry["description"]
+        assert len(entry["output_tooltips"]) == len(entry["output"])
         inputs = {**entry["input"]["required"], **entry["input"].get("optional", {})}
         assert all(options["tooltip"] for _, options in inputs.values())
 
@@ -235,18 +234,6 @@ def test_a_second_queue_is_fully_cached(build, run):
     build.show(one())
     assert one.id in run(build).executed()
     assert run(build).executed() == set()
-
-
-def test_previews_show_all_frames_and_progress_reaches_the_end(build, run):
-    loader = build.load()
-    condition = build.condition(loader, seed=78, width=64, height=32)
-    sampler = build.sampled(loader, condition, sigmas=build("SVDReelSchedule", steps=STEPS)())
-    build.keep(sampler())
-    result = run(build)
-    assert result.progress(sampler.id) == list(range(1, STEPS + 1))
-    assert len(result.previews) >= STEPS
-    jpeg = result.previews[-1][result.previews[-1].index(b"\xff\xd8") :]
-    assert Image.open(io.BytesIO(jpeg)).size == (256, 512), "four wide frames, one above the other"
 
 
 def test_a_cancel_stops_within_one_step(server, build):

@@ -139,6 +139,7 @@ def test_custom_socket_types_carry_the_prefix_of_the_pack():
         "STRING",
         "BOOLEAN",
         "BOUNDING_BOX",
+        "CURVE",
         "UPSCALE_MODEL",
         "INTERP_MODEL",
         "AUDIO",

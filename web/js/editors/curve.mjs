@@ -2,6 +2,7 @@
 
 import { button, make } from '../host.mjs'
 import { formatCurve, formatList, guidanceAt, parseCurve, valueAt } from '../logic/curve.mjs'
+import { replaced } from './picture_editor.mjs'
 import { COLOURS, DrawnEditor, distance, drawHandle, drawLine } from './drawn_editor.mjs'
 
 const EDGE = { left: 42, right: 22, top: 20, bottom: 24 }
@@ -10,14 +11,14 @@ const MOST_POINTS = 64
 /** What each node draws. free: points have positions of their own; else they are spread evenly over the width. */
 const CURVES = {
   SVDReelMotionAmount: [
-    { name: 'bucket_curve', label: 'motion bucket', low: 0, high: 255, usual: 127, digits: 0, free: true },
-    { name: 'fps_curve', label: 'frames per second', low: 1, high: 30, usual: 7, digits: 1, free: true },
+    { name: 'bucket_curve', label: 'motion bucket', low: 0, high: 255, usual: 127, digits: 0, free: true, socket: 'bucket_from' },
+    { name: 'fps_curve', label: 'frames per second', low: 1, high: 30, usual: 7, digits: 1, free: true, socket: 'fps_from' },
   ],
   SVDReelGuidance: [
-    { name: 'points', label: 'guidance', low: 0, high: 6, usual: 2.5, digits: 2, kind: 'shape', shape: guidanceShape },
+    { name: 'points', label: 'guidance', low: 0, high: 6, usual: 2.5, digits: 2, kind: 'shape', shape: guidanceShape, socket: 'curve' },
   ],
   SVDReelSchedule: [
-    { name: 'sigmas', label: 'noise', low: 0.002, high: 700, usual: 10, digits: 3, kind: 'kind', logarithmic: true },
+    { name: 'sigmas', label: 'noise', low: 0.002, high: 700, usual: 10, digits: 3, kind: 'kind', logarithmic: true, socket: 'curve' },
   ],
 }
 const FOLLOWED = {
@@ -61,7 +62,7 @@ export class CurveEditor extends DrawnEditor {
   }
 
   locked() {
-    return Boolean(this.node.inputs?.find(input => input.widget?.name === this.curve?.name && input.link != null))
+    return Boolean(this.curve && replaced(this.node, [this.curve.socket, this.curve.name]))
   }
 
   read() {
@@ -77,7 +78,8 @@ export class CurveEditor extends DrawnEditor {
     if (this.other && shape) this.points = [0, 0.25, 0.5, 0.75, 1].map(when => [when, shape(this)(when)])
     this.point = Math.min(this.point, Math.max(0, this.points.length - 1))
     const preset = this.value('preset')
-    if (preset && preset !== 'from the widgets') this.say(`The preset ${preset} replaces this curve.`)
+    if (replaced(this.node, [this.curve.socket])) this.say('The connected curve is used instead.')
+    else if (preset && preset !== 'from the widgets') this.say(`The preset ${preset} replaces this curve.`)
     else if (this.other) this.say(`${this.other} makes the ${label}; drag a point to draw your own.`)
     else
       this.say(

@@ -1,13 +1,20 @@
 // The picture that a node will receive, found before anything has run, as a canvas to draw on and with.
 
-import { api, app, chain, fileUrl, guard, linkOf, locatorOf, widgetOf } from '../host.mjs'
+import { api, app, chain, fileUrl, guard, linkOf, locatorOf, nodeOfExecution, widgetOf } from '../host.mjs'
 
 const MOST_LINKS = 12
 const MOST_PIXELS = 1024 // of the longer side
-const sent = new Map() // address of pictures that nodes sent when they ran, by execution id
+const SOURCE_CHANGED = 'svd_reel.source' // of our own, when a loader shows another file
+const sent = new Map() // what nodes received at their input when they ran: {origin, address} by locator
 
+/** A node sends the picture that it runs with, for those that no file shows. */
 api.addEventListener('svd_reel.picture', ({ detail }) =>
-  guard(() => sent.set(String(detail.node), `data:image/jpeg;base64,${detail.jpeg}`)),
+  guard(() => {
+    const node = nodeOfExecution(detail.node)
+    if (!node) return
+    sent.set(locatorOf(node), { origin: originOf(node), address: `data:image/jpeg;base64,${detail.jpeg}` })
+    node.svdReelEditor?.picture?.refresh()
+  }),
 )
 
 /** The picture at an input of a node; calls `changed` when another one is there. */
@@ -18,7 +25,7 @@ export class UpstreamPicture {
     chain(node, 'onConnectionsChange', () => setTimeout(this.refresh))
     chain(node, 'onConfigure', () => setTimeout(this.refresh, 50))
     api.addEventListener('executed', this.refresh)
-    api.addEventListener('svd_reel.picture', this.refresh)
+    api.addEventListener(SOURCE_CHANGED, this.refresh)
     setTimeout(this.refresh)
   }
 
@@ -50,7 +57,7 @@ export class UpstreamPicture {
   remove() {
     this.address = undefined
     api.removeEventListener('executed', this.refresh)
-    api.removeEventListener('svd_reel.picture', this.refresh)
+    api.removeEventListener(SOURCE_CHANGED, this.refresh)
   }
 }
 
@@ -80,6 +87,8 @@ function pattern() {
 export function addressOf(node, input) {
   const found = upstream(node, input, MOST_LINKS)
   if (found) return found
+  const received = sent.get(locatorOf(node))
+  if (received && received.origin === originOf(node)) return received.address
   for (const link of (node.outputs ?? []).flatMap(output => output.links ?? [])) {
     const target = node.graph?.getNodeById(linkOf(node.graph, link)?.target_id)
     if (target?.inputs?.some(slot => slot.name === input)) return upstream(target, input, MOST_LINKS)
@@ -126,7 +135,13 @@ function ownPicture(source) {
   if (typeof name === 'string' && name) return inputAddress(name)
   const output = app.nodeOutputs?.[locatorOf(source)]?.images?.[0]
   if (output && /\.(png|jpe?g|webp|gif|avif)$/i.test(output.filename)) return fileUrl(output)
-  return sent.get(String(source.id)) ?? source.imgs?.[0]?.src ?? null
+  return source.imgs?.[0]?.src ?? null
+}
+
+/** Return where the picture of a node comes from, as "node:output", so that one sent earlier is known to be outdated. */
+function originOf(node) {
+  const link = linkOf(node.graph, node.inputs?.find(slot => slot.name === 'image')?.link)
+  return link ? `${link.origin_id}:${link.origin_slot}` : ''
 }
 
 /** "folder/a.png [output]" as the host writes names of pictures. */
@@ -145,7 +160,7 @@ function watch(source) {
     if (!widget || watched.has(widget)) continue
     watched.add(widget)
     chain(widget, 'callback', () =>
-      setTimeout(() => api.dispatchEvent(new CustomEvent('svd_reel.picture', { detail: {} }))),
+      setTimeout(() => api.dispatchEvent(new CustomEvent(SOURCE_CHANGED))),
     )
   }
 }

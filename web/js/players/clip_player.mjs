@@ -101,6 +101,7 @@ export class ClipPlayer {
     const bitmaps = await Promise.all(detail.frames.map(bitmapOf))
     if (round !== this.round) return bitmaps.forEach(bitmap => bitmap.close())
     this.clear()
+    if (this.stage.hidden) this.unfold()
     Object.assign(this, { frames: bitmaps, detail, shown: -1 })
     this.video.hidden = true
     this.video.pause()
@@ -166,7 +167,7 @@ export class ClipPlayer {
     this.video.src = fileUrl(clip, { t: Date.now() })
   }
 
-  /** Make room for the first clip of a player that is late. */
+  /** Make room for the first frames of a player that is late. */
   unfold() {
     this.stage.hidden = false
     this.element.style.minHeight = `${HEIGHT}px`
@@ -248,8 +249,13 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
 
+/** Return the player of a node; KSampler and other nodes that sample an exported model get one when they first need it. */
+function playerOf(node) {
+  return node && (node.svdReelPlayer ?? new ClipPlayer(node, { late: true }))
+}
+
 api.addEventListener('svd_reel.preview', ({ detail }) =>
-  guard(() => nodeOfExecution(detail.node)?.svdReelPlayer?.preview(detail)),
+  guard(() => playerOf(nodeOfExecution(detail.node))?.preview(detail)),
 )
 for (const name of ['execution_error', 'execution_interrupted']) {
   api.addEventListener(name, ({ detail }) => guard(() => nodeOfExecution(detail?.node_id)?.svdReelPlayer?.stopped()))
