@@ -4,9 +4,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from svd_core.video import write_clip
 
+from .checkpoint_files import TINY, tiny_tensors
+from .family_golden import read_golden
+from .golden_rule import DATA, fill_by_rule
 from .storyboards import write_folder
 
 SMALL = ("--steps", "1", "--frames", "2", "--device", "cpu")
@@ -41,3 +45,36 @@ def calls(inputs: Path, out: Path, model: str) -> dict[str, list[str]]:
         + ["--clips-per-still", "1", "--validate-every", "0", "--device", "cpu"],
     }
     return {name: [name, *arguments] for name, arguments in given.items()}
+
+
+def folder_calls(inputs: Path, out: Path, model: str) -> dict[str, list[str]]:
+    """Return calls that write folders: frames of a clip, and a model in parts."""
+    photo = str(inputs / "one" / "photo.png")
+    return {
+        "animate frames": ["animate", photo, "--model", model, *SMALL, "--output", str(out / "frames")],
+        "convert folder": ["convert", model, str(out / "model"), "--dtype", "fp16"],
+    }
+
+
+def write_family(folder: Path) -> None:
+    """Write tiny models of other kinds than SVD, and what their commands read, for `family_calls`."""
+    save_file(dict(tiny_tensors()), folder / "tiny.safetensors", metadata=TINY)
+    shapes = read_golden(DATA / "family" / "mimic_tiny.safetensors").shapes
+    save_file(fill_by_rule({k: v for k, v in shapes.items() if "pose_net" in k}, 3), folder / "poses.safetensors")
+    shapes = read_golden(DATA / "family" / "sv3d_p_tiny.safetensors").shapes
+    save_file(fill_by_rule(shapes, 43), folder / "sv3d_p.safetensors", TINY | {"svd.variant": "sv3d_p"})
+    write_clip(torch.rand(4, 64, 64, 3, generator=torch.Generator().manual_seed(1)), folder / "drawings", fps=8)
+
+
+def family_calls(inputs: Path, out: Path) -> dict[str, list[str]]:
+    """Return calls of the commands for other models than SVD."""
+    photo, tiny = str(inputs / "one" / "photo.png"), ["--model", str(inputs / "tiny.safetensors"), "--device", "cpu"]
+    return {
+        "orbit": ["orbit", photo, "--model", str(inputs / "sv3d_p.safetensors"), "--steps", "1", "--device", "cpu"]
+        + ["--output", str(out / "orbit.webp"), "--mask", str(out / "mask"), "--angles", str(out / "angles.csv")],
+        "character": ["character", photo, "--poses", str(inputs / "drawings"), *tiny, "--width", "64", "--height", "64"]
+        + ["--pose-network", str(inputs / "poses.safetensors"), "--steps", "1", "--window", "3", "--overlap", "1"]
+        + ["--output", str(out / "dance.webp")],
+        "depth": ["depth", str(inputs / "drawings"), *tiny, "--window", "3", "--kind", "depthcrafter", "--steps", "1"]
+        + ["--overlap", "1", "--output", str(out / "depth.webp")],
+    }
