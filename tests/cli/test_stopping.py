@@ -21,7 +21,7 @@ WORK = {
     "animate": "svd_core.cli.animate.steered_clip",
     "batch": "svd_core.cli.batch.make_clip",
     "report": "svd_core.cli.report.measure",
-    "plan": "svd_core.cli.plan.draw_plan",
+    "plan": "svd_core.plan.page.draw_plan",
     "finish": "svd_core.finish.movie._Writer.finish",
     "convert": "svd_core.cli.progress.Progress.count",
     "lab": "svd_core.cli.lab.draw_sheet",
