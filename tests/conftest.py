@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from svd_core import SVDModel, load_model
 from svd_core.cli import models
-from tests.helpers.checkpoint_files import TINY, tiny_tensors
-from tests.helpers.nodes_pack import part, run
+from tests.helpers.nodes_pack import part, run, write_few_layers
 
 torch.set_num_threads(min(4, torch.get_num_threads()))
 
@@ -45,10 +43,8 @@ def own_log_level() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model with random weights: 4 frames of 64x64."""
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_file(dict(tiny_tensors()), path, metadata=TINY)
-    return str(path)
+    """A model of few layers with random weights: 4 frames of 64x64."""
+    return str(write_few_layers(tmp_path_factory.mktemp("model") / "tiny.safetensors"))
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,7 @@ def part_of_photograph(place):
 def test_nano_goes_from_picture_to_picture_without_a_jump(nano):
     """No step is above 2.5 times the median, and the ends are within 22 dB of the pictures."""
     pictures = [part_of_photograph(0), part_of_photograph(24)]
-    frames = inbetween(nano, pictures, svd.AnimateSettings(steps=8, seed=5))
+    frames = inbetween(nano, pictures, svd.AnimateSettings(steps=5, seed=5))
     assert frames.shape == (nano.config.frames, nano.config.height, nano.config.width, 3)
     steps = steps_of(frames)[:-1]
     assert steps.min() > 0 and steps.max() < 2.5 * steps.median(), steps
@@ -165,7 +165,7 @@ def test_nano_goes_from_picture_to_picture_without_a_jump(nano):
 @pytest.mark.parametrize("mode", LOOP_MODES)
 def test_nano_loops(nano, mode):
     """The step from the last frame to the first is within 1.5 times the median."""
-    frames = loop(nano, part_of_photograph(12), svd.AnimateSettings(steps=8, seed=5), mode=mode)
+    frames = loop(nano, part_of_photograph(12), svd.AnimateSettings(steps=5, seed=5), mode=mode)
     assert len(frames) == nano.config.frames - (mode != "roll")
     steps = steps_of(frames)
     assert steps.min() > 0 and steps[-1] < 1.5 * steps.median(), steps

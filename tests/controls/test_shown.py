@@ -20,7 +20,7 @@ def nano():
     return svd.load_model("nano")
 
 
-def clip(nano, steps=6, **settings):
+def clip(nano, steps=4, **settings):
     return svd.animate(nano, open_picture(ASSETS / "demo.png"), svd.AnimateSettings(steps=steps, seed=5, **settings))
 
 
