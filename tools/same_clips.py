@@ -5,6 +5,9 @@
 OLD and NEW are folders of this repository at two commits; NEW is this one if it is left out. The clips are compared
 as floats, before they are encoded, and the files as a player decodes them. The table has the largest difference of
 each case: 0 means equal bit for bit. The exit code is 1 if a case differs by more than 0. It takes about ten minutes.
+
+The model is nano with a control scale of 1, and controls say their motion bucket, so that the defaults of controls may
+change from one checkout to the other.
 """
 
 import argparse
@@ -25,19 +28,23 @@ import av
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageSequence
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "svd_core" / "assets"
 VIDEOS, PICTURES, TEXTS = (".mp4", ".webm", ".mov"), (".png", ".webp", ".gif", ".jpg"), (".json", ".csv")
 
-SMALL = "--width 64 --height 64 --frames 6 --steps 3 --quiet --device cpu"
-LARGE = "--width 128 --height 128 --frames 5 --steps 2 --quiet --device cpu"
+NANO = "--model nano.safetensors --quiet --device cpu"
+SMALL = f"--width 64 --height 64 --frames 6 --steps 3 {NANO}"
+LARGE = f"--width 128 --height 128 --frames 5 --steps 2 {NANO}"
+# The same, for what moves the frames.
+MOVED, MOVED_LARGE = f"{SMALL} --motion-bucket 127", f"{LARGE} --motion-bucket 127"
 ROWS = "image,name,motion_bucket,seed\na.png,one,60,1\nb.png,two,200,5\n"
 BOARD = """image,seconds,move,bucket,seed,transition,fade,title
 a.png,1,zoom in 1.2,100,3,cut,,A
 b.png,1.5,,127,4,cross-fade,0.4,B
-c.png,2,pan left,,5,cut,,C
+c.png,2,pan left,127,5,cut,,C
 """
 
 # What `animate a.png` makes of these options; `--output` is the name of the case.
@@ -53,24 +60,25 @@ ANIMATE = {
     "lcm": f"{SMALL} --schedule lcm",
     "exponential": f"{SMALL} --schedule exponential --sigma-min 0.01 --sigma-max 200",
     "reuse": f"{SMALL} --steps 6 --reuse 2 --max-guidance 2",
-    "reuse with heun and a camera": f"{SMALL} --steps 5 --solver heun --reuse 2 --reuse-depth 1 --camera 'pan right'",
-    "camera": f"{SMALL} --camera 'pan right 0.15, zoom in 1.2 ease then hold 1 then roll cw 4' --max-guidance 2",
-    "camera, dual clock": f"{SMALL} --camera 'tilt up 0.2 ease-in' --camera-mode 'dual clock' --camera-strength 1.5",
-    "camera, replace estimate": f"{LARGE} --camera 'orbit left 12 ease' --camera-mode 'replace estimate' "
+    "reuse with heun and a camera": f"{MOVED} --steps 5 --solver heun --reuse 2 --reuse-depth 1 --camera 'pan right'",
+    "camera": f"{MOVED} --camera 'pan right 0.15, zoom in 1.2 ease then hold 1 then roll cw 4' --max-guidance 2",
+    "camera, dual clock": f"{MOVED} --camera 'tilt up 0.2 ease-in' --camera-mode 'dual clock' --camera-strength 1.5",
+    "camera, replace estimate": f"{MOVED_LARGE} --camera 'orbit left 12 ease' --camera-mode 'replace estimate' "
     "--depth depth.png",
-    "camera with a foreground": f"{SMALL} --camera 'dolly in 0.2, handheld 0.02' --foreground mask.png",
-    "camera with depth": f"{SMALL} --camera 'arc right 16, truck left 0.1, pedestal up 0.1' --depth depth.png "
+    "camera with a foreground": f"{MOVED} --camera 'dolly in 0.2, handheld 0.02' --foreground mask.png",
+    "camera with depth": f"{MOVED} --camera 'arc right 16, truck left 0.1, pedestal up 0.1' --depth depth.png "
     "--foreground mask.png",
-    "camera through points": f"{SMALL} --camera 'through 0 0; 0.1 0 1.1; 0.2 0.05 1 5'",
+    "camera through points": f"{MOVED} --camera 'through 0 0; 0.1 0 1.1; 0.2 0.05 1 5'",
     "motion mask": f"{SMALL} --motion-mask mask.png --still-bucket 5 --moving-bucket 200",
     "motion mask, soft": f"{LARGE} --motion-mask mask.png --mask-strength 0.7 --mask-feather 5 --no-keep-still",
-    "drag": f"{SMALL} --drag '0.5,0.5; 0.7,0.6; 0.6,0.4' --drag-mask mask.png --drag-scale 1.2,0.9 "
+    "drag": f"{MOVED} --drag '0.5,0.5; 0.7,0.6; 0.6,0.4' --drag-mask mask.png --drag-scale 1.2,0.9 "
     "--drag-rotation 20 --drag-easing ease",
-    "drag, strict": f"{LARGE} --drag '0.5,0.5; 0.3,0.5' --drag-mask mask.png --drag-background 0.9 --drag-strength 1.3",
-    "drag and motion mask": f"{SMALL} --drag '0.5,0.5; 0.3,0.5' --drag-mask mask.png --motion-mask mask.png",
+    "drag, strict": f"{MOVED_LARGE} --drag '0.5,0.5; 0.3,0.5' --drag-mask mask.png --drag-background 0.9 "
+    "--drag-strength 1.3",
+    "drag and motion mask": f"{MOVED} --drag '0.5,0.5; 0.3,0.5' --drag-mask mask.png --motion-mask mask.png",
     "windows": f"{SMALL} --frames 20 --windows 8 --window-overlap 3 --max-guidance 2",
     "extend": f"{SMALL} --extend 9 --extend-overlap 3 --max-guidance 2",
-    "extend with a camera": f"{SMALL} --extend 5 --camera 'pan left 0.1'",
+    "extend with a camera": f"{MOVED} --extend 5 --camera 'pan left 0.1'",
     "between": f"{SMALL} --end-image b.png --max-guidance 2",
     "between, blend": f"{SMALL} --end-image b.png --between-mode blend",
     "between, take turns": f"{SMALL} --end-image b.png --between-mode 'take turns'",
@@ -80,13 +88,13 @@ ANIMATE = {
     "loop, roll": f"{SMALL} --loop --between-mode roll",
     "decode in chunks": f"{SMALL} --decode 3",
     "memory limit": f"{SMALL} --memory 1 --max-guidance 2",
-    "fit pad": f"{SMALL} --width 96 --fit pad --camera 'zoom out 1.3'",
+    "fit pad": f"{MOVED} --width 96 --fit pad --camera 'zoom out 1.3'",
     "fit stretch": f"{SMALL} --width 96 --fit stretch",
-    "keep aspect": "--keep-aspect --frames 4 --steps 2 --quiet --device cpu",
+    "keep aspect": f"--keep-aspect --frames 4 --steps 2 {NANO}",
     "lora": f"{SMALL} --lora lora.safetensors:0.8:1.2",
 }
 
-TINY = "--width 64 --height 64 --steps 2 --device cpu --quiet"
+TINY = f"--width 64 --height 64 --steps 2 {NANO}"
 FILM = f"storyboard board.csv {TINY}"
 # Whole commands. They run after ANIMATE, in this order: some read the clips of others.
 COMMANDS = {
@@ -108,7 +116,7 @@ COMMANDS = {
     "storyboard": f"{FILM} --output film.mp4 --sheet sheet.png --timing timing.csv --panels panels",
     "storyboard, extended": f"{FILM} --output longer.mp4 --longer extend --panels longer",
     "storyboard, slower": f"{FILM} --output slower.mp4 --longer slower --panels slower",
-    "batch": "batch rows.csv --output batch --kind frames --workers 1 --threads 1 --device cpu --quiet "
+    "batch": f"batch rows.csv --output batch --kind frames --workers 1 --threads 1 {NANO} "
     "--set width=64 --set height=64 --set steps=2 --set frames=4",
     "train": f"train a.png {SMALL} --steps 2 --stills 'pan left' --clips-per-still 2 --validate-every 0 "
     "--output trained.safetensors",
@@ -199,6 +207,13 @@ def prepare(folder: Path) -> None:
     (folder / "rows.csv").write_text(ROWS, encoding="utf-8")
     (folder / "board.csv").write_text(BOARD, encoding="utf-8")
     shutil.copy(ASSETS / "loras" / "nano_pan_left.safetensors", folder / "lora.safetensors")
+    save_file(load_file(ASSETS / "nano.safetensors"), folder / "nano.safetensors", nano_metadata())
+
+
+def nano_metadata() -> dict[str, str]:
+    """Return the metadata of the embedded model, with a control scale of 1."""
+    with safe_open(ASSETS / "nano.safetensors", "numpy") as nano:
+        return {**nano.metadata(), "svd.control_scale": "1"}
 
 
 def run_checkout(root: Path, result: Path, only: list[str]) -> None:

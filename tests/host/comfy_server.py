@@ -33,13 +33,13 @@ START_SECONDS, RUN_SECONDS = 300, 1800  # ends of waiting: the film takes ten mi
 
 
 class Server:
-    """One ComfyUI process on a free port, with everything it writes under `base`."""
+    """One ComfyUI process on a free port, with everything it writes under `base`; `pack` is the folder of the pack."""
 
-    def __init__(self, base: Path, *arguments: str):
+    def __init__(self, base: Path, *arguments: str, pack: Path = PACK):
         self.base, self.arguments = base, arguments
         for folder in FOLDERS:
             (base / folder).mkdir(parents=True, exist_ok=True)
-        (base / "custom_nodes" / "ComfyUI-SVD-Reel").symlink_to(PACK)
+        (base / "custom_nodes" / "ComfyUI-SVD-Reel").symlink_to(pack)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
