@@ -4,6 +4,7 @@ import torch
 
 import svd_core as svd
 from svd_core.condition import Condition
+from svd_core.doctor.timing import Case, difference, interleave
 from svd_core.memory import PeakMemory
 from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.streamed_decode import STRATEGIES, decode_clip
@@ -12,7 +13,6 @@ from .options import Setting
 from .results import Report
 from .subjects import OURS, decode_case, decoder_of, model_of, unet_case, unet_inputs
 from .switches import DECODER, OFF, ONLY_DECODER
-from .timing import Case, difference, interleave
 
 CPU, GPU = ("half", "4x128x128"), ("real", "25x576x1024")
 FOLD = "single-token attention folded"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import svd_core as svd
+from svd_core.doctor.timing import difference, stopwatch
 from svd_core.model.conditioning import condition_on_image
 from svd_core.networks.config import SVDConfig, UNetConfig
 from svd_core.pictures import as_batch, fit, open_picture
@@ -21,7 +22,6 @@ from svd_core.sampling.reuse import ReuseFeatures
 from .options import Setting
 from .results import Report
 from .rounded import with_rounded_products, with_rounded_weights
-from .timing import difference, stopwatch
 
 CPU, GPU = ("real", "8x128x128"), ("real", "8x128x128")
 PHOTOGRAPH = Path(svd.__file__).parent / "assets" / "demo.png"

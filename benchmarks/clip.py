@@ -6,13 +6,13 @@ import torch
 from PIL import Image
 
 import svd_core as svd
+from svd_core.doctor.timing import difference, interleave
 
 from . import peers
 from .machine import matmul_case
 from .options import Setting
 from .results import Report
 from .subjects import DIFFUSERS, OURS, model_of
-from .timing import difference, interleave
 
 CPU, GPU = ("half", "8x128x128"), ("real", "25x576x1024")
 PARTS = ("unet", "vae", "image_encoder")

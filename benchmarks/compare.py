@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 import torch
 
+from svd_core.doctor.timing import difference, flops, interleave
+
 from . import rss
 from .machine import matmul_case
 from .options import Setting
 from .results import Report
 from .subjects import DIFFUSERS, OURS, Case, names
-from .timing import difference, flops, interleave
 
 GATES = {torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest allowed relative difference to diffusers. In half precision both differ from float32 by about that much on

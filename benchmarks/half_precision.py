@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import torch
 
+from svd_core.doctor.timing import difference
+
 from .options import Setting
 from .results import Report
 from .subjects import DIFFUSERS, OURS, decode_case, decoder_of, model_of, unet_case
-from .timing import difference
 
 CPU, GPU = ("small", "4x64x64"), ("real", "25x576x1024")
 HALVES = (torch.bfloat16, torch.float16)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from svd_core.doctor.timing import Case, difference, interleave
 from svd_core.networks import kernels, layers
 from svd_core.networks.attention import _GatedProjection
 from svd_core.networks.kernels import dispatch
@@ -21,7 +22,6 @@ from svd_core.networks.kernels.matmul import (
 from .options import Setting
 from .results import Report
 from .subjects import OURS, model_of, unet_case
-from .timing import Case, difference, interleave
 
 CPU, GPU = ("small", "4x64x64"), ("real", "25x576x1024")
 COLUMNS = ["what", "shape", "plain ms", "ours ms", "gain", "GB/s", "share of a copy", "error", "plain error"]

@@ -2,14 +2,9 @@
 
 import os
 import platform
-import time
 from importlib import metadata
 
 import torch
-
-SPIN_SECONDS = 0.5
-QUIET = 0.9
-"""Share of the processor time that we must get for wall time to be used."""
 
 
 def describe(device: torch.device) -> str:
@@ -35,15 +30,6 @@ def _processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def share_of_cores() -> float:
-    """Return the share of the requested processor time that we get, 0..1, measured over half a second."""
-    a = torch.rand(512, 512)
-    wall, own = time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < SPIN_SECONDS:
-        a @ a
-    return min(1.0, (time.process_time() - own) / (time.perf_counter() - wall) / torch.get_num_threads())
 
 
 def matmul_size(device: torch.device) -> int:

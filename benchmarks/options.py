@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
-from .machine import QUIET, describe, share_of_cores
+from svd_core.doctor.timing import QUIET, share_of_cores
+
+from .machine import describe
 from .results import HERE, Report
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -12,6 +12,7 @@ from .compare import SVDReelCompare
 from .condition import SVDReelCondition, SVDReelMotion
 from .controlnet import SVDReelControlNet, SVDReelLineArt, SVDReelLoadControlNet
 from .decode import SVDReelDecode
+from .doctor import SVDReelDoctor
 from .driving_clip import SVDReelControlByClip
 from .duration import SVDReelDuration
 from .export import SVDReelExportModel
@@ -57,6 +58,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelControlNet": SVDReelControlNet,
     "SVDReelLineArt": SVDReelLineArt,
     "SVDReelDecode": SVDReelDecode,
+    "SVDReelDoctor": SVDReelDoctor,
     "SVDReelControlByClip": SVDReelControlByClip,
     "SVDReelDuration": SVDReelDuration,
     "SVDReelExportModel": SVDReelExportModel,
@@ -105,6 +107,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelControlNet": "Control by ControlNet (SVD)",
     "SVDReelLineArt": "Draw Lines of Frames (SVD)",
     "SVDReelDecode": "Decode SVD Clip",
+    "SVDReelDoctor": "Check My Setup (SVD)",
     "SVDReelControlByClip": "Control by Clip (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
 from ..svd_core.checkpoints.split import complete
+from ..svd_core.doctor.profile import follow_profile
 from ..svd_core.files import printable
 from ..svd_core.model.latent_colours import NANO as NANO_COLOURS
 from ..svd_core.model.latent_colours import LatentColours, measure_colours
@@ -14,6 +15,7 @@ from ..svd_core.networks.variants import NATIVE
 from ..svd_core.pictures import as_batch, open_picture
 from .host import comfy as host
 from .host.build import AUTO, EIGHT_BITS, PRECISIONS, manage_image_encoder, manage_unet, manage_vae
+from .host.paths import profile_file
 from .host.vae_and_clip import MissingPart, ReelVAE
 from .sample_picture import FOLDER, SAMPLES
 from .shared import inputs
@@ -190,6 +192,8 @@ class SVDReelLoadModel:
             raise CheckpointError(f"{model_name} contains no UNet; choose an SVD checkpoint such as svd_xt.safetensors")
         if complete_from != NONE:
             parts = complete(parts, open_parts(complete_from), complete_from)
+        own = profile_file()
+        follow_profile(host.compute_device(), own if own.is_file() else None)
         unet, compute = manage_unet(parts, wanted)
         multiply_by(unet.model.diffusion_model, products, host.compute_device())
         if compile_blocks:

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("svd_core/networks", "svd_core/sampling", "svd_core/report", "svd_core/video"),
     ("svd_core/model", "svd_core/controls", "svd_core/finish"),
     ("svd_core/plan", "svd_core/checkpoints", "svd_core/pipelines"),
-    ("svd_core/lora", "svd_core/lab", "svd_core/storyboard"),
+    ("svd_core/lora", "svd_core/lab", "svd_core/storyboard", "svd_core/doctor"),
     ("svd_core/training", "svd_core/batch"),
     ("nodes", "svd_core/cli"),
     ("tools", "recipes", "benchmarks"),

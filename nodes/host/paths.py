@@ -79,6 +79,11 @@ def save_folder(kind: str) -> Path:
     return folder
 
 
+def profile_file() -> Path:
+    """Return the file in the output folder that keeps what Check My Setup measured; it may not exist."""
+    return host.output_folder() / "svd_reel" / "profile.json"
+
+
 def _is_inside(path: Path, root: Path) -> bool:
     """Return whether an absolute path is in a folder by its text; the folder may itself be a link."""
     for folder in (os.path.abspath(root), os.path.realpath(root)):

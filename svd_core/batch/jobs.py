@@ -15,6 +15,7 @@ from ..checkpoints import inspect_checkpoint, load_model
 from ..checkpoints.controlnet import local_controlnet
 from ..checkpoints.load import read_state_dict
 from ..checkpoints.networks_by_name import check_networks, load_networks
+from ..doctor.profile import follow_profile
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
@@ -68,6 +69,7 @@ class ModelSpec:
         loras = read_lora_options(self.loras)
         path, base = local_model(self.path), self.complete_from and local_model(self.complete_from)
         model = load_model(path, device=self.device, dtype=self.dtype, complete_from=base)
+        follow_profile(model.device)
         return apply_loras(model, loras)
 
 

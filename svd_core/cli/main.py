@@ -21,6 +21,7 @@ from .signals import is_terminated, terminable
 COMMANDS = {
     "animate": "make a clip of a picture",
     "orbit": "turn around the object in a picture, with SV3D",
+    "doctor": "check this machine with a model file, and measure what gains on it",
     "info": "describe a checkpoint, or print the settings of a clip",
     "batch": "make many clips, and continue after an interruption",
     "report": "measure the motion and the quality of a clip",
@@ -82,6 +83,8 @@ def _add_options(name: str, parser: Parser) -> None:
             from .animate import add_animate as add
         case "orbit":
             from .orbit import add_orbit as add
+        case "doctor":
+            from .doctor import add_doctor as add
         case "info":
             from .info import add_info as add
         case "batch":

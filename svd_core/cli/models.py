@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 
 from ..checkpoints import load_model
+from ..doctor.profile import BF16, KERNELS, DeviceProfile, follow_profile, read_profile
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options
-from ..model.devices import DTYPES, pick_device
+from ..model.devices import DTYPES, bfloat16_units, pick_device
 from ..model.guidance_passes import fixed_mode, set_guidance_mode
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
@@ -45,9 +46,21 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
     model = apply_loras(model, loras)
     if device.type == "cpu" and model.dtype != torch.float32:
-        progress.say("half precision is many times slower than float32 on a CPU; use --dtype float32")
+        progress.say(_half_on_cpu(model.dtype))
     progress.say(f"{model.variant} on {device} in {str(model.dtype).removeprefix('torch.')}, {since(start)}")
     return model
+
+
+def _half_on_cpu(dtype: torch.dtype) -> str:
+    """Return what half precision means for the time on a CPU."""
+    units = bfloat16_units() if dtype == torch.bfloat16 else None
+    if units is None:
+        return "half precision is many times slower than float32 on this CPU; use --dtype float32"
+    profile = read_profile(torch.device("cpu"))
+    factor = None if profile is None else profile.factors.get(BF16)
+    if factor is None:
+        return f"this CPU multiplies in bfloat16 ({units}); `svd-reel doctor` measures whether that is faster"
+    return f"bfloat16 takes {1 / factor:.2f} times the time of float32 on this CPU, as `svd-reel doctor` measured"
 
 
 def planned_of(settings: AnimateSettings, adapters: Sequence[str] = ()) -> PlannedClip:
@@ -79,7 +92,8 @@ def load_planned_model(
         accumulate_in_half()
     if options.fp8_products:
         kernels.fp8_product(computing_device(options.device))  # before a model is loaded for nothing
-    kernels.use_kernels(options.kernels)
+    profile = follow_profile(computing_device(options.device))
+    kernels.use_kernels(_kernels_by(profile, options.kernels, progress))
     force_backend(None if options.attention == "auto" else options.attention)
     mode = None if options.guidance_branches == "auto" else options.guidance_branches.replace("-", " ")
     if options.memory is None:
@@ -113,6 +127,14 @@ def load_planned_model(
     if options.compile:
         compile_blocks(model.unet)
     return model
+
+
+def _kernels_by(profile: DeviceProfile | None, mode: str, progress: Progress) -> str:
+    """Return the mode of the kernels: auto turns them off where the profile of the device shows no gain."""
+    if mode != "auto" or profile is None or profile.gains(KERNELS) is not False:
+        return mode
+    progress.say(f"fused kernels gain nothing on this device ({profile.factors[KERNELS]:.2f} times as fast); not used")
+    return "plain"
 
 
 def _check_device(options: argparse.Namespace) -> None:

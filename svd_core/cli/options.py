@@ -78,8 +78,8 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         choices=("auto", *(mode.replace(" ", "-") for mode in GUIDANCE_MODES)),
         default="auto",
         help="run the conditional and the unconditional pass in one batch (together) or one after the other "
-        "(in-turn). auto batches small clips on a GPU if memory allows. Results are equal up to rounding "
-        "(default: auto)",
+        "(in-turn). auto batches small clips; on a GPU those that memory allows, and that gained where `svd-reel "
+        "doctor` measured it. Results are equal up to rounding (default: auto)",
     )
     group.add_argument(
         "--attention",
@@ -109,8 +109,8 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         "--kernels",
         choices=kernels.MODES,
         default="plain",
-        help="auto: run norms and GEGLU as fused Triton kernels on CUDA, equal up to rounding; not yet timed on a GPU "
-        "(default: plain, PyTorch's own)",
+        help="auto: run norms and GEGLU as fused Triton kernels on CUDA, equal up to rounding, unless `svd-reel "
+        "doctor` measured no gain on this device (default: plain, PyTorch's own)",
     )
 
 

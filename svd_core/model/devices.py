@@ -36,6 +36,15 @@ def parse_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     return DTYPES[known]
 
 
+def bfloat16_units() -> str | None:
+    """Return which units of this processor multiply in bfloat16, None if there are none or this torch cannot tell."""
+    for name, units in (("_is_amx_tile_supported", "AMX"), ("_is_avx512_bf16_supported", "AVX512-BF16")):
+        supported = getattr(torch.cpu, name, None)
+        if supported is not None and supported():
+            return units
+    return None
+
+
 def _fastest() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -14,10 +14,17 @@ Three levels down these are 1024 rows of 1280 channels, for a matrix product 80 
 14 frames of 1024x576, 129,024 pixels and 160 tiles, one clip fills the card, and two take twice the time.
 """
 
+_limit = [LARGEST]
+
+
+def use_measured_limit(pixels: int | None) -> None:
+    """Use a measured number of latent pixels in place of LARGEST in this process; None returns to LARGEST."""
+    _limit[0] = LARGEST if pixels is None else pixels
+
 
 def gains(frames: int, height: int, width: int) -> bool:
     """Return whether one pass over two clips of latents [frames, 4, height, width] is faster than two passes."""
-    return frames * height * width <= LARGEST
+    return frames * height * width <= _limit[0]
 
 
 def best_mode(

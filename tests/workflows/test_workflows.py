@@ -29,6 +29,7 @@ FILE_WIDGETS |= {
     ("UpscaleModelLoader", "model_name"),
     ("FrameInterpolationModelLoader", "model_name"),
     ("SVDReelModelInfo", "model_name"),
+    ("SVDReelDoctor", "model_name"),
     ("SVDReelLoadCameraWeights", "file"),
     ("SVDReelLoadPoseNetwork", "file"),
 }

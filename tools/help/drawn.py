@@ -204,6 +204,11 @@ def model_info(studio: Studio) -> Image.Image:
     return text_lines(text)
 
 
+def doctor(studio: Studio) -> Image.Image:
+    """Draw what the check says of the embedded model on the processor that makes the picture."""
+    return text_lines(studio.run("SVDReelDoctor", keep_profile=False)[0], columns=84)
+
+
 def export_model(studio: Studio) -> Image.Image:
     """Draw the graph of the template with ComfyUI's sampler, our nodes in blue."""
     workflow = json.loads((ROOT / "workflows" / "svd_with_comfyui_nodes.json").read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, motio
 from .controlnets import depth_controlnet, lineart_controlnet
 from .controls import camera_pan_and_zoom, steadier_clip
 from .fast import animatelcm_few_steps, fast_draft
-from .finish import draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
+from .finish import check_setup, draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
 from .formats import portrait_9_16, product_b_roll, social_square
 from .from_words import sketch_to_4k_film, text_to_video
 from .graph import Graph
@@ -274,6 +274,7 @@ WORKFLOWS = (
     interpolate_with_model,
     vhs_output,
     inspect_model,
+    check_setup,
     motion_lab,
     compare_clips,
     storyboard_animatic,

@@ -164,6 +164,30 @@ delete the node: **Save Video** of ComfyUI saves the same frames.
     return graph
 
 
+def check_setup(graph: Graph) -> Graph:
+    """Check the machine and a model file, and make a clip beside it."""
+    graph.note(f"""
+# Check my setup
+
+{EMBEDDED}
+
+1. Choose a model file in **Check My Setup**, or leave nano to check the machine alone.
+2. Press **Run**. The node shows a line for each check: *good* is as it should be, *note* is worth knowing, and *bad*
+   says what to do.
+3. To report a problem, connect *page* to Preview Any, run again, and copy its text into the issue.
+""")
+    graph.note("""
+- *quick* takes less than a minute. Switch it off to read the whole file and to measure at the model's own size.
+- With *keep_profile*, what was measured is kept in the output folder. On a graphics card, choices on auto follow it.
+- The same on the command line: svd-reel doctor --model FILE --report page.md.
+""")
+    graph.stage("1. Check").add("SVDReelDoctor", model_name=NANO)
+    picture, model = load(graph.stage("2. Model and picture"), None)
+    clip = graph.stage("3. Animate").add("SVDReelAnimate", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    graph.stage("4. Film").add("SVDReelFinish", images=clip["IMAGE"], fps=28.0, filename_prefix=f"video/{graph.name}")
+    return graph
+
+
 def inspect_model(graph: Graph) -> Graph:
     """Describe a model file, and make a video with it."""
     graph.note(f"""

@@ -27,6 +27,7 @@ PREVIEW_HEIGHT = {
     "SVDReelGuidance": 250,
     "SVDReelInbetween": 280,
     "SVDReelLoop": 280,
+    "SVDReelDoctor": 260,
     "SVDReelModelInfo": 240,
     "SVDReelMotionAmount": 250,
     "SVDReelMotionMask": 370,

@@ -83,6 +83,7 @@ CAPTIONS = {
     "compare_clips": ("Two clips in step", 23),
     "storyboard_animatic": ("Storyboard to film", 14),
     "inspect_model": ("What is in a file", 12),
+    "check_setup": ("Is everything well?", 12),
     "lora_camera_move": ("A LoRA moves the camera", 23),
     "train_camera_lora": ("Train a camera move", 29),
     "train_character_lora": ("Train a character", 31),

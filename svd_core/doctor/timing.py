@@ -5,10 +5,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
 Case = Callable[[], object]
+
+SPIN_SECONDS = 0.5
+QUIET = 0.9
+"""Share of the processor time that we must get for wall time to be used."""
+
+
+class Rounds(NamedTuple):
+    """How often cases are run, and the clock that counts: "wall", or "cpu" for processor time."""
+
+    count: int
+    clock: str = "wall"
 
 
 @dataclass
@@ -61,6 +73,20 @@ def _once(case: Case, device: torch.device) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     case()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def share_of_cores() -> float:
+    """Return the share of the requested processor time that we get, 0..1, measured over half a second."""
+    a = torch.rand(512, 512)
+    wall, own = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < SPIN_SECONDS:
+        a @ a
+    return min(1.0, (time.process_time() - own) / (time.perf_counter() - wall) / torch.get_num_threads())
+
+
+def clock_of(device: torch.device, share: float) -> str:
+    """Return the clock to time by: "wall", or "cpu" on a busy processor. share: see `share_of_cores`."""
+    return "cpu" if device.type == "cpu" and share < QUIET else "wall"
 
 
 @contextmanager
