@@ -9,6 +9,7 @@ from torch import Tensor
 from ...svd_core.condition import Adapter
 from ...svd_core.controls.adapters import AdapterControl
 from . import comfy as host
+from .sampling import in_sampling
 
 KEY = "svd_reel_adapters"
 """Entry of the host's transformer options with the adapters of a run."""
@@ -60,7 +61,7 @@ def adapters_in_sampling(patcher: Any, controls: Sequence[AdapterControl]) -> No
     """Make every sampling run of the host with `patcher` use the adapters of `controls`."""
     if not host.PRESENT:
         return
-    host.in_sampling(patcher, KEY, lambda: HostAdapters(controls))
+    in_sampling(patcher, KEY, lambda: HostAdapters(controls))
     networks = {id(control.adapter.network): control.adapter.network for control in controls}
     managed = [network.patcher for network in networks.values() if getattr(network, "patcher", None) is not None]
     patcher.set_additional_models(KEY, managed)

@@ -6,7 +6,7 @@ node also runs in tests and scripts. All differences between host versions are h
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -430,41 +430,6 @@ class Preview(Protocol):
     """Shows the frames of latents [T, 4, h, w] after a step."""
 
     def __call__(self, done: int, total: int, latents: torch.Tensor) -> None: ...
-
-
-def in_sampling(patcher: Any, key: str, make: Callable[[], Any]) -> None:
-    """Put make() under `key` into the transformer options of every sampling run with `patcher`, anew for each run."""
-
-    def sampling(executor: Any, *given: Any, **more: Any) -> Any:
-        guider = executor.class_obj
-        before = guider.model_options
-        guider.model_options = comfy.model_patcher.create_model_options_clone(before)
-        guider.model_options.setdefault("transformer_options", {})[key] = make()
-        try:
-            return executor(*given, **more)
-        finally:
-            guider.model_options = before
-
-    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, sampling)
-
-
-def watch_sampling(patcher: Any, key: str, make: Callable[[], Preview]) -> None:
-    """Show every step of all sampling runs with `patcher` by a preview of its own, made anew for each run.
-
-    The callback of the sampler's node runs before it, as it would without the preview.
-    """
-
-    def sampling(executor: Any, noise: Any, latent: Any, sampler: Any, sigmas: Any, mask, callback, *given, **more):
-        show = make()
-
-        def step(index: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
-            if callback is not None:
-                callback(index, denoised, x, total)
-            show(index + 1, total, denoised)
-
-        return executor(noise, latent, sampler, sigmas, mask, step, *given, **more)
-
-    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, key, sampling)
 
 
 class Progress:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...svd_core.model.latent_colours import LatentColours
 from . import comfy as host
+from .sampling import watch_sampling
 
 # Of the autoencoder that SVD shares with Stable Diffusion 1.5, for models without a decoder to measure.
 USUAL = LatentColours(
@@ -56,7 +57,7 @@ class ClipPreview:
 def previews_in_sampling(patcher: Any, colours: LatentColours | None) -> None:
     """Send previews from every sampling run of the host with `patcher`, such as that of KSampler."""
     if host.PRESENT:
-        host.watch_sampling(patcher, KEY, lambda: ClipPreview(colours))
+        watch_sampling(patcher, KEY, lambda: ClipPreview(colours))
 
 
 def send_picture(image: Tensor) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...svd_core.condition import DeepFeatures
 from ...svd_core.sampling.reuse import FeatureStore, ReuseFeatures
 from . import comfy as host
+from .sampling import in_sampling
 
 KEY = "svd_reel_reuse"
 """Entry of the host's transformer options with the cached features of a run."""
@@ -53,4 +54,4 @@ def reuse_in_sampling(patcher: Any, settings: ReuseFeatures) -> None:
     """Make every sampling run of the host with `patcher` reuse features; each run has a cache of its own."""
     if not host.PRESENT:
         return
-    host.in_sampling(patcher, KEY, lambda: HostReuse(settings))
+    in_sampling(patcher, KEY, lambda: HostReuse(settings))
