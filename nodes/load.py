@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
+from ..svd_core.checkpoints.diffusers_folder import is_part_of_folder, model_folders
 from ..svd_core.checkpoints.split import complete
 from ..svd_core.doctor.profile import follow_profile
 from ..svd_core.files import printable
@@ -23,25 +24,24 @@ from .shared.model import LoadedModel
 
 NANO = "nano (embedded)"
 NONE = "none"
-FOLDERS = ("svd", "checkpoints")
+FOLDERS = ("svd", "checkpoints", "diffusion_models")
 LIKELY = ("svd", "stable-video", "stable_video", "img2vid", "animatelcm")
 
 
 def model_names() -> list[str]:
     """Return the choices of the model widgets: nano, names that look like SVD, then all other files."""
     files = [name for folder in FOLDERS for name in host.model_files(folder) if name.lower().endswith(".safetensors")]
+    files = [name for name in files if not is_part_of_folder(name)]
     names = list(dict.fromkeys([*files, *diffusers_folders()]))
     names.sort(key=lambda name: not any(word in name.lower() for word in LIKELY))
     return [NANO, *names]
 
 
-def diffusers_folders() -> list[str]:
-    """Return the names of folders with a video model in models/diffusers and models/svd."""
-    found = []
+def diffusers_folders() -> dict[str, Path]:
+    """Return the folders with a video model in models/svd and models/diffusers by their names."""
+    found: dict[str, Path] = {}
     for root in (Path(path) for key in ("svd", "diffusers") for path in host.model_roots(key)):
-        if root.is_dir():
-            indexes = sorted(root.glob("*/model_index.json"))
-            found += [index.parent.name for index in indexes if (index.parent / "unet").is_dir()]
+        found = model_folders(root) | found
     return found
 
 
@@ -53,9 +53,9 @@ def model_location(name: str) -> str:
         path = host.model_path(folder, name)
         if path is not None:
             return path
-    if name in diffusers_folders():
-        roots = (Path(path) / name for key in ("svd", "diffusers") for path in host.model_roots(key))
-        return next(str(path) for path in roots if path.is_dir())
+    folder = diffusers_folders().get(name)
+    if folder is not None:
+        return str(folder)
     raise FileNotFoundError(
         f"model {printable(name)!r} not found; put svd_xt.safetensors or another SVD file into models/svd or "
         "models/checkpoints and press R, or choose the embedded nano model"

@@ -90,6 +90,37 @@ def _folders_below(folder: Path, levels: int = NESTED) -> Iterator[Path]:
                 yield from _folders_below(path, levels - 1)
 
 
+def model_folders(root: Path) -> dict[str, Path]:
+    """Return the folders below `root` that hold a video model, by their path from there with slashes.
+
+    Found are pipelines with a `unet` folder, up to NESTED levels deep, and the roots of cached repositories. Folders
+    that cannot be read are left out.
+    """
+    return {path.relative_to(root).as_posix(): path for path in sorted(_pipelines(root, NESTED))}
+
+
+def _pipelines(folder: Path, levels: int) -> Iterator[Path]:
+    try:
+        inside = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return
+    for path in inside:
+        if (path / "unet").is_dir():
+            yield path
+        elif (path / "snapshots").is_dir():
+            if any((found / "unet").is_dir() for found in _folders_below(path)):
+                yield path
+        elif levels > 1:
+            yield from _pipelines(path, levels - 1)
+
+
+def is_part_of_folder(name: str) -> bool:
+    """Return whether a file name with folders is that of one network of a pipeline, or lies in a cached repository."""
+    *folders, last = name.replace("\\", "/").split("/")
+    cached = any(folder.startswith("models--") for folder in folders)
+    return cached or (len(folders) > 1 and folders[-1] in CLASSES and last.startswith(STANDARD_NAMES))
+
+
 def _holds_model(folder: Path) -> bool:
     if not folder.is_dir():
         return False

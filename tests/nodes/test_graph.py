@@ -288,6 +288,26 @@ def test_a_replaced_file_is_noticed(checkpoint):
     assert before != node.IS_CHANGED(FILE, "auto", "auto")
 
 
+def test_nested_folders_and_cached_repositories_are_offered_once(tmp_path, monkeypatch):
+    """A folder is offered by its root; the files of its parts are not offered as models of their own."""
+    cached = "models--someone--svd-xt"
+    for place in ("plain", "a/deep", "a/b/deeper", f"{cached}/snapshots/0a1b", ".hidden/x", "not a model/vae"):
+        for network in ("unet", "vae") if place != "not a model/vae" else ("",):
+            (tmp_path / place / network).mkdir(parents=True)
+            (tmp_path / place / network / "diffusion_pytorch_model.safetensors").touch()
+    host, load = part("nodes.host.comfy"), part("nodes.load")
+    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.safetensors")]
+    files += ["unet/diffusion_pytorch_model.safetensors", "svd_unet/diffusion_pytorch_model.safetensors"]
+    by_folder = {"svd": files, "diffusion_models": ["animatelcm_unet.safetensors"]}
+    monkeypatch.setattr(host, "model_roots", lambda folder: [str(tmp_path), "/nowhere"] if folder == "svd" else [])
+    monkeypatch.setattr(host, "model_files", lambda folder: by_folder.get(folder, []))
+    offered = set(load.model_names())
+    assert offered >= {"plain", "a/deep", cached, "animatelcm_unet.safetensors", *by_folder["svd"][-2:]}
+    assert not any("/vae/" in name or f"{cached}/" in name for name in offered)
+    assert load.model_location("a/deep") == str(tmp_path / "a" / "deep")
+    assert load.model_location(cached) == str(tmp_path / cached)
+
+
 def test_diffusers_folders_are_offered_and_loaded(tmp_path, loaded, picture, monkeypatch):
     from tests.helpers.checkpoint_files import folder_tensors, tiny_tensors, write_folder
 
