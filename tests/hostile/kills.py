@@ -131,7 +131,8 @@ def kill_command(name: str, arguments: list[str], out: Path, most: int) -> tuple
     whole = files_of(out)
     if code != 0:
         return 0, [f"{name} ended with {code}"]
-    places = sorted({1 + round(step * (events - 1) / max(1, most - 1)) for step in range(min(most, events))})
+    count = min(most, events)
+    places = sorted({1 + round(step * (events - 1) / max(1, count - 1)) for step in range(count)})
     faults = []
     for place in places:
         clean()
