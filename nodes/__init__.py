@@ -4,6 +4,7 @@ Written by `python -m tools.nodes`.
 """
 
 from .animate import SVDReelAnimate
+from .between_weights import SVDReelLoadBetweenWeights
 from .brush import SVDReelCutAndDrag, SVDReelMotionMask
 from .camera import SVDReelCameraControl, SVDReelCameraPath
 from .camera_weights import SVDReelCameraWeights, SVDReelLoadCameraWeights
@@ -43,6 +44,7 @@ from .video_depth import SVDReelVideoDepth
 # Literal, because pack managers read both without importing the pack.
 NODE_CLASS_MAPPINGS = {
     "SVDReelAnimate": SVDReelAnimate,
+    "SVDReelLoadBetweenWeights": SVDReelLoadBetweenWeights,
     "SVDReelMotionMask": SVDReelMotionMask,
     "SVDReelCutAndDrag": SVDReelCutAndDrag,
     "SVDReelCameraPath": SVDReelCameraPath,
@@ -92,6 +94,7 @@ NODE_CLASS_MAPPINGS = {
 
 NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelAnimate": "Animate Image (SVD)",
+    "SVDReelLoadBetweenWeights": "Load In-between Weights (SVD)",
     "SVDReelMotionMask": "Paint Motion Mask (SVD)",
     "SVDReelCutAndDrag": "Cut and Drag (SVD)",
     "SVDReelCameraPath": "Camera Path (SVD)",

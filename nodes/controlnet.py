@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..svd_core.checkpoints.controlnet import LoadedControlNet
+from ..svd_core.checkpoints.controlnet import NANO, LoadedControlNet
 from ..svd_core.controls.controlnet import NUMBERS, SUMS
 from ..svd_core.controls.lines import line_drawing
 from ..svd_core.files import printable
@@ -18,15 +18,20 @@ from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 
 FOLDER = "controlnet"
-NONE_THERE = "no file in models/controlnet"
+EMBEDDED = "nano line art (embedded)"
 LIKELY = ("svd", "temporal")
 
 
 def controlnet_names() -> list[str]:
-    """Return the choices of the loader: files of the host's folder, those that look like SVD's first."""
+    """Return the choices of the loader: files of the host's folder, those that look like SVD's first; nano's last."""
     names = [name for name in host.model_files(FOLDER) if name.lower().endswith(".safetensors")]
     names.sort(key=lambda name: not any(word in name.lower() for word in LIKELY))
-    return names or [NONE_THERE]
+    return [*names, EMBEDDED]
+
+
+def _location(name: str) -> str | None:
+    """Return the path of a choice of the loader, None where there is no such file."""
+    return str(NANO) if name == EMBEDDED else host.model_path(FOLDER, name)
 
 
 class SVDReelLoadControlNet:
@@ -58,7 +63,8 @@ class SVDReelLoadControlNet:
                 "control_net_name": inputs.choice(
                     controlnet_names(),
                     "The file to load, from models/controlnet. Both published ones are called "
-                    "diffusion_pytorch_model.safetensors; rename them, such as to svd_depth.safetensors.",
+                    "diffusion_pytorch_model.safetensors; rename them, such as to svd_depth.safetensors. The embedded "
+                    "one steers only the embedded nano model, for trying out without a download.",
                 ),
             },
         }
@@ -66,12 +72,12 @@ class SVDReelLoadControlNet:
     @classmethod
     def VALIDATE_INPUTS(cls, control_net_name: str | None) -> bool | str:
         """Return a remedy for a missing file; ComfyUI's own check would only list the existing ones."""
-        if control_net_name is None or host.model_path(FOLDER, control_net_name) is not None:
+        if control_net_name is None or _location(control_net_name) is not None:
             return True
         return _missing(control_net_name)
 
     def execute(self, control_net_name: str) -> tuple:
-        path = host.model_path(FOLDER, control_net_name)
+        path = _location(control_net_name)
         if path is None:
             raise FileNotFoundError(_missing(control_net_name))
         return (manage_controlnet(path),)

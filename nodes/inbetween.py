@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
+from ..svd_core.controls.between_weights import MOST_REPEATS, LoadedBackwardMotion
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pictures import Placement
 from ..svd_core.pipelines.batch import sample_clips
 from ..svd_core.pipelines.between import (
     BETWEEN_MODES,
+    FINE_TUNED,
     LOOP_MODES,
     between_inputs,
     close_loop,
@@ -115,11 +117,12 @@ class SVDReelInbetween:
                     "the middle.",
                 ),
                 "mode": inputs.choice(
-                    BETWEEN_MODES,
+                    (*BETWEEN_MODES, FINE_TUNED),
                     "How the clip gets from one image to the next. match measures how one image moves into the next "
                     "and imposes that: sharpest and fastest, for two images of one scene; others are blended. take "
                     "turns runs each step forward from the start, then again from the end. blend mixes both over "
-                    "the frames: even, but the middle may show both images. The last two take two passes per step.",
+                    "the frames: even, but the middle may show both images. These two take two passes per step, as "
+                    "does fine-tuned, which needs between_weights.",
                 ),
                 "ending": inputs.choice(
                     (OPEN, CLOSED),
@@ -140,6 +143,17 @@ class SVDReelInbetween:
                     True,
                     "Decode SVD Clip shows your own images where the clip meets them, as far as that causes "
                     "no jump. Switch it off to see what the VAE makes of them, which is slightly softer.",
+                    advanced=True,
+                ),
+                "between_weights": inputs.socket(
+                    "SVD_BETWEEN_WEIGHTS", "Weights from Load In-between Weights, for the mode fine-tuned."
+                ),
+                "repeats": inputs.whole(
+                    0,
+                    0,
+                    MOST_REPEATS,
+                    "Repeats of each step of the first half in the mode fine-tuned. 5 as published, for 3.5 times the "
+                    "time; 0 is fast.",
                     advanced=True,
                 ),
             },
@@ -167,7 +181,13 @@ class SVDReelInbetween:
         vae=None,
         background: str = "white",
         exact_ends: bool = True,
+        between_weights: LoadedBackwardMotion | None = None,
+        repeats: int = 0,
     ) -> tuple:
+        if between_weights is not None and mode != FINE_TUNED:
+            raise ValueError(f"between_weights work in the mode {FINE_TUNED} only (got {mode!r}); choose it")
+        if repeats and between_weights is None:
+            raise ValueError(f"repeats ({repeats}) only apply to the mode {FINE_TUNED}; set them to 0")
         model = model.with_parts(vae=vae, image_encoder=clip_vision)
         settings = clip_settings(model, width, height, frames, fit, seed, motion or Motion(), background, solver)
         images = [image] if end_image is None else [image, end_image]
@@ -175,6 +195,7 @@ class SVDReelInbetween:
         closed, chain = ending == CLOSED, control or ControlChain()
         keyframes = make_keyframes(model, pictures, settings)
         given = {"mode": mode, "strength": strength, "closed": closed, "controls_of": chain.of_clip}
+        given |= {"weights": between_weights, "repeats": repeats}
         clips = between_inputs(model, pictures, keyframes, settings.frames, **given)
         sampling = sampling_for(model, settings.frames, seed, solver, guidance, sigmas)
         made = sample_clips(

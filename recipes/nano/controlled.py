@@ -7,28 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import svd_core as svd
 from svd_core.controls.lines import line_drawing
 from svd_core.model.conditioning import clip_pixels
-from svd_core.networks.controlnet import AddResiduals, ControlNet, trained_counts
+from svd_core.networks.controlnet import AddResiduals, ControlNet, HintEncoder, trained_counts
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import LATENT_SCALE
 from svd_core.training import TrainingSample
 
 from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, full_speed_move, speed_of
+from .first_weights import zero
 from .latents import hold_exposure, motion_vectors
 from .networks import UNET, save_checkpoint
 from .pool import CELL, Format, draw_field, encode_fields, middle
 from .scenes import PictureSource
 
-SMALL, SQUARE = Format("small", 8, 8, 700), Format("square", 16, 16, 500)
-SMALL_SHARE = 0.4  # of the steps, if there are pictures of both formats
-CLIPS = {"small": 8, "square": 2}  # per step, for about equal work
+SMALL, SQUARE = Format("small", 8, 8, 400), Format("square", 16, 16, 500)
+SMALL_SHARE = 0.25  # of the steps, if there are pictures of both formats
+CLIPS = {"small": 5, "square": 2}  # per step, for about equal work
 FRAMES = 8
 FREE = 0.9  # share of clips with a free move; the others keep the rule of the base model
-FULLER = 1.3  # free moves are this much larger than those of the base model's training
+HINT_DEVIATION = 3.0  # of the first hint features
+FULLER = 1.6  # free moves are this much larger than those of the base model's training
 
 
 @torch.no_grad()
@@ -93,10 +96,36 @@ class LineSource:
         move = choose(free, free_move(clips, generator).times(torch.tensor(FULLER)), rule)
         latent = hold_exposure(film(pool["field"][slots], move, FRAMES, form.height, form.width))
         seen = film(pool["picture"][slots].float() / 255, move, FRAMES, form.height * CELL, form.width * CELL)
-        self.lines = torch.cat([line_drawing(clip.clamp(0, 1).movedim(1, -1)) for clip in seen]).movedim(-1, 1) * 2 - 1
+        self.lines = draw_lines(seen)
         vector = motion_vectors(fps, bucket, pool["level"][slots])
         tokens, noised = pool["token"][slots], pool["noised"][slots]
         return [TrainingSample(latent[clip], noised[clip], tokens[clip], vector[clip]) for clip in range(clips)]
+
+
+def draw_lines(clips: Tensor) -> Tensor:
+    """Return the control pictures [B*T, 3, H, W] in -1..1 of clips [B, T, 3, H, W] in 0..1."""
+    return torch.cat([line_drawing(clip.clamp(0, 1).movedim(1, -1)) for clip in clips]).movedim(-1, 1) * 2 - 1
+
+
+@torch.no_grad()
+def start_hint(hint: HintEncoder, lines: Tensor) -> None:
+    """Draw the first weights of a hint encoder: unit deviation in every layer for such lines, none for black.
+
+    The result is as strong as the noise in the features that it is added to. With torch's own initial values it is a
+    thousandth of that, and its change from frame to frame is lost.
+    """
+    layers = (hint.conv_in, *hint.blocks, hint.conv_out)
+    h = lines
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        if layer is hint.conv_in:
+            layer.bias.copy_(layer.weight.sum((1, 2, 3)))  # black is -1
+        h = layer(h)
+        scale = (HINT_DEVIATION if layer is hint.conv_out else 1.0) / h.std()
+        layer.weight.mul_(scale)
+        layer.bias.mul_(scale)
+        h = F.silu(h * scale)
 
 
 class TaughtControlNet(ControlNet):
@@ -109,15 +138,18 @@ class TaughtControlNet(ControlNet):
 
     def start(self) -> None:
         """Start as a copy of the base's downward half that changes nothing."""
-        base = self._others[0].state_dict()
+        base, source = self._others
+        base = base.state_dict()
         own = {name: base[name] for name in self.state_dict() if name in base}
         missing, unexpected = self.load_state_dict(own, strict=False)
         if unexpected or any(not name.startswith(("hint.", "zero_convs.", "middle_conv.")) for name in missing):
             raise ValueError(f"the base does not fit: missing {missing[:3]}, unexpected {unexpected[:3]}")
-        with torch.no_grad():
-            for layer in (*self.zero_convs, self.middle_conv):
-                layer.weight.zero_()
-                layer.bias.zero_()
+        for layer in (*self.zero_convs, self.middle_conv):
+            zero(layer)
+        form, pool = source.pools[-1]
+        views = film(pool["picture"][:8].float() / 255, free_move(8, torch.Generator().manual_seed(0)), 2,
+                     form.height * CELL, form.width * CELL)  # fmt: skip
+        start_hint(self.hint, draw_lines(views))
 
     def forward(self, x: Tensor, c_noise: Tensor, context: Tensor, vector: Tensor, num_frames: int) -> Tensor:
         """Return the base's output with the residuals of the lines of the last batch."""

@@ -7,12 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 import svd_core as svd
+from svd_core.checkpoints.backward_motion import motion_differences
 from svd_core.pipelines.video_depth import VideoDepthSettings, video_depth
 from tests.helpers.family_golden import read_golden
 from tests.helpers.golden_rule import DATA, fill_by_rule
 from tests.helpers.nodes_pack import part, run, write_tiny
 
 MOTIONCTRL, POSES, MODEL = "motionctrl.safetensors", "pose_net.safetensors", "svd_tiny.safetensors"
+BACKWARD = "backward_motion.safetensors"
 FRAMES = 4
 
 
@@ -25,7 +27,12 @@ def files(tmp_path_factory):
     save_file(fill_by_rule({k: v for k, v in motion.shapes.items() if "time_stack" in k}, 3), folder / MOTIONCTRL)
     mimic = read_golden(DATA / "family" / "mimic_tiny.safetensors")
     save_file(fill_by_rule({k: v for k, v in mimic.shapes.items() if "pose_net" in k}, 3), folder / POSES)
-    return {name: folder / name for name in (MOTIONCTRL, POSES, MODEL)}
+    between = read_golden(DATA / "family" / "gen_inbetween_tiny.safetensors").shapes
+    unet, tuned = ({key.removeprefix(part): shape for key, shape in between.items() if key.startswith(part)}
+                   for part in ("unet.", "finetuned."))  # fmt: skip
+    weights = fill_by_rule(unet, 3)
+    save_file(motion_differences(weights | fill_by_rule(tuned, 4), weights, "tuned"), folder / BACKWARD)
+    return {name: folder / name for name in (MOTIONCTRL, POSES, MODEL, BACKWARD)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -163,3 +170,23 @@ def test_a_video_becomes_maps_of_its_size_and_the_licence_is_named(model, files,
 def test_a_model_that_makes_clips_reads_no_video(model):
     with pytest.raises(ValueError, match="reads no video; load DepthCrafter or NormalCrafter"):
         run("SVDReelVideoDepth", model=model, video=torch.rand(2, 64, 64, 3))
+
+
+def test_a_fine_tuned_in_between_needs_its_weights_and_its_mode(model):
+    pictures = torch.rand(2, 64, 64, 3, generator=torch.Generator().manual_seed(5))
+    weights = run("SVDReelLoadBetweenWeights", model=model, file=BACKWARD)[0]
+    given = {"model": model, "image": pictures[:1], "end_image": pictures[1:], "width": 64, "height": 64, "frames": 4}
+    given |= {"seed": 3, "sigmas": torch.tensor([20.0, 2.0, 0.0])}
+    made = run("SVDReelInbetween", **given, mode="fine-tuned", between_weights=weights, repeats=1)[0]["samples"]
+    assert made.isfinite().all()
+    assert not torch.equal(made, run("SVDReelInbetween", **given, mode="blend")[0]["samples"])
+    for options, words in (
+        (
+            {"mode": "blend", "between_weights": weights},
+            "between_weights work in the mode fine-tuned only .got 'blend'",
+        ),
+        ({"mode": "fine-tuned"}, "needs backward motion weights"),
+        ({"mode": "blend", "repeats": 2}, "repeats .2. only apply to the mode fine-tuned"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run("SVDReelInbetween", **given, **options)

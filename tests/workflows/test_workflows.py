@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tools.workflows.build import build_all
+from tools.workflows.controlnets import NANO as NANO_LINES
 from tools.workflows.definitions import describe
 from tools.workflows.graph import KEYS, Graph
 from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, library, own_nodes
@@ -32,6 +33,7 @@ FILE_WIDGETS |= {
     ("SVDReelDoctor", "model_name"),
     ("SVDReelLoadCameraWeights", "file"),
     ("SVDReelLoadPoseNetwork", "file"),
+    ("SVDReelLoadBetweenWeights", "file"),
 }
 TITLE = 30
 
@@ -235,7 +237,7 @@ def test_without_foreign_files_and_packs_the_noted_switches_are_enough(version: 
                 value = call["inputs"].get(entry.name)
                 assert entry.optional or value is not None, f"{name}: {kind}.{entry.name} is missing"
                 if (kind, entry.name) in FILE_WIDGETS and value is not None:
-                    assert value in (NANO, PICTURE, "none"), f"{name}: {kind} wants {value}"
+                    assert value in (NANO, NANO_LINES, PICTURE, "none"), f"{name}: {kind} wants {value}"
 
 
 def test_a_note_says_how_to_do_without_the_files() -> None:

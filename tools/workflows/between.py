@@ -1,7 +1,7 @@
 """Workflows of clips between given pictures, all with the embedded model."""
 
 from .graph import Graph
-from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample_picture, save
+from .pieces import EMBEDDED, FIRST_STEPS, SVD_XT, load, measure, sample_picture, save
 
 
 def first_and_last_frame(graph: Graph) -> Graph:
@@ -37,6 +37,53 @@ def first_and_last_frame(graph: Graph) -> Graph:
         image=first["IMAGE"],
         end_image=last["IMAGE"],
         motion=motion["SVD_MOTION"],
+    )
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    save(graph.stage("3. Video"), graph.name, frames["IMAGE"], 7.0)
+    return graph
+
+
+def generative_inbetween(graph: Graph) -> Graph:
+    """Sample between two images with weights that were trained for it."""
+    graph.note(f"""
+# From a first image to a last one, with weights trained for it
+
+Needs two files:
+
+{SVD_XT.line}
+- *backward_motion.safetensors* in *models/svd*: made once of the unet folder of Generative Inbetweening (linked on
+  the page of [svd_keyframe_interpolation](https://github.com/jeanne-wang/svd_keyframe_interpolation)) and svd:
+  *python -m svd_core convert unet backward_motion.safetensors --backward-motion svd.safetensors*
+
+Licence: Apache-2.0 for Generative Inbetweening, and that of Stable Video Diffusion, which limits commercial use.
+
+1. Choose the first and the last picture, or connect two **Load Image** nodes.
+2. Press **Run**. Each step runs the model twice.
+""")
+    graph.note("""
+- The images should show one scene, such as two moments of a moving subject.
+- **As published**: *repeats* 5 in Sample between Images, for 3.5 times the time.
+- Without the weights, *mode* match or blend does with what SVD knows: the workflow *first_and_last_frame*.
+""")
+    pictures = graph.stage("1. Pictures and model")
+    first, model = load(pictures, SVD_XT)
+    first.title = "The first picture"
+    last = sample_picture(pictures, "The last picture")
+    weights = pictures.add(
+        "SVDReelLoadBetweenWeights", without="mute", made=True, model=model["SVD_MODEL"],
+        file="backward_motion.safetensors",
+    )  # fmt: skip
+    make = graph.stage("2. Sample and decode")
+    motion = make.add("SVDReelMotion")
+    latent = make.add(
+        "SVDReelInbetween",
+        small={"mode": "match"},
+        model=model["SVD_MODEL"],
+        image=first["IMAGE"],
+        end_image=last["IMAGE"],
+        motion=motion["SVD_MOTION"],
+        mode="fine-tuned",
+        between_weights=weights["SVD_BETWEEN_WEIGHTS"],
     )
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage("3. Video"), graph.name, frames["IMAGE"], 7.0)

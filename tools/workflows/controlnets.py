@@ -1,12 +1,13 @@
-"""Workflows of SVD ControlNets: a clip that follows depth maps or line drawings."""
+"""Workflows of SVD ControlNets: a clip that follows depth maps or line drawings, and one for the embedded model."""
 
 from typing import Any
 
 from .graph import Graph, Node, Output, Stage
-from .pieces import HUB, SVD, load, sample, sample_picture, save
+from .pieces import EMBEDDED, FIRST_STEPS, HUB, SVD, load, sample, sample_picture, save
 
 DEPTH = ("svd_depth.safetensors", "CiaraRowles/temporal-controlnet-depth-svd-v1")
 LINES = ("svd_lineart.safetensors", "CiaraRowles/temporal-controlnet-lineart-svd-v1")
+NANO = "nano line art (embedded)"
 FILE = "controlnet/diffusion_pytorch_model.safetensors"
 
 
@@ -28,7 +29,9 @@ def models_of(control: tuple[str, str]) -> list[dict[str, str]]:
 
 
 def controlled(graph: Graph, control: tuple[str, str], model: Node, picture: Node, images: Output, number: int) -> None:
-    """Add the stages from the conditioning to the video."""
+    """Add the stages from the conditioning to the video. Without the files, the embedded line art serves lines."""
+    off, bypassed = ({"without": "mute"}, {"without": "bypass"}) if control is DEPTH else ({}, {})
+    small = {} if control is DEPTH else {"small": {"control_net_name": NANO}}
     prepare = graph.stage(f"{number}. Motion and conditioning")
     motion = prepare.add("SVDReelMotion", motion_bucket_id=40)
     condition = prepare.add(
@@ -36,10 +39,12 @@ def controlled(graph: Graph, control: tuple[str, str], model: Node, picture: Nod
         width=512, height=512, small={"width": 128, "height": 128},
     )  # fmt: skip
     steer = graph.stage(f"{number + 1}. Control")
-    network = steer.add("SVDReelLoadControlNet", without="mute", control_net_name=control[0], models=models_of(control))
+    network = steer.add(
+        "SVDReelLoadControlNet", **off, **small, control_net_name=control[0], models=models_of(control)
+    )  # fmt: skip
     follow = steer.add(
         "SVDReelControlNet",
-        without="bypass",
+        **bypassed,
         model=model["SVD_MODEL"],
         control_net=network["SVD_CONTROLNET"],
         images=images,
@@ -113,4 +118,45 @@ Needs two files:
     lines = draw.add("SVDReelLineArt", images=driving["IMAGE"])
     show(draw, lines["lines"])
     controlled(graph, LINES, model, picture, lines["lines"], 3)
+    return graph
+
+
+def nano_controlnet(graph: Graph) -> Graph:
+    """A ControlNet on any computer: the embedded model follows the lines of a moving camera."""
+    graph.note(f"""
+# A ControlNet without a download
+
+{EMBEDDED}
+{FIRST_STEPS}""")
+    graph.note("""
+- **Control Camera** makes rough frames of a camera that moves, **Draw Lines of Frames** turns them into line drawings,
+  and the clip follows these: only the lines say where the camera goes. Change the *path*, and the clip follows it.
+- Draw your own lines, white on black, one picture per frame: connect them to *images* of **Control by ControlNet**.
+- *end* 0.6 lets the lines decide the motion and leaves the details to the model. *strength* 0 switches them off.
+- **Real results**: the workflow *lineart_controlnet* does the same with SVD and the published ControlNet.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    prepare = graph.stage("2. Motion and conditioning")
+    motion = prepare.add("SVDReelMotion", motion_bucket_id=40)
+    condition = prepare.add(
+        "SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"], motion=motion["SVD_MOTION"]
+    )
+    plan = graph.stage("3. Lines of a camera")
+    path = plan.add("SVDReelCameraPath", image=picture["IMAGE"], path="pan left 0.12")
+    warped = plan.add(
+        "SVDReelCameraControl", title="Control Camera (for its rough frames)",
+        model=model["SVD_MODEL"], image=picture["IMAGE"], camera=path["SVD_CAMERA"], latent=condition["LATENT"],
+    )  # fmt: skip
+    lines = plan.add("SVDReelLineArt", images=warped["warped"])
+    show(plan, lines["lines"])
+    steer = graph.stage("4. Control")
+    network = steer.add("SVDReelLoadControlNet", control_net_name=NANO)
+    follow = steer.add(
+        "SVDReelControlNet", model=model["SVD_MODEL"], control_net=network["SVD_CONTROLNET"], images=lines["lines"],
+        latent=condition["LATENT"], end=0.6,
+    )  # fmt: skip
+    make = graph.stage("5. Sample and decode")
+    latent = sample(make, model, condition, control=follow["SVD_CONTROL"])
+    frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
+    save(graph.stage("6. Video"), graph.name, frames["IMAGE"], 7.0)
     return graph

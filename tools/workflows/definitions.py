@@ -5,9 +5,9 @@ Notes use no inline code: its colours are hard to read on a note in some version
 
 from typing import Any
 
-from .between import first_and_last_frame, seamless_loop
+from .between import first_and_last_frame, generative_inbetween, seamless_loop
 from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, motion_brush
-from .controlnets import depth_controlnet, lineart_controlnet
+from .controlnets import depth_controlnet, lineart_controlnet, nano_controlnet
 from .controls import camera_pan_and_zoom, steadier_clip
 from .fast import animatelcm_few_steps, fast_draft
 from .finish import check_setup, draft_then_final, finish_4k, inspect_model, interpolate_with_model, vhs_output
@@ -259,7 +259,9 @@ WORKFLOWS = (
     orbit_from_video_depth,
     depth_controlnet,
     lineart_controlnet,
+    nano_controlnet,
     first_and_last_frame,
+    generative_inbetween,
     seamless_loop,
     longer_clip,
     longer_clip_15_seconds,

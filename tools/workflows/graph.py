@@ -119,11 +119,13 @@ class Stage:
         models: list[dict] | None = None,
         without: str = "on",
         small: dict[str, Any] | None = None,
+        made: bool = False,
         **inputs: Any,
     ) -> Node:
         """Put a node below the last one. `inputs` are outputs of other nodes (links) or widget values.
 
-        `without` and `small` say what a reader who has no model files switches: see Node.
+        `without` and `small` say what a reader who has no model files switches: see Node. made: its file is one that
+        the reader makes, so that nothing is downloaded.
         """
         node_type = self.graph.library[kind]
         links = {name: value for name, value in inputs.items() if isinstance(value, Output)}
@@ -136,7 +138,7 @@ class Stage:
                 raise ValueError(f"{kind}.{name} takes {node_type.inputs[name].type}, the link brings {link.type}")
         for name, value in [*values.items(), *(small or {}).items()]:
             # Which files there are is known on the reader's machine only.
-            problem = "" if models else node_type.inputs[name].problem(value)
+            problem = "" if models or made else node_type.inputs[name].problem(value)
             if problem:
                 raise ValueError(f"{kind}: {problem}")
         for entry in node_type.sockets:

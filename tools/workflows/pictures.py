@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
@@ -13,6 +14,7 @@ from svd_core.controls.brush import motion_brush
 from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.drag import drag_signal, parse_drag
 from svd_core.controls.driving_clip import driving_signal
+from svd_core.controls.lines import line_drawing
 from svd_core.controls.signal import DualClock
 from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
@@ -21,6 +23,7 @@ from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.pictures.strokes import paint_objects
 from svd_core.pipelines.between import inbetween, loop
+from svd_core.pipelines.steering import camera_signals
 from svd_core.storyboard import film_frames
 from svd_core.storyboard.film import plan_film
 from svd_core.storyboard.panels import parse_text
@@ -95,6 +98,8 @@ CAPTIONS = {
     "orbit_from_video_depth": ("An orbit from read depth", 0),
     "depth_controlnet": ("Follows depth maps", 0),
     "lineart_controlnet": ("Follows line drawings", 0),
+    "nano_controlnet": ("A ControlNet, no download", 23),
+    "generative_inbetween": ("First and last, fine-tuned", 0),
 }
 # What else a picture shows than a clip of the usual settings.
 SETTINGS = {
@@ -196,7 +201,27 @@ def _panned(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettin
     return svd.animate(apply_loras(model, [(load_lora("nano_pan_left"), 1.0, 1.0)]), photograph, settings)
 
 
+LINES_OF = "pan left 0.12"  # the camera whose lines the workflow follows
+
+
+def camera_lines(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """Return the line drawings [T, H, W, 3] of a picture seen by a moving camera."""
+    fitted, _ = fit(as_batch(photograph), settings.width, settings.height)
+    size, frames = tuple(photograph.shape[1:3]), settings.frames or model.config.frames
+    (made,) = camera_signals(model, fitted, parse_path(LINES_OF), frames, size=size, fit_mode="crop")
+    return line_drawing((made.warped.frames / 2 + 0.5).clamp(0, 1).movedim(1, -1))
+
+
+def _followed(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """With the embedded ControlNet and the lines of a moving camera."""
+    settings = replace(settings, width=HEIGHT)
+    lines = camera_lines(model, photograph, settings)
+    calm = replace(settings, motion_bucket=20)
+    return svd.animate(model, photograph, calm, controlnet="nano", controlnet_images=lines, controlnet_end=0.6)
+
+
 MAKERS = {
+    "nano_controlnet": _followed,
     "lora_camera_move": _panned,
     "train_camera_lora": _panned,
     "motion_lab": _tried,
@@ -244,6 +269,12 @@ def _video() -> list[Tensor]:
     return [photograph[:side, start : start + side] for start in starts]
 
 
+def _ends() -> list[Tensor]:
+    """The first picture and the last one, each above its lines."""
+    first, *_, last = _video()
+    return [first, last, *(line_drawing(picture[None])[0] for picture in (first, last))]
+
+
 # Workflows whose weights cannot be shipped: their pictures show the input.
 INPUTS = {
     "turntable_sv3d": _turntable,
@@ -251,6 +282,7 @@ INPUTS = {
     "cameractrl_camera": lambda: _camera("pan right 0.15, zoom in 1.2"),
     "character_dance": _poses,
     "video_depth": _video,
+    "generative_inbetween": _ends,
     "orbit_from_video_depth": _video,
     "depth_controlnet": depth_frames,
     "lineart_controlnet": lambda: line_frames(open_picture(PHOTOGRAPH)[..., :3]),
@@ -310,6 +342,11 @@ def with_idea(name: str, still: Image.Image) -> Image.Image:
     if name == "motion_brush":
         tint = Image.new("RGB", (width, round(MOVES * height)), TINT)
         still.paste(Image.blend(still.crop((0, 0, *tint.size)), tint, 0.35), (0, 0))
+    if name == "nano_controlnet":
+        model, settings = svd.load_model("nano"), svd.AnimateSettings(width=HEIGHT, height=HEIGHT)
+        last = camera_lines(model, torch.from_numpy(np.array(still))[None] / 255, settings)[-1]
+        # The last control picture beside the start picture.
+        still.paste(ImageOps.fit(to_picture(last, height), (width // 2, height)), (width // 2, 0))
     if name == "cut_and_drag":
         places = [(x * width, y * height) for x, y in parse_drag(DRAG).points]
         pen.line(places, fill=LAST, width=9, joint="curve")

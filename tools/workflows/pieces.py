@@ -25,6 +25,7 @@ PICTURES = {
     "lora_camera_move": "night",
     "low_vram_8gb": "landscape",
     "motion_brush": "landscape",
+    "nano_controlnet": "landscape",
     "motion_lab": "cat",
     "portrait_9_16": "portrait",
     "seamless_loop": "night",
