@@ -4,6 +4,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from svd_core.checkpoints.backward_motion import motion_differences
+
 from .checkpoint_files import TINY, tiny_tensors
 from .family_golden import read_golden
 from .golden_rule import DATA, fill_by_rule
@@ -32,3 +34,9 @@ def write_family(models: Path) -> None:
         for key in (key for key in shapes if key.endswith("pos_encoder.pe")):
             shapes[key] = [1, 4, shapes[key][2]]
         save_file(fill_by_rule(shapes, 3), models / f"{file}.safetensors", metadata={**metadata, "format": "pt"})
+    between = read_golden(DATA / "family" / "gen_inbetween_tiny.safetensors").shapes
+    unet, tuned = ({key.removeprefix(part): shape for key, shape in between.items() if key.startswith(part)}
+                   for part in ("unet.", "finetuned."))  # fmt: skip
+    weights = fill_by_rule(unet, 3)
+    made = motion_differences(weights | fill_by_rule(tuned, 4), weights, "tuned")
+    save_file(made, models / "svd" / "backward_motion.safetensors")

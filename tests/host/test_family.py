@@ -16,6 +16,8 @@ WORKFLOWS = (
     "turntable_sv3d",
     "depth_controlnet",
     "lineart_controlnet",
+    "nano_controlnet",
+    "generative_inbetween",
     "motionctrl_camera",
     "cameractrl_camera",
     "character_dance",
@@ -41,7 +43,7 @@ def family_server(tmp_path_factory):
 
 
 def smaller(prompt: dict) -> dict:
-    """A workflow's prompt at the size of the tiny networks; only a number that is set, not one that means a default."""
+    """A workflow's prompt at the size of the tiny networks; a number that means a default stays."""
     for node in prompt.values():
         for name, value in node["inputs"].items():
             if name in SMALLER and isinstance(value, int) and value > SMALLER[name]:
