@@ -8,7 +8,7 @@ from pathlib import Path
 from ..networks.config import SVDConfig
 from .load import read_state_dict
 from .source import TensorSource
-from .split import split_state_dict
+from .split import LABELS, split_state_dict
 
 TYPE_NAMES = {
     "F64": "float64",
@@ -47,13 +47,21 @@ class CheckpointInfo:
     metadata: dict[str, str]
     problems: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """The variant, or what a file without a UNet holds."""
+        if self.config.unet is not None:
+            return self.variant
+        held = " and ".join(LABELS[name] for name in self.parts)
+        image = self.config.vae is not None and not self.config.vae.temporal and self.config.vae.decoder is not None
+        return f"{held} alone{', of an image model such as Stable Diffusion' if image else ''}"
+
     def text(self) -> str:
         """Return the description as several lines."""
         config = self.config
-        lines = [
-            f"{self.path.name}: {self.variant}, {self.layout} layout, {self.size:,} bytes",
-            f"  clip           {config.frames} frames of {config.width} x {config.height} pixels",
-        ]
+        lines = [f"{self.path.name}: {self.kind}, {self.layout} layout, {self.size:,} bytes"]
+        if config.unet is not None:
+            lines.append(f"  clip           {config.frames} frames of {config.width} x {config.height} pixels")
         notes = _sizes(config)
         for name, part in self.parts.items():
             types = ", ".join(part.dtypes)

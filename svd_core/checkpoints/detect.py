@@ -125,6 +125,7 @@ OTHER_MODELS = (
 BY_CONTEXT = {768: "a Stable Diffusion 1 UNet", 1024: "a Stable Diffusion 2 UNet", 1280: "an SDXL refiner UNet",
               2048: "an SDXL UNet"}  # fmt: skip
 CONTEXT = re.compile(r"attn2\.to_k\.weight$")
+SDXL = re.compile(r"sdxl|sd[-_ ]?xl|(?<![a-z])xl(?![a-z])")
 TEMPORAL = re.compile(r"time_stack|temporal_transformer_blocks|temporal_res_block")
 
 
@@ -146,6 +147,11 @@ def image_model(shapes: Mapping[str, Shape]) -> str:
 def is_controlnet(keys: Iterable[str]) -> bool:
     """Return whether any of the tensors belongs to a ControlNet."""
     return any(map(re.compile(CONTROLNET_NAMES).search, keys))
+
+
+def is_sdxl_vae(name: str) -> bool:
+    """Return whether the name of a file of an image VAE is that of SDXL's: its shapes are those of SD's."""
+    return bool(SDXL.search(name.lower()))
 
 
 def is_lora(keys: Iterable[str]) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import JsonError, is_whole, printable, read_json
+from ..files import JsonError, is_number, is_whole, printable, read_json
 from ..networks.config import ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
+from ..networks.vae import LATENT_SCALE
 from .detect import MOST
 from .source import (
     PICKLE_SUFFIXES,
@@ -29,6 +30,7 @@ STANDARD_NAMES = ("diffusion_pytorch_model", "model.", "model-")
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})((?:\.\w+)?\.safetensors)")
 NESTED = 2  # levels of folders that are searched below the one that is given
 CONFIG_BYTES = 1_000_000
+SDXL_SCALE = 0.13025  # `scaling_factor` of SDXL's VAE; SVD and SD have LATENT_SCALE
 CLASSES = {
     "unet": ("diffusers", "UNetSpatioTemporalConditionModel"),
     "vae": ("diffusers", "AutoencoderKLTemporalDecoder"),
@@ -236,6 +238,7 @@ def _config_metadata(folder: Path, parts: Iterable[Path]) -> dict[str, str]:
     folders = {part.name: part for part in parts} or {"unet": folder}
     unet = _read_config(folders["unet"] / "config.json") if "unet" in folders else {}
     encoder = _read_config(folders["image_encoder"] / "config.json") if "image_encoder" in folders else {}
+    _check_latent_scale(folders.get("vae", folder))
     metadata: dict[str, str] = {}
     if is_whole(unet.get("num_frames"), 1, MOST["frames"]):
         metadata["svd.frames"] = str(unet["num_frames"])
@@ -252,6 +255,16 @@ def _config_metadata(folder: Path, parts: Iterable[Path]) -> dict[str, str]:
             printable(encoder["hidden_act"]),
         )
     return metadata
+
+
+def _check_latent_scale(folder: Path) -> None:
+    """Raise CheckpointError for the VAE of another model; only its config tells it apart from SVD's."""
+    scale = _read_config(folder / "config.json").get("scaling_factor", LATENT_SCALE)
+    if is_number(scale, 1e6) and abs(scale - LATENT_SCALE) > 1e-3:
+        what = "the VAE of SDXL" if abs(scale - SDXL_SCALE) < 1e-3 else "the VAE of another model"
+        raise CheckpointError(
+            f"{folder} is {what}: its latents are scaled by {scale:g} and SVD's by {LATENT_SCALE:g}; use SVD's own VAE"
+        )
 
 
 def _head_width(config: dict[str, Any], folder: Path) -> int | None:
@@ -370,7 +383,7 @@ def folder_vae_config(config: VAEConfig) -> dict[str, Any]:
         "in_channels": 3,
         "out_channels": 3,
         "sample_size": 768,
-        "scaling_factor": 0.18215,
+        "scaling_factor": LATENT_SCALE,
         "force_upcast": True,
     }
 

@@ -20,6 +20,7 @@ from .detect import (
     image_model,
     is_controlnet,
     is_lora,
+    is_sdxl_vae,
     other_model,
     read_hints,
 )
@@ -105,6 +106,8 @@ def split_state_dict(
         hints.height or height,
         hints.control_scale or CONTROL_SCALE.get(variant, 1.0),
     )
+    if unet is None and vae is not None and vae.decoder is not None and not vae.temporal and is_sdxl_vae(name):
+        raise CheckpointError(f"{name} is the VAE of SDXL, whose latents are not those of SVD; use SVD's own VAE")
     recipes = {"unet": found.unet, "vae": vae_recipes, "image_encoder": found.image_encoder}
     parts = {key: Part(tensors, value) if value else None for key, value in recipes.items()}
     layout = "folder" if found.folder_naming else "single file"

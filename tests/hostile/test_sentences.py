@@ -1,5 +1,9 @@
 """Sentences name the true cause: those that once sent people the wrong way."""
 
+import json
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +15,7 @@ from svd_core.model.model import SVDModel
 from svd_core.networks.unet import UNet
 from svd_core.sampling.sampler import sample
 from svd_core.training.data.sources import find_sources
-from tests.helpers.checkpoint_files import SMALL
+from tests.helpers.checkpoint_files import SMALL, small_tensors
 
 
 class Overflowing(SVDModel):
@@ -76,3 +80,28 @@ def test_a_wrong_camera_move_is_named_before_any_clip_is_cut(tmp_path):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
     with pytest.raises(ValueError, match="move 'fly' is unknown"):
         find_sources(tmp_path, move="fly away")
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "said"),
+    [
+        ("sdxl_vae.safetensors", None, "is the VAE of SDXL"),
+        ("vae/diffusion_pytorch_model.safetensors", 0.13025, "the VAE of SDXL.*0.13025.*0.18215"),
+        ("vae/diffusion_pytorch_model.safetensors", 0.5, "the VAE of another model"),
+        ("vae/diffusion_pytorch_model.safetensors", 0.18215, "VAE alone, of an image model"),
+        ("vae-ft-mse-840000.safetensors", None, "VAE alone, of an image model"),
+    ],
+)
+def test_the_vae_of_an_image_model_is_named(name, scale, said, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    tensors = small_tensors(replace(SMALL, vae=replace(SMALL.vae, temporal=False)))
+    start = "first_stage_model."
+    save_file({key.removeprefix(start): t for key, t in tensors.items() if key.startswith(start)}, path)
+    if scale is not None:
+        (path.parent / "config.json").write_text(json.dumps({"scaling_factor": scale}))
+    try:
+        text = str(inspect_checkpoint(path if scale is None else path.parent))
+    except ValueError as error:
+        text = str(error)
+    assert re.search(said, text), text
