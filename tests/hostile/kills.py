@@ -3,17 +3,21 @@
     python -m tests.hostile.kills --kills 1000 [--command NAME ...] [--model FILE]
 
 Each run is a process, forked from one that has imported everything. At the n-th time that it opens a file for writing,
-makes, renames, removes or flushes one, it gets SIGKILL. Then every file that has its final name must be whole, a second
-run must succeed and give the same files bit for bit, and no temporary file may be left. The second run is killed by
-nothing.
+makes, renames, removes or flushes one, it gets SIGKILL; more kills than there are events come at random moments. Then
+every file that has its final name must be whole, a second run must succeed and give the same files bit for bit, and no
+temporary file may be left. The second run is killed by nothing.
 """
 
 import argparse
 import logging
 import os
+import random
+import select
+import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -64,14 +68,20 @@ def _child(work: Callable[[], int], folder: Path, kill_at: int, report: int) -> 
     os._exit(0)
 
 
-def forked(work: Callable[[], int], folder: Path, kill_at: int = 0) -> tuple[int | None, int]:
-    """Return the exit code of `work` (None: killed) and the number of its events in `folder`."""
+def forked(work: Callable[[], int], folder: Path, kill_at: float = 0) -> tuple[int | None, int]:
+    """Return the exit code of `work` (None: killed) and the number of its events in `folder`.
+
+    kill_at: number of the event at which it is killed, 0 for none, or seconds if it is a float.
+    """
     reading, writing = os.pipe()
     number = os.fork()
     if number == 0:
         os.close(reading)
-        _child(work, folder, kill_at, writing)
+        _child(work, folder, kill_at if isinstance(kill_at, int) else 0, writing)
     os.close(writing)
+    if isinstance(kill_at, float):
+        select.select([reading], [], [], kill_at)
+        os.kill(number, signal.SIGKILL)
     with os.fdopen(reading, "rb") as pipe:
         text = pipe.read().decode()
     os.waitpid(number, 0)
@@ -91,53 +101,55 @@ def again(arguments: list[str], out: Path) -> list[str]:
     return [*arguments, *(["--resume"] if any(out.glob("*.run")) else [])]
 
 
-def faults_of(arguments: list[str], out: Path, whole: dict[str, bytes], kill_at: int) -> list[str]:
-    """Kill a command at an event and run it again; return what is wrong then."""
+def faults_of(arguments: list[str], out: Path, whole: dict[str, bytes], kill_at: float) -> tuple[bool, list[str]]:
+    """Kill a command at an event, or after seconds, and run it again; return if it was killed, and what is wrong."""
     from svd_core.cli.main import main
 
+    when = f"event {kill_at}" if isinstance(kill_at, int) else f"after {kill_at:.3f} s"
     code, _ = forked(lambda: main(arguments), out, kill_at)
-    if code is not None:
-        return [f"event {kill_at} was not reached (exit code {code})"]
-    faults = []
+    if code is not None and isinstance(kill_at, int):
+        return False, [f"{when} was not reached (exit code {code})"]
+    killed, faults = code is None, []
     for name, content in files_of(out).items():
         visible = not any(part.startswith(".") for part in Path(name).parts)
         if visible and name in whole and content != whole[name] and Path(name).name not in VARIES:
-            faults.append(f"event {kill_at}: {name} is not whole")
+            faults.append(f"{when}: {name} is not whole")
     words, is_whole = again(arguments, out), files_of(out) == whole
     code, _ = forked(lambda: main(words), out)
     if code != 0 and not is_whole:  # a finished result may be refused as an output
-        return [*faults, f"event {kill_at}: the second run ended with {code}"]
+        return killed, [*faults, f"{when}: the second run ended with {code}"]
     left = files_of(out)
     for name in sorted(set(left) ^ set(whole)):
-        faults.append(f"event {kill_at}: {name} is {'left over' if name in left else 'missing'} after the second run")
+        faults.append(f"{when}: {name} is {'left over' if name in left else 'missing'} after the second run")
     for name in sorted(set(left) & set(whole)):
         if left[name] != whole[name] and Path(name).name not in VARIES:
-            faults.append(f"event {kill_at}: {name} differs after the second run")
-    return faults
+            faults.append(f"{when}: {name} differs after the second run")
+    return killed, faults
 
 
 def kill_command(name: str, arguments: list[str], out: Path, most: int) -> tuple[int, list[str]]:
-    """Kill one command at up to `most` of its events, evenly spread; return the number of kills, and the faults."""
+    """Kill a command at its events, and for more kills than these at random moments; return kills and faults."""
     from svd_core.cli.main import main
 
     def clean() -> None:
-        import shutil
-
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
 
     clean()
+    begin = time.monotonic()
     code, events = forked(lambda: main(arguments), out)
+    seconds = time.monotonic() - begin
     whole = files_of(out)
     if code != 0:
         return 0, [f"{name} ended with {code}"]
-    count = min(most, events)
+    count, kills, faults, source = min(most, events), 0, [], random.Random(name)
     places = sorted({1 + round(step * (events - 1) / max(1, count - 1)) for step in range(count)})
-    faults = []
-    for place in places:
+    for place in [*places, *(source.uniform(0, seconds) for _ in range(most - events))]:
         clean()
-        faults += [f"{name}, {fault} (of {events} events)" for fault in faults_of(arguments, out, whole, place)]
-    return len(places), faults
+        killed, found = faults_of(arguments, out, whole, place)
+        kills += killed
+        faults += [f"{name}, {fault} (of {events} events)" for fault in found]
+    return kills, faults
 
 
 def run(kills: Mapping[str, int], folder: Path, model: str = "") -> tuple[int, list[str]]:
