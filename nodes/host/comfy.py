@@ -7,6 +7,7 @@ node also runs in tests and scripts. All differences between host versions are h
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -180,21 +181,35 @@ def casting_ops():
     return comfy.ops.manual_cast if PRESENT else torch.nn
 
 
-def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.Tensor) -> tuple | None:
-    """Return the weight and bias that one of the host's layers would use for x, patched and cast, or None.
+def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.Tensor):
+    """Return a context with the weight and bias that one of the host's layers would use for x, patched and cast.
 
-    None also where the host loads weights piece by piece, because these must be released after use.
+    None if the layer does more than torch's `kind`. Where the host streams weights (dynamic VRAM, offloading), the
+    context holds them on the device and lets the host reuse their memory afterwards.
     """
     base = getattr(comfy.ops.disable_weight_init, kind.__name__, None) if PRESENT else None
-    if base is None or not isinstance(layer, base) or layer.weight is None or hasattr(layer, "_v"):
+    if base is None or not isinstance(layer, base) or layer.weight is None:
         return None
     cls, hooked = type(layer), layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
     casting = "forward_comfy_cast_weights"
     if hooked or cls.forward is not base.forward or getattr(cls, casting) is not getattr(base, casting):
         return None
     if layer.comfy_cast_weights or layer.weight_function or layer.bias_function:
-        return comfy.ops.cast_bias_weight(layer, x)
-    return layer.weight, layer.bias
+        return _cast_weights(layer, x)
+    return nullcontext((layer.weight, layer.bias))
+
+
+@contextmanager
+def _cast_weights(layer: torch.nn.Module, x: torch.Tensor):
+    """Give the weight and bias that the host casts for x, for as long as the context lasts."""
+    if not hasattr(comfy.ops, "uncast_bias_weight"):  # before 0.3.66 the host does not reuse their memory
+        yield comfy.ops.cast_bias_weight(layer, x)
+        return
+    weight, bias, borrowed = comfy.ops.cast_bias_weight(layer, x, offloadable=True)
+    try:
+        yield weight, bias
+    finally:
+        comfy.ops.uncast_bias_weight(layer, weight, bias, borrowed)
 
 
 register_weight_reader(layer_weights)

@@ -36,6 +36,7 @@ from inside_controlnet import compare_controlnet  # noqa: E402
 from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
 from inside_samplings import compare_samplings  # noqa: E402
+from inside_streaming import compare_streamed_products  # noqa: E402
 
 NODES = pack().NODE_CLASS_MAPPINGS
 RESULTS: dict[str, object] = {}
@@ -151,6 +152,8 @@ if __name__ == "__main__":
     with torch.inference_mode(), tempfile.TemporaryDirectory() as temporary:
         loaded = tiny_model(Path(temporary), "svd_xt_tiny")[0]
         compare_unet(loaded)
+        use_product = part("svd_core.networks.attention").use_product
+        compare_streamed_products(loaded.unet.model.diffusion_model, use_product, RESULTS)
         compare_clip_vision(loaded, Path(temporary))
         compare_vae()
         compare_lora(Path(temporary), RESULTS, difference)

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -207,16 +208,45 @@ def test_kernels_skip_gradients_other_dtypes_empty_tensors_and_hooks(suitable):
 
 
 @torch.no_grad()
-def test_a_registered_reader_provides_the_weights_of_host_layers(monkeypatch):
+def test_a_registered_reader_lends_the_weights_of_host_layers(monkeypatch):
     class Hosted(nn.Linear):
         pass
 
+    returned = []
+
+    def read(layer, kind, x):
+        @contextmanager
+        def lend():
+            yield 2 * layer.weight, layer.bias
+            returned.append(layer)
+
+        return lend() if isinstance(layer, kind) else None
+
     monkeypatch.setattr("svd_core.networks.kernels.weights._readers", [])
     layer, x = Hosted(4, 3), torch.randn(2, 4)
-    assert kernels.weights_of(layer, nn.Linear, x) is None
-    kernels.register_weight_reader(
-        lambda layer, kind, x: (2 * layer.weight, layer.bias) if isinstance(layer, kind) else None
-    )
-    assert kernels.weights_of(layer, nn.GroupNorm, x) is None
-    doubled = kernels.multiply(layer, x, lambda x, weight, bias: F.linear(x, weight, bias))
+    with kernels.weights_of(layer, nn.Linear, x) as affine:
+        assert affine is None
+    kernels.register_weight_reader(read)
+    with kernels.weights_of(layer, nn.GroupNorm, x) as affine:
+        assert affine is None
+
+    def product(x, weight, bias):
+        assert not returned, "the weights are valid until the product is queued"
+        return F.linear(x, weight, bias)
+
+    doubled = kernels.multiply(layer, x, product)
     torch.testing.assert_close(doubled, F.linear(x, 2 * layer.weight, layer.bias))
+    assert returned == [layer]
+
+
+@torch.no_grad()
+def test_a_layer_that_keeps_its_weights_to_itself_runs_without_the_product_and_says_so_once(monkeypatch, caplog):
+    class Packed(nn.Linear):
+        pass
+
+    monkeypatch.setattr(dispatch, "_logged", set())
+    layer, x = Packed(4, 3), torch.randn(2, 4)
+    for _ in range(2):
+        assert torch.equal(kernels.multiply(layer, x, lambda *given: 1 / 0), layer(x))
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "Packed" in warning.message and '"exact"' in warning.message

@@ -92,10 +92,15 @@ def on_device(x: Tensor) -> AbstractContextManager:
     return torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext()
 
 
-def _log_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Log a warning, once in this process."""
+    _log_once(message, logging.WARNING)
+
+
+def _log_once(message: str, level: int = logging.INFO) -> None:
     if message not in _logged:
         _logged.add(message)
-        log.info("%s", message)
+        log.log(level, "%s", message)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,9 @@ Each public function returns None where its kernel cannot run. The private ones 
 memory layout of the result.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from .dispatch import can_run, on_device, try_kernel
 from .matmul import Product
 from .weights import Affine, weights_of
+
+T = TypeVar("T")
 
 PROGRAMS = 1024
 """Programs that keep a large GPU busy. With fewer frames, each frame is split into more ranges of pixels."""
@@ -30,6 +35,17 @@ def next_power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
+def _launch_with_weights(
+    kernel: str, layer: nn.Module, kind: type[nn.Module], x: Tensor, launch: Callable[[Affine], T]
+) -> T | None:
+    """Return launch(weight and bias of the layer) on the device of x, or None where the kernel or the layer cannot."""
+    with weights_of(layer, kind, x) as affine:
+        if affine is None:
+            return None
+        with on_device(x):
+            return try_kernel(kernel, lambda: launch(affine))
+
+
 # GroupNorm with SiLU
 
 
@@ -41,19 +57,17 @@ def group_norm(
     tokens: write [N, H*W, C], the layout of linear layers. Otherwise the result is [N, C, H, W]: channels-last where x
     is, and for a single clip with the frames inside the channels, which a temporal convolution reads without a copy.
     """
-    affine = weights_of(norm, nn.GroupNorm, x) if can_run(x) else None
-    if affine is None:
+    if not can_run(x):
         return None
 
-    def launch() -> Tensor:
+    def launch(affine: Affine) -> Tensor:
         source = _evenly_strided(x)
         mean, variance = _statistics(source, norm.num_groups, num_frames)
         out = _empty_output(source, num_frames, tokens)
         _apply(source, out, mean, variance, affine, norm.eps, num_frames, activate)
         return out.flatten(2).transpose(1, 2) if tokens else out
 
-    with on_device(x):
-        return try_kernel("GroupNorm", launch)
+    return _launch_with_weights("GroupNorm", norm, nn.GroupNorm, x, launch)
 
 
 def frame_moments(frame: Tensor, groups: int) -> tuple[Tensor, Tensor] | None:
@@ -67,18 +81,16 @@ def frame_moments(frame: Tensor, groups: int) -> tuple[Tensor, Tensor] | None:
 
 def normalise_silu(norm: nn.Module, frame: Tensor, variance: Tensor, mean: Tensor) -> Tensor | None:
     """Return SiLU of a frame [1, C, H, W] normalised with the given statistics [groups]."""
-    affine = weights_of(norm, nn.GroupNorm, frame) if can_run(frame) else None
-    if affine is None:
+    if not can_run(frame):
         return None
 
-    def launch() -> Tensor:
+    def launch(affine: Affine) -> Tensor:
         source = _evenly_strided(frame)
         out = torch.empty_like(source)
         _apply(source, out, mean.contiguous(), variance.contiguous(), affine, norm.eps, 1, True)
         return out
 
-    with on_device(frame):
-        return try_kernel("normalisation", launch)
+    return _launch_with_weights("normalisation", norm, nn.GroupNorm, frame, launch)
 
 
 def _evenly_strided(x: Tensor) -> Tensor:
@@ -161,14 +173,16 @@ def add_norm(norm: nn.Module, x: Tensor, update: Tensor | None, *, fresh: bool =
 
     The sum is written into x unless `fresh` allocates new memory for it. x is unchanged where the result is None.
     """
-    affine = weights_of(norm, nn.LayerNorm, x) if can_run(x) else None
-    if affine is None or tuple(norm.normalized_shape) != x.shape[-1:] or x.shape[-1] > MAX_CHANNELS:
+    if not can_run(x) or x.shape[-1] > MAX_CHANNELS or tuple(getattr(norm, "normalized_shape", ())) != x.shape[-1:]:
         return None
     pattern = (1, 1) if update is None else repetition(x.shape, update)
     if pattern is None or not x.is_contiguous():
         return None
-    with on_device(x):
-        return try_kernel("add and LayerNorm", lambda: _add_norm(x, update, pattern, affine, norm.eps, fresh))
+
+    def launch(affine: Affine) -> tuple[Tensor, Tensor]:
+        return _add_norm(x, update, pattern, affine, norm.eps, fresh)
+
+    return _launch_with_weights("add and LayerNorm", norm, nn.LayerNorm, x, launch)
 
 
 def repetition(shape: torch.Size, update: Tensor) -> tuple[int, int] | None:
@@ -221,17 +235,19 @@ def geglu(layer: nn.Module, x: Tensor, product: Product = F.linear) -> Tensor | 
     The kernel adds the layer's bias and writes into the memory of the product. product: function (x, weight, bias),
     replaces F.linear.
     """
-    affine = weights_of(layer, nn.Linear, x) if can_run(x) else None
-    if affine is None:
+    if not can_run(x):
         return None
-    weight, bias = affine
-    projected = product(x, weight, None)  # [..., 2 * hidden]
-    with on_device(x):
-        out = try_kernel("GEGLU", lambda: _geglu(projected, bias))
-    if out is not None:
-        return out
-    value, gate = (projected if bias is None else projected.add_(bias)).chunk(2, dim=-1)
-    return value.mul_(F.gelu(gate))
+    with weights_of(layer, nn.Linear, x) as affine:
+        if affine is None:
+            return None
+        weight, bias = affine
+        projected = product(x, weight, None)  # [..., 2 * hidden]
+        with on_device(x):
+            out = try_kernel("GEGLU", lambda: _geglu(projected, bias))
+        if out is not None:
+            return out
+        value, gate = (projected if bias is None else projected.add_(bias)).chunk(2, dim=-1)
+        return value.mul_(F.gelu(gate))
 
 
 def _geglu(projected: Tensor, bias: Tensor | None) -> Tensor:

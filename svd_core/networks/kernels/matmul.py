@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .dispatch import can_run, on_device, try_kernel
+from .dispatch import can_run, on_device, try_kernel, warn_once
 from .weights import weights_of
 
 Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -30,11 +30,19 @@ LEAST_CAPABILITY = (8, 9)
 def multiply(layer: nn.Module, x: Tensor, product: Product) -> Tensor:
     """Return layer(x), computed by `product` if that is not F.linear.
 
-    Layers that do more than torch's nn.Linear run their own forward, as all layers do while gradients are enabled.
+    Layers that do more than torch's nn.Linear run their own forward, with a warning in the log. All layers do so while
+    gradients are enabled.
     """
-    replaced = product is not F.linear and not torch.is_grad_enabled()
-    affine = weights_of(layer, nn.Linear, x) if replaced else None
-    return layer(x) if affine is None else product(x, *affine)
+    if product is F.linear or torch.is_grad_enabled():
+        return layer(x)
+    with weights_of(layer, nn.Linear, x) as affine:
+        if affine is not None:
+            return product(x, *affine)
+    warn_once(
+        f"layers of {type(layer).__module__}.{type(layer).__qualname__} multiply by themselves, so the products chosen "
+        'for this model are not used there; choose "exact" to load it without them'
+    )
+    return layer(x)
 
 
 # fp8
