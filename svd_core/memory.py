@@ -82,12 +82,17 @@ class PeakMemory(TorchDispatchMode):
 def available_bytes(device: torch.device) -> int | None:
     """Return the bytes that a stage may allocate on `device` now, or None if that is unknown.
 
-    CUDA: free memory of the card plus what torch has cached. CPU: memory available without swapping. A tenth is left
-    for what estimates miss: workspaces of kernels and fragmentation.
+    CUDA: free memory of the card plus what torch has cached. MPS: what Apple recommends, less what torch uses, at most
+    what is available without swapping. CPU: memory available without swapping. A tenth is left for what estimates miss:
+    workspaces of kernels and fragmentation.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + cached
+    elif device.type == "mps":
+        used = torch.mps.current_allocated_memory()
+        cached = torch.mps.driver_allocated_memory() - used
+        free = min(torch.mps.recommended_max_memory() - used, psutil.virtual_memory().available + cached)
     elif device.type == "cpu":
         free = psutil.virtual_memory().available
     else:
@@ -95,14 +100,26 @@ def available_bytes(device: torch.device) -> int | None:
     return int(0.9 * free)
 
 
+def release_cached() -> None:
+    """Return the memory that torch has cached on graphics devices to the system."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
 OUT_OF_MEMORY_MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",  # Windows
     "std::bad_alloc",
     "MPS backend out of memory",
+    "Invalid buffer size",  # one tensor larger than Apple's limit
     "CUDA error: out of memory",  # outside PyTorch's own allocator
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "HIP error: out of memory",
+    "HIPBLAS_STATUS_ALLOC_FAILED",
+    "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",  # Intel
 )
 """Parts of the RuntimeErrors that allocators raise."""
 

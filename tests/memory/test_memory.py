@@ -1,5 +1,7 @@
 """Byte counts, the estimates of the real networks on the meta device, and free memory."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -87,7 +89,18 @@ def test_nine_tenths_of_the_available_memory_may_be_used(monkeypatch):
 
     monkeypatch.setattr(memory.psutil, "virtual_memory", Answer)
     assert available_bytes(torch.device("cpu")) == 9_000
-    assert available_bytes(torch.device("mps")) is None, "unknown"
+    assert available_bytes(torch.device("xpu")) is None, "unknown"
+
+
+@pytest.mark.parametrize(("recommended", "available", "allowed"), [(9_000, 50_000, 6_300), (9_000, 1_000, 2_700)])
+def test_on_apple_a_stage_stays_within_what_is_recommended_and_what_does_not_swap(
+    monkeypatch, recommended, available, allowed
+):
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: recommended)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 2_000)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 4_000)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    assert available_bytes(torch.device("mps")) == allowed
 
 
 def test_the_system_reports_available_memory():

@@ -24,6 +24,8 @@ def too_much() -> torch.Tensor:
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1073741824 bytes."), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 9.0 GB)"), True),
+        (RuntimeError("Invalid buffer size: 42.19 GiB"), True),
+        (RuntimeError("HIP error: out of memory"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), False),
         (ValueError("DefaultCPUAllocator: can't allocate memory"), False),
