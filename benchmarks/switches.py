@@ -45,13 +45,13 @@ def _enlarge_then_convolve(conv, x: torch.Tensor, size: tuple[int, int], step_ca
 
 def _copying_attend() -> Callable[..., torch.Tensor]:
     own = attention.attend  # keeps the slices that GPU kernels need
-    return lambda q, k, v: own(q.contiguous(), k.contiguous(), v.contiguous())
+    return lambda q, k, v, *limit: own(q.contiguous(), k.contiguous(), v.contiguous(), *limit)
 
 
-def _untimed_attention() -> Any:
+def _attention_of_torch() -> Any:
     if not torch.cuda.is_available():
         raise LookupError("attention kernels are chosen on a GPU only")
-    return patch.object(attention_backends, "fastest_backend", lambda q, k, v: None)
+    return patch.object(attention_backends, "chosen_backend", lambda q, k, v: None)
 
 
 def _never_cached(self, sources, purpose, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -62,7 +62,7 @@ OFF: dict[str, Callable[[], Any]] = {
     "in-place sums and folded blends": lambda: everywhere("accumulate", _plain_accumulate),
     "temporal convolution in 2-D": lambda: patch.object(layers._TemporalConvolution, "_conv_forward", _conv3d),
     "strided attention": lambda: patch.object(attention, "attend", _copying_attend()),
-    "attention kernel chosen by timing": lambda: _untimed_attention(),
+    "attention kernel in our order": lambda: _attention_of_torch(),
     "feed-forward in chunks": lambda: patch.multiple(attention, CHUNK_ELEMENTS=2**60, CHUNK_ELEMENTS_ON_CPU=2**60),
     "results cached between steps": lambda: patch.object(StepCache, "get", _never_cached),
     "shared embedding as biases": lambda: everywhere("can_share_row", lambda *rows: False),

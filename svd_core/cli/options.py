@@ -59,7 +59,7 @@ def add_machine_options(group: argparse._ArgumentGroup) -> None:
         "--dtype",
         choices=DTYPES,
         help="precision of the weights; stored keeps that of the file. float16 needs half the memory of float32 "
-        "(default: float16 on CUDA, else float32)",
+        "(default: float16 on CUDA and MPS, else float32)",
     )
     group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
 
@@ -85,7 +85,8 @@ def add_speed_options(group: argparse._ArgumentGroup) -> None:
         "--attention",
         choices=("auto", *BACKENDS),
         default="auto",
-        help="attention kernel on CUDA; auto takes the fastest. Change it only if a kernel fails (default: auto)",
+        help="attention kernel on CUDA; auto takes the first of a fixed order that the card supports. Change it only "
+        "if a kernel fails (default: auto)",
     )
     group.add_argument(
         "--compile",

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..memory import is_out_of_memory
-from ..networks.attention import FeedForward, chunk_limit
+from ..memory import is_out_of_memory, release_cached
+from ..networks.activation_bytes import SCORE_BYTES
+from ..networks.attention import Attention, FeedForward, chunk_limit
+from ..networks.kernels.attention_backends import may_store_scores
 
 log = logging.getLogger("svd_reel")
 
@@ -62,8 +64,7 @@ def attempts(steps: Iterable[FallbackStep]) -> Iterator[Attempt]:
         if attempt.fallback is None:
             return
         # The error is gone by now, and with it the frames and tensors of the failed attempt.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_cached()
         attempt.fallback.apply()
         log.warning("out of memory; retrying with %s", attempt.fallback.description)
 
@@ -75,12 +76,30 @@ def limit_chunks(unet: nn.Module, numbers: int | None) -> None:
             module.chunk_elements = numbers
 
 
+def limit_scores(unet: nn.Module, size: int | None) -> None:
+    """Limit the bytes of attention scores that each layer keeps at a time (None: SCORE_BYTES)."""
+    for module in unet.modules():
+        if isinstance(module, Attention):
+            module.score_bytes = size
+
+
 def smaller_chunks(unet: nn.Module, device: torch.device) -> Iterator[FallbackStep]:
-    """Yield steps that each quarter the feed-forward chunks of a network; none where they are small, as on a CPU."""
+    """Yield steps that each quarter the feed-forward chunks of a network; none where they are small, as on a CPU.
+
+    Where attention keeps its scores (no fused kernel), these are quartered with the chunks.
+    """
     current = next((m.chunk_elements for m in unet.modules() if isinstance(m, FeedForward)), None)
+    scores = next((m.score_bytes for m in unet.modules() if isinstance(m, Attention)), None) or SCORE_BYTES
     numbers = chunk_limit(device, current) // 4
     while numbers >= SMALLEST_CHUNK:
-        yield FallbackStep(
-            f"feed-forward chunks of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
-        )
+        if may_store_scores(device):
+            scores //= 4
+            yield FallbackStep(
+                f"feed-forward chunks of {numbers} numbers and attention scores of {scores >> 20} MiB",
+                lambda numbers=numbers, scores=scores: (limit_chunks(unet, numbers), limit_scores(unet, scores)),
+            )
+        else:
+            yield FallbackStep(
+                f"feed-forward chunks of {numbers} numbers", lambda numbers=numbers: limit_chunks(unet, numbers)
+            )
         numbers //= 4

@@ -9,6 +9,16 @@ The hidden layer is eight times as wide as the input and would be the largest te
 are split into chunks. At 25 frames of 1024x576, the top level runs in two chunks.
 """
 
+SCORE_BYTES = 2**31
+"""Most bytes of attention scores at a time, where no fused kernel exists; larger attention is cut into slices.
+
+Such a kernel keeps a score for every pair of tokens: one frame of 1024x576 has 425 million at the top level. Apple's
+aborts the process above 4 GiB.
+"""
+
+BYTES_PER_SCORE = 16
+"""Scores and softmax in float32, and what masks and copies take beside them."""
+
 
 def unet_activation_bytes(
     config: UNetConfig,
@@ -43,12 +53,12 @@ def decoder_activation_bytes(
     strategy: "store", "recompute" or "host" (`model.streamed_decode.STRATEGIES`). The estimate is counted in frames of
     the base width at full size: the frame lists of the strategy, the windows of its temporal convolutions and the
     intermediate results of the last block. For small clips of large pictures the attention over the pixels of one frame
-    is the peak instead.
+    is the peak instead, up to SCORE_BYTES.
     """
     scale = 2 ** (len(config.channel_mult) - 1)
     frame = config.channels * height * scale * width * scale * itemsize
     lists = {"store": 2 * frames + 4, "recompute": frames + 9, "host": 9}[strategy]
     resident = 0 if strategy == "host" else frames
     one_frame = (resident + 7) * frame + min(2**26, frame * 4 // itemsize)
-    attention = 4 * (height * width) ** 2 * itemsize + resident * frame
+    attention = min(4 * (height * width) ** 2 * itemsize, SCORE_BYTES) + resident * frame
     return int(max(lists * frame, one_frame, attention) * 1.02)

@@ -8,10 +8,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import kernels
-from .activation_bytes import CHUNK_ELEMENTS
+from .activation_bytes import BYTES_PER_SCORE, CHUNK_ELEMENTS, SCORE_BYTES
 from .embedding import is_broadcast
 from .joined_weights import joined_view
-from .kernels.attention_backends import fused_attention
+from .kernels.attention_backends import fused_attention, host_attention, stores_scores
 from .kernels.weights import is_plain
 from .layers import accumulate
 from .step_cache import StepCache
@@ -33,21 +33,34 @@ def chunk_limit(device: torch.device, wanted: int | None) -> int:
     return min(wanted or limit, limit)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return scaled dot-product attention over [N, heads, length, head width], sliced along N for large N."""
-    if q.shape[0] <= SEQUENCES_PER_CALL:
+def attend(q: Tensor, k: Tensor, v: Tensor, score_bytes: int | None = None) -> Tensor:
+    """Return scaled dot-product attention over [N, heads, length, head width].
+
+    It is computed in slices: of N for large N, and of N and the queries where scores are kept that would take more than
+    `score_bytes` (None: SCORE_BYTES). Every query sees all keys, so slices change nothing but rounding.
+    """
+    rows, queries = SEQUENCES_PER_CALL, q.shape[2]
+    if stores_scores(q, k, v):
+        limit = (score_bytes or SCORE_BYTES) // (BYTES_PER_SCORE * q.shape[1] * k.shape[2])  # queries of all heads
+        rows, queries = max(1, min(rows, limit // queries)), max(1, min(queries, limit))
+    if len(q) <= rows and q.shape[2] <= queries:
         return fused_attention(q, k, v)
-    slices = zip(q.split(SEQUENCES_PER_CALL), k.split(SEQUENCES_PER_CALL), v.split(SEQUENCES_PER_CALL), strict=True)
-    return torch.cat([fused_attention(*qkv) for qkv in slices])
+    parts = []
+    for some, keys, values in zip(q.split(rows), k.split(rows), v.split(rows), strict=True):
+        slices = [fused_attention(part, keys, values) for part in some.split(queries, dim=2)]
+        parts.append(slices[0] if len(slices) == 1 else torch.cat(slices, dim=2))
+    return torch.cat(parts)
 
 
 class Attention(nn.Module):
     """Multi-head attention. Keys and values come from tokens of `context_channels`, or from the queries' own tokens.
 
-    `product` replaces F.linear for the large matrices; see `use_product`.
+    `product` replaces F.linear for the large matrices; see `use_product`. `score_bytes` lowers the limit of `attend`
+    where memory is short.
     """
 
     product: kernels.Product = staticmethod(F.linear)
+    score_bytes: int | None = None
 
     def __init__(
         self, channels: int, head_channels: int, context_channels: int | None = None, *, ops=nn, device=None, dtype=None
@@ -88,11 +101,15 @@ class Attention(nn.Module):
 
     def spatial(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
         """Return self-attention over the pixels of each frame, plus a constant [N or 1, 1, C]. x: [N, S, C]."""
-        q, k, v = (rearrange(part, "n s (h d) -> n h s d", h=self.heads) for part in self._queries_keys_values(x))
+        parts = list(self._queries_keys_values(x))  # [N, S, C] each
         del x  # here and below: frees memory before the next large tensor is allocated
-        out = attend(q, k, v)  # [N, heads, S, D]
-        del q, k, v
-        out = rearrange(out, "n h s d -> n s (h d)")
+        out = host_attention(*parts, self.heads)
+        if out is None:
+            parts[:] = [rearrange(part, "n s (h d) -> n h s d", h=self.heads) for part in parts]
+            out = attend(*parts, self.score_bytes)  # [N, heads, S, D]
+            parts.clear()
+            out = rearrange(out, "n h s d -> n s (h d)")
+        parts.clear()
         return self._project_out(out, constant)
 
     def temporal(self, x: Tensor, constant: Tensor | None = None) -> Tensor:
@@ -102,7 +119,7 @@ class Attention(nn.Module):
         """
         q, k, v = (rearrange(part, "b t s (h d) -> b s h t d", h=self.heads) for part in self._queries_keys_values(x))
         del x
-        out = [attend(*video) for video in zip(q, k, v, strict=True)]  # B times [S, heads, T, D]
+        out = [attend(*video, self.score_bytes) for video in zip(q, k, v, strict=True)]  # B times [S, heads, T, D]
         del q, k, v
         if len(out) > 1:
             out = torch.stack([rearrange(video, "s h t d -> t s h d") for video in out]).flatten(3)  # [B, T, S, C]
@@ -114,7 +131,7 @@ class Attention(nn.Module):
         """Return attention of queries x [N, S, C] to context tokens [N, n, D]."""
         parts = (self.to_q(x), self.to_k(context), self.to_v(context))
         q, k, v = (rearrange(part, "n s (h d) -> n h s d", h=self.heads) for part in parts)
-        return self.to_out[0](rearrange(attend(q, k, v), "n h s d -> n s (h d)"))
+        return self.to_out[0](rearrange(attend(q, k, v, self.score_bytes), "n h s d -> n s (h d)"))
 
     def of_single_token(self, context: Tensor) -> Tensor:
         """Return cross-attention to one token: its softmax is 1, so the result is a constant (spec section 3.5).

@@ -93,6 +93,9 @@ class FrameAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (rearrange(project(h), "n c h w -> n 1 (h w) c") for project in (self.q, self.k, self.v))
+        if h.device.type != "cpu":
+            # Fused kernels take tokens whose channels lie side by side. A CPU keeps the bits of its strided product.
+            q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         out = rearrange(attend(q, k, v), "n 1 (h w) c -> n c h w", h=x.shape[-2])
         return x + self.proj_out(out)
 

@@ -17,7 +17,6 @@ from svd_core.networks import attention
 from svd_core.networks.config import CoderConfig, ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from svd_core.networks.image_encoder import ImageEncoder
 from svd_core.networks.joined_weights import join_groups
-from svd_core.networks.kernels import attention_backends
 from svd_core.networks.unet import UNet
 from svd_core.networks.vae import VAE
 from svd_core.plan import PRESETS, make_plan
@@ -212,25 +211,6 @@ def test_an_error_is_raised_when_no_smaller_step_is_left(model, monkeypatch):
     monkeypatch.setattr(svd.model.model, "denoise_with", run_out(100)(svd.model.model.denoise_with))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         one_step(place(model, plan_for(24, model.config), "cpu"))
-
-
-def test_the_attention_kernel_is_chosen_once_per_shape_and_only_for_a_clear_gain(monkeypatch):
-    monkeypatch.setattr(attention_backends, "_fastest", {})
-    times, asked = {"flash": 1.0, "cudnn": 0.95, "efficient": 0.5}, []
-
-    def time_of(name, *tensors):
-        asked.append(name)
-        return times[name]
-
-    q = torch.zeros(1, 2, 4, 8)
-    assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
-    times["efficient"] = None  # not timed again for this shape
-    assert attention_backends.fastest_backend(q, q, q, time_of) == "efficient"
-    longer = torch.zeros(1, 2, 5, 8)
-    assert attention_backends.fastest_backend(longer, longer, longer, time_of) == "flash"
-    assert len(asked) == 2 * (len(attention_backends.BACKENDS) - 1)
-    with pytest.raises(ValueError, match="unknown"):
-        attention_backends.force_backend("fastest")
 
 
 @torch.no_grad()
