@@ -17,6 +17,7 @@ import torch
 from ...svd_core.lora.apply import Terms
 from ...svd_core.memory import available_bytes
 from ...svd_core.networks.kernels import register_weight_reader
+from ...svd_core.networks.kernels.attention_backends import register_attention
 from ...svd_core.networks.transformer import VideoTransformer
 from ...svd_core.networks.unet import Downsample, Upsample, VideoResidualBlock
 from ...svd_core.sampling.solvers import Step
@@ -255,6 +256,16 @@ def attention_was_chosen() -> bool:
     known = comfy.ldm.modules.attention
     chosen = host_arguments.use_split_cross_attention or host_arguments.use_quad_cross_attention
     return chosen or known.optimized_attention not in (known.attention_pytorch, known.attention_sub_quad)
+
+
+def chosen_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor | None:
+    """Return attention [N, S, C] by the function that a start-up flag or a pack chose; None without such a choice."""
+    if not attention_was_chosen():
+        return None
+    return optimized_attention()(q, k, v, heads, attn_precision=torch.float32)
+
+
+register_attention(chosen_attention)
 
 
 def run_with_wrappers(network: torch.nn.Module, forward, arguments: tuple, options: dict, keywords: dict):
