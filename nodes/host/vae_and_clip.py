@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...svd_core.model.conditioning import CLIP_MEAN, CLIP_STD, clip_pixels
 from ...svd_core.model.decoding import decode, frames_to_image
-from ...svd_core.networks.activation_bytes import decoder_activation_bytes
+from ...svd_core.networks.activation_bytes import BYTES_PER_SCORE, SCORE_BYTES, decoder_activation_bytes
 from ...svd_core.networks.config import CoderConfig
 from ...svd_core.networks.image_encoder import ImageEncoder
 from ...svd_core.networks.vae import VAE
@@ -186,7 +186,7 @@ class ReelClipVision(host.ClipVisionBase):
     def token(self, image: Tensor) -> Tensor:
         """Return the image token [B, 1, D] of images [B, 3, H, W] in -1..1, with the official preprocessing."""
         device = host.use(self.patcher, 0)
-        pixels = clip_pixels(image.to(device), self.image_size)
+        pixels = clip_pixels(image, self.image_size).to(device)
         with torch.no_grad():
             return self.model(pixels)[:, None].float().to(host.output_device())
 
@@ -198,8 +198,9 @@ class ReelClipVision(host.ClipVisionBase):
         centre square, rounded to 8 bits.
         """
         device = host.use(self.patcher, 0)
-        picture = image[..., :3].movedim(-1, 1).to(device).float()
+        picture = image[..., :3].movedim(-1, 1).cpu().float()
         pixels = centre_crop_pixels(picture, self.image_size) if crop else clip_pixels(picture * 2 - 1, self.image_size)
+        pixels = pixels.to(device)
         with torch.no_grad():
             states = self.model.hidden_states(pixels)
             return host.clip_output(states[-1], states[-2], self.model.project(states[-1]), pixels.shape[1:])
@@ -210,8 +211,12 @@ class ReelClipVision(host.ClipVisionBase):
 
 
 def encoder_bytes(config: CoderConfig, height: int, width: int) -> int:
-    """Return the estimated peak bytes of encoding one picture in float32: five tensors of the widest layer."""
-    return 5 * 4 * config.channels * height * width
+    """Return the estimated peak bytes of encoding one picture in float32: five tensors of the widest layer.
+
+    Where no fused kernel exists, the scores of the attention over the latent's cells can be the peak instead.
+    """
+    cells = height * width // 4 ** (len(config.channel_mult) - 1)
+    return max(5 * 4 * config.channels * height * width, min(BYTES_PER_SCORE * cells**2, SCORE_BYTES))
 
 
 def centre_crop_pixels(image: Tensor, size: int) -> Tensor:
@@ -224,5 +229,5 @@ def centre_crop_pixels(image: Tensor, size: int) -> Tensor:
         top, left = (scaled[0] - size) // 2, (scaled[1] - size) // 2
         image = image[:, :, top : top + size, left : left + size]
     image = (image * 255).clamp(0, 255).round() / 255
-    mean, std = (torch.tensor(values, device=image.device).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (image - mean) / std

@@ -63,13 +63,13 @@ def clip_pixels(image: Tensor, size: int = 224) -> Tensor:
     """Return `image` [B, 3, H, W] in -1..1 as the normalised input [B, 3, size, size] of the image encoder, float32.
 
     This is the official preprocessing (spec section 5.1): stretch without crop, Gaussian blur against aliasing, bicubic
-    with a = -0.75 and aligned corners, overshoot kept. Values are resized in -1..1.
+    with a = -0.75 and aligned corners, overshoot kept. Values are resized in -1..1. The result is on the CPU, so that a
+    picture gives the same pixels for every device.
     """
-    image = image.float()
+    image = image.float().cpu()
     if image.shape[-2:] != (size, size):
         image = F.interpolate(_prefilter(image, size), (size, size), mode="bicubic", align_corners=True)
-    mean = torch.tensor(CLIP_MEAN, device=image.device).reshape(1, 3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=image.device).reshape(1, 3, 1, 1)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return ((image + 1) / 2 - mean) / std
 
 
@@ -123,7 +123,7 @@ def _prefilter(image: Tensor, size: int) -> Tensor:
     factors = [side / size for side in image.shape[-2:]]
     if max(factors) <= 1:
         return image
-    kernels = [_gaussian(factor).to(image.device) for factor in factors]
+    kernels = [_gaussian(factor) for factor in factors]
     pad_y, pad_x = (len(kernel) // 2 for kernel in kernels)
     image = F.pad(image, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
     channels = image.shape[1]

@@ -198,8 +198,8 @@ class SVDModel(VideoModel):
         """Return the image token [B, 1, D] of a clean image [B, 3, H, W] in -1..1 (official preprocessing; spec 5)."""
         encoder = self.part("image_encoder")
         place = encoder.class_embedding
-        pixels = conditioning.clip_pixels(image.to(place.device), encoder.config.image_size)
-        return encoder(pixels.to(place.dtype))[:, None].float()
+        pixels = conditioning.clip_pixels(image, encoder.config.image_size)
+        return encoder(pixels.to(place))[:, None].float()
 
     @torch.no_grad()
     def encode_latent(self, image: Tensor) -> Tensor:
