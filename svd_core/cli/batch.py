@@ -21,7 +21,7 @@ from ..batch.local import LocalProcesses
 from ..batch.manifest import NAME, Manifest
 from ..batch.rows import BatchRow, read_rows
 from ..files import remove_leftovers, write_error
-from ..model.devices import DTYPES
+from ..model.devices import DTYPES, default_dtype
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS
 from .models import computing_device
@@ -112,7 +112,7 @@ def _add_worker_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--dtype",
         choices=tuple(DTYPES),
-        help="precision of the weights; stored keeps that of the file (default: float16 on CUDA, else float32)",
+        help="precision of the weights; stored keeps that of the file (default: float16 on CUDA and MPS, else float32)",
     )
     group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
 
@@ -273,7 +273,7 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
         devices = [str(computing_device(options.device))]
     count = options.workers or len(devices)
     threads = _threads(options, count) if devices[0] == "cpu" else options.threads
-    dtype = DTYPES[options.dtype or ("float16" if devices[0].startswith("cuda") else "float32")]
+    dtype = DTYPES[options.dtype or default_dtype(torch.device(devices[0]))]
     spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
 
@@ -327,7 +327,7 @@ def _cluster_spec(options: argparse.Namespace, cluster: "RayCluster") -> ModelSp
         device = "cuda" if cluster.total("GPU") else "cpu"
     if device not in ("cpu", "cuda"):
         raise ValueError(f"--device {device} does not go with --ray, which assigns the devices; use cuda, cpu or auto")
-    dtype = DTYPES[options.dtype or ("float16" if device == "cuda" else "float32")]
+    dtype = DTYPES[options.dtype or default_dtype(torch.device(device))]
     threads = options.threads if device == "cuda" else options.threads or 1
     loras = tuple(options.lora)
     return ModelSpec(options.model, options.complete_from, device, dtype, threads, loras)

@@ -26,6 +26,11 @@ def pick_device(name: str | torch.device) -> torch.device:
     return device
 
 
+def default_dtype(device: torch.device) -> str:
+    """Return the name of the dtype in which a model is loaded on a device: half precision where that is fast."""
+    return "float16" if device.type in ("cuda", "mps") else "float32"
+
+
 def parse_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
     """Return the dtype of a name of DTYPES, such as "float16"; None and dtypes are returned as they are."""
     if name is None or isinstance(name, torch.dtype):
