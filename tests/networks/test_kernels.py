@@ -12,6 +12,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -193,6 +194,24 @@ def test_out_of_memory_is_raised_and_does_not_disable_a_kernel(suitable):
     with pytest.raises(torch.cuda.OutOfMemoryError):
         dispatch.try_kernel("GroupNorm", full)
     assert dispatch.try_kernel("GroupNorm", lambda: 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "reason"),
+    [
+        ("gfx90a:sramecc+:xnack-", None),
+        ("gfx1100", None),
+        ("gfx1201", None),
+        ("gfx1030", "gfx1030"),
+        ("gfx803", "gfx803"),
+    ],
+)
+def test_amd_cards_that_triton_does_not_compile_for_are_left_alone(monkeypatch, architecture, reason):
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(gcnArchName=architecture))
+    monkeypatch.setitem(sys.modules, "triton", SimpleNamespace())
+    found = dispatch.unsupported_reason.__wrapped__(torch.device("cuda"))
+    assert (found is None) if reason is None else (reason in found)
 
 
 def test_kernels_skip_gradients_other_dtypes_empty_tensors_and_hooks(suitable):

@@ -22,6 +22,9 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 LEAST_CAPABILITY = (8, 0)
 """The oldest cards that Triton supports. On older ones its compiler may end the process."""
 
+AMD_FAMILIES = ("gfx9", "gfx11", "gfx12")
+"""AMD cards that Triton compiles for. On others (RX 6000: gfx1030) its compiler prints thousands of lines a kernel."""
+
 _mode = [MODES[0]]
 _failed: set[str] = set()
 _logged: set[str] = set()
@@ -49,8 +52,11 @@ def unsupported_reason(device: torch.device) -> str | None:
     """Return why kernels cannot run on a device, or None if they can."""
     if device.type != "cuda":
         return f"the device is {device.type}"
-    capability = torch.cuda.get_device_capability(device)
-    if torch.version.hip is None and capability < LEAST_CAPABILITY:
+    if torch.version.hip is not None:
+        architecture = torch.cuda.get_device_properties(device).gcnArchName
+        if not architecture.startswith(AMD_FAMILIES):
+            return f"Triton does not compile for {architecture}"
+    elif (capability := torch.cuda.get_device_capability(device)) < LEAST_CAPABILITY:
         return "compute capability {}.{} is below {}.{}".format(*capability, *LEAST_CAPABILITY)
     try:
         import triton  # noqa: F401  takes a second to import, so only where a GPU is
@@ -65,7 +71,14 @@ def can_run(x: Tensor) -> bool:
         return False
     reason = unsupported_reason(x.device)
     if x.device.type == "cuda":
-        _log_once("norms and gates run as " + ("Triton kernels" if reason is None else f"plain PyTorch ({reason})"))
+        _log_once(
+            "norms and gates run as "
+            + (
+                "Triton kernels, which compile once in the first pass"
+                if reason is None
+                else f"plain PyTorch ({reason})"
+            )
+        )
     return reason is None and x.numel() > 0
 
 
