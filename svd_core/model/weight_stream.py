@@ -83,6 +83,10 @@ class WeightStream:
             self._copies = self._queues.Stream(self.device)
             # Work that is still queued may read and write the memory of the slots.
             self._copies.wait_stream(self._queues.current_stream(self.device))
+            if on_gpu:
+                # Dropped without `close`, the slots' memory is not reused before the last copy into them is done.
+                for slot in self._slots:
+                    slot.record_stream(self._copies)
             self._ready, self._free = ([self._queues.Event() for _ in range(2)] for _ in range(2))
         self._hooks = [
             block.register_forward_pre_hook(lambda module, given, index=index: self._enter(index))
