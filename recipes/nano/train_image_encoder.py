@@ -39,8 +39,8 @@ def initialise_encoder(encoder: ImageEncoder) -> None:
     for parameter in (encoder.class_embedding, encoder.positional_embedding, encoder.proj):
         nn.init.normal_(parameter, std=width**-0.5)
     for layer in encoder.transformer["resblocks"]:
-        nn.init.xavier_uniform_(layer.attn.in_proj_weight)
-        nn.init.zeros_(layer.attn.in_proj_bias)
+        nn.init.xavier_uniform_(layer.attn.in_proj.weight)
+        nn.init.zeros_(layer.attn.in_proj.bias)
 
 
 def train(work: Path, steps: int, seed: int) -> None:

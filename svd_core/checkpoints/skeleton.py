@@ -66,9 +66,15 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
     The same as `load_state_dict(assign=True)` without its checks, which take longer than mapping a checkpoint.
     """
+    renamed = {  # names of files for weights that lie in a layer of another name
+        f"{path}.{own}": f"{path}.{theirs}"
+        for path, layer in network.named_modules()
+        for own, theirs in getattr(layer, "file_names", {}).items()
+    }
     for path, layer in network.named_modules():
         for key, empty in layer._parameters.items():
             if empty is not None:
-                tensor = tensors[f"{path}.{key}" if path else key]
+                name = f"{path}.{key}" if path else key
+                tensor = tensors[renamed.get(name, name)]
                 layer._parameters[key] = nn.Parameter(tensor, requires_grad=False)
     return network

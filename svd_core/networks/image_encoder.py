@@ -20,15 +20,34 @@ def initial(*shape: int, scale: float, device=None, dtype=None) -> nn.Parameter:
 
 
 class _SelfAttention(nn.Module):
+    file_names = {f"in_proj.{kind}": f"in_proj_{kind}" for kind in ("weight", "bias")}
+    """Our names of the joined projection, and OpenCLIP's, which files and `state_dict` have."""
+
     def __init__(self, width: int, heads: int, *, ops=nn, device=None, dtype=None):
         super().__init__()
         self.heads = heads
-        self.in_proj_weight = initial(3 * width, width, scale=width**-0.5, device=device, dtype=dtype)
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width, device=device, dtype=dtype))
+        # A layer, not two parameters: hosts move layers between devices. On the meta device it draws no numbers.
+        self.in_proj = ops.Linear(width, 3 * width, device="meta", dtype=dtype)
+        self.in_proj.weight = initial(3 * width, width, scale=width**-0.5, device=device, dtype=dtype)
+        self.in_proj.bias = nn.Parameter(torch.zeros(3 * width, device=device, dtype=dtype))
         self.out_proj = ops.Linear(width, width, device=device, dtype=dtype)
 
+    def state_dict(self, *given, prefix: str = "", **more) -> dict[str, Tensor]:
+        """Return the weights under OpenCLIP's names, in its order."""
+        weights = super().state_dict(*given, prefix=prefix, **more)
+        for name in [name for name in weights if name.startswith(prefix)]:
+            own = name.removeprefix(prefix)
+            weights[prefix + self.file_names.get(own, own)] = weights.pop(name)
+        return weights
+
+    def _load_from_state_dict(self, weights: dict[str, Tensor], prefix: str, *rest) -> None:
+        for own, theirs in self.file_names.items():
+            if prefix + theirs in weights:
+                weights[prefix + own] = weights.pop(prefix + theirs)
+        super()._load_from_state_dict(weights, prefix, *rest)
+
     def forward(self, x: Tensor) -> Tensor:
-        qkv = F.linear(x, self.in_proj_weight.to(x), self.in_proj_bias.to(x))
+        qkv = self.in_proj(x)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
         return self.out_proj(rearrange(attend(q, k, v), "b h n d -> b n (h d)"))
 
