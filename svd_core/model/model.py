@@ -205,13 +205,14 @@ class SVDModel(VideoModel):
     def encode_latent(self, image: Tensor) -> Tensor:
         """Return the conditioning latent [B, 4, H/8, W/8] of an image [B, 3, H, W] in -1..1.
 
-        It is the mode of the posterior, unscaled (spec section 6).
+        It is the mode of the posterior, unscaled (spec section 6). Encoding one picture is cheap, so it always runs in
+        float32, as in the official code: the encoder can overflow in half precision.
         """
         vae = self.part("vae")
         if vae.config.encoder is None:
             raise MissingPartError("the checkpoint has half a VAE only; complete it from a full SVD checkpoint")
-        weight = vae.encoder.conv_in.weight
-        return vae.encode(image.to(weight)).float()
+        place = vae.encoder.conv_in.weight.device
+        return vae.encoder_in_float32().encode(image.to(place, torch.float32))
 
     def decode(self, latent: Tensor, plan: str | int = "exact", **options) -> Tensor:
         """Return the frames [T, 3, 8h, 8w], about -1..1, of scaled latents [T, 4, h, w].

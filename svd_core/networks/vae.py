@@ -1,6 +1,7 @@
 """The autoencoder: an encoder for pictures, and a decoder for frames or whole clips (spec section 6)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -157,6 +158,16 @@ class VAE(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """Return the mode of the posterior [B, 4, H/8, W/8], not scaled by LATENT_SCALE. image: [B, 3, H, W], -1..1."""
         return self.moments(image)[0]
+
+    def encoder_in_float32(self) -> "VAE":
+        """Return this VAE, or in half precision a copy of its encoder half in float32 (34 M weights for SVD)."""
+        stored = self.encoder.conv_in.weight
+        if stored.dtype == torch.float32:
+            return self
+        copy = VAE(replace(self.config, decoder=None), device="meta", dtype=torch.float32)
+        weights = self.state_dict()
+        copy.load_state_dict({name: weights[name].float() for name in copy.state_dict()}, assign=True)
+        return copy
 
     def before_decoder(self, latent: Tensor) -> Tensor:
         """Return the decoder's input: the latent, through its 1x1 convolution if there is one (spec trap 24)."""

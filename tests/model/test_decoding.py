@@ -1,5 +1,6 @@
 """Exact streamed decode, plans, memory limits, tiles, and the retry in higher precision."""
 
+import copy
 import logging
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 
 from svd_core.memory import PeakMemory
 from svd_core.model.decoding import decode, frames_to_image, strategy_for
+from svd_core.model.model import SVDModel
 from svd_core.model.streamed_decode import STRATEGIES, steps_of
 from svd_core.model.tiled_decode import decode_tiles
 from svd_core.networks.activation_bytes import decoder_activation_bytes
-from svd_core.networks.config import CoderConfig, VAEConfig
+from svd_core.networks.config import CoderConfig, SVDConfig, VAEConfig
 from svd_core.networks.vae import LATENT_SCALE, VAE
 
 GIB = 2**30
@@ -173,3 +175,17 @@ def test_frames_become_clamped_images():
     image = frames_to_image(frames)
     assert image.shape == (2, 1, 5, 3)
     assert image[0, 0, :, 0].tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_half_precision_model_encodes_its_picture_in_float32(dtype):
+    """In float16 the encoder of some pictures overflows; and the latents of node and command line would differ."""
+    torch.manual_seed(3)
+    coder = CoderConfig(32, (1, 2), 1)
+    vae = VAE(VAEConfig(coder, coder)).to(dtype)
+    model = SVDModel(None, vae, None, SVDConfig())
+    image = torch.rand(2, 3, 32, 48) * 2 - 1
+    latent = model.encode_latent(image)
+    assert latent.dtype == torch.float32 and torch.equal(latent, copy.deepcopy(vae).float().encode(image))
+    assert vae.encoder.conv_in.weight.dtype == dtype
