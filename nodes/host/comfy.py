@@ -330,11 +330,24 @@ def is_current(patcher, others=()) -> bool:
     return len(loaded) >= len(wanted) and all(any(model is one for one in wanted) for model in loaded[: len(wanted)])
 
 
-def free_bytes(device: torch.device) -> int | None:
-    """Return the bytes that a stage may use on a device, None where they are unknown."""
+def free_bytes(device: torch.device, *using) -> int | None:
+    """Return the bytes that a stage may use on a device, None where they are unknown.
+
+    With dynamic VRAM the host loads and evicts weights on demand: those of other models count as free, and what the
+    patchers in `using` have not loaded yet counts as taken.
+    """
     if not PRESENT or mm.is_device_cpu(device):
         return available_bytes(device)
-    return int(mm.get_free_memory(device) * 0.9)
+    free = mm.get_free_memory(device)
+    for loaded in getattr(mm, "current_loaded_models", ()):
+        patcher = loaded.model
+        if patcher is None or loaded.device != device or not getattr(patcher, "is_dynamic", bool)():
+            continue
+        if any(patcher.model is one.model for one in using):
+            free -= loaded.model_offloaded_memory()
+        else:
+            free += loaded.model_loaded_memory()
+    return int(free * 0.9)
 
 
 def make_room(size: int, device: torch.device) -> None:

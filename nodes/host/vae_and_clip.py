@@ -101,7 +101,7 @@ class ReelVAE(host.VAEBase):
             plan,
             scaled=False,
             # Free memory decides where frames are stored between layers, not their values.
-            memory_limit=host.free_bytes(device),
+            memory_limit=host.free_bytes(device, self.patcher),
             strategy=strategy,
             tile=tile,
             dtype=dtype,

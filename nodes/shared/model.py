@@ -133,7 +133,7 @@ class LoadedModel(VideoModel):
         activations = unet_activation_bytes(*shape, videos=videos, chunk_elements=chunks)
         device = host.use(self.unet, activations + kept, others)
         if self.plan is None:
-            free = (host.free_bytes(device) or 0) - kept
+            free = (host.free_bytes(device, self.unet) or 0) - kept
             mode = fixed_mode(device) or best_mode(*shape, free, chunk_elements=chunks)
         set_guidance_mode(self.network, mode)
 

@@ -160,7 +160,7 @@ def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, fram
     host = part("nodes.host.comfy")
     asked = []
     monkeypatch.setattr(host, "use", lambda patcher, size, others=(): asked.append(size) or torch.device(device))
-    monkeypatch.setattr(host, "free_bytes", lambda device: int(needed * share))
+    monkeypatch.setattr(host, "free_bytes", lambda *given: int(needed * share))
     model.prepare_unet(frames, 8, 8)
     assert model.unet.model.diffusion_model.clips_per_pass == clips
     # Nothing is moved off the device to make room for the second pass.
