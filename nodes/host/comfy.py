@@ -7,7 +7,6 @@ node also runs in tests and scripts. All differences between host versions are h
 import os
 import tempfile
 from collections.abc import Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -16,8 +15,6 @@ import torch
 
 from ...svd_core.lora.apply import Terms
 from ...svd_core.memory import available_bytes
-from ...svd_core.networks.kernels import register_weight_reader
-from ...svd_core.networks.kernels.attention_backends import register_attention
 from ...svd_core.networks.transformer import VideoTransformer
 from ...svd_core.networks.unet import Downsample, Upsample, VideoResidualBlock
 from ...svd_core.sampling.solvers import Step
@@ -182,40 +179,6 @@ def casting_ops():
     return comfy.ops.manual_cast if PRESENT else torch.nn
 
 
-def layer_weights(layer: torch.nn.Module, kind: type[torch.nn.Module], x: torch.Tensor):
-    """Return a context with the weight and bias that one of the host's layers would use for x, patched and cast.
-
-    None if the layer does more than torch's `kind`. Where the host streams weights (dynamic VRAM, offloading), the
-    context holds them on the device and lets the host reuse their memory afterwards.
-    """
-    base = getattr(comfy.ops.disable_weight_init, kind.__name__, None) if PRESENT else None
-    if base is None or not isinstance(layer, base) or layer.weight is None:
-        return None
-    cls, hooked = type(layer), layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
-    casting = "forward_comfy_cast_weights"
-    if hooked or cls.forward is not base.forward or getattr(cls, casting) is not getattr(base, casting):
-        return None
-    if layer.comfy_cast_weights or layer.weight_function or layer.bias_function:
-        return _cast_weights(layer, x)
-    return nullcontext((layer.weight, layer.bias))
-
-
-@contextmanager
-def _cast_weights(layer: torch.nn.Module, x: torch.Tensor):
-    """Give the weight and bias that the host casts for x, for as long as the context lasts."""
-    if not hasattr(comfy.ops, "uncast_bias_weight"):  # before 0.3.66 the host does not reuse their memory
-        yield comfy.ops.cast_bias_weight(layer, x)
-        return
-    weight, bias, borrowed = comfy.ops.cast_bias_weight(layer, x, offloadable=True)
-    try:
-        yield weight, bias
-    finally:
-        comfy.ops.uncast_bias_weight(layer, weight, bias, borrowed)
-
-
-register_weight_reader(layer_weights)
-
-
 # Patches of a MODEL
 
 
@@ -256,16 +219,6 @@ def attention_was_chosen() -> bool:
     known = comfy.ldm.modules.attention
     chosen = host_arguments.use_split_cross_attention or host_arguments.use_quad_cross_attention
     return chosen or known.optimized_attention not in (known.attention_pytorch, known.attention_sub_quad)
-
-
-def chosen_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor | None:
-    """Return attention [N, S, C] by the function that a start-up flag or a pack chose; None without such a choice."""
-    if not attention_was_chosen():
-        return None
-    return optimized_attention()(q, k, v, heads, attn_precision=torch.float32)
-
-
-register_attention(chosen_attention)
 
 
 def run_with_wrappers(network: torch.nn.Module, forward, arguments: tuple, options: dict, keywords: dict):

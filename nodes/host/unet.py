@@ -12,6 +12,7 @@ from ...svd_core.networks.config import UNetConfig
 from ...svd_core.networks.hooks import Hooks
 from ...svd_core.networks.unet import UNet
 from . import comfy as host
+from . import kernels  # noqa: F401  registers what our kernels ask of the host
 from .adapters import KEY as ADAPTERS_KEY
 from .hooks import host_hooks
 from .reuse import KEY

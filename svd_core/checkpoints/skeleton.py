@@ -61,20 +61,25 @@ def skeleton(network: type[nn.Module], config: Any, *, ops: Any = nn, **options:
         return network(config, ops=_BlankLayers if ops is nn else ops, device="meta", **options)
 
 
+def names_in_files(network: nn.Module) -> dict[str, str]:
+    """Return the names in files of those weights that lie in a layer of another name."""
+    return {
+        f"{path}.{own}": f"{path}.{theirs}"
+        for path, layer in network.named_modules()
+        for own, theirs in getattr(layer, "file_names", {}).items()
+    }
+
+
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Make these tensors the weights of a network, without gradients and without copies; all of its names are there.
 
     The same as `load_state_dict(assign=True)` without its checks, which take longer than mapping a checkpoint.
     """
-    renamed = {  # names of files for weights that lie in a layer of another name
-        f"{path}.{own}": f"{path}.{theirs}"
-        for path, layer in network.named_modules()
-        for own, theirs in getattr(layer, "file_names", {}).items()
-    }
+    names = names_in_files(network)
     for path, layer in network.named_modules():
         for key, empty in layer._parameters.items():
             if empty is not None:
                 name = f"{path}.{key}" if path else key
-                tensor = tensors[renamed.get(name, name)]
+                tensor = tensors[names.get(name, name)]
                 layer._parameters[key] = nn.Parameter(tensor, requires_grad=False)
     return network
