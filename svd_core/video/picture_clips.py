@@ -188,4 +188,5 @@ def _notes(files: list[Path]) -> Iterator[str]:
     if missing:
         more = ", ..." if len(missing) > MOST_NAMED else ""
         listed = ", ".join(map(str, missing[:MOST_NAMED]))
-        yield f"frames {listed}{more} are missing between {files[0].name} and {files[-1].name}; the rest is read"
+        which = f"frame {listed} is" if len(missing) == 1 else f"frames {listed}{more} are"
+        yield f"{which} missing between {files[0].name} and {files[-1].name}; the rest is read"

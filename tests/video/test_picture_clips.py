@@ -54,7 +54,7 @@ def test_usual_names_are_read_in_the_order_of_their_numbers(tmp_path: Path, name
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        ([0, 1, 2, 4, 5], "frames 3 are missing between f_0.png and f_5.png"),
+        ([0, 1, 2, 4, 5], "frame 3 is missing between f_0.png and f_5.png"),
         ([1, 2, 5, 6, 8], "frames 3, 4, 7 are missing between f_1.png and f_8.png"),
         ([0, 10], "frames 1, 2, 3, 4, 5, ... are missing between f_0.png and f_10.png"),
         ([0, 10**12], "frames 1, 2, 3, 4, 5, ... are missing"),
