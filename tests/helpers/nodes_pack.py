@@ -57,3 +57,9 @@ def run(node_id: str, **given) -> tuple:
     values = defaults(node) | given
     needed = inspect.signature(node.execute).parameters
     return getattr(node(), node.FUNCTION)(**{name: value for name, value in values.items() if name in needed})
+
+
+def outputs(node_id: str, **given) -> tuple:
+    """Execute a node as `run` does and return its outputs, without what it shows in a real host."""
+    made = run(node_id, **given)
+    return made["result"] if isinstance(made, dict) else made

@@ -31,7 +31,8 @@ import utils.extra_config  # noqa: E402, F401  as main.py: later comfy/utils.py 
 
 # Behind the host's own modules, of which one is called nodes as well.
 sys.path += [str(TESTS), str(TESTS.parent), str(TESTS / "host")]
-from helpers.nodes_pack import pack, part, run, write_tiny  # noqa: E402
+from helpers.nodes_pack import outputs as run  # noqa: E402
+from helpers.nodes_pack import pack, part, write_tiny  # noqa: E402
 from inside_controlnet import compare_controlnet  # noqa: E402
 from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402

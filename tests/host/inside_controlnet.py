@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from helpers.nodes_pack import part, run
+from helpers.nodes_pack import outputs as run
+from helpers.nodes_pack import part
 
 SIDE, FRAMES = 64, 3
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from helpers.checkpoint_files import TINY
 from helpers.lora_files import random_layers, write
-from helpers.nodes_pack import part, run, write_tiny
+from helpers.nodes_pack import outputs as run
+from helpers.nodes_pack import part, write_tiny
 from safetensors.torch import load_file, save_file
 
 PREFIX = "diffusion_model."
