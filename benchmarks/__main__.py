@@ -1,19 +1,23 @@
 """Measure one question with `python -m benchmarks QUESTION`, or all of them with `all`, which writes RESULTS.md.
 
-QUESTION: unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses. If
-COMFYUI_DIR names a checkout of ComfyUI with its requirements installed, its networks are measured too.
+`python -m benchmarks compare OLD NEW` compares two files of counts.
+
+QUESTION: counts, unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses.
+If COMFYUI_DIR names a checkout of ComfyUI with its requirements installed, its networks are measured too.
 """
 
 import gc
 import importlib
 import sys
 
-from . import results
+from . import compare, results
 from .options import parser, setting
 
 
 def main() -> int:
     """Run the given questions and return the number of those that failed."""
+    if sys.argv[1:2] == ["compare"]:
+        return compare.main(sys.argv[2:])
     made = parser(__doc__)
     made.add_argument("question", choices=("all", *results.ORDER))
     given = made.parse_args()

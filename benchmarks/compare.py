@@ -1,90 +1,78 @@
-"""Shared by `unet` and `decode`: gate, interleaved timing, memory in a child process, table."""
+"""`python -m benchmarks compare OLD NEW`: did any count grow? OLD, NEW: counts.json, or folders with one.
 
-import gc
-from collections.abc import Callable
-
-import torch
-
-from svd_core.doctor.timing import difference, flops, interleave
-
-from . import rss
-from .machine import matmul_case
-from .options import Setting
-from .results import Report
-from .subjects import DIFFUSERS, OURS, Case, names
-
-GATES = {torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest allowed relative difference to diffusers. In half precision both differ from float32 by about that much on
-random weights; `half_precision` measures each.
+It compares kernels, operations, bytes moved and peak memory of `python -m benchmarks counts`, never seconds. The exit
+code is 1 if a count grew or a stage is gone, so that continuous integration can run it.
 """
-MATMUL = "matrix product"
-COLUMNS = ["implementation", "median s", "IQR s", "times as fast", "share of matmul rate", "memory MiB", "difference"]
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .counts import KERNELS, MOVED, PEAK, WORK
+
+TOLERANCES = {KERNELS: 0.0, WORK: 0.001, MOVED: 0.005, PEAK: 0.005}
+"""Growth that is let pass, as a share of the old count: other versions of torch count some products differently."""
 
 
-@torch.no_grad()
-def compare(
-    report: Report,
-    setting: Setting,
-    make: Callable[[str], Case],
-    child: Callable[[str], list[str]],
-    *,
-    nominal: float | None = None,
-) -> dict[str, float]:
-    """Fill the report and return median seconds per implementation.
+class Change(NamedTuple):
+    """One count of one stage, old and new; None where it is missing."""
 
-    make: returns the case of an implementation. child: arguments of its memory measurement (`rss.in_child`). nominal:
-    operations that count as the work; None counts those of diffusers.
-    """
-    cases, outputs = _gate(report, setting, make)
-    work = nominal or flops(cases[DIFFUSERS])
-    product, product_flops = matmul_case(setting.device, setting.dtype)
-    warmups = 3 if setting.device.type == "cuda" else 0  # the gate already ran each case once
-    times = interleave({**cases, MATMUL: product}, setting.rounds, setting.device, warmups)
-    medians = {name: value.median(setting.clock) for name, value in times.items()}
-    rate = product_flops / medians[MATMUL]
-    memory = {}
-    if setting.device.type == "cuda":
-        memory = {name: rss.over_start(case, setting.device) for name, case in cases.items()}
-    cases.clear()
-    gc.collect()
-    for name in outputs:
-        row = {"implementation": name, "difference": f"{outputs[name]:.1e}"}
-        if name in times:
-            row |= {
-                "median s": medians[name],
-                "IQR s": times[name].spread(setting.clock),
-                "times as fast": f"{medians[DIFFUSERS] / medians[name]:.2f}",
-                "share of matmul rate": f"{100 * work / medians[name] / rate:.0f} %",
-            }
-            taken = memory.get(name) or _child_bytes(report, name, child(name))
-            row["memory MiB"] = f"{taken / 2**20:,.0f}" if taken else "-"
-            report.bars.append((name, medians[name]))
-        report.rows.append(row)
-    report.notes += [
-        f"{work / 1e12:.3f} TFLOP as diffusers computes it; matrix product in the same run: {rate / 1e9:,.0f} GFLOP/s",
-        f"{setting.rounds} rounds, interleaved, after the gate's and {warmups} more warm-ups; `times as fast` as eager "
-        "diffusers",
+    stage: str
+    count: str
+    old: float | None
+    new: float | None
+
+    @property
+    def is_worse(self) -> bool:
+        """Return whether the count grew by more than its tolerance, or is gone."""
+        if self.old is None:
+            return False
+        return self.new is None or self.new > self.old * (1 + TOLERANCES[self.count])
+
+    def text(self) -> str:
+        """Return the change as a line."""
+        if self.old is None or self.new is None:
+            return f"{self.stage}, {self.count}: {'new' if self.old is None else 'gone'}"
+        ratio = self.new / self.old if self.old else float("inf")
+        mark = "WORSE" if self.is_worse else "same" if self.new == self.old else "better" if ratio < 1 else "within"
+        return f"{mark:<6}  {self.stage}, {self.count}: {self.old:,g} -> {self.new:,g} ({ratio:.3f})"
+
+
+def read_counts(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the counts of a file by stage; ValueError for anything else."""
+    path = path / "counts.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {row["stage"]: {name: float(row[name]) for name in TOLERANCES} for row in content["rows"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} holds no counts ({error!r}); write them with `python -m benchmarks counts --output FOLDER`"
+        ) from error
+
+
+def changes(old: Mapping[str, Mapping[str, Any]], new: Mapping[str, Mapping[str, Any]]) -> list[Change]:
+    """Return every count of every stage that is in either."""
+    stages = [*old, *(stage for stage in new if stage not in old)]
+    return [
+        Change(stage, count, old.get(stage, {}).get(count), new.get(stage, {}).get(count))
+        for stage in stages
+        for count in TOLERANCES
     ]
-    return medians
 
 
-def _gate(report: Report, setting: Setting, make: Callable[[str], Case]) -> tuple[dict[str, Case], dict[str, float]]:
-    """Return the cases that agree with diffusers, and the distance of every case; only the former are timed."""
-    cases = {name: make(name) for name in names(setting.compiled)}
-    expected = cases[DIFFUSERS]()
-    outputs = {name: difference(case(), expected) for name, case in cases.items()}
-    limit = GATES[setting.dtype]
-    for name, distance in outputs.items():
-        if not distance <= limit:
-            report.notes.append(f"{name} is {distance:.1e} from diffusers, more than {limit:g}: not timed")
-            del cases[name]
-    if OURS not in cases or DIFFUSERS not in cases:
-        raise SystemExit(f"gate failed: {outputs}")
-    return cases, outputs
-
-
-def _child_bytes(report: Report, name: str, words: list[str]) -> int:
-    found = rss.in_child(*words)
-    if "error" in found:
-        report.notes.append(f"memory of {name} was not measured: {found['error']}")
-    return found.get("bytes", 0)
+def main(arguments: Sequence[str]) -> int:
+    """Print what changed; return 1 if a count grew, 2 for files that hold no counts."""
+    if len(arguments) != 2:
+        print("python -m benchmarks compare OLD NEW: name two counts.json, or their folders", file=sys.stderr)
+        return 2
+    try:
+        found = changes(*(read_counts(Path(path)) for path in arguments))
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(change.text() for change in found))
+    worse = [change for change in found if change.is_worse]
+    print(f"{len(worse)} of {len(found)} counts grew" if worse else f"none of {len(found)} counts grew")
+    return 1 if worse else 0

@@ -12,7 +12,7 @@ from svd_core.charts import PALETTE, Bar, draw_bars
 
 HERE = Path(__file__).resolve().parent
 ORDER = (
-    "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
+    "counts", "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
     "batch_losses",
 )  # fmt: skip
 WIDTH = 900

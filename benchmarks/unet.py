@@ -6,9 +6,9 @@ import sys
 import torch
 
 from . import rss
-from .compare import COLUMNS, compare
 from .options import Setting, parser, setting
 from .results import Report
+from .side_by_side import COLUMNS, compare
 from .subjects import model_of, ours_together, unet_case
 
 CPU, GPU = ("real", "14x128x256"), ("real", "25x576x1024")

@@ -19,8 +19,9 @@ class _FusedAttention(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is F.scaled_dot_product_attention and args[0].is_meta:
-            self.owner.operations += 1
-            return torch.empty_like(args[0])  # flash attention also uses the layout of the queries
+            out = torch.empty_like(args[0])  # flash attention also uses the layout of the queries
+            self.owner.count([*args[:3], out])
+            return out
         return function(*args, **(kwargs or {}))
 
 
@@ -31,7 +32,7 @@ class PeakMemory(TorchDispatchMode):
     real-size network without using memory. Workspaces that a kernel allocates and frees itself are not seen.
 
     live: bytes alive now. peak: highest value of `live` so far. operations: number of kernels that ran, in-place ones
-    included and views excluded.
+    included and views excluded. moved: bytes that these kernels read and write.
     """
 
     def __init__(self):
@@ -39,6 +40,7 @@ class PeakMemory(TorchDispatchMode):
         self.live = 0
         self.peak = 0
         self.operations = 0
+        self.moved = 0
         self._seen: set[int] = set()
         self._attention = _FusedAttention(self)
 
@@ -49,6 +51,11 @@ class PeakMemory(TorchDispatchMode):
     def __exit__(self, *exception):
         super().__exit__(*exception)
         self._attention.__exit__(*exception)
+
+    def count(self, tensors: list[torch.Tensor]) -> None:
+        """Count a kernel that reads or writes these tensors; a row that is repeated by its strides is read once."""
+        self.operations += 1
+        self.moved += sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors)
 
     def _release(self, key: int, size: int) -> None:
         self.live -= size
@@ -73,7 +80,7 @@ class PeakMemory(TorchDispatchMode):
         writes = any(given.alias_info is not None and given.alias_info.is_write for given in function._schema.returns)
         makes = any(x.untyped_storage()._cdata not in known for x in outputs)
         if (writes or makes) and "empty" not in function._schema.name:
-            self.operations += 1
+            self.count([*inputs, *outputs])
         for x in outputs:
             self._track(x, known)
         return out
