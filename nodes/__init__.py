@@ -16,6 +16,7 @@ from .decode import SVDReelDecode
 from .doctor import SVDReelDoctor
 from .driving_clip import SVDReelControlByClip
 from .duration import SVDReelDuration
+from .edit_clip import SVDReelEditClip
 from .export import SVDReelExportModel
 from .finish import SVDReelFinish
 from .guidance import SVDReelGuidance
@@ -63,6 +64,7 @@ NODE_CLASS_MAPPINGS = {
     "SVDReelDoctor": SVDReelDoctor,
     "SVDReelControlByClip": SVDReelControlByClip,
     "SVDReelDuration": SVDReelDuration,
+    "SVDReelEditClip": SVDReelEditClip,
     "SVDReelExportModel": SVDReelExportModel,
     "SVDReelFinish": SVDReelFinish,
     "SVDReelGuidance": SVDReelGuidance,
@@ -113,6 +115,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "SVDReelDoctor": "Check My Setup (SVD)",
     "SVDReelControlByClip": "Control by Clip (SVD)",
     "SVDReelDuration": "Plan Duration (SVD)",
+    "SVDReelEditClip": "Edit Clip (SVD)",
     "SVDReelExportModel": "Export SVD to ComfyUI Model",
     "SVDReelFinish": "Finish Film (SVD)",
     "SVDReelGuidance": "Shape Guidance over Frames (SVD)",

@@ -26,7 +26,7 @@ from .networks import add_camera_weights, add_controlnet
 from .options import add_machine_options, add_model_options, add_settings, add_speed_options, lora_metadata
 from .outputs import check_clip
 from .progress import Progress, since
-from .steering import add_between, add_brush, add_driving_clip, option_of, steering_of
+from .steering import add_between, add_brush, add_driving_clip, add_source_clip, option_of, steering_of
 
 NEEDED_BY = (
     ("camera", "--camera PATH", ("camera_mode",)),
@@ -69,6 +69,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     _add_camera_options(parser.add_argument_group("camera"))
     add_brush(parser.add_argument_group("motion mask, cut and drag"))
     add_driving_clip(parser.add_argument_group("control by a clip"))
+    add_source_clip(parser.add_argument_group("a clip to change"))
     add_between(parser.add_argument_group("end pictures and loops"))
     add_controlnet(parser.add_argument_group("ControlNet"))
     longer = parser.add_argument_group("longer clips")

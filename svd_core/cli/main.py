@@ -31,6 +31,7 @@ COMMANDS = {
     "convert": "save a checkpoint in another precision or layout, or a part of it",
     "lab": "try motion buckets, seeds and noise levels on one picture",
     "storyboard": "make a film of several pictures",
+    "edit": "change a clip, and carry an edit of its first frame through it",
     "character": "let pose drawings drive a person, with MimicMotion or ControlNeXt-SVD",
     "depth": "read steady depth or normals from a video, with DepthCrafter or NormalCrafter",
 }
@@ -103,6 +104,8 @@ def _add_options(name: str, parser: Parser) -> None:
             from .lab import add_lab as add
         case "storyboard":
             from .storyboard import add_storyboard as add
+        case "edit":
+            from .edit import add_edit as add
         case "character":
             from .character import add_character as add
         case "depth":

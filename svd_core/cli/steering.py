@@ -6,6 +6,7 @@ from ..controls.camera.path import EASINGS
 from ..controls.drag import BACKGROUND
 from ..controls.driving_clip import USES
 from ..controls.mask import FEATHER
+from ..controls.source_clip import DENOISE
 from ..pipelines.between import FINE_TUNED, LOOP_MODES, MATCH
 from ..pipelines.steered import STEERING
 
@@ -18,6 +19,7 @@ VALUES = {
     "extend": " N",
     "control_clip": " CLIP",
     "control_mask": " FILE",
+    "source_clip": " CLIP",
     "controlnet": " FILE",
     "controlnet_images": " FILES",
     "camera_weights": " FILE",
@@ -148,6 +150,24 @@ def add_driving_clip(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="N",
         help="how closely the clip is followed: 0 is off, 1 follows it, 2 is nearly the rough frames (default: 1)",
+    )
+
+
+def add_source_clip(group: argparse._ArgumentGroup, *, command: str = "animate") -> None:
+    """Add the options for a clip that is changed; `edit` takes the clip itself by position."""
+    if command == "animate":
+        group.add_argument(
+            "--source-clip",
+            metavar="CLIP",
+            help="clip to change: sampling starts from its frames. IMAGE is its first frame, as it is or edited; the "
+            "edit is carried along the motion of the clip",
+        )
+    group.add_argument(
+        "--denoise",
+        type=float,
+        metavar="N",
+        help=f"share of the sampling that changes the clip: 0.2 keeps nearly everything, 0.6 keeps the layout, 1 keeps "
+        f"nothing (default: {DENOISE:g})",
     )
 
 

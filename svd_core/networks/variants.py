@@ -20,7 +20,7 @@ NATIVE = {
     "normalcrafter": (14, 1024, 576),
 }
 # Factor of the noise levels that release a signal (`SVDConfig.control_scale`), where it is not 1; docs/control.md.
-CONTROL_SCALE = {"nano": 1 / 120}
+CONTROL_SCALE = {"nano": 1 / 240}
 BY_VECTOR = {256: "sv3d_u", 1280: "sv3d_p"}
 RELEASES = ("svd", "svd_xt", "svd_xt_1_1", "sv3d_u", "sv3d_p")
 

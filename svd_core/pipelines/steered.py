@@ -24,6 +24,7 @@ from ..controls.drag import DragPath, drag_signal, parse_drags
 from ..controls.driving_clip import USES, driving_signal
 from ..controls.mask import fit_masks
 from ..controls.signal import DualClock
+from ..controls.source_clip import source_control, source_signal
 from ..model.model import VideoModel
 from ..pictures import as_batch, as_image, fit
 from ..sampling.controls import Control
@@ -38,7 +39,7 @@ from .steering import picture_depth
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 NETWORKS = ("controlnet", "camera_weights", "between_weights")
 """Fields of Steering that are networks: paths until `checkpoints.networks_by_name` has loaded them."""
-CLIPS = ("control_clip", "control_mask", "controlnet_images")
+CLIPS = ("control_clip", "control_mask", "controlnet_images", "source_clip")
 """Fields that are pictures or clips."""
 TEXTS = ("camera_poses",)
 """Fields that are text files."""
@@ -56,6 +57,7 @@ NEEDS = (
     (("between_repeats",), ("between_weights",)),
     (("depth", "foreground"), ("camera",)),
     (("control_mask", "control_use", "control_amount", "control_strength"), ("control_clip",)),
+    (("denoise",), ("source_clip",)),
     (("controlnet",), ("controlnet_images",)),
     (tuple(f"controlnet_{name}" for name in CONTROLNET_OPTIONS), ("controlnet",)),
     (("camera_poses", "camera_speed"), ("camera_weights",)),
@@ -64,8 +66,9 @@ NEEDS = (
 """Fields that have no effect unless one of others is given."""
 
 EXCLUDES = (
-    (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag", "control_clip")),
+    (("end_image", "loop"), ("camera", "extend", "motion_mask", "drag", "control_clip", "source_clip")),
     (("control_clip",), ("camera", "drag")),
+    (("source_clip",), ("camera", "drag", "control_clip")),
     (("drag_background",), ("camera",)),
     (("camera_weights",), ("windows", "extend", "loop", "end_image", "depth", "foreground", "drag", "control_clip")),
     (("camera_poses",), ("camera",)),
@@ -90,6 +93,8 @@ class Steering:
     control_clip: frames [N, H, W, 3] in 0..1 that the clip follows. control_mask: white where they count, one or one
     per frame. control_use: what is taken from them, one of driving_clip.USES. control_amount: factor of their motion.
     control_strength: 0 to 2.
+    source_clip: frames [N, H, W, 3] in 0..1 that are changed; the image is the first of them, as it is or edited.
+    denoise: share of the sampling that changes them, 0 to 1.
     controlnet: an SVD ControlNet. controlnet_images: its control pictures [N, H, W, C] in 0..1, one per frame;
     controlnet_lines: draw their lines first. controlnet_strength: one value, or several over the frames, also as text.
     controlnet_start, controlnet_end: shares of the sampling. controlnet_mask: white where it acts. controlnet_sums,
@@ -122,6 +127,8 @@ class Steering:
     control_use: str | None = None
     control_amount: float | None = None
     control_strength: float | None = None
+    source_clip: Tensor | None = None
+    denoise: float | None = None
     controlnet: Any = None
     controlnet_images: Tensor | None = None
     controlnet_lines: bool | None = None
@@ -231,8 +238,8 @@ def steering_metadata(given: Mapping[str, Any]) -> dict[str, object]:
 
 def gives_motion(given: Mapping[str, Any]) -> bool:
     """Return whether steering by name imposes motion: a dragged object, or a clip."""
-    pairs = (("drag", "drag_strength"), ("control_clip", "control_strength"))
-    return any(given.get(name) is not None and given.get(strength) != 0 for name, strength in pairs)
+    offs = (("drag", "drag_strength", 0), ("control_clip", "control_strength", 0), ("source_clip", "denoise", 1))
+    return any(given.get(name) is not None and given.get(number) != off for name, number, off in offs)
 
 
 @torch.no_grad()
@@ -271,7 +278,8 @@ def steered_clip(
 
 def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering: Steering) -> list[Control]:
     """Return the controls of the motion mask and of the drags, made for the fitted picture."""
-    if steering.motion_mask is None and not steering.drag and steering.control_clip is None:
+    clips = (steering.control_clip, steering.source_clip)
+    if steering.motion_mask is None and not steering.drag and all(clip is None for clip in clips):
         return []
     batch = as_batch(image, settings.background)
     if len(batch) > 1:
@@ -285,6 +293,8 @@ def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering
         made.append(_drag(model.encode_latent, pictures, size, settings, steering))
     if steering.control_clip is not None:
         made.append(_driven(model.encode_latent, pictures, settings, steering))
+    if steering.source_clip is not None:
+        made.append(_changed(model.encode_latent, pictures, settings, steering))
     return made
 
 
@@ -324,6 +334,11 @@ def _driven(encode: Callable, picture: Tensor, settings: Any, steering: Steering
     return DualClock(made.signal, **_not_none({"strength": steering.control_strength}))
 
 
+def _changed(encode: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
+    made = source_signal(encode, picture, steering.source_clip, settings.frames, fit_mode=settings.fit)
+    return source_control(made.signal, **_not_none({"denoise": steering.denoise}))
+
+
 def _check_numbers(steering: Steering) -> None:
     """Make the controls of a blank picture without a model, to find bad numbers before a model is loaded."""
     side = 64
@@ -343,6 +358,9 @@ def _check_numbers(steering: Steering) -> None:
         _drag(encode, torch.zeros(1, 3, side, side), (side, side), settings, blank)
     if steering.control_clip is not None:
         _driven(encode, torch.zeros(1, 3, side, side), settings, blank)
+    if steering.source_clip is not None:
+        shortened = replace(blank, source_clip=steering.source_clip[:2])
+        _changed(encode, torch.zeros(1, 3, side, side), settings, shortened)
 
 
 def _is_used(name: str, value: Any) -> bool:

@@ -10,7 +10,9 @@ from ..controls.camera.depth import FAR_TO_NEAR
 from ..controls.camera.path import CameraPath
 from ..controls.drag import DragPath, drag_signal
 from ..controls.driving_clip import driving_signal
+from ..controls.source_clip import source_signal
 from ..model.model import VideoModel
+from ..pictures.fitting import FitMode
 from .batch import count_work
 
 OnFrame = Callable[[int, int], None]
@@ -104,6 +106,26 @@ def driving_signals(
     for number, picture in enumerate(pictures.split(1)):
         report = count_work(on_frame, number, len(pictures))
         made.append(driving_signal(model.encode_latent, picture, clip, frames, use, on_frame=report, **settings))
+    return made
+
+
+def source_signals(
+    model: VideoModel,
+    pictures: Tensor,
+    clip: Tensor,
+    frames: int,
+    *,
+    fit_mode: FitMode = "crop",
+    on_frame: OnFrame | None = None,
+) -> list[WarpedSignal]:
+    """Return the signal of the source `clip` [N, H, W, C] for every fitted picture of [B, 3, 8h, 8w], its first frame.
+
+    See `source_clip.source_signal`.
+    """
+    made = []
+    for number, picture in enumerate(pictures.split(1)):
+        report = count_work(on_frame, number, len(pictures))
+        made.append(source_signal(model.encode_latent, picture, clip, frames, fit_mode=fit_mode, on_frame=report))
     return made
 
 

@@ -21,6 +21,7 @@ from ..controls.loop import LatentRoll
 from ..controls.matched import MatchedBetween
 from ..controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from ..controls.skip_guidance import SkipGuidance
+from ..controls.source_clip import source_control
 from ..controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from ..controls.windows import Windows
 from ..memory import PeakMemory
@@ -202,6 +203,7 @@ class _Placeholders:
 METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = (
     ("partial re-noise", "Control Camera", lambda p: PartialRenoise(p.signal()), "signal"),
     ("dual clock", "Control Camera, Cut and Drag, Control by Clip", lambda p: DualClock(p.signal()), "signal"),
+    ("changed clip", "Edit Clip", lambda p: source_control(p.signal()), "signal"),
     ("replace estimate", "Control Camera", lambda p: ReplaceEstimate(p.signal()), "signal"),
     ("replace estimate, 3 repeats", "Control Camera", lambda p: ReplaceEstimate(p.signal(), repeats=3), "signal"),
     ("motion mask", "Motion Mask", lambda p: MotionBrush(p.cells, latent=p.latent), "picture"),

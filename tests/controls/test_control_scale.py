@@ -28,12 +28,12 @@ def levels(control, scale):
 
 @pytest.mark.parametrize("mode", SIGNAL_MODES)
 def test_a_smaller_scale_follows_the_signal_to_lower_noise(mode):
-    gaps = [(levels(SIGNAL_MODES[mode](SIGNAL), scale)[0] - SIGNAL.latents).abs().mean() for scale in (1.0, 1 / 120)]
+    gaps = [(levels(SIGNAL_MODES[mode](SIGNAL), scale)[0] - SIGNAL.latents).abs().mean() for scale in (1.0, 1 / 240)]
     assert gaps[1] < 0.5 * gaps[0]
 
 
 def test_the_start_is_the_scaled_sigma():
-    for scale in (1.0, 1 / 120):
+    for scale in (1.0, 1 / 240):
         start = levels(PartialRenoise(SIGNAL), scale)[1][0]
         assert start == pytest.approx(30 * (H * W) ** 0.5 / 96 * scale)
 
@@ -41,14 +41,14 @@ def test_the_start_is_the_scaled_sigma():
 def test_costs_go_by_the_scale():
     costs = [
         control_cost(PartialRenoise(SIGNAL), UNetConfig(), FRAMES, H, W, karras_sigmas(20), control_scale=scale)
-        for scale in (1.0, 1 / 120)
+        for scale in (1.0, 1 / 240)
     ]
     assert costs[1].passes < costs[0].passes < 20
 
 
 def test_the_scale_is_that_of_the_variant_or_of_the_file():
-    assert CONTROL_SCALE["nano"] == 1 / 120 and "svd" not in CONTROL_SCALE
-    assert svd.load_model("nano").config.control_scale == 1 / 120
+    assert CONTROL_SCALE["nano"] == 1 / 240 and "svd" not in CONTROL_SCALE
+    assert svd.load_model("nano").config.control_scale == 1 / 240
     assert read_hints({"svd.control_scale": "0.25"}).control_scale == 0.25 and read_hints({}).control_scale is None
     for text in ("0", "nan", "much", "11"):
         with pytest.raises(CheckpointError, match=rf"'{text}'; it must be a number from 0.001 to 10"):

@@ -14,6 +14,7 @@ from svd_core.controls.loop import LatentRoll
 from svd_core.controls.matched import MatchedBetween
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
 from svd_core.controls.skip_guidance import SkipGuidance
+from svd_core.controls.source_clip import source_control
 from svd_core.controls.steady import ColourAnchor, FirstFrame, SteadyGuidance
 from svd_core.controls.windows import Windows
 from tests.helpers.motion_models import FRAMES, H, W, condition, run, still
@@ -41,6 +42,7 @@ CONTROLS = {
     "partial re-noise": PartialRenoise(SIGNAL),
     "dual clock": DualClock(SIGNAL),
     "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
+    "changed clip": source_control(SIGNAL),
     "match": MatchedBetween(SIGNAL),
     "take turns": TakeTurns(*ENDS),
     "blend": Blend(*ENDS),
@@ -80,6 +82,7 @@ OFF = {
     "drag": DualClock(SIGNAL, 0.0),
     "replace estimate": ReplaceEstimate(SIGNAL, 0.0),
     "brush": MotionBrush(LEFT, 0.0, still_bucket=1.0, moving_bucket=200.0),
+    "changed clip": source_control(SIGNAL, 1.0),
     "match": MatchedBetween(SIGNAL, 0.0),
     "take turns": TakeTurns(*ENDS, 0.0),
     "blend": Blend(*ENDS, 0.0),

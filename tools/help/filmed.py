@@ -202,6 +202,27 @@ def control_by_clip(studio: Studio) -> Image.Image:
     return rows_of_frames(rows)
 
 
+def edit_clip(studio: Studio) -> Image.Image:
+    """Show the source, the edited frames and the clip."""
+    path = studio.run("SVDReelCameraPath", path="pan right 0.12, zoom in 1.1")[0]
+    source = studio.run(
+        "SVDReelCameraControl", model=studio.model, image=studio.photograph, camera=path,
+        latent=studio.prepared(CALM)[2],
+    )[1]  # fmt: skip
+    edited = source[:1].clone()
+    height, width = edited.shape[1:3]
+    edited[:, height // 3 : height // 2, width // 3 : width // 2] = torch.tensor([0.85, 0.15, 0.1])
+    control, carried, _ = studio.run(
+        "SVDReelEditClip", model=studio.model, image=edited, clip=source, latent=studio.prepared(CALM)[2], denoise=0.4
+    )
+    rows = [
+        ("the source", some(source, SHOWN)),
+        ("edited: a red patch on its first frame, carried along", some(carried, SHOWN)),
+        ("the clip", some(studio.clip(CALM, control=control), SHOWN)),
+    ]
+    return rows_of_frames(rows)
+
+
 def steady(studio: Studio) -> Image.Image:
     """Show the last frame with burning guidance, and with rescale."""
     hot = studio.run("SVDReelGuidance", shape="constant", high=6.0)[0]

@@ -143,6 +143,52 @@ def camera_orbit_with_depth(graph: Graph) -> Graph:
     return graph
 
 
+def edit_clip(graph: Graph) -> Graph:
+    """Edit the first frame of a clip, and carry the edit through it."""
+    graph.note(f"""
+# An edit that moves with the clip
+
+{EMBEDDED}
+{FIRST_STEPS}""")
+    graph.note("""
+- For your own clip, put **Load Video** and **Get Video Components** in place of the two nodes that make one.
+- The edit here is a red patch. In practice, save the first frame, edit it in any program, and load it in place of
+  **Composite**.
+- **Edited** shows the frames that sampling starts from. *denoise* says how much of them the model redraws.
+- Without an edit, *denoise* alone changes the clip.
+""")
+    picture, model = load(graph.stage("1. Picture and model"), None)
+    make = graph.stage("2. The clip to change")
+    path = make.add("SVDReelCameraPath", image=picture["IMAGE"], path="pan right 0.12, zoom in 1.1")
+    filmed = make.add("SVDReelCondition", model=model["SVD_MODEL"], image=picture["IMAGE"])
+    camera = make.add(
+        "SVDReelCameraControl",
+        model=model["SVD_MODEL"],
+        image=picture["IMAGE"],
+        camera=path["SVD_CAMERA"],
+        latent=filmed["LATENT"],
+    )
+    edit = graph.stage("3. Its first frame, edited")
+    first = edit.add("ImageFromBatch", image=camera["IMAGE"], batch_index=0, length=1)
+    patch = edit.add("EmptyImage", width=28, height=28, batch_size=1, color=0xD03020)
+    edited = edit.add(
+        "ImageCompositeMasked", destination=first["IMAGE"], source=patch["IMAGE"], x=40, y=44, resize_source=False
+    )
+    edit.add("PreviewImage", title="The edited frame", images=edited["IMAGE"])
+    steer = graph.stage("4. Control")
+    condition = steer.add("SVDReelCondition", model=model["SVD_MODEL"], image=edited["IMAGE"])
+    control = steer.add(
+        "SVDReelEditClip",
+        model=model["SVD_MODEL"],
+        image=edited["IMAGE"],
+        clip=camera["IMAGE"],
+        latent=condition["LATENT"],
+    )
+    steer.add("PreviewImage", title="Edited", images=control["IMAGE"])
+    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    return graph
+
+
 def control_by_clip(graph: Graph) -> Graph:
     """Give a picture the camera of another clip."""
     graph.note(f"""

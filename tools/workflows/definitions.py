@@ -6,7 +6,7 @@ Notes use no inline code: its colours are hard to read on a note in some version
 from typing import Any
 
 from .between import first_and_last_frame, generative_inbetween, seamless_loop
-from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, motion_brush
+from .brush import camera_orbit_with_depth, control_by_clip, cut_and_drag, edit_clip, motion_brush
 from .controlnets import depth_controlnet, lineart_controlnet, nano_controlnet
 from .controls import camera_pan_and_zoom, steadier_clip
 from .fast import animatelcm_few_steps, fast_draft
@@ -251,6 +251,7 @@ WORKFLOWS = (
     motion_brush,
     cut_and_drag,
     control_by_clip,
+    edit_clip,
     turntable_sv3d,
     motionctrl_camera,
     cameractrl_camera,

@@ -23,6 +23,7 @@ from svd_core.model.orbit import OrbitPath
 from svd_core.pictures import as_batch, fit, open_picture
 from svd_core.pictures.strokes import paint_objects
 from svd_core.pipelines.between import inbetween, loop
+from svd_core.pipelines.steered import Steering, steered_clip
 from svd_core.pipelines.steering import camera_signals
 from svd_core.storyboard import film_frames
 from svd_core.storyboard.film import plan_film
@@ -68,6 +69,7 @@ CAPTIONS = {
     "motion_brush": ("The sky moves, the wood does not", 23),
     "cut_and_drag": ("Cut out and dragged", 23),
     "control_by_clip": ("Moved by another clip", 23),
+    "edit_clip": ("An edit, carried through a clip", 23),
     "first_and_last_frame": ("First and last frame", 5),
     "seamless_loop": ("Seamless loop", 19),
     "longer_clip": ("Five seconds, continued", 13),
@@ -177,6 +179,16 @@ def _driven(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettin
     return svd.animate(model, photograph, settings, controls=[DualClock(made.signal)])
 
 
+def _edited(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
+    """A patch of another colour on the first frame of a clip that pans."""
+    source = svd.animate(model, photograph, replace(settings, camera="pan right 0.12"))
+    first = source[:1].clone()
+    height, width = first.shape[1:3]
+    patch = first[:, height // 3 : height // 2, width // 3 : width // 2]
+    patch.copy_(torch.tensor([0.85, 0.15, 0.1]))
+    return steered_clip(model, first, settings, Steering(source_clip=source))
+
+
 def _orbit(model: svd.SVDModel, photograph: Tensor, settings: svd.AnimateSettings) -> Tensor:
     """An orbit over a plain, near at the bottom."""
     calm = replace(settings, motion_bucket=20, camera="orbit left 12 ease", camera_mode="replace estimate")
@@ -230,6 +242,7 @@ MAKERS = {
     "motion_brush": _painted,
     "cut_and_drag": _dragged,
     "control_by_clip": _driven,
+    "edit_clip": _edited,
     "first_and_last_frame": _between_crops,
     "seamless_loop": loop,
     "finish_4k": _finished,
