@@ -74,11 +74,12 @@ def server(tmp_path_factory):
 # 0.3.64 has no drawn widgets in its hidden experiment with Nodes 2.0; run it with COMFYUI_RENDERERS=classic.
 @pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()}")
 @pytest.mark.parametrize("renderer", os.environ.get("COMFYUI_RENDERERS", "classic,vue").split(","))
-@pytest.mark.parametrize("script", ["drawing", "playing"])
-def test_everything_is_drawn_by_mouse_and_plays(server: Server, script: str, renderer: str) -> None:
+@pytest.mark.parametrize("script", ["drawing", "playing", "opening"])
+def test_everything_is_drawn_by_mouse_plays_and_opens(server: Server, script: str, renderer: str) -> None:
+    more = [str(HERE.parents[1] / "workflows")] if script == "opening" else []
     environment = {**os.environ, "PLAYWRIGHT_DIR": str(PLAYWRIGHT.parents[1]), "CHROMIUM": CHROMIUM}
     done = subprocess.run(
-        [NODE, str(HERE / "browser" / f"{script}.mjs"), str(server.port), renderer],
+        [NODE, str(HERE / "browser" / f"{script}.mjs"), str(server.port), renderer, *more],
         capture_output=True,
         text=True,
         encoding="utf-8",

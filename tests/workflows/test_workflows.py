@@ -11,7 +11,7 @@ import pytest
 from tools.workflows.build import build_all
 from tools.workflows.controlnets import NANO as NANO_LINES
 from tools.workflows.definitions import describe
-from tools.workflows.graph import KEYS, Graph
+from tools.workflows.graph import ACCENT, KEYS, Graph
 from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, library, own_nodes
 from tools.workflows.pieces import NANO, PICTURE
 from tools.workflows.prompt import NOTES, reached, to_prompt
@@ -263,3 +263,11 @@ def test_a_bypassed_node_hands_on_and_a_muted_one_does_not() -> None:
         sources.append(prompt[prompt[str(clip.number)]["inputs"]["image"][0]]["class_type"])
         assert ("upscale_model" in prompt[str(film.number)]["inputs"]) != without
     assert sources == ["ImageBlend", "ImageScale"]
+
+
+@every_workflow
+def test_one_node_has_the_accent_colour_and_the_first_note_is_ten_lines(path: Path) -> None:
+    nodes = read(path)["nodes"]
+    assert sum(node.get("color") == ACCENT["color"] for node in nodes) == 1
+    (note,) = [node for node in nodes if node.get("title") == "How to use this workflow"]
+    assert len([line for line in note["widgets_values"][0].splitlines() if line.strip()]) <= 10

@@ -4,9 +4,9 @@ from .graph import Graph
 from .pieces import EMBEDDED, INTERPOLATOR, NANO, UPSCALER, load, sample, save
 
 RUN = """
-1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
-2. Press **Run**. While the video is written, the node shows the remaining time.
-3. The video appears in **Finish Film** and in the folder *output/video*.
+1. Press **Run**. While the video is written, the node shows the remaining time.
+2. The video appears in **Finish Film** and in the folder *output/video*.
+3. For your own picture, connect **Load Image** in place of **Sample Picture**.
 """
 
 
@@ -141,8 +141,7 @@ def vhs_output(graph: Graph) -> Graph:
 delete the node: **Save Video** of ComfyUI saves the same frames.
 
 1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
-2. Press **Run**.
-3. The clip appears in **Video Combine** and in the folder *output*.
+2. The clip appears in **Video Combine** and in the folder *output*.
 """)
     graph.note("""
 - *frame_rate* is the playback speed; the clip was made for 7.

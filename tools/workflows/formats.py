@@ -6,9 +6,9 @@ from .pieces import SVD_XT, load, sample
 WIDTH, HEIGHT = 1024, 576  # of the sample picture
 
 RUN = """
-1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
-2. Press **Run**.
-3. The video appears in **Finish Film** and in the folder *output/video*.
+1. Press **Run**.
+2. The video appears in **Finish Film** and in the folder *output/video*.
+3. For your own picture, connect **Load Image** in place of **Sample Picture**.
 """
 
 

@@ -13,6 +13,7 @@ SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
 NODE_WIDTH, NOTE_WIDTH = 330, 460
 # Room below the widgets for the picture or clip that the interface shows in the node.
 PREVIEW_HEIGHT = {
+    "KSampler": 280,  # a player, once it samples an exported model
     "LoadImage": 260,
     "PreviewImage": 260,
     "SaveVideo": 300,
@@ -37,6 +38,20 @@ PREVIEW_HEIGHT = {
     "SVDReelSweep": 480,
     "CLIPTextEncode": 100,  # so has its text
 }
+# The node to touch first, in the accent colour: the first of these kinds in the workflow.
+TOUCHED_FIRST = (
+    "SVDReelCutAndDrag",
+    "SVDReelMotionMask",
+    "SVDReelCameraPath",
+    "SVDReelStoryboard",
+    "SVDReelSweep",
+    "SVDReelTrainingSet",
+    "SVDReelModelInfo",
+    "SVDReelSamplePicture",
+    "LoadImage",
+    "LoadVideo",
+)
+ACCENT = {"color": "#23566b", "bgcolor": "#2d6f8a"}
 MODES = {"on": 0, "mute": 2, "bypass": 4}
 WITHOUT = "To try the workflow on any machine without a download, in a minute or two of CPU time:"
 KEYS = {"mute": "Ctrl+M", "bypass": "Ctrl+B"}
@@ -185,6 +200,12 @@ class Graph:
         """Every node, in the order in which they were added."""
         return [node for stage in self.stages for node in stage.nodes]
 
+    def touched_first(self) -> Node | None:
+        """Return the node that a reader changes first, such as the drawing or the picture."""
+        kinds = [node.type.id for node in self.nodes]
+        first = next((kind for kind in TOUCHED_FIRST if kind in kinds), None)
+        return self.nodes[kinds.index(first)] if first else None
+
     def switches(self) -> list[str]:
         """What a reader without the foreign models changes, a step each; empty where nothing is needed."""
         steps = []
@@ -294,6 +315,7 @@ class Graph:
             for slot, (name, kind) in enumerate(node.type.outputs)
         ]
         titled = {"title": node.title} if node.title != node.type.title else {}
+        titled |= ACCENT if node is self.touched_first() else {}
         return {
             "id": node.number,
             "type": node.type.id,

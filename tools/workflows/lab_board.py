@@ -16,7 +16,7 @@ def motion_lab(graph: Graph) -> Graph:
 
 {EMBEDDED}
 
-1. Press **Run**; for your own picture, connect **Load Image** in place of **Sample Picture**.
+1. For your own picture, connect **Load Image** in place of **Sample Picture**.
 2. Press **Run**. The progress bar counts over all clips of the grid.
 3. **The sheet** shows them with their measured motion, the best in a green frame. The best clip, sampled with all
    steps, is in *output/video*.

@@ -1,12 +1,12 @@
 """Pictures for the template browser and the README: frames made by the embedded model on a CPU."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 import svd_core as svd
@@ -20,7 +20,7 @@ from svd_core.finish import Reel, batch_of, to_size
 from svd_core.lab import Grid, run_sweep
 from svd_core.lora import apply_loras, load_lora
 from svd_core.model.orbit import OrbitPath
-from svd_core.pictures import as_batch, fit, open_picture
+from svd_core.pictures import as_batch, fit, from_pil, open_picture
 from svd_core.pictures.strokes import paint_objects
 from svd_core.pipelines.between import inbetween, loop
 from svd_core.pipelines.steered import Steering, steered_clip
@@ -45,13 +45,14 @@ from .drawn_inputs import (
 from .lab_board import PANELS
 from .library import load_pack
 from .pieces import PICTURES
+from .thumbnails import LOOKS, STILLS, Look, captioned, cells, hero, spread
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
 RESULT = ROOT / "docs" / "result.jpg"
-SIDE, CAPTION, GAP = 512, 40, 4
-WIDTH, HEIGHT, STEPS = 192, 128, 8  # of the frames, which are shown small
+GAP = 4
+WIDTH, HEIGHT, STEPS = 144, 96, 5  # of the frames, which are shown small
 FIRST, LAST, TINT = (80, 170, 255), (255, 150, 40), (255, 90, 40)
-INK, PAPER = (240, 240, 240), (24, 24, 28)
+PAPER = (24, 24, 28)
 # Captions name the purpose of the workflow, the small print the model. Seeds only vary the pictures.
 CAPTIONS = {
     "nano_image_to_video": ("No download, any CPU", 23),
@@ -302,39 +303,14 @@ INPUTS = {
 }
 
 
+def to_pil(frame: Tensor) -> Image.Image:
+    """Turn [H, W, 3] in 0..1 into a picture."""
+    return Image.fromarray((frame.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+
+
 def to_picture(frame: Tensor, side: int) -> Image.Image:
     """Turn [H, W, 3] in 0..1 into a square picture, with bars where it is not square."""
-    pixels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
-    return ImageOps.pad(Image.fromarray(pixels.numpy()), (side, side), Image.Resampling.LANCZOS, color=PAPER)
-
-
-def thumbnail(
-    frames: Sequence[Tensor], caption: str, source: str = "frames: nano", still: Image.Image | None = None
-) -> Image.Image:
-    """Draw the still that a workflow starts from over four frames of its clip [T, H, W, 3], with a caption.
-
-    Without a still, the four frames fill the picture.
-    """
-    sheet = Image.new("RGB", (SIDE, SIDE), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    columns = 2 if still is None else 4
-    cell = (SIDE - CAPTION - GAP) // 2 if still is None else (SIDE - 3 * GAP) // 4
-    top = 0
-    left = (SIDE - columns * cell - (columns - 1) * GAP) // 2
-    if still is not None:
-        top = SIDE - CAPTION - cell - GAP
-        sheet.paste(ImageOps.fit(still, (SIDE, top - GAP), Image.Resampling.LANCZOS), (0, 0))
-    for place, index in enumerate(spread(len(frames), 4)):
-        x, y = left + place % columns * (cell + GAP), top + place // columns * (cell + GAP)
-        sheet.paste(to_picture(frames[index], cell), (x, y))
-        pen.text(
-            (x + 7, y + 5), f"{index + 1}", fill=INK, font=ImageFont.load_default(18), stroke_width=2, stroke_fill=PAPER
-        )
-    pen.text((left + 4, SIDE - CAPTION + 6), caption, fill=INK, font=ImageFont.load_default(24))
-    small = ImageFont.load_default(14)
-    place = (SIDE - left - 4 - pen.textlength(source, small), SIDE - CAPTION + 14)
-    pen.text(place, source, fill=(150, 150, 150), font=small)
-    return sheet
+    return ImageOps.pad(to_pil(frame), (side, side), Image.Resampling.LANCZOS, color=PAPER)
 
 
 def with_idea(name: str, still: Image.Image) -> Image.Image:
@@ -378,11 +354,6 @@ def strip(photograph: Image.Image, frames: Tensor) -> Image.Image:
     return sheet
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """Indices of `wanted` frames from the first to the last of `count`."""
-    return [round(place * (count - 1) / (wanted - 1)) for place in range(wanted)]
-
-
 def write_pictures(names: Collection[str] = ()) -> list[Path]:
     """Animate each workflow's own picture (none named: for all) and write the pictures; return the files."""
     model = svd.load_model("nano")
@@ -393,16 +364,22 @@ def write_pictures(names: Collection[str] = ()) -> list[Path]:
             continue
         path = FOLDER / f"{name}.jpg"
         if name in INPUTS:
-            thumbnail(INPUTS[name](), caption, "inputs only").save(path, quality=88)
+            shown = [to_pil(frame) for frame in INPUTS[name]()]
+            captioned(cells(shown[0], shown), caption, "inputs only").save(path, quality=88)
             written.append(path)
             continue
         more = SETTINGS.get(name, {})
         make = MAKERS.get(name, svd.animate)
         own = FOLDER.parent / "web" / "pictures" / f"{PICTURES.get(name, 'product')}.jpg"
-        photograph, wide = open_picture(own)[..., :3], {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
-        frames = make(model, photograph, svd.AnimateSettings(seed=seed, **(wide | more)))
-        with Image.open(own) as still:
-            thumbnail(frames, caption, still=with_idea(name, still)).save(path, quality=88)
+        look = LOOKS.get(name, Look(hero))
+        with Image.open(own) as opened:
+            still = look.still(opened.convert("RGB"))
+        frames, source = [still], ""
+        if look.layout not in STILLS:
+            wide = {"width": WIDTH, "height": HEIGHT, "steps": STEPS}
+            clip = make(model, from_pil(still), svd.AnimateSettings(seed=seed, **(wide | more)))
+            frames, source = [to_pil(frame) for frame in clip], "frames: nano"
+        captioned(look.layout(with_idea(name, still), frames), caption, source).save(path, quality=86)
         written.append(path)
         print(path.name, flush=True)
         if name == "nano_image_to_video":

@@ -119,7 +119,10 @@ export async function run(page, timeout = 240000) {
     page.waitForFunction(
       async busy => {
         const { queue_running, queue_pending } = await (await fetch('/api/queue')).json()
-        return queue_running.length + queue_pending.length > 0 === busy
+        // Between waiting and running, a job is in neither list for a moment.
+        const found = queue_running.length + queue_pending.length > 0
+        window.svd_alike = found === busy ? (window.svd_alike ?? 0) + 1 : 0
+        return window.svd_alike >= (busy ? 1 : 10) && ((window.svd_alike = 0), true)
       },
       busy,
       { timeout, polling: 100 },
