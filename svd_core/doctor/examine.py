@@ -11,7 +11,7 @@ import torch
 
 from ..checkpoints import CheckpointError, load_model
 from ..memory import is_out_of_memory
-from ..model.devices import bfloat16_units
+from ..model.devices import DTYPES, bfloat16_units, default_dtype
 from ..model.model import SVDModel
 from ..plan.memory_plan import GIB, MemoryPlan, make_plan
 from ..plan.placed import place
@@ -132,7 +132,7 @@ class _Run:
     ) -> None:
         self.path, self.complete_from, self.device = path, complete_from, device
         self.extent, self.on_work, self.diagnosis = extent, on_work, diagnosis
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.dtype = DTYPES[default_dtype(device)]
         self.rate = 0.0
         self.share = share_of_cores() if device.type == "cpu" else 1.0
         self.rounds = Rounds(extent.rounds, clock_of(device, self.share))
@@ -191,7 +191,7 @@ class _Run:
 
     def _precisions(self, model: SVDModel, trial: Trial, reference: dict) -> None:
         """Compare half precision with float32."""
-        wanted = (torch.float16, torch.bfloat16) if self.device.type == "cuda" else (torch.bfloat16,)
+        wanted = (torch.bfloat16,) if self.device.type == "cpu" else (torch.float16, torch.bfloat16)
         halves = {}
         self.on_work(STAGES[3])
         for dtype in wanted:
