@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 import svd_core as svd
-from svd_core.model.guidance_modes import gains
+from svd_core.model.guidance_modes import gains, mode_on_cpu
 from svd_core.networks.vae import LATENT_SCALE
 
 from . import peers
@@ -65,7 +65,8 @@ def unet_case(name: str, model: svd.SVDModel, setting: Setting, passes: int = 1)
 
 def ours_together(setting: Setting) -> bool:
     """Return whether our sampler runs both CFG passes in one batch at this size, if the memory is free."""
-    return setting.device.type != "cpu" and gains(setting.frames, *setting.latent_size)
+    size = (setting.frames, *setting.latent_size)
+    return mode_on_cpu(*size) == "together" if setting.device.type == "cpu" else gains(*size)
 
 
 def unet_inputs(model: svd.SVDModel, setting: Setting, passes: int) -> tuple[torch.Tensor, ...]:

@@ -111,7 +111,7 @@ class SVDReelPlan:
             itemsize=itemsize,
             rate=measure_rate(device, model.compute_dtype) if measure_time else None,
             reuse=clip.reuse,
-            guidance=fixed_mode(device),
+            guidance=fixed_mode(device, clip.frames, clip.height // 8, clip.width // 8),
         )
         text = plan.text()
         if control is not None:

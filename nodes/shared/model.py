@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...svd_core.condition import DeepFeatures
 from ...svd_core.model.conditioning import clip_pixels
 from ...svd_core.model.guidance_modes import best_mode
-from ...svd_core.model.guidance_passes import fixed_mode, set_guidance_mode
+from ...svd_core.model.guidance_passes import set_guidance_mode
 from ...svd_core.model.latent_colours import LatentColours
 from ...svd_core.model.model import ReadyUNet, VideoModel
 from ...svd_core.model.retry import limit_chunks
@@ -132,9 +132,11 @@ class LoadedModel(VideoModel):
         videos = 2 if mode == "together" else 1
         activations = unet_activation_bytes(*shape, videos=videos, chunk_elements=chunks)
         device = host.use(self.unet, activations + kept, others)
-        if self.plan is None:
+        if device.type == "cpu":
+            mode = None  # the size of every pass decides, planned or not
+        elif self.plan is None:
             free = (host.free_bytes(device, self.unet) or 0) - kept
-            mode = fixed_mode(device) or best_mode(*shape, free, chunk_elements=chunks)
+            mode = best_mode(*shape, free, chunk_elements=chunks)
         set_guidance_mode(self.network, mode)
 
     def decode(

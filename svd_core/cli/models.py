@@ -106,10 +106,11 @@ def load_planned_model(
         name = options.dtype or default_dtype(target)
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, torch.float32 if target.type == "cpu" else dtype)
-        guidance = mode or fixed_mode(target)
+        clip = planned_of(settings, adapters)
+        guidance = mode or fixed_mode(target, clip.frames, clip.height // 8, clip.width // 8)
         plan = plan_clip(
             config,
-            planned_of(settings, adapters),
+            clip,
             options.memory,
             itemsize=dtype.itemsize,
             rate=rate,
@@ -120,6 +121,8 @@ def load_planned_model(
             raise ValueError("--compile needs the weights on the device, but this plan streams them; leave it out")
         options = argparse.Namespace(**{**vars(options), "device": "cpu", "dtype": name})
         model = place(load_named_model(options, progress), plan, target)
+        if mode is not None:
+            set_guidance_mode(model.unet, mode)
     if model.device.type != "cpu":
         progress.say(f"norms and gates: {kernels.describe(model.device)}")
     if options.fp8_products:

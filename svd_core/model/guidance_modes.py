@@ -14,6 +14,14 @@ Three levels down these are 1024 rows of 1280 channels, for a matrix product 80 
 14 frames of 1024x576, 129,024 pixels and 160 tiles, one clip fills the card, and two take twice the time.
 """
 
+LARGEST_ON_CPU = 2**11
+"""The same on a CPU: 8 frames of 128x128.
+
+Measured with one thread of an AMD EPYC (AVX-512), processor time, 3 interleaved rounds: two clips in one pass are 1.66
+(nano's UNet) and 1.48 times (64 channels) as fast at 256 latent pixels, 1.16 and 1.17 at 1,024, 1.10 and 1.19 at 2,048,
+1.01 and 1.04 at 3,584, and slower from 25,600. `svd-reel doctor` measures it again on any machine.
+"""
+
 _limit = [LARGEST]
 
 
@@ -25,6 +33,11 @@ def use_measured_limit(pixels: int | None) -> None:
 def gains(frames: int, height: int, width: int) -> bool:
     """Return whether one pass over two clips of latents [frames, 4, height, width] is faster than two passes."""
     return frames * height * width <= _limit[0]
+
+
+def mode_on_cpu(frames: int, height: int, width: int) -> str:
+    """Return the mode on a CPU. The size of the clip alone decides, so that a clip has the same bits everywhere."""
+    return GUIDANCE_MODES[frames * height * width <= LARGEST_ON_CPU]
 
 
 def best_mode(

@@ -157,7 +157,7 @@ def transformer_places(config: UNetConfig) -> list[TransformerPlace]:
 class UNet(nn.Module):
     """Predict F(c_in x, latent; c_noise, token, vector) of spec section 8.1 for a batch of clips.
 
-    `clips_per_pass` is how many clips a caller may pass at once: 1, 2, or None to decide by free memory.
+    `clips_per_pass` is how many clips a caller may pass at once: 1, 2, or None to decide before every pass.
     """
 
     clips_per_pass: int | None = None

@@ -139,5 +139,6 @@ def place(model: SVDModel, plan: MemoryPlan, device: torch.device | str) -> Plac
     )
     if placed.unet is not None:
         limit_chunks(placed.unet, plan.chunk_elements)
-        set_guidance_mode(placed.unet, plan.guidance)
+        # On a CPU the size of every pass decides, planned or not.
+        set_guidance_mode(placed.unet, None if placed.target.type == "cpu" else plan.guidance)
     return placed

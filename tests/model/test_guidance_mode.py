@@ -9,7 +9,7 @@ from PIL import Image
 import svd_core as svd
 from svd_core.cli.main import main
 from svd_core.memory import PeakMemory
-from svd_core.model.guidance_modes import LARGEST, best_mode, gains
+from svd_core.model.guidance_modes import LARGEST, LARGEST_ON_CPU, best_mode, gains
 from svd_core.model.guidance_passes import set_guidance_mode
 from svd_core.model.model import SVDModel
 from svd_core.networks.activation_bytes import unet_activation_bytes
@@ -79,6 +79,15 @@ def test_the_choice_takes_exactly_the_memory_that_the_estimate_says():
         set_guidance_mode(torch.nn.Module(), "both")
 
 
+def test_on_a_cpu_the_size_alone_decides(tiny, monkeypatch):
+    branches = svd.model.guidance_passes
+    monkeypatch.setattr(branches, "available_bytes", lambda device: pytest.fail("the memory was asked for"))
+    for frames, shared in ((LARGEST_ON_CPU // 64, True), (LARGEST_ON_CPU // 64 + 1, False)):
+        x = torch.empty(frames, 4, 8, 8)
+        assert branches.shares_a_pass(tiny.unet, x, torch.float32) is shared
+        assert branches.fixed_mode(x.device, frames, 8, 8) == ("together" if shared else "in turn")
+
+
 @torch.no_grad()
 def test_the_estimate_of_two_clips_is_within_a_tenth_of_the_count():
     frames, height, width = 14, 40, 72
@@ -116,6 +125,7 @@ def test_free_memory_decides_where_nothing_else_does(tiny, monkeypatch):
 def test_memory_that_runs_out_takes_the_branches_apart_first_and_for_good(tiny, monkeypatch, caplog, placed):
     condition, x = condition_for(tiny), random(FRAMES, 4, SIDE, SIDE)
     both = (condition.unconditional(), condition)
+    set_guidance_mode(tiny.unet, "in turn")
     expected = tiny.denoise(x, 1.5, both)
     set_guidance_mode(tiny.unet, "together")
     model = tiny
@@ -145,14 +155,14 @@ def test_wherever_the_weights_lie_the_estimates_are_the_same(tiny, placement):
     expected = tiny.denoise(x, 1.5, (condition.unconditional(), condition))
     model = place(tiny, make_plan(tiny.config, FRAMES, 64, 64, 24 * GIB), "cpu")
     model.move(placement)
-    assert model.unet.clips_per_pass == 2
+    assert model.unet.clips_per_pass is None  # a CPU decides by the size alone
     together = model.denoise(x, 1.5, (condition.unconditional(), condition))
     torch.testing.assert_close(together, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize(
     ("frames", "share", "device", "clips"),
-    [(4, 1.0, "cuda", 2), (4, 0.99, "cuda", 1), (4, 9.0, "cpu", 1), (1025, 1.0, "cuda", 1)],
+    [(4, 1.0, "cuda", 2), (4, 0.99, "cuda", 1), (4, 9.0, "cpu", None), (1025, 1.0, "cuda", 1)],
 )
 def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, frames, share, device, clips):
     model = run_node("SVDReelLoadModel", model_name="nano (embedded)")[0]
@@ -167,18 +177,19 @@ def test_nodesshares_a_pass_where_the_host_has_the_memory_left(monkeypatch, fram
     assert asked == [unet_activation_bytes(model.config.unet, frames, 8, 8, model.compute_dtype.itemsize)]
     plan = make_plan(model.config, 4, 64, 64, 24 * GIB, itemsize=model.compute_dtype.itemsize)
     model.following(plan).prepare_unet(4, 8, 8)
-    assert model.unet.model.diffusion_model.clips_per_pass == 2
+    assert model.unet.model.diffusion_model.clips_per_pass == (None if device == "cpu" else 2)
     assert asked[1] == next(stage for stage in plan.stages if stage.network == "unet").activations
 
 
 @pytest.mark.parametrize(
     ("words", "clips"),
     [
-        ((), [1, 1]),
+        ((), [2]),  # small enough for a CPU to gain
         (("--guidance-branches", "together"), [2]),
         (("--guidance-branches", "in-turn"), [1, 1]),
-        (("--memory", "8"), [1, 1]),  # a plan for the CPU
+        (("--memory", "8"), [2]),  # planned or not
         (("--memory", "8", "--guidance-branches", "together"), [2]),
+        (("--memory", "8", "--guidance-branches", "in-turn"), [1, 1]),
     ],
 )
 def test_the_command_line_may_choose(monkeypatch, tmp_path, words, clips):

@@ -88,6 +88,7 @@ def test_the_embedded_model_makes_the_same_clip(nano):
     model = replace(nano, unet=unet)
     scales = linear_guidance(1.0, 2.5, frames)
     given = (start_noise(frames, *size, 1), [700.0, 5.0, 0.0], scales, condition_for(model))
+    set_guidance_mode(unet, "in turn")
     in_turn = svd.sample(model.denoise, *given)
     set_guidance_mode(unet, "together")
     assert_close(svd.sample(model.denoise, *given), in_turn)
@@ -125,8 +126,9 @@ PAIRS = {
 def test_whatever_conditions_tell_one_pass_gives_what_each_gives_alone(tiny, pair, sigma):
     conditions, x = pair(condition_for(tiny)), random(FRAMES, 4, SIDE, SIDE, seed=3)
     alone = [tiny.denoise(x, sigma, one) for one in conditions]
+    set_guidance_mode(tiny.unet, "in turn")
     in_turn = tiny.denoise(x, sigma, conditions)
-    assert all(map(torch.equal, in_turn, alone))  # on the CPU nothing shares a pass by itself
+    assert all(map(torch.equal, in_turn, alone))
     set_guidance_mode(tiny.unet, "together")
     with Passes(tiny.unet) as seen:
         together = tiny.denoise(x, sigma, list(conditions))
