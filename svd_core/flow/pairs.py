@@ -89,7 +89,7 @@ def _perspective(flow: Tensor, shared: Similarity, weight: Tensor) -> Tensor:
     two of perspective); they are fitted to what the shared motion leaves, weighted by `weight` [N, h, w].
     """
     height, width = flow.shape[-2:]
-    rest = (flow - shared_flow(shared, (height, width))).double()
+    rest = (flow - shared_flow(shared, (height, width))).cpu().double()  # some accelerators have no float64
     x, y = positions(rest, (1.0, height / width))
     x, y = (part.expand(height, width) for part in (x, y))
     one, none = torch.ones_like(x), torch.zeros_like(x)
@@ -99,9 +99,9 @@ def _perspective(flow: Tensor, shared: Similarity, weight: Tensor) -> Tensor:
             torch.stack([none, none, none, one, x, y, x * y, y * y]),
         ]
     )  # [2, 8, h, w]
-    weight = weight.double()
-    matrix = torch.einsum("cihw,cjhw,nhw->nij", rows, rows, weight).cpu()
-    vector = torch.einsum("cihw,nchw,nhw->ni", rows, rest, weight).cpu()
+    weight = weight.cpu().double()
+    matrix = torch.einsum("cihw,cjhw,nhw->nij", rows, rows, weight)
+    vector = torch.einsum("cihw,nchw,nhw->ni", rows, rest, weight)
     matrix += PERSPECTIVE_RIDGE * height * width * torch.eye(8, dtype=torch.float64)
     fitted = torch.linalg.solve(matrix, vector[..., None])[..., 0]  # [N, 8]
     return fitted[:, [0, 3]].to(flow)
