@@ -48,6 +48,7 @@ from .pieces import PICTURES
 from .thumbnails import LOOKS, STILLS, Look, captioned, cells, hero, spread
 
 PHOTOGRAPH = ROOT / "svd_core" / "assets" / "demo.png"
+SAMPLES = ROOT / "web" / "pictures"
 RESULT = ROOT / "docs" / "result.jpg"
 GAP = 4
 WIDTH, HEIGHT, STEPS = 144, 96, 5  # of the frames, which are shown small
@@ -261,9 +262,9 @@ def _turntable() -> list[Tensor]:
     return [on_checks(mug()), prepared_mug(), orbit_map(path), angle_table(path)]
 
 
-def _camera(path: str) -> list[Tensor]:
+def _camera(path: str, file: Path = PHOTOGRAPH) -> list[Tensor]:
     """The picture, the drawing of the path, and the rays of the first and the last frame."""
-    photograph = open_picture(PHOTOGRAPH)[..., :3]
+    photograph = open_picture(file)[..., :3]
     node = load_pack().NODE_CLASS_MAPPINGS["SVDReelCameraPath"]()
     drawing = node.execute("pan right", 0.0, "linear", 0, 0, path, image=photograph)[1][0]
     rays = ray_maps(path, width=240, height=240)
@@ -271,13 +272,13 @@ def _camera(path: str) -> list[Tensor]:
 
 
 def _poses() -> list[Tensor]:
-    """The pose of the picture, then three more."""
-    return [pose(share, 240, 240) for share in (0, 0.35, 0.7, 1)]
+    """A person, then three poses that drive the clip."""
+    return [open_picture(SAMPLES / "portrait.jpg")[0, :, :, :3], *(pose(share, 240, 240) for share in (0, 0.5, 1))]
 
 
-def _video() -> list[Tensor]:
+def _video(file: Path = PHOTOGRAPH) -> list[Tensor]:
     """Four frames of a video: a view that moves over the demo photograph."""
-    photograph = open_picture(PHOTOGRAPH)[0, ..., :3]
+    photograph = open_picture(file)[0, ..., :3]
     side = min(photograph.shape[:2]) * 3 // 4
     starts = [place * (photograph.shape[1] - side) // 3 for place in range(4)]
     return [photograph[:side, start : start + side] for start in starts]
@@ -293,11 +294,11 @@ def _ends() -> list[Tensor]:
 INPUTS = {
     "turntable_sv3d": _turntable,
     "motionctrl_camera": lambda: _camera("dolly in 0.2"),
-    "cameractrl_camera": lambda: _camera("pan right 0.15, zoom in 1.2"),
+    "cameractrl_camera": lambda: _camera("pan right 0.15, zoom in 1.2", SAMPLES / "drawing.jpg"),
     "character_dance": _poses,
     "video_depth": _video,
     "generative_inbetween": _ends,
-    "orbit_from_video_depth": _video,
+    "orbit_from_video_depth": lambda: _video(SAMPLES / "cat.jpg"),
     "depth_controlnet": depth_frames,
     "lineart_controlnet": lambda: line_frames(open_picture(PHOTOGRAPH)[..., :3]),
 }

@@ -326,13 +326,14 @@ STILLS = (sizes, steps, memory, chart, panels, table)
 # What is not named here shows the whole photograph as a hero.
 LOOKS = {
     "nano_image_to_video": Look(hero),
+    "check_setup": Look(chart, (0.2, 0.1, 0.9, 0.9)),
     "svd_image_to_video": Look(left, (0.5, 0.1, 1.0, 0.9)),
     "svd_xt_image_to_video": Look(grid),
     "svd_xt_1_1_image_to_video": Look(hero, (0.25, 0.0, 0.75, 0.45)),
     "svd_with_comfyui_nodes": Look(nodes),
     "low_vram_8gb": Look(memory, (0.0, 0.2, 1.0, 1.0)),
     "animatelcm_few_steps": Look(steps, (0.05, 0.1, 0.75, 1.0)),
-    "fast_draft": Look(top, (0.4, 0.3, 0.62, 1.0)),
+    "fast_draft": Look(left, (0.0, 0.4, 0.5, 1.0)),
     "upscale_and_interpolate": Look(sizes, (0.25, 0.3, 0.5, 0.72)),
     "clip_report": Look(chart, (0.1, 0.2, 0.9, 0.75)),
     "camera_pan_and_zoom": Look(framed((20, 26, 44))),
@@ -345,7 +346,7 @@ LOOKS = {
     "longer_clip": Look(film),
     "longer_clip_15_seconds": Look(grid, (0.0, 0.4, 1.0, 1.0)),
     "steadier_clip": Look(chart, (0.1, 0.0, 0.9, 0.4)),
-    "finish_4k": Look(sizes),
+    "finish_4k": Look(sizes, (0.3, 0.35, 1.0, 1.0)),
     "draft_then_final": Look(split, (0.3, 0.2, 0.7, 1.0)),
     "interpolate_with_model": Look(combined),
     "vhs_output": Look(combined, (0.2, 0.0, 0.8, 1.0)),
@@ -359,6 +360,6 @@ LOOKS = {
     "storyboard_animatic": Look(panels),
     "inspect_model": Look(table),
     "lora_camera_move": Look(left),
-    "train_camera_lora": Look(film),
+    "train_camera_lora": Look(square),
     "train_character_lora": Look(grid, (0.2, 0.0, 0.8, 0.5)),
 }
