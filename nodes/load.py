@@ -17,6 +17,7 @@ from ..svd_core.pictures import as_batch, open_picture
 from .host import comfy as host
 from .host.build import AUTO, EIGHT_BITS, PRECISIONS, manage_image_encoder, manage_unet, manage_vae
 from .host.paths import profile_file
+from .host.quantised import FORMATS, check_format, is_rounded
 from .host.vae_and_clip import MissingPart, ReelVAE
 from .sample_picture import FOLDER, SAMPLES
 from .shared import inputs
@@ -130,9 +131,11 @@ class SVDReelLoadModel:
                 ),
                 "precision": inputs.choice(
                     PRECISIONS,
-                    "Number format of the weights. auto follows ComfyUI; fp16 and bf16 take half the memory of fp32, "
-                    "which is exact but twice as large and slow. fp8 halves the UNet's memory once more at about the "
-                    "speed of fp16, with coarser details; it is not calibrated on real weights.",
+                    "Number format of the weights. auto follows ComfyUI and the file; fp16 and bf16 take half the "
+                    "memory of fp32, which is exact but twice as large and slow. fp8 halves the UNet's memory once "
+                    "more at about the speed of fp16, with coarser details. int8, fp8 scaled and nvfp4 round attention "
+                    "and feed-forward only and compute in that format by comfy-kitchen (ComfyUI 0.33): int8 from RTX "
+                    "20, fp8 scaled from RTX 40, nvfp4 from RTX 50. None is calibrated on real weights.",
                 ),
             },
             "optional": {
@@ -184,6 +187,7 @@ class SVDReelLoadModel:
         products: str = "exact",
         compile_blocks: bool = False,
     ) -> tuple:
+        check_format(precision)
         wanted = PRECISIONS[precision]
         if wanted == EIGHT_BITS and not host.PRESENT:
             raise ValueError("fp8 weights need the layers of ComfyUI, which is not running; choose fp16, bf16 or fp32")
@@ -194,7 +198,12 @@ class SVDReelLoadModel:
             parts = complete(parts, open_parts(complete_from), complete_from)
         own = profile_file()
         follow_profile(host.compute_device(), own if own.is_file() else None)
-        unet, compute = manage_unet(parts, wanted)
+        unet, compute = manage_unet(parts, wanted, FORMATS.get(precision))
+        if products != "exact" and is_rounded(unet.model.diffusion_model):
+            raise ValueError(
+                f"products {products} has no effect on weights in 8 or 4 bits, which compute in their own format; set "
+                "products to exact, or precision to fp16 or bf16"
+            )
         multiply_by(unet.model.diffusion_model, products, host.compute_device())
         if compile_blocks:
             compile_unet(unet.model.diffusion_model)

@@ -33,6 +33,7 @@ from ..svd_core.training.validation import Validation
 from .decode import decode_latent
 from .host import comfy as host
 from .host.preview import ClipPreview
+from .host.quantised import is_rounded
 from .lora import add_lora
 from .shared.model import LoadedModel
 from .training_set import TrainingSet
@@ -113,8 +114,10 @@ def plain_unet(model: LoadedModel, device: torch.device, dtype: torch.dtype, roo
     """Return a copy of the UNet with plain torch layers, as the trainer needs it.
 
     room: bytes that the host frees on the device, for these weights and for the steps. Raises ValueError for a model
-    with a LoRA, because the copy would not contain it.
+    with a LoRA, because the copy would not contain it, and for weights in 8 or 4 bits.
     """
+    if is_rounded(model.unet.model.diffusion_model):
+        raise ValueError("weights in 8 or 4 bits cannot be trained on; set precision of Load SVD Model to fp16 or bf16")
     if getattr(model.unet, "patches", None) or getattr(model.unet, "terms", None):
         raise ValueError("the model has a LoRA or another patch already; connect the model from Load SVD Model")
     stored = model.unet.model.diffusion_model.state_dict()

@@ -9,6 +9,7 @@ from ...svd_core.checkpoints.controlnet import LoadedControlNet, load_controlnet
 from ...svd_core.checkpoints.parts import Part
 from ...svd_core.networks.image_encoder import ImageEncoder
 from . import comfy as host
+from . import quantised
 from .unet import HostModel, HostUNet, host_unet_config
 from .vae_and_clip import HostVAE, MissingPart, ReelClipVision, ReelVAE
 
@@ -21,6 +22,7 @@ PRECISIONS = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
     "fp8": EIGHT_BITS,
+    **dict.fromkeys(quantised.FORMATS),
 }
 
 
@@ -29,7 +31,10 @@ def fill(module: torch.nn.Module, part: Part, dtype: torch.dtype | None) -> torc
 
     A dtype of None keeps each as it is stored.
     """
-    tensors = {key: part.fetch(key, dtype=dtype) for key in part}
+    return _give(module, {key: part.fetch(key, dtype=dtype) for key in part})
+
+
+def _give(module: torch.nn.Module, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
     module.load_state_dict(tensors, strict=True, assign=True)
     module.requires_grad_(False)
     host.remember_dtypes(module)
@@ -48,20 +53,30 @@ def fill_in_eight_bits(module: torch.nn.Module, part: Part, rest: torch.dtype) -
             matrix = len(shape) > 1
             tensor = tensor.float().clamp(-LARGEST, LARGEST).to(EIGHT_BITS) if matrix else tensor.to(rest)
         tensors[key] = tensor
-    module.load_state_dict(tensors, strict=True, assign=True)
-    module.requires_grad_(False)
-    host.remember_dtypes(module)
-    return module
+    return _give(module, tensors)
 
 
-def manage_unet(parts: Parts, wanted: torch.dtype | None):
-    """Return the host's patcher around the UNet of a checkpoint, and the dtype in which it computes."""
+def manage_unet(parts: Parts, wanted: torch.dtype | None, format: str | None = None):
+    """Return the host's patcher around the UNet of a checkpoint, and the dtype in which it computes.
+
+    format: of comfy-kitchen, to which matrices are rounded. Without it and `wanted`, a file in such a format stays so.
+    """
     shapes = parts.unet.shapes
     parameters = sum(math.prod(shape) for shape in shapes.values())
     stored = parts.unet.fetch(next(iter(shapes))).dtype
     weight, compute = host.unet_dtypes(parameters, stored, wanted)
-    unet = HostUNet(parts.config.unet, ops=host.layer_ops(weight, compute), device="meta", dtype=weight)
-    if wanted == EIGHT_BITS:
+    tensors = None
+    if format is not None:
+        tensors = quantised.rounded(parts.unet, format, compute)
+    elif wanted is None:
+        tensors = quantised.as_stored(parts.unet, compute)
+    weight = weight if tensors is None else compute
+    ops = host.layer_ops(weight, compute, rounded=tensors is not None)
+    unet = HostUNet(parts.config.unet, ops=ops, device="meta", dtype=weight)
+    if tensors is not None:
+        quantised.place(unet)
+        _give(unet, tensors)
+    elif wanted == EIGHT_BITS:
         fill_in_eight_bits(unet, parts.unet, compute)
     else:
         # Files in 8 bits store some tensors in higher precision; those stay unchanged.

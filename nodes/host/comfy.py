@@ -4,6 +4,7 @@ No other file of the pack imports the host. Without a host, models stay on the C
 node also runs in tests and scripts. All differences between host versions are handled here.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
@@ -48,8 +49,11 @@ if folder_paths is not None:
         from comfy_api.input import CurveInput  # from 0.15
     except ImportError:
         CurveInput = None
+    with contextlib.suppress(ImportError):
+        import comfy.quant_ops  # since 0.3.70
 
 PRESENT = folder_paths is not None
+quant_ops = getattr(comfy, "quant_ops", None) if PRESENT else None  # comfy-kitchen, as the host uses it
 VAEBase = comfy.sd.VAE if PRESENT else object
 ClipVisionBase = comfy.clip_vision.ClipVisionModel if PRESENT else object
 ModelBase = comfy.model_base.SVD_img2vid if PRESENT else torch.nn.Module
@@ -169,9 +173,16 @@ def image_encoder_dtype(wanted: torch.dtype | None) -> torch.dtype:
     return torch.float32 if mm.is_device_cpu(device) else mm.text_encoder_dtype(device)
 
 
-def layer_ops(weight: torch.dtype, compute: torch.dtype):
-    """Return the layer classes for the UNet: the host's, so that it can offload, cast and patch them."""
-    return comfy.ops.pick_operations(weight, compute) if PRESENT else torch.nn
+def layer_ops(weight: torch.dtype, compute: torch.dtype, *, rounded: bool = False):
+    """Return the layer classes for the UNet: the host's, so that it can offload, cast and patch them.
+
+    rounded: those whose matrices may be in 8 or 4 bits.
+    """
+    if not PRESENT:
+        return torch.nn
+    # The host asks its description of a model whether a file has such matrices.
+    more = {"model_config": SimpleNamespace(quant_config={"mixed_ops": True})} if rounded else {}
+    return comfy.ops.pick_operations(weight, compute, **more)
 
 
 def casting_ops():

@@ -36,6 +36,7 @@ from helpers.nodes_pack import pack, part, write_tiny  # noqa: E402
 from inside_controlnet import compare_controlnet  # noqa: E402
 from inside_hooks import compare_hooks  # noqa: E402
 from inside_lora import compare_lora  # noqa: E402
+from inside_quantised import compare_quantised  # noqa: E402
 from inside_samplings import compare_samplings  # noqa: E402
 from inside_streaming import compare_streamed_products  # noqa: E402
 
@@ -55,9 +56,9 @@ def tiny_model(folder: Path, name: str):
     return run("SVDReelLoadModel", model_name=path.name, precision="fp32")
 
 
-def their_unet(model):
-    """The host's own SVD network with the weights of ours."""
-    config = {
+def their_config(model) -> dict:
+    """The host's description of its own SVD network of the size of ours."""
+    return {
         **part("nodes.host.unet").host_unet_config(model.config.unet),
         "image_size": 32,
         "use_spatial_transformer": True,
@@ -70,7 +71,11 @@ def their_unet(model):
         "video_kernel_size": [3, 1, 1],
         "dtype": torch.float32,
     }
-    described = comfy.supported_models.SVD_img2vid(config)
+
+
+def their_unet(model):
+    """The host's own SVD network with the weights of ours."""
+    described = comfy.supported_models.SVD_img2vid(their_config(model))
     described.unet_config["num_head_channels"] = model.config.unet.head_channels
     theirs = comfy.model_base.SVD_img2vid(described)
     weights = {key: value.clone() for key, value in model.unet.model.diffusion_model.state_dict().items()}
@@ -158,5 +163,6 @@ if __name__ == "__main__":
         compare_clip_vision(loaded, Path(temporary))
         compare_vae()
         compare_lora(Path(temporary), RESULTS, difference)
+        compare_quantised(Path(temporary), their_config, RESULTS, difference)
         RESULTS.update(compare_controlnet(Path(temporary)))
     print(json.dumps(RESULTS))
