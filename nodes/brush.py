@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..svd_core.controls.brush import HOLD
-from ..svd_core.controls.camera.control import camera_control, fit_map
+from ..svd_core.controls.camera.control import camera_control, fit_map, mode_settings
 from ..svd_core.controls.camera.path import EASINGS, CameraPath
 from ..svd_core.controls.drag import BACKGROUND, parse_drags, points_text
 from ..svd_core.controls.mask import FEATHER, fit_masks
@@ -12,7 +12,7 @@ from ..svd_core.pictures.strokes import paint_objects
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import drag_signals, motion_brushes, picture_depth
 from ..svd_core.sampling.schedules import SIGMA_MAX
-from .camera import mode_settings, warped_images
+from .camera import warped_images
 from .host import comfy as host
 from .host.preview import send_picture
 from .shared import inputs
@@ -329,7 +329,7 @@ class SVDReelCutAndDrag:
             depth=distances,
             on_frame=host.Progress().decoded,
         )
-        settings = mode_settings("dual clock", sigma, 1, 1.0, 1.0)
+        settings = mode_settings("dual clock", sigma)
         made = [camera_control(one.signal, "dual clock", strength=strength, **settings) for one in signals]
         chain = (control or ControlChain()).imposing(made, motion_bucket_id)
         pasted, holes = warped_images(signals)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..svd_core.controls.camera.control import WarpedSignal, camera_control
+from ..svd_core.controls.camera.control import WarpedSignal, camera_control, mode_settings
 from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
-from ..svd_core.controls.signal import SIGNAL_MODES, DualClock
+from ..svd_core.controls.signal import SIGNAL_MODES
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import camera_signals
 from ..svd_core.sampling.schedules import SIGMA_MAX
@@ -295,17 +295,6 @@ def warped_images(signals: Sequence[WarpedSignal]) -> tuple[Tensor, Tensor]:
     holes = 1 - torch.cat([made.warped.valid for made in signals])[:, 0]
     shown = ((frames + 1) / 2).clamp(0, 1).movedim(1, -1)
     return shown.to(host.output_device()), holes.to(host.output_device())
-
-
-def mode_settings(mode: str, sigma: float, repeats: int, keep: float, last_weight: float) -> dict[str, float]:
-    """Return the settings of a mode besides its strength; a sigma of 0 uses the mode's own."""
-    settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
-    if SIGNAL_MODES.get(mode) is DualClock and sigma > 0:
-        # Keep the ratio of both levels as in the published constants.
-        settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
-    if mode == "replace estimate":
-        settings |= {"repeats": repeats, "keep": keep, "last": last_weight}
-    return settings
 
 
 NODES = [SVDReelCameraPath, SVDReelCameraControl]

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from ..svd_core.controls.camera.control import camera_control
+from ..svd_core.controls.camera.control import camera_control, mode_settings
 from ..svd_core.controls.driving_clip import USES
 from ..svd_core.controls.signal import SIGNAL_MODES
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import driving_signals
-from .camera import mode_settings, warped_images
+from .camera import warped_images
 from .host import comfy as host
 from .shared import inputs
 from .shared.clips import start_pictures
@@ -137,7 +137,7 @@ class SVDReelControlByClip:
             fit_mode=fit,
             on_frame=host.Progress().decoded,
         )
-        settings = mode_settings(mode, 0.0, 1, 1.0, 1.0)
+        settings = mode_settings(mode)
         controls = [camera_control(one.signal, mode, strength=strength, **settings) for one in made]
         chain = (control or ControlChain()).imposing(controls, motion_bucket_id)
         return (chain, *warped_images(made))

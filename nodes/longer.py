@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..svd_core.controls.colour_lock import LookLock
 from ..svd_core.controls.extend import Extension
-from ..svd_core.controls.windows import WEIGHTS, Windows
+from ..svd_core.controls.windows import BORDERS, ENDS, NOISES, WEIGHTS, Windows
 from ..svd_core.networks.activation_bytes import unet_activation_bytes
 from ..svd_core.networks.vae import LATENT_SCALE
 from ..svd_core.pipelines.batch import Sampling
@@ -29,9 +29,9 @@ from .shared.model import LoadedModel
 log = logging.getLogger("svd_reel")
 
 CATEGORY = f"{inputs.CATEGORY}/Control"
-MOVING, RESTING = "move with every step", "stay in place"
-OPEN, CLOSED = "open", "closed loop"
-REPEATED, FRESH = "repeated and shuffled", "fresh everywhere"
+MOVING, RESTING = BORDERS
+OPEN, CLOSED = ENDS
+REPEATED, FRESH = NOISES
 
 
 class SVDReelWindows:

@@ -10,8 +10,9 @@ from ..svd_core.controls.amount import (
     MotionCurves,
     Points,
     SoftenedCondition,
+    parse_points,
 )
-from ..svd_core.files import printable
+from ..svd_core.pipelines.control_settings import COMPARED
 from ..svd_core.sampling.schedules import SIGMA_MAX
 from .shared import inputs
 from .shared.controls import ControlChain
@@ -21,7 +22,6 @@ from .shared.host_curve import curve_levels, curve_socket
 FROM_WIDGETS = "from the widgets"
 OFF = -1
 CURVE_BUCKET, CURVE_FPS = 255, 30  # at the top of a connected curve
-PICTURES = ("no picture", "the start picture")
 
 
 class SVDReelMotionAmount:
@@ -92,7 +92,7 @@ class SVDReelMotionAmount:
             },
             "optional": {
                 "compare_with": inputs.choice(
-                    PICTURES,
+                    COMPARED,
                     "What the unconditional pass of that comparison shows. no picture is the usual one: guidance "
                     "also strengthens the image. the start picture limits guidance to motion; details are then held "
                     "less.",
@@ -134,7 +134,7 @@ class SVDReelMotionAmount:
         bucket_curve: str,
         fps_curve: str,
         compare_bucket: int,
-        compare_with: str = PICTURES[0],
+        compare_with: str = COMPARED[0],
         blur: float = BLUR,
         control: ControlChain | None = None,
         soften_above: float = 0.0,
@@ -150,7 +150,7 @@ class SVDReelMotionAmount:
                     or parse_points(bucket_curve, "the bucket curve"),
                     connected_points(fps_from, "fps_from", 1, CURVE_FPS) or parse_points(fps_curve, "the fps curve"),
                 ),
-                BucketGuidance(bucket, compare_with == PICTURES[1]),
+                BucketGuidance(bucket, compare_with == COMPARED[1]),
                 SoftenedCondition(soften_above),
             )
         else:
@@ -165,27 +165,6 @@ def connected_points(curve: Any, name: str, low: float, high: float) -> Points:
     """Return points (position, value) of a connected curve, whose 0 is `low` and 1 is `high`; none without one."""
     levels = () if curve is None else curve_levels(curve, name)
     return tuple((place / (len(levels) - 1), low + (high - low) * level) for place, level in enumerate(levels))
-
-
-def parse_points(text: str, what: str) -> Points:
-    """Parse "0:60, 0.5:180, 1:127", or "60, 180, 127" at even distances, into points (position, value).
-
-    An empty text gives no points. Raise ValueError, naming `what`, for anything else.
-    """
-    words = text.replace(",", " ").split()
-    points = []
-    for number, word in enumerate(words):
-        position, colon, value = word.rpartition(":")
-        try:
-            points.append((float(position) if colon else number / max(len(words) - 1, 1), float(value)))
-        except ValueError:
-            points.clear()
-            break
-    if bool(points) != bool(words) or 0 < text.count(":") < len(words):
-        raise ValueError(
-            f"{what} cannot be read (got {printable(text)!r}); write positions and values such as 0:60, 0.5:180, 1:127"
-        )
-    return tuple(points)
 
 
 NODES = [SVDReelMotionAmount]

@@ -4,6 +4,8 @@
 """
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,8 +63,8 @@ class SVDReelStoryboard:
                         "default": "",
                         "multiline": True,
                         "tooltip": "The panels as CSV or JSON, one row each, with any of the columns image, seconds, "
-                        "move, strength, mode, bucket, seed, transition, fade and title, such as "
-                        f"{CSV!r}. image is the "
+                        "move, strength, mode, bucket, seed, transition, fade and title, and any setting of the "
+                        f"command animate, such as {CSV!r}. image is the "
                         "number of an image in the batch or a file name in ComfyUI's input folder; without it, rows "
                         "follow the batch. Leave it empty for one panel per image.",
                     },
@@ -189,6 +191,7 @@ class SVDReelStoryboard:
         if not board:
             raise ValueError("there is nothing to film; connect images, or fill in panels with names of pictures")
         pictures = [_picture(panel, number, images) for number, panel in enumerate(board)]
+        board = tuple(panel.located(partial(_readable, panel.row)) for panel in board)
         defaults = Panel(seconds=seconds or None, move=move, transition=transition, fade=fade, row="the widgets")
         bucket = camera_bucket_id if camera_bucket_id >= 0 else motion_bucket_id
         board = tuple(with_bucket(panel, move, bucket) for panel in board)
@@ -204,6 +207,11 @@ def with_bucket(panel: "Panel", move: str, bucket: float) -> "Panel":
     """Return the panel with `bucket` if it has a camera move, of its own or `move`, but no bucket."""
     own = move if panel.move is None else panel.move
     return replace(panel, bucket=bucket) if own not in ("", "none") and panel.bucket is None else panel
+
+
+def _readable(row: str, name: str) -> Path:
+    """Return the path of a file in ComfyUI's input folder that a panel names."""
+    return readable(name, f"{row}: file")
 
 
 def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:

@@ -372,3 +372,11 @@ def _depth(value: Any, most: int) -> int:
         level = [part for item in containers for part in (item.values() if isinstance(item, dict) else item)]
         depth += 1
     return depth
+
+
+def quoted(value: object) -> str:
+    """Return a value out of a file for an error: control characters escaped, and cut after 80 characters."""
+    text = value[: SHOWN + 1] if isinstance(value, str) else repr(value)
+    if len(text) > SHOWN:
+        text = f"{text[:SHOWN]}..."
+    return repr(text) if isinstance(value, str) else text

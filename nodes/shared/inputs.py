@@ -1,6 +1,6 @@
 """Helpers for the entries of INPUT_TYPES, and the inputs that several nodes share."""
 
-from ...svd_core.files import printable
+from ...svd_core.pipelines.control_settings import parse_numbers  # noqa: F401  nodes read it here
 from ...svd_core.pipelines.settings import BUCKET, SETTINGS, STEERED_BUCKET
 
 CATEGORY = "SVD Reel"
@@ -42,18 +42,6 @@ def switch(default: bool, tooltip: str, *, advanced: bool = False) -> tuple:
 def text(default: str, tooltip: str, *, advanced: bool = False) -> tuple:
     """Return a widget for one line of text."""
     return ("STRING", {"default": default} | _options(tooltip, advanced))
-
-
-def parse_numbers(text: str, what: str) -> tuple[float, ...]:
-    """Return numbers separated by commas or spaces; raise ValueError, naming `what`, for anything else."""
-    words = text.replace(",", " ").split()
-    try:
-        numbers = tuple(float(word) for word in words)
-    except ValueError:
-        numbers = ()
-    if not numbers:
-        raise ValueError(f"{what} must be numbers separated by commas, such as 1, 2.5, 1 (got {printable(text)!r})")
-    return numbers
 
 
 def _options(tooltip: str, advanced: bool) -> dict:

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from ..lora.read import read_lora_options, split_lora_option
 from ..model.model import SVDModel
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture
-from ..pipelines.settings import AnimateSettings
+from ..pipelines.settings import AnimateSettings, settings_metadata
 from ..pipelines.steered import (
     FILES,
     NETWORKS,
@@ -311,6 +311,6 @@ def make_clip(model: SVDModel, job: ClipJob, model_name: str, *, on_step: Callab
     frames = steered_clip(model, open_picture(job.image), job.settings, steering, on_step=on_step)
     metadata: dict[str, Any] = {"image": Path(job.image).name, "model": Path(model_name).name}
     # The version is not part of the key: clips of an earlier version are not made again.
-    metadata |= {"variant": model.variant, "version": __version__, **asdict(job.settings), KEY: job.key}
+    metadata |= {"variant": model.variant, "version": __version__, **settings_metadata(job.settings), KEY: job.key}
     metadata |= steering_metadata(job.steering) | ({"lora": list(job.loras)} if job.loras else {})
     return write_clip(frames, job.output, fps=job.fps, metadata=metadata, quality=job.quality)

@@ -1,16 +1,15 @@
 """Read the rows of a batch, each a picture with its settings, from a folder, a CSV table or a JSON list."""
 
-import difflib
-import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from ..files import printable
+from ..files import printable, quoted
+from ..pipelines.by_name import located, parse_setting, path_of
 from ..pipelines.settings import SETTINGS, AnimateSettings
-from ..pipelines.steered import FILES, Steering
-from ..storyboard.tables import first_repeated, quoted, read_json, read_table, read_text
+from ..pipelines.steered import FILES
+from ..storyboard.tables import first_repeated, read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 LISTS = ("clips", "shots")
@@ -21,11 +20,6 @@ FORBIDDEN = frozenset('/\\:*?"<>|\0')
 
 Entry = tuple[str, dict[str, Any]]
 """A row as it was read: its place for error messages, and its cells."""
-
-YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-
-_FIELDS = {name: setting.kinds for name, setting in SETTINGS.items()}
-_FIELDS |= {one.name: get_args(one.type) for one in fields(Steering)}
 
 
 @dataclass(frozen=True)
@@ -79,40 +73,6 @@ def read_rows(
     return _checked(_row(cells, where, locate, common, start=f"{where}: ") for where, cells in found)
 
 
-def parse_setting(name: str, value: Any, where: str) -> Any:
-    """Return the value of a setting or of steering from text or JSON. Raises ValueError that begins with `where`.
-
-    Pictures stay text: one path, or a list of paths.
-    """
-    if name not in _FIELDS:
-        raise ValueError(f"{where}: unknown setting {printable(name)!r}; {_near(name)}")
-    if name in FILES:
-        return _paths(name, value, where)
-    kinds = _FIELDS[name]
-    if value is None:
-        return None
-    if isinstance(value, list) and any(getattr(kind, "__origin__", None) is tuple for kind in kinds):
-        return tuple(value)
-    text = str(value).strip()
-    if bool in kinds:
-        if text.lower() not in YES_NO:
-            raise ValueError(f"{where}: {name} must be yes or no (got {quoted(value)})")
-        return YES_NO[text.lower()]
-    for kind, words in ((str, ""), (int, "a whole number"), (float, "a number")):
-        if kind in kinds:
-            try:
-                return kind(text)
-            except ValueError:
-                raise ValueError(f"{where}: {name} must be {words} (got {quoted(value)})") from None
-    raise ValueError(f"{where}: {name} cannot be set in a batch")
-
-
-def _near(name: str) -> str:
-    """Return the settings that an unknown name may mean; all of them would fill the screen."""
-    close = difflib.get_close_matches(name[:100], _FIELDS, n=3) or ["frames", "steps", "seed"]
-    return f"use one of {len(_FIELDS)} settings of animate, such as {', '.join(close)}"
-
-
 def _table(path: Path) -> list[Entry]:
     heading, rows = read_table(read_text(path), str(path), f" of {path.name}")
     if not heading:
@@ -151,10 +111,10 @@ def _row(
             raise ValueError(f'{where}: {key} must be text, such as "photo.jpg" (got {quoted(cells[key])})')
     if not (cells.get("image") or "").strip():
         raise ValueError(f"{where} has no image; give the path of the start picture")
-    image = _path(locate, cells["image"].strip(), where)
+    image = path_of(locate, cells["image"].strip(), where)
     given = common | {k: parse_setting(k, v, where) for k, v in cells.items() if k not in ("image", "name")}
     steered = {k: v for k, v in given.items() if k not in SETTINGS and v is not None}
-    steering = {k: _located(locate, v, where) if k in FILES and v != "nano" else v for k, v in steered.items()}
+    steering = {k: located(locate, v, where) if k in FILES and v != "nano" else v for k, v in steered.items()}
     settings = {k: v for k, v in given.items() if k in SETTINGS}
     name = str(cells.get("name") or image.stem).strip()
     if not name or name.startswith(".") or not FORBIDDEN.isdisjoint(name):
@@ -162,32 +122,6 @@ def _row(
     return BatchRow(
         name, image, AnimateSettings(**settings), start, {k: v for k, v in steering.items() if v is not None}
     )
-
-
-def _paths(name: str, value: Any, where: str) -> str | list[str] | None:
-    """Return the path or paths of a field of pictures; text may separate several by "|"."""
-    several = value if isinstance(value, list) else str("" if value is None else value).split("|")
-    if not all(isinstance(one, str) for one in several):
-        raise ValueError(f'{where}: {name} must be a path, or a list of paths (got {quoted(value)}); write "photo.jpg"')
-    found = [one.strip() for one in several if one.strip()]
-    return (found if len(found) > 1 else found[0]) if found else None
-
-
-def _located(locate: Callable[[str], Path], value: str | list[str], where: str) -> str | list[str]:
-    several = value if isinstance(value, list) else [value]
-    found = [str(_path(locate, one, where)) for one in several]
-    return found if isinstance(value, list) else found[0]
-
-
-def _path(locate: Callable[[str], Path], text: str, where: str) -> Path:
-    """Return the path of a cell; raise ValueError for one with the separators of another system."""
-    path = locate(text)
-    if "\\" in text and os.sep != "\\" and not os.path.exists(path):
-        raise ValueError(
-            f"{where}: {quoted(text)} has backslashes, which separate folders on Windows only; write "
-            f"{quoted(text.replace(chr(92), '/'))}"
-        )
-    return path
 
 
 def _named(cells: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 import argparse
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
 from ..checkpoints.networks_by_name import adapter_names, check_networks, load_networks
 from ..networks.config import SVDConfig
 from ..pictures import composite, open_picture, size_like
-from ..pipelines.settings import AnimateSettings
+from ..pipelines.control_settings import NEEDS
+from ..pipelines.settings import SETTINGS, AnimateSettings, settings_metadata
 from ..pipelines.steered import (
     NETWORKS,
     check_steering,
@@ -29,9 +30,7 @@ from .progress import Progress, since
 from .steering import add_between, add_brush, add_driving_clip, add_source_clip, option_of, steering_of
 
 NEEDED_BY = (
-    ("camera", "--camera PATH", ("camera_mode",)),
-    ("windows", "--windows N", ("window_overlap",)),
-    ("extend", "--extend N", ("extend_overlap",)),
+    *((main, f"--{main.replace('_', '-')} {SETTINGS[main].metavar}", others) for others, (main,) in NEEDS),
     ("reuse", "--reuse 2", ("reuse_depth", "reuse_sigma_low", "reuse_sigma_high")),
 )
 """An option, how it is given, and the options that have no effect without it."""
@@ -61,10 +60,16 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     )
     add_settings(clip, "frames", "fit", "background")
     motion = parser.add_argument_group("motion and picture")
-    add_settings(motion, "motion_bucket", "fps", "augmentation", "soften_above")
+    add_settings(motion, "motion_bucket", "fps", "augmentation", "soften_above", "start_sigma", "blur")
+    add_settings(motion, "bucket_curve", "fps_curve", "compare_bucket", "compare_with")
+    steady = parser.add_argument_group("steadiness")
+    add_settings(steady, "rescale", "keep_parallel", "guidance_limit", "momentum", "first_frame", "first_frame_sigma")
+    add_settings(steady, "colour_anchor", "anchor_sigma", "anchor_regions")
+    add_settings(steady, "match_colours", "match_method", "match_ramp", "match_smoothing")
     sampling = parser.add_argument_group("sampling")
     add_settings(sampling, "steps", "min_guidance", "max_guidance", "guidance_shape", "schedule")
     add_settings(sampling, "sigma_min", "sigma_max", "solver", "seed", "skip_guidance")
+    add_settings(sampling, "churn", "sigmas", "guidance_points", "guidance_sigma_high", "guidance_sigma_low")
     add_settings(sampling, "reuse", "reuse_depth", "reuse_sigma_low", "reuse_sigma_high")
     _add_camera_options(parser.add_argument_group("camera"))
     add_brush(parser.add_argument_group("motion mask, cut and drag"))
@@ -73,12 +78,16 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     add_between(parser.add_argument_group("end pictures and loops"))
     add_controlnet(parser.add_argument_group("ControlNet"))
     longer = parser.add_argument_group("longer clips")
-    add_settings(longer, "windows", "window_overlap", "extend", "extend_overlap")
+    add_settings(longer, "windows", "window_overlap", "window_rolling", "window_noise", "window_ends")
+    add_settings(longer, "window_weights", "window_borders")
+    add_settings(longer, "extend", "extend_overlap", "extend_anchor", "extend_colour_lock", "extend_detail")
+    add_settings(longer, "extend_repeats", "extend_chunk_frames")
     _add_output_options(parser.add_argument_group("machine and output"))
 
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
-    add_settings(group, "camera", "camera_mode", "camera_strength")
+    add_settings(group, "camera", "camera_mode", "camera_strength", "camera_sigma", "camera_far_to_near")
+    add_settings(group, "camera_repeats", "camera_keep", "camera_last_weight")
     group.add_argument("--depth", metavar="FILE", help="depth map, bright is near; use it for a camera that travels")
     group.add_argument("--foreground", metavar="FILE", help="mask of the object in front, bright on dark")
     add_camera_weights(group)
@@ -143,7 +152,7 @@ def _metadata(options: argparse.Namespace, image: str, settings: AnimateSettings
     """Return what the clip keeps: the settings, the files by name, and the precision."""
     notes = {"complete_from": options.complete_from and Path(options.complete_from).name, "dtype": options.dtype}
     metadata = {"image": Path(image).name, "model": Path(options.model).name, "variant": variant}
-    metadata |= {"version": __version__, **asdict(settings)}
+    metadata |= {"version": __version__, **settings_metadata(settings)}
     metadata |= {name: value for name, value in notes.items() if value is not None}
     return metadata | lora_metadata(options)
 

@@ -2,13 +2,15 @@
 
 import argparse
 
+from ..controls.brush import HOLD
 from ..controls.camera.path import EASINGS
 from ..controls.drag import BACKGROUND
 from ..controls.driving_clip import USES
 from ..controls.mask import FEATHER
+from ..controls.signal import SIGNAL_MODES, DualClock
 from ..controls.source_clip import DENOISE
 from ..pipelines.between import FINE_TUNED, LOOP_MODES, MATCH
-from ..pipelines.steered import STEERING
+from ..pipelines.steered import ON, STEERING, USUAL_MODE
 
 VALUES = {
     "motion_mask": " FILE",
@@ -62,6 +64,14 @@ def add_between(group: argparse._ArgumentGroup) -> None:
         help="repeat each step of the first half N times with --between-weights; 5 as published, for 3.5 times the "
         "time (default: 0)",
     )
+    group.add_argument(
+        "--between-strength", type=float, metavar="N", help="how closely the clip reaches its end, 0 to 1 (default: 1)"
+    )
+    group.add_argument(
+        "--no-exact-ends",
+        action="store_true",
+        help="show what the model made of the end pictures, instead of their pixels",
+    )
 
 
 def add_brush(group: argparse._ArgumentGroup) -> None:
@@ -81,6 +91,13 @@ def add_brush(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="share of the steps in which still areas are held, 0 to 1. Lower it if edges look cut out (default: 1)",
     )
+    group.add_argument(
+        "--mask-sigma",
+        type=float,
+        metavar="SIGMA",
+        help=f"noise level down to which still areas are held (default: {HOLD})",
+    )
+    group.add_argument("--mask-invert", action="store_true", help="black areas of the mask move, white ones stay still")
     group.add_argument("--still-bucket", type=float, metavar="N", help="motion bucket of the still areas, 1 to 255")
     group.add_argument("--moving-bucket", type=float, metavar="N", help="motion bucket of the moving areas, 1 to 255")
     group.add_argument(
@@ -113,6 +130,12 @@ def add_brush(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="how strictly the object follows the path: 0 is off, 1 follows it, 2 is nearly a moved cut-out "
         "(default: 1, or --camera-strength)",
+    )
+    group.add_argument(
+        "--drag-sigma",
+        type=float,
+        metavar="SIGMA",
+        help=f"noise level down to which the path is imposed; lower is stricter (default: {DualClock.sigma:g})",
     )
     group.add_argument(
         "--drag-background",
@@ -151,6 +174,11 @@ def add_driving_clip(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="how closely the clip is followed: 0 is off, 1 follows it, 2 is nearly the rough frames (default: 1)",
     )
+    group.add_argument(
+        "--control-mode",
+        choices=tuple(SIGNAL_MODES),
+        help=f"how the clip is imposed, as with --camera-mode (default: {USUAL_MODE})",
+    )
 
 
 def add_source_clip(group: argparse._ArgumentGroup, *, command: str = "animate") -> None:
@@ -175,11 +203,11 @@ def steering_of(options: argparse.Namespace) -> dict[str, object]:
     """Return the values of the options that are used, by the names of Steering, with pictures as paths."""
     given = {name: getattr(options, name, None) for name in STEERING}
     used = {name: value for name, value in given.items() if value is not None and value is not False}
-    return used | ({"keep_still": False} if options.no_keep_still else {})
+    return used | {name: False for name in ON if getattr(options, f"no_{name}", False)}
 
 
 def option_of(name: str) -> str:
     """Return the option of a field, with the word for its value if it needs one."""
-    if name == "keep_still":
-        return "--no-keep-still"
+    if name in ON:
+        return f"--no-{name.replace('_', '-')}"
     return f"--{name.replace('_', '-')}{VALUES.get(name, '')}"

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..lora.read import read_lora_options, split_lora_option
 from ..pictures import composite, open_picture
 from ..pictures.sheets import to_picture
 from ..pipelines.settings import AnimateSettings
+from ..pipelines.steered import steering_metadata
 from ..storyboard.clips import LONGER, ClipStore, shot_key
 from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame
 from ..storyboard.panels import Board, Panel, read_board
@@ -40,7 +40,7 @@ def add_storyboard(parser: argparse.ArgumentParser) -> None:
         "board",
         metavar="FILE|FOLDER",
         help=".csv or .json with the columns image, seconds, move, strength, mode, bucket, seed, transition, fade, "
-        "title; or a folder of pictures",
+        "title, and any setting of animate; or a folder of pictures",
     )
     add_model_options(parser)
     parser.add_argument("--output", required=True, metavar="FILM", help="film to write: .mp4, .webm, .webp, .gif")
@@ -159,8 +159,14 @@ def _metadata(options: argparse.Namespace, film: Film) -> dict[str, Any]:
     shared = (name for name in SETTINGS if name not in own)
     metadata |= {name: getattr(film.settings[0], name) for name in shared}
     metadata |= {"film_fps": float(film.timing.fps), "longer": options.longer, **lora_metadata(options)}
-    metadata["panels"] = [{**asdict(shot.panel), "image": Path(shot.panel.image).name} for shot in film.timing.shots]
+    metadata["panels"] = [_panel(shot.panel) for shot in film.timing.shots]
     return metadata
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    """Return what the film keeps of a panel, with files by their names."""
+    own = {name: value for name, value in vars(panel).items() if name != "given"}
+    return {**own, "image": Path(panel.image).name, **panel.settings, **steering_metadata(panel.steering)}
 
 
 def _check_files(options: argparse.Namespace, board: Board, panels: Path) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..condition import Condition
+from ..files import printable
 from ..networks.layers import sinusoidal_embedding
 from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
@@ -224,6 +225,27 @@ def with_scalar(condition: Condition, place: int, values: Tensor) -> Condition:
     parts = list(vector.expand(rows, -1).split(channels, dim=1))
     parts[place] = embedded.expand(rows, -1)
     return replace(condition, vector=torch.cat(parts, dim=1))
+
+
+def parse_points(text: str, what: str) -> Points:
+    """Parse "0:60, 0.5:180, 1:127", or "60, 180, 127" at even distances, into points (position, value).
+
+    An empty text gives no points. Raise ValueError, naming `what`, for anything else.
+    """
+    words = text.replace(",", " ").split()
+    points = []
+    for number, word in enumerate(words):
+        position, colon, value = word.rpartition(":")
+        try:
+            points.append((float(position) if colon else number / max(len(words) - 1, 1), float(value)))
+        except ValueError:
+            points.clear()
+            break
+    if bool(points) != bool(words) or 0 < text.count(":") < len(words):
+        raise ValueError(
+            f"{what} cannot be read (got {printable(text)!r}); write positions and values such as 0:60, 0.5:180, 1:127"
+        )
+    return tuple(points)
 
 
 def check_points(points: Sequence[tuple[float, float]], name: str, least: float) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pictures.colours import METHODS, match_colours
 from ..sampling.controls import Control, Evaluate, Inputs, Run
 from ..sampling.guidance import Guidance
 from .amount import picture_latent
@@ -190,3 +191,23 @@ class ColourAnchor(Control):
         shift = F.interpolate(means[:1] - means, (height, width), mode="bilinear")
         ramp = torch.linspace(0, self.strength, len(estimate)).to(estimate).reshape(-1, 1, 1, 1)
         return estimate + ramp * shift
+
+
+@dataclass(frozen=True)
+class ColourMatch(Control):
+    """Give the decoded frames the colours of the first one, by `pictures.colours.match_colours`."""
+
+    strength: float = 0.5
+    method: str = METHODS[0]
+    ramp: int = 0
+    smoothing: float = 0.0
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any strength."""
+        return self.strength > 0
+
+    def edit_frames(self, frames: Tensor) -> Tensor:
+        """Return the frames [T, H, W, 3] with matched colours."""
+        given = {"strength": self.strength, "method": self.method, "ramp": self.ramp, "smoothing": self.smoothing}
+        return match_colours(frames, **given)

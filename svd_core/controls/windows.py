@@ -55,6 +55,16 @@ def freenoise_order(frames: int, window: int, seed: int) -> Tensor:
     return torch.tensor(order[:frames])
 
 
+BORDERS = ("move with every step", "stay in place")
+"""Names for `shift` on and off."""
+
+ENDS = ("open", "closed loop")
+"""Names for `closed` off and on."""
+
+NOISES = ("repeated and shuffled", "fresh everywhere")
+"""Names for `freenoise` on and off."""
+
+
 @dataclass(frozen=True, eq=False)
 class Windows(Control):
     """Denoise a long clip in windows of `size` frames that share `overlap` frames with their neighbours.

@@ -56,7 +56,12 @@ class ClipInput(NamedTuple):
 def sampling_of(settings: AnimateSettings) -> Sampling:
     """Return the sampling that resolved `settings` describe."""
     return Sampling(
-        settings.frames, sigmas_of(settings), guidance_of(settings), solver=settings.solver, seed=settings.seed
+        settings.frames,
+        sigmas_of(settings),
+        guidance_of(settings),
+        solver=settings.solver,
+        seed=settings.seed,
+        churn=settings.churn,
     )
 
 

@@ -30,6 +30,7 @@ from .batch import (
     sampling_of,
 )
 from .clip import warn_off_distribution
+from .control_settings import own_controls
 from .settings import AnimateSettings, reuse_controls, window_controls
 
 log = logging.getLogger("svd_reel")
@@ -238,7 +239,8 @@ def inbetween(
     settings = _resolved(model, settings)
     pictures, placement = fit_alike(images, settings)
     keyframes = make_keyframes(model, pictures, settings)
-    shared = (*window_controls(settings), *reuse_controls(settings), *controls)
+    own = own_controls(settings)
+    shared = (*window_controls(settings), *reuse_controls(settings), *own, *controls)
     given = {"mode": mode, "strength": strength, "closed": closed, "controls_of": lambda pair, pairs: shared}
     given |= {"weights": weights, "repeats": repeats}
     inputs = between_inputs(model, pictures, keyframes, settings.frames, **given)
@@ -248,7 +250,7 @@ def inbetween(
         decoder_of(model, settings.decode),
         [join(clips, closed)],
         closed=closed,
-        finish=[(*kept, *controls)],
+        finish=[(*kept, *own, *controls)],
         placement=placement,
         on_decode=on_decode,
     )
@@ -275,7 +277,8 @@ def loop(
     check_loop_mode(mode)
     settings = _resolved(model, settings)
     pictures, placement = fit_alike([image], settings)
-    shared = (*window_controls(settings), *reuse_controls(settings), *controls)
+    own = own_controls(settings)
+    shared = (*window_controls(settings), *reuse_controls(settings), *own, *controls)
     keyframes = make_keyframes(model, pictures, settings)
     inputs = [loop_input(key, mode=mode, strength=strength, controls=shared) for key in keyframes]
     clips = sample_clips(model, inputs, sampling_of(settings), on_step=on_step)
@@ -284,7 +287,7 @@ def loop(
         decoder_of(model, settings.decode),
         [close_loop(clip, mode) for clip in clips],
         closed=True,
-        finish=[(*kept, *controls)] * len(clips),
+        finish=[(*kept, *own, *controls)] * len(clips),
         placement=placement,
         on_decode=on_decode,
     )

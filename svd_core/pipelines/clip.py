@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..controls.camera.control import camera_control
 from ..controls.camera.moves import parse_path
-from ..controls.extend import Extension
 from ..controls.signal import imposes_motion
 from ..model.conditioning import frame_token
 from ..model.model import VideoModel
@@ -27,10 +26,10 @@ from .batch import (
     sample_clips,
     sampling_of,
 )
+from .control_settings import camera_options, extension_of, own_controls
 from .extend import extend_clips
 from .settings import (
     AnimateSettings,
-    guidance_controls,
     guidance_of,
     off_distribution,
     reuse_controls,
@@ -81,19 +80,20 @@ def animate(
     warn_off_distribution(settings, model.config)
     batch = as_batch(image, settings.background)
     pictures, placement = fit(batch, settings.width, settings.height, settings.fit)
-    used = (*window_controls(settings), *reuse_controls(settings), *guidance_controls(settings), *controls)
+    used = (*window_controls(settings), *reuse_controls(settings), *own_controls(settings), *controls)
     steered = [used for _ in pictures]
     if settings.camera and settings.camera_strength > 0:
         path, size = parse_path(settings.camera), tuple(batch.shape[2:])
         maps = {"depth": depth, "foreground": foreground, "size": size, "fit_mode": settings.fit}
+        maps["far_to_near"] = settings.camera_far_to_near
         signals = camera_signals(model, pictures, path, settings.frames, **maps)
-        mode, strength = settings.camera_mode, settings.camera_strength
-        steered = [(camera_control(made.signal, mode, strength=strength), *used) for made in signals]
+        how = {"strength": settings.camera_strength, **camera_options(settings)}
+        steered = [(camera_control(made.signal, settings.camera_mode, **how), *used) for made in signals]
     conditions = condition_pictures(model, pictures, settings)
     clips = [ClipInput(condition, controls=own) for condition, own in zip(conditions, steered, strict=True)]
     latents = sample_clips(model, clips, sampling_of(settings), on_step=on_step)
     if settings.extend:
-        extension = Extension(model.config.frames, settings.extend_overlap)
+        extension = extension_of(settings, model.config.frames)
         chunk = replace(
             sampling_of(settings), frames=extension.frames, guidance=guidance_of(settings, extension.frames)
         )

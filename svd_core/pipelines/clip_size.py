@@ -36,10 +36,10 @@ class Setting:
         return f"{self.text} (default: {shown})" if shown else self.text
 
     def check(self, value: Any) -> None:
-        """Raise ValueError for an unknown choice or a number out of range."""
+        """Raise ValueError for an unknown choice or a number out of range; None stands for no number."""
         if self.choices and value not in self.choices:
             raise ValueError(f"{self.name} {value!r} is unknown; use one of {', '.join(self.choices)}")
-        if self.low is None:
+        if self.low is None or value is None:
             return
         high = math.inf if self.high is None else self.high
         if not (math.isfinite(value) and self.low <= value <= high):

@@ -2,28 +2,35 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
-from ..controls.amount import SoftenedCondition
 from ..controls.camera.moves import MOVES, parse_path
-from ..controls.extend import Extension
 from ..controls.signal import SIGNAL_MODES
-from ..controls.skip_guidance import SkipGuidance
-from ..controls.windows import Windows
 from ..model.decoding import parse_plan
 from ..networks.config import SVDConfig
 from ..pictures import check_size
 from ..pictures.fitting import FitMode
 from ..sampling.controls import Control
-from ..sampling.guidance import GUIDANCE_SHAPES, guidance_curve
+from ..sampling.guidance import GUIDANCE_SHAPES, Guidance, guidance_curve
 from ..sampling.limits import DEPTH
 from ..sampling.noise import check_seed
 from ..sampling.reuse import ReuseFeatures
-from ..sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, make_sigmas
+from ..sampling.schedules import SCHEDULES, SIGMA_MAX, SIGMA_MIN, custom_sigmas, make_sigmas
 from ..sampling.solvers import SOLVERS
 from .clip_size import OWN, ClipSize, Setting, described, setting
+from .control_settings import (
+    DEFAULTS,
+    ControlSettings,
+    camera_options,
+    check_needs,
+    extension_of,
+    guidance_over,
+    own_controls,
+    parse_numbers,
+    windows_of,
+)
 from .defaults import ORBIT_VARIANTS, VIDEO_READERS, clip_defaults
 
 FIT_MODES: tuple[str, ...] = get_args(FitMode)
@@ -35,7 +42,7 @@ _LONGEST = {"nano": 14}  # frames in training, where they are more than the nati
 
 
 @dataclass(frozen=True)
-class AnimateSettings(ClipSize):
+class AnimateSettings(ControlSettings, ClipSize):
     """How to animate a picture. None means the default of the loaded model, which `resolve` fills in.
 
     `SETTINGS` describes every field.
@@ -214,32 +221,37 @@ SETTINGS: dict[str, Setting] = {one.name: one for one in described(AnimateSettin
 """The description of every field of AnimateSettings, by name."""
 
 
+def settings_metadata(settings: AnimateSettings) -> dict[str, Any]:
+    """Return what a clip keeps of its settings: all of them, but finer controls only where they are not as usual."""
+    return {name: value for name, value in vars(settings).items() if name not in DEFAULTS or value != DEFAULTS[name]}
+
+
 def sigmas_of(settings: AnimateSettings) -> Tensor:
     """Return the sigma list [steps + 1] of resolved `settings`."""
+    if settings.sigmas:
+        return custom_sigmas(parse_numbers(settings.sigmas, "sigmas"))
     return make_sigmas(settings.schedule, settings.steps, sigma_min=settings.sigma_min, sigma_max=settings.sigma_max)
 
 
-def guidance_of(settings: AnimateSettings, frames: int | None = None) -> Tensor:
-    """Return the guidance scales [frames] of resolved `settings`; None takes their own number of frames."""
-    ends = (settings.min_guidance, settings.max_guidance)
-    return guidance_curve(settings.guidance_shape, *ends, settings.frames if frames is None else frames)
+def guidance_of(settings: AnimateSettings, frames: int | None = None) -> Tensor | Guidance:
+    """Return the guidance scales [frames] of resolved `settings`, with the noise levels where they apply, if not all.
+
+    frames: None takes the settings' own number.
+    """
+    frames = settings.frames if frames is None else frames
+    scales = guidance_curve(settings.guidance_shape, settings.min_guidance, settings.max_guidance, frames)
+    return guidance_over(settings, scales, frames)
 
 
 def window_controls(settings: AnimateSettings) -> tuple[Control, ...]:
     """Return the control that samples resolved `settings` in windows; none if they ask for no windows."""
-    return (Windows(settings.windows, settings.window_overlap),) if settings.windows else ()
+    return (windows_of(settings),) if settings.windows else ()
 
 
 def reuse_controls(settings: AnimateSettings) -> tuple[Control, ...]:
     """Return the control that reuses features; none if `settings` ask for no reuse."""
     control = _reuse(settings)
     return (control,) if control.active else ()
-
-
-def guidance_controls(settings: AnimateSettings) -> tuple[Control, ...]:
-    """Return the controls of skip guidance and of the softened condition that `settings` ask for."""
-    asked = (SoftenedCondition(settings.soften_above), SkipGuidance(settings.skip_guidance))
-    return tuple(control for control in asked if control.active)
 
 
 def _reuse(settings: AnimateSettings) -> ReuseFeatures:
@@ -259,9 +271,13 @@ def _check(settings: AnimateSettings, config: SVDConfig) -> None:
     _reuse(settings)
     if settings.camera:
         parse_path(settings.camera).poses(settings.frames)
+    check_needs(settings)
+    guidance_of(settings)
+    own_controls(settings)
+    camera_options(settings)
     for windows in window_controls(settings):
         windows.starts(settings.frames)
-    if settings.extend and Extension(config.frames, settings.extend_overlap).overlap > settings.frames:
+    if settings.extend and extension_of(settings, config.frames).overlap > settings.frames:
         raise ValueError(
             f"extend_overlap must be at most the clip's {settings.frames} frames (got {settings.extend_overlap}); use "
             f"{min(4, settings.frames)}"

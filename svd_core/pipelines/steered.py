@@ -16,14 +16,13 @@ from numpy import ndarray
 from torch import Tensor
 
 from ..controls.brush import motion_brush
-from ..controls.camera.control import fit_map
+from ..controls.camera.control import camera_control, fit_map, mode_settings
 from ..controls.camera.moves import parse_path
 from ..controls.camera.pose_files import MOST_TEXT, parse_poses
 from ..controls.camera.weights import CameraRows
 from ..controls.drag import DragPath, drag_signal, parse_drags
 from ..controls.driving_clip import USES, driving_signal
 from ..controls.mask import fit_masks
-from ..controls.signal import DualClock
 from ..controls.source_clip import source_control, source_signal
 from ..model.model import VideoModel
 from ..pictures import as_batch, as_image, fit
@@ -48,15 +47,18 @@ FILES = (*PICTURE_FILES, *CLIPS, *TEXTS, *NETWORKS)
 """All fields of Steering that are files."""
 
 NEEDS = (
-    (("mask_feather", "mask_strength", "still_bucket", "moving_bucket", "keep_still"), ("motion_mask",)),
-    (("drag_scale", "drag_rotation", "drag_easing", "drag_strength", "drag_background"), ("drag",)),
+    (
+        ("mask_feather", "mask_strength", "mask_sigma", "mask_invert", "still_bucket", "moving_bucket", "keep_still"),
+        ("motion_mask",),
+    ),
+    (("drag_scale", "drag_rotation", "drag_easing", "drag_strength", "drag_sigma", "drag_background"), ("drag",)),
     (("drag",), ("drag_mask",)),
     (("drag_mask",), ("drag",)),
-    (("between_mode",), ("end_image", "loop")),
-    (("between_weights",), ("end_image",)),
+    (("between_mode", "between_strength"), ("end_image", "loop")),
+    (("between_weights", "exact_ends"), ("end_image",)),
     (("between_repeats",), ("between_weights",)),
     (("depth", "foreground"), ("camera",)),
-    (("control_mask", "control_use", "control_amount", "control_strength"), ("control_clip",)),
+    (("control_mask", "control_use", "control_amount", "control_strength", "control_mode"), ("control_clip",)),
     (("denoise",), ("source_clip",)),
     (("controlnet",), ("controlnet_images",)),
     (tuple(f"controlnet_{name}" for name in CONTROLNET_OPTIONS), ("controlnet",)),
@@ -75,6 +77,12 @@ EXCLUDES = (
 )
 """Fields that cannot be combined with others."""
 
+ON = ("keep_still", "exact_ends")
+"""Fields that are on unless they are given as False."""
+
+USUAL_MODE = "dual clock"
+"""How dragged objects are imposed, and clips unless control_mode says otherwise."""
+
 
 @dataclass(frozen=True, eq=False)
 class Steering:
@@ -82,17 +90,20 @@ class Steering:
 
     end_image: one picture or several, reached one after the other; a sequence of images as `animate` takes them.
     loop: end where the clip began. between_mode: how a clip reaches its end, one of BETWEEN_MODES or LOOP_MODES.
+    between_strength: how closely, 0 to 1. exact_ends: show the pixels of the pictures at the ends.
     motion_mask: image [B, H, W, C] in 0..1 of where things move, white. mask_feather: its soft edge in percent of the
-    side, 0 to 10. mask_strength: share of the steps in which still areas are held, 0 to 1. still_bucket, moving_bucket:
-    motion buckets of the two areas, 1 to 255. keep_still: show the pixels of the picture in the still areas.
+    side, 0 to 10. mask_strength: share of the steps in which still areas are held, 0 to 1. mask_sigma: noise level down
+    to which. mask_invert: black moves. still_bucket, moving_bucket: motion buckets of the two areas, 1 to 255.
+    keep_still: show the pixels of the picture in the still areas.
     drag: paths "x,y; x,y" in 0..1 of the picture, one for each picture of drag_mask, separated by "|". drag_mask: white
     where the objects are. drag_scale, drag_rotation: factors and degrees reached one after the other, as text.
-    drag_easing: speed along the path. drag_strength: 0 to 2. drag_background: hold of the rest, 0 to 1. With a camera
-    in the settings, the objects move in the scene that it films.
+    drag_easing: speed along the path. drag_strength: 0 to 2. drag_sigma: noise level down to which the path is imposed.
+    drag_background: hold of the rest, 0 to 1. With a camera in the settings, the objects move in the scene that it
+    films.
     depth, foreground: images for the camera; near is bright, the object is white.
     control_clip: frames [N, H, W, 3] in 0..1 that the clip follows. control_mask: white where they count, one or one
     per frame. control_use: what is taken from them, one of driving_clip.USES. control_amount: factor of their motion.
-    control_strength: 0 to 2.
+    control_strength: 0 to 2. control_mode: how it is imposed, one of SIGNAL_MODES.
     source_clip: frames [N, H, W, 3] in 0..1 that are changed; the image is the first of them, as it is or edited.
     denoise: share of the sampling that changes them, 0 to 1.
     controlnet: an SVD ControlNet. controlnet_images: its control pictures [N, H, W, C] in 0..1, one per frame;
@@ -107,9 +118,13 @@ class Steering:
     end_image: Sequence[Any] | None = None
     loop: bool | None = None
     between_mode: str | None = None
+    between_strength: float | None = None
+    exact_ends: bool | None = None
     motion_mask: Tensor | None = None
     mask_feather: float | None = None
     mask_strength: float | None = None
+    mask_sigma: float | None = None
+    mask_invert: bool | None = None
     still_bucket: float | None = None
     moving_bucket: float | None = None
     keep_still: bool | None = None
@@ -119,6 +134,7 @@ class Steering:
     drag_rotation: str | None = None
     drag_easing: str | None = None
     drag_strength: float | None = None
+    drag_sigma: float | None = None
     drag_background: float | None = None
     depth: Tensor | None = None
     foreground: Tensor | None = None
@@ -127,6 +143,7 @@ class Steering:
     control_use: str | None = None
     control_amount: float | None = None
     control_strength: float | None = None
+    control_mode: str | None = None
     source_clip: Tensor | None = None
     denoise: float | None = None
     controlnet: Any = None
@@ -264,12 +281,12 @@ def steered_clip(
     own, settings = network_controls(model.config.unet, settings, steering)
     controls = (*own, *controls)
     more = {"on_step": on_step, "on_decode": on_decode, "controls": controls}
-    mode = {} if steering.between_mode is None else {"mode": steering.between_mode}
+    how = _not_none({"mode": steering.between_mode, "strength": steering.between_strength})
     if steering.end_image:
-        mode |= fine_tuned(steering)
-        return inbetween(model, [image, *steering.end_image], settings, closed=bool(steering.loop), **mode, **more)
+        how |= _not_none({"exact_ends": steering.exact_ends}) | fine_tuned(steering)
+        return inbetween(model, [image, *steering.end_image], settings, closed=bool(steering.loop), **how, **more)
     if steering.loop:
-        return loop(model, image, settings, **mode, **more)
+        return loop(model, image, settings, **how, **more)
     more["controls"] = (*_controls(model, image, settings, steering), *controls)
     if steering.drag:
         settings = replace(settings, camera="")  # the signal of the drag holds it
@@ -299,9 +316,11 @@ def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering
 
 
 def _brush(encode: Callable, picture: Tensor, size: tuple[int, int], settings: Any, steering: Steering) -> Control:
-    masks = fit_masks(steering.motion_mask, size, settings.width, settings.height, settings.fit)
+    moving = 1 - steering.motion_mask if steering.mask_invert else steering.motion_mask
+    masks = fit_masks(moving, size, settings.width, settings.height, settings.fit)
     given = {
         "strength": steering.mask_strength,
+        "sigma": steering.mask_sigma,
         "feather": steering.mask_feather,
         "still_bucket": steering.still_bucket,
         "moving_bucket": steering.moving_bucket,
@@ -324,14 +343,16 @@ def _drag(encode: Callable, picture: Tensor, size: tuple[int, int], settings: An
         given["camera"] = parse_path(settings.camera)
         strength = settings.camera_strength if strength is None else strength
     made = drag_signal(encode, picture, objects, settings.frames, **_not_none(given))
-    return DualClock(made.signal, **_not_none({"strength": strength}))
+    options = _not_none({"strength": strength}) | mode_settings(USUAL_MODE, steering.drag_sigma or 0)
+    return camera_control(made.signal, USUAL_MODE, **options)
 
 
 def _driven(encode: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
     given = _not_none({"mask": steering.control_mask, "amount": steering.control_amount})
     use = steering.control_use or USES[0]
     made = driving_signal(encode, picture, steering.control_clip, settings.frames, use, fit_mode=settings.fit, **given)
-    return DualClock(made.signal, **_not_none({"strength": steering.control_strength}))
+    mode = steering.control_mode or USUAL_MODE
+    return camera_control(made.signal, mode, **_not_none({"strength": steering.control_strength}))
 
 
 def _changed(encode: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
@@ -364,7 +385,7 @@ def _check_numbers(steering: Steering) -> None:
 
 
 def _is_used(name: str, value: Any) -> bool:
-    if name == "keep_still":
+    if name in ON:
         return value is False  # True is the default
     return value is not None and value is not False and not (isinstance(value, (str, list, tuple)) and not value)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +12,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..checkpoints.networks_by_name import load_networks
 from ..checkpoints.writing import write_tensors
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
 from ..files import JsonError, read_json, write_json
 from ..pictures import as_batch
 from ..pictures.reading import lay_out
-from ..pipelines.clip import AnimateSettings, animate
+from ..pipelines.settings import AnimateSettings, settings_metadata
+from ..pipelines.steered import FILES, open_steering, steered_clip
 from ..sampling.solvers import Step
 from .timing import Shot
 
@@ -50,7 +52,7 @@ def shot_settings(settings: AnimateSettings, shot: Shot, own_frames: int, longer
     if move and rest > 0 and held_frames(parse_path(move).part) + rest < own_frames - 1:
         move = f"{move} then hold {rest}"
     own = {"motion_bucket": panel.bucket, "seed": panel.seed, "camera": move}
-    own |= {"camera_strength": panel.strength, "camera_mode": panel.mode}
+    own |= {"camera_strength": panel.strength, "camera_mode": panel.mode, **panel.settings}
     if wanted <= own_frames or longer == "slower":
         return replace(settings, frames=own_frames, **own)
     if longer == "extend":
@@ -68,9 +70,10 @@ def make_clip(
 ) -> Tensor:
     """Return the clip [shot.clip_frames, height, width, 3] of a picture, in 0..1 rounded to 16 bits.
 
-    settings: those of `shot_settings`.
+    settings: those of `shot_settings`. The steering of the panel is opened here, so that one panel's is in memory.
     """
-    frames = animate(model, picture, settings, on_step=on_step)
+    steering = open_steering(load_networks(shot.panel.steering, model)) if shot.panel.steering else None
+    frames = steered_clip(model, picture, settings, steering, on_step=on_step)
     if len(frames) < shot.clip_frames:
         frames = frames[[index * len(frames) // shot.clip_frames for index in range(shot.clip_frames)]]
     frames = lay_out(_letterbox(frames[: shot.clip_frames], settings.width, settings.height))
@@ -90,10 +93,22 @@ def _letterbox(frames: Tensor, width: int, height: int) -> Tensor:
 
 def shot_key(picture: Tensor, shot: Shot, settings: AnimateSettings, model: str) -> str:
     """Return 24 hexadecimal digits that identify a clip: its picture, all settings, its length and the model's name."""
-    settled = {**asdict(settings), "clip_frames": shot.clip_frames, "model": model, "format": FORMAT}
+    settled = {**settings_metadata(settings), "clip_frames": shot.clip_frames, "model": model, "format": FORMAT}
+    if shot.panel.steering:
+        settled["steering"] = {k: _content(v) if k in FILES else v for k, v in shot.panel.steering.items()}
     pixels = as_batch(picture, settings.background).contiguous().numpy().tobytes()
     shape = str(list(picture.shape)).encode()
     return hashlib.sha256(json.dumps(settled, sort_keys=True).encode() + shape + pixels).hexdigest()[:24]
+
+
+def _content(paths: str | list[str]) -> list[str]:
+    """Return the SHA-256 of files, or of the files in folders of frames; a name that is no file stands for itself."""
+    found = []
+    for path in map(Path, [paths] if isinstance(paths, str) else paths):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        parts = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+        found.append(" ".join(parts) or str(path))
+    return found
 
 
 class MemoryStore:

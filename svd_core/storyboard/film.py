@@ -17,6 +17,7 @@ from torch import Tensor
 from ..charts import FAINT, INK, LINE, PAPER, font, shorten
 from ..pictures.sheets import as_image, small_picture
 from ..pipelines.settings import AnimateSettings
+from ..pipelines.steered import check_steering, gives_motion, open_steering
 from ..sampling.solvers import Step
 from ..video.clip import parse_fps
 from .clips import ClipStore, MemoryStore, make_clip, shot_key, shot_settings
@@ -78,7 +79,12 @@ def plan_film(
     shots, resolved = [], []
     for shot in timing.shots:
         try:
-            found = shot_settings(replace(settings, camera=""), shot, own.frames, longer).resolve(config)
+            steered = gives_motion(shot.panel.steering)
+            found = shot_settings(replace(settings, camera=""), shot, own.frames, longer)
+            found = found.resolve(config, steered=steered)
+            check_steering(open_steering(shot.panel.steering), found)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{shot.panel.row}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{shot.panel.row}: {error}") from None
         resolved.append(found)

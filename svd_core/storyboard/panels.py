@@ -2,15 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..controls.camera.moves import parse_path
 from ..controls.signal import SIGNAL_MODES
+from ..files import quoted
+from ..pipelines.by_name import FIELDS, located, parse_setting
+from ..pipelines.settings import SETTINGS
+from ..pipelines.steered import FILES
 from ..sampling.noise import check_seed
-from .tables import quoted, read_json, read_table, read_text
+from .tables import read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 TRANSITIONS = {"cut": "cut", "cross-fade": "cross-fade", "crossfade": "cross-fade", "dissolve": "cross-fade"}
@@ -25,6 +29,12 @@ ALIASES = {
     "name": "title",
 }
 
+WHOLE_FILM = {
+    **dict.fromkeys(("width", "height", "fps", "fit"), "all panels share it; give the option of the film"),
+    **dict.fromkeys(("frames", "loop"), "the column seconds sets how long a panel is"),
+}
+"""Settings of a clip that no panel may have, and why. The same holds for those of windows and extensions."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -35,7 +45,8 @@ class Panel:
     the camera free. strength and mode: how the move is imposed, 0 or more and one of SIGNAL_MODES. bucket: motion
     bucket, 0..1023; default: 127, or 10 with a move. seed: of the noise. transition: "cut" or "cross-fade" at the start
     of the panel; ignored for the first one. fade: seconds of the cross-fade. title: for contact sheet and table.
-    row: name of the panel in errors.
+    row: name of the panel in errors. given: further settings of `animate`, and fields of Steering, by name; pictures
+    are paths.
     """
 
     image: str = ""
@@ -49,14 +60,32 @@ class Panel:
     row: str = "panel 1"
     strength: float | None = None
     mode: str | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     def filled(self, defaults: "Panel") -> "Panel":
         """Return this panel with its open fields taken from `defaults`."""
         names = ("seconds", "move", "strength", "mode", "bucket", "seed", "transition", "fade")
-        return replace(self, **{name: getattr(defaults, name) for name in names if getattr(self, name) is None})
+        given = {**defaults.given, **self.given}
+        open_ = {name: getattr(defaults, name) for name in names if getattr(self, name) is None}
+        return replace(self, given=given, **open_)
+
+    def located(self, locate: Callable[[str], Path]) -> "Panel":
+        """Return this panel with its further pictures at the paths that `locate` returns."""
+        given = {k: located(locate, v, self.row) if k in FILES and v != "nano" else v for k, v in self.given.items()}
+        return replace(self, given=given)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The further settings of `animate`."""
+        return {name: value for name, value in self.given.items() if name in SETTINGS}
+
+    @property
+    def steering(self) -> dict[str, Any]:
+        """The fields of Steering, with pictures as paths."""
+        return {k: v for k, v in self.given.items() if k not in SETTINGS and v is not None}
 
 
-COLUMNS = tuple(field.name for field in fields(Panel) if field.name != "row")
+COLUMNS = tuple(one.name for one in fields(Panel) if one.name not in ("row", "given"))
 NUMBERS = ("seconds", "bucket", "fade", "seed", "strength")
 
 
@@ -98,7 +127,7 @@ def read_board(path: str | Path) -> Board:
     for panel in panels:
         if not panel.image:
             raise ValueError(f"{panel.row} has no picture; fill in the column image")
-    return Board(panels, path.parent)
+    return Board(tuple(panel.located(lambda name: path.parent / name) for panel in panels), path.parent)
 
 
 def parse_text(text: str) -> tuple[Panel, ...]:
@@ -138,15 +167,33 @@ def _panels(entries: Sequence[Mapping], rows: Sequence[str], defaults: Mapping) 
     return tuple(_panel(_by_column(entry, row), shared, row) for entry, row in zip(entries, rows, strict=True))
 
 
-def _by_column(entry: Mapping[str, Any], row: str) -> dict[str, str]:
-    """Return the values of an entry as text under the names of `COLUMNS`; "" for open ones."""
-    named: dict[str, str] = {}
+def _not_for_panels(name: str) -> str:
+    """Return why a setting of `animate` cannot belong to one panel; "" if it can."""
+    if name.startswith(("window", "extend")):
+        return "how panels become longer than the model's clip is the same for the film, see --longer"
+    return WHOLE_FILM.get(name, "")
+
+
+def _by_column(entry: Mapping[str, Any], row: str) -> dict[str, Any]:
+    """Return the values of an entry under the names of `COLUMNS` as text, and further settings as they are.
+
+    "" stands for open ones.
+    """
+    named: dict[str, Any] = {}
     for column, value in entry.items():
         name = ALIASES.get(str(column).strip().lower(), str(column).strip().lower())
-        if name not in COLUMNS:
-            raise ValueError(f"{row} has an unknown column {quoted(column)}; use {', '.join(COLUMNS)}")
+        if name not in COLUMNS and name not in FIELDS:
+            raise ValueError(
+                f"{row} has an unknown column {quoted(column)}; use {', '.join(COLUMNS)}, or a setting of animate"
+            )
         if name in named:
             raise ValueError(f"{row} has {name} twice, the second as {quoted(column)}; remove one of the two columns")
+        if name not in COLUMNS:
+            reason = _not_for_panels(name)
+            if reason:
+                raise ValueError(f"{row} has a column {name}, but {reason}; remove the column")
+            named[name] = "" if value is None else value
+            continue
         if isinstance(value, bool | list | dict):
             kind = "number, such as 2" if name in NUMBERS else 'text, such as "name.png"'
             raise ValueError(f"{row}: {name} is {quoted(value)}; write a {kind}")
@@ -154,9 +201,11 @@ def _by_column(entry: Mapping[str, Any], row: str) -> dict[str, str]:
     return named
 
 
-def _panel(own: Mapping[str, str], shared: Mapping[str, str], row: str) -> Panel:
+def _panel(own: Mapping[str, Any], shared: Mapping[str, Any], row: str) -> Panel:
     """Return the checked panel of its own values and those of the entry `defaults`."""
-    given: dict[str, Any] = {name: text for name, text in {**shared, **own}.items() if text}
+    filled: dict[str, Any] = {name: value for name, value in {**shared, **own}.items() if value not in ("", [])}
+    more = {name: parse_setting(name, value, row) for name, value in filled.items() if name not in COLUMNS}
+    given = {name: value for name, value in filled.items() if name in COLUMNS}
     for name in NUMBERS:
         if name in given:
             given[name] = _number(given[name], name, row)
@@ -167,7 +216,7 @@ def _panel(own: Mapping[str, str], shared: Mapping[str, str], row: str) -> Panel
                 f"{row}: fade is {given['fade']:g} s, but a cut has no fade; leave it empty, or write cross-fade"
             )
         del given["fade"]  # the shared value is for panels that cross-fade
-    return check_panel(Panel(**given, row=row))
+    return check_panel(Panel(**given, row=row, given=more))
 
 
 def _transition(given: dict[str, Any], row: str) -> dict[str, Any]:

@@ -6,22 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..files import JsonError, parse_json
+from ..files import JsonError, parse_json, quoted
 
 SEPARATORS = ",;\t"
-MOST_QUOTED = 80  # characters of a value in an error: longer ones are cut
 
 
 class JSONFault(ValueError):
     """A text that is not JSON, or has a key twice in one object."""
-
-
-def quoted(value: object) -> str:
-    """Return a value out of a file for an error: control characters escaped, and cut after 80 characters."""
-    text = value[: MOST_QUOTED + 1] if isinstance(value, str) else repr(value)
-    if len(text) > MOST_QUOTED:
-        text = f"{text[:MOST_QUOTED]}..."
-    return repr(text) if isinstance(value, str) else text
 
 
 def read_text(path: Path) -> str:

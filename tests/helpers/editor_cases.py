@@ -101,7 +101,7 @@ def drag(points: str, scales: str, turns: str, easing: str) -> dict:
 
 def curve(text: str) -> dict:
     """Return the points and the values of every frame."""
-    points = part("nodes.motion_amount").parse_points(text, "the curve")
+    points = part("svd_core.controls.amount").parse_points(text, "the curve")
     return {"text": text, "points": points, "values": rounded(custom_guidance(points, FRAMES))}
 
 

@@ -113,7 +113,7 @@ POINTS = [
 
 @pytest.mark.parametrize(("text", "points"), POINTS)
 def test_curves_are_written_as_points_or_as_numbers(text, points):
-    assert part("nodes.motion_amount").parse_points(text, "the curve") == points
+    assert part("svd_core.controls.amount").parse_points(text, "the curve") == points
 
 
 @pytest.mark.parametrize(

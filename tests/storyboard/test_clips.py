@@ -84,7 +84,7 @@ def test_an_unknown_way_to_lengthen_is_refused():
 )
 def test_a_clip_has_the_frames_of_its_shot(monkeypatch, made: int, wanted: int, shown: list):
     frames = torch.arange(made).div(10).reshape(made, 1, 1, 1).expand(made, 32, 48, 3)
-    monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, **options: frames)
+    monkeypatch.setattr("svd_core.storyboard.clips.steered_clip", lambda *given, **options: frames)
     clip = make_clip(None, None, shot(wanted), SETTINGS)
     assert (clip[:, 0, 0, 0] * 10).round().int().tolist() == shown
     assert clip.shape == (wanted, 32, 48, 3)
@@ -94,7 +94,7 @@ def test_a_clip_has_the_frames_of_its_shot(monkeypatch, made: int, wanted: int, 
 @pytest.mark.parametrize(("value", "level"), [(0.25, 16384), (0.5, 32768), (0.1, 6554), (1.0, 65535), (1e-6, 0)])
 def test_clips_are_rounded_to_65535_levels(monkeypatch, value: float, level: int):
     frames = torch.full((2, 32, 48, 3), value)
-    monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, **options: frames)
+    monkeypatch.setattr("svd_core.storyboard.clips.steered_clip", lambda *given, **options: frames)
     clip = make_clip(None, None, shot(2), SETTINGS)
     assert clip.unique().item() == pytest.approx(level / 65535, rel=1e-7)
 
@@ -108,7 +108,7 @@ def test_clips_are_rounded_to_65535_levels(monkeypatch, value: float, level: int
     ],
 )
 def test_smaller_frames_lie_in_the_middle_of_black(monkeypatch, size: tuple, inner: tuple):
-    monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, **options: torch.ones(2, *size, 3))
+    monkeypatch.setattr("svd_core.storyboard.clips.steered_clip", lambda *given, **options: torch.ones(2, *size, 3))
     clip = make_clip(None, None, shot(2), SETTINGS)
     assert clip[:, inner[0], inner[1]].min() == 1 and clip.shape == (2, 32, 48, 3)
     assert clip.sum() == 2 * 3 * size[0] * size[1]
@@ -206,13 +206,13 @@ def test_the_steps_of_extensions_are_counted(extend: int, overlap: int, steps: i
 
 
 class Steps:
-    """A stand-in for `animate`: reports the steps of a clip, and returns frames that identify their clip."""
+    """A stand-in for `steered_clip`: reports the steps of a clip, and returns frames that identify their clip."""
 
     def __init__(self) -> None:
         self.made: list[float] = []
         self.more = 0
 
-    def __call__(self, model, picture, settings, *, on_step=None):
+    def __call__(self, model, picture, settings, steering, *, on_step=None):
         self.made.append(float(picture.mean()))
         for index in range(settings.steps + self.more):
             if on_step is not None:
@@ -224,7 +224,7 @@ class Steps:
 @pytest.fixture
 def steps(monkeypatch) -> Steps:
     found = Steps()
-    monkeypatch.setattr("svd_core.storyboard.clips.animate", found)
+    monkeypatch.setattr("svd_core.storyboard.clips.steered_clip", found)
     return found
 
 

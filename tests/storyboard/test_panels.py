@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from svd_core import AnimateSettings, SVDModel
+from svd_core.files import quoted
 from svd_core.storyboard import Board, Panel, read_board
 from svd_core.storyboard.film import FADE, plan_film
 from svd_core.storyboard.panels import check_panel, parse_csv, parse_json, parse_text
-from svd_core.storyboard.tables import JSONFault, first_repeated, quoted, read_json, read_table, read_text
+from svd_core.storyboard.tables import JSONFault, first_repeated, read_json, read_table, read_text
 
 # Each row: field, its lowest and highest value, and values beyond.
 LIMITS = [
@@ -242,3 +243,14 @@ def test_a_panel_has_its_own_strength_mode_and_bucket(model: SVDModel):
 def test_what_makes_no_film_is_named_with_its_row(model: SVDModel, panels: list, options: dict, words: str):
     with pytest.raises(ValueError, match=words):
         plan_film(panels, AnimateSettings(width=32, height=32), model.config, **options)
+
+
+def test_panels_have_settings_and_steering_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    table = tmp_path / "board.csv"
+    table.write_text("image,steps,motion_mask,mask_invert\na.png,3,a.png,yes\na.png,,,\n")
+    first, second = read_board(table).panels
+    assert first.settings == {"steps": 3}
+    assert first.steering == {"motion_mask": str(tmp_path / "a.png"), "mask_invert": True}
+    assert second.given == {}
+    assert second.filled(first).settings == {"steps": 3}

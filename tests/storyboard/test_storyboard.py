@@ -223,7 +223,7 @@ def test_a_clip_is_contiguous_however_its_frames_lie_in_memory(monkeypatch):
     shot = plan_timing([Panel(seconds=0.6)], Fraction(10), 4).shots[0]
     clips = []
     for view in (frames, *other_layouts(frames).values()):
-        monkeypatch.setattr("svd_core.storyboard.clips.animate", lambda *given, view=view, **options: view)
+        monkeypatch.setattr("svd_core.storyboard.clips.steered_clip", lambda *given, view=view, **options: view)
         clips.append(make_clip(None, None, shot, SMALL))
     assert all(torch.equal(clip, clips[0]) and clip.is_contiguous() for clip in clips)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...networks.vae import LATENT_SCALE
 from ...pictures.fitting import FitMode, fit, resize
 from ...pictures.reading import lay_out
-from ..signal import SIGNAL_MODES, Signal, SignalControl
+from ..signal import SIGNAL_MODES, DualClock, ReplaceEstimate, Signal, SignalControl
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
 from .path import CameraPath
 from .warping import Warped, shrink, warp
@@ -128,3 +128,19 @@ def camera_control(signal: Signal, mode: str, *, strength: float = 1.0, **settin
     if unknown:
         raise ValueError(f"the camera mode {mode!r} has no setting {unknown[0]!r}; remove it or change the mode")
     return kind(signal, strength, **settings)
+
+
+def mode_settings(
+    mode: str, sigma: float = 0.0, repeats: int = 1, keep: float = 1.0, last_weight: float = 1.0
+) -> dict[str, float]:
+    """Return the settings of a mode besides its strength, for `camera_control`; a sigma of 0 is the mode's own.
+
+    repeats, keep and last_weight are for replace estimate; other modes ignore them.
+    """
+    settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
+    if SIGNAL_MODES.get(mode) is DualClock and sigma > 0:
+        # Keep the ratio of both levels as in the published constants.
+        settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
+    if SIGNAL_MODES.get(mode) is ReplaceEstimate:
+        settings |= {"repeats": repeats, "keep": keep, "last": last_weight}
+    return settings
