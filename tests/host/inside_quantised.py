@@ -12,7 +12,8 @@ import comfy.sd
 import comfy.supported_models
 import comfy.utils
 import torch
-from helpers.nodes_pack import part, run, write_tiny
+from helpers.nodes_pack import outputs as run
+from helpers.nodes_pack import part, write_tiny
 from inside_lora import lora_file, output
 
 
