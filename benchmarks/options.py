@@ -70,7 +70,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto", help="auto: wall if quiet, else cpu")
     made.add_argument("--threads", type=int, help="CPU threads")
     made.add_argument("--compile", action="store_true", help="also time torch.compile of diffusers")
-    made.add_argument("--before", type=Path, metavar="FOLDER", help="an older checkout to compare with (load only)")
+    made.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="an older checkout to compare with (load, batch_rows)"
+    )
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "svd_reel_benchmarks")
     made.add_argument("--output", type=Path, default=HERE / "results", help="folder for the tables")
     return made

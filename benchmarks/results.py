@@ -13,7 +13,7 @@ from svd_core.charts import PALETTE, Bar, draw_bars
 HERE = Path(__file__).resolve().parent
 ORDER = (
     "counts", "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
-    "batch_losses",
+    "batch_losses", "batch_rows",
 )  # fmt: skip
 WIDTH = 900
 

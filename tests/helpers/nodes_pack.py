@@ -51,12 +51,6 @@ def defaults(node: type) -> dict:
     return {name: options["default"] for name, (_, options) in entries.items() if "default" in options}
 
 
-def outputs(node_id: str, **given) -> tuple:
-    """Execute a node as `run` does; return its outputs, without what the editor of a host shows of them."""
-    made = run(node_id, **given)
-    return made["result"] if isinstance(made, dict) else made
-
-
 def run(node_id: str, **given) -> tuple:
     """Execute a node with its defaults, except for what is given."""
     node = pack().NODE_CLASS_MAPPINGS[node_id]

@@ -29,6 +29,7 @@ class No:
 SOCKET = No("carries what another node of the table makes")
 PART = No("--complete-from supplies the parts of a model")
 VIEW = No("belongs to the picture or the widget that the editor shows, not to the clip")
+CURVE = No("a curve of ComfyUI's editor; the text beside it holds the same")
 PRESET = No("fills in other inputs of the table")
 BUCKET = "motion_bucket"
 CLIP = {
@@ -127,6 +128,8 @@ SAME: dict[str, dict[str, str | No]] = {
         "end_image": "end_image",
         "strength": "between_strength",
         "exact_ends": "exact_ends",
+        "between_weights": "between_weights",
+        "repeats": "between_repeats",
     },
     "SVDReelLoop": {"mode": "between_mode", "strength": "between_strength"},
     "SVDReelWindows": {
@@ -156,6 +159,7 @@ SAME: dict[str, dict[str, str | No]] = {
             for name in ("start_sigma", "bucket_curve", "fps_curve", "compare_bucket", "compare_with", "blur")
         },
         "soften_above": "soften_above",
+        **dict.fromkeys(("bucket_from", "fps_from"), CURVE),
     },
     "SVDReelSteady": {
         **{name: name for name in ("rescale", "keep_parallel", "first_frame", "colour_anchor", "guidance_limit")},
@@ -183,12 +187,14 @@ SAME: dict[str, dict[str, str | No]] = {
         "sigma_high": "guidance_sigma_high",
         "sigma_low": "guidance_sigma_low",
         "points": "guidance_points",
+        "curve": CURVE,
     },
     "SVDReelSchedule": {
         "kind": "schedule",
         "sigma_max": "sigma_max",
         "sigma_min": "sigma_min",
         "sigmas": "sigmas",
+        "curve": CURVE,
         "denoise": No("continues a given latent, which `svd_core.sample` takes"),
     },
     "SVDReelSampler": {
