@@ -111,6 +111,7 @@ SAME: dict[str, dict[str, str | No]] = {
         "amount": "control_amount",
         "mode": "control_mode",
     },
+    "SVDReelEditClip": {"clip": "source_clip", "denoise": "denoise"},
     "SVDReelControlNet": {
         "control_net": "controlnet",
         "images": "controlnet_images",
