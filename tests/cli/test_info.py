@@ -34,7 +34,7 @@ def test_a_folder_of_any_pictures_is_a_clip(tmp_path: Path, capsys, caplog):
     for number in (1, 2, 4):
         Image.new("RGB", (8, 6)).save(tmp_path / f"ComfyUI_{number:05}_.png")
     assert main(["info", str(tmp_path)]) == 0
-    assert "3 frames of 8x6\n" in capsys.readouterr().out and "frames 3 are missing" in caplog.text
+    assert "3 frames of 8x6\n" in capsys.readouterr().out and "frame 3 is missing" in caplog.text
 
 
 def test_settings_cannot_control_the_terminal(tmp_path: Path, capsys):

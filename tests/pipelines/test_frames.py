@@ -66,6 +66,6 @@ def test_a_node_adds_one_function_and_the_hosts_keywords(loaded, monkeypatch):
     sigmas = run("SVDReelSchedule", steps=2)[0]
     run("SVDReelSampler", model=loaded[0], positive=positive, negative=negative, latent=latent, sigmas=sigmas)
     run("SVDReelAnimate", model=loaded[0], image=picture(), steps=2)
-    assert len(seen) == 8  # 2 samplings of 2 steps with guidance
+    assert len(seen) == 4  # 2 samplings of 2 steps, both guidance passes of so small a clip as one
     for stack in seen:
         assert len(between(stack, "execute")) <= 8, stack

@@ -111,7 +111,7 @@ def test_every_method_is_in_the_table(costs):
     bases = {Control, *(base for kind in listed for base in kind.__mro__)}
     ours = {kind for kind in below(Control) if kind.__module__.startswith("svd_core.controls")}
     missing = {kind.__name__ for kind in ours - bases}
-    frames_only = {"KeptEnds", "EvenJoin", "LookLock", "DropFirstFrame"}
+    frames_only = {"KeptEnds", "EvenJoin", "LookLock", "DropFirstFrame", "ColourMatch"}
     networks = {"FineTunedBetween", "AdapterControl", "ControlNetControl"}  # cost what their own network does
     assert missing == frames_only | networks | {"NoiseMask"}, "a mask is one product per step"
 

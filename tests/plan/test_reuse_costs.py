@@ -130,9 +130,12 @@ def test_exporting_wraps_sampling_only_where_features_are_reused(monkeypatch):
     )
     monkeypatch.setattr(host, "comfy", comfy, raising=False)
     monkeypatch.setattr(host, "PRESENT", True)
-    model = type("Loaded", (), {"unet": Patcher([])})()
-    assert run_node("SVDReelExportModel", model=model)[0].wrapped == []
-    ((kind, wrapper),) = run_node("SVDReelExportModel", model=model, reuse_interval=2)[0].wrapped
+    given = {"model": type("Loaded", (), {"unet": Patcher([]), "colours": None})()}
+    # Previews wrap sampling too.
+    plain = len(run_node("SVDReelExportModel", **given)[0].wrapped)
+    given = {"model": type("Loaded", (), {"unet": Patcher([]), "colours": None})()}
+    *others, (kind, wrapper) = run_node("SVDReelExportModel", **given, reuse_interval=2)[0].wrapped
+    assert len(others) == plain
     first, second = wrapper(Executor()), wrapper(Executor())
     key = part("nodes.host.reuse").KEY
     assert (
