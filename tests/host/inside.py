@@ -92,11 +92,16 @@ def compare_unet(model) -> None:
     guidance = run("SVDReelGuidance", shape="constant", low=2.0, high=2.0)[0]
     given = {"positive": positive, "negative": negative, "latent": latent}
     ours = run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, **given)[0]["samples"]
-    shape = (model.config.frames, model.config.width, model.config.height)
-    plan = part("svd_core.plan").make_plan(model.config, *shape, 2**35, guidance="together")
-    both = run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, plan=plan, **given)[0]["samples"]
-    RESULTS["branches together"] = difference(both, ours)
-    RESULTS["clips per pass"] = model.unet.model.diffusion_model.clips_per_pass
+    # On a CPU the size of the clip decides: both branches of so small a one go through the network together.
+    modes, network, seen = part("svd_core.model.guidance_modes"), model.unet.model.diffusion_model, []
+    watched = network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, **given)
+    watched.remove()
+    RESULTS["clips per pass"] = max(seen, default=0) / model.config.frames
+    largest, modes.LARGEST_ON_CPU = modes.LARGEST_ON_CPU, 0
+    in_turn = run("SVDReelSampler", model=model, guidance=guidance, sigmas=sigmas, **given)[0]["samples"]
+    modes.LARGEST_ON_CPU = largest
+    RESULTS["branches together"] = difference(in_turn, ours)
     noise = comfy.sample.prepare_noise(latent["samples"], 23)
     euler = comfy.samplers.sampler_object("euler")
     theirs = their_unet(model)

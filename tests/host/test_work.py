@@ -21,7 +21,6 @@ def test_the_training_workflow_trains_animates_and_saves(server, object_info, ru
     workflow = json.loads((ROOT / "workflows" / "train_camera_lora.json").read_text(encoding="utf-8"))
     prompt = to_prompt(workflow, library())
     kinds = {node["class_type"]: node["inputs"] for node in prompt.values()}
-    kinds["LoadImage"]["image"] = "picture.png"
     kinds["SVDReelTrainingSet"]["clips_per_picture"] = 2
     kinds["SVDReelTrainLora"] |= {"steps": 3, "rank": 2, "validate_every": 3, "learning_rate": 0.01}
     kinds["SVDReelAnimate"]["steps"] = 2
