@@ -71,9 +71,7 @@ def test_unet_estimate_is_at_least_the_peak_and_close_to_it(config, shape, dtype
 
 @torch.no_grad()
 @pytest.mark.parametrize("strategy", ["store", "recompute"])
-@pytest.mark.parametrize(
-    ("config", "frames"), [(CoderConfig(), 7), (CoderConfig(), 2), (CoderConfig(32), 9)]
-)
+@pytest.mark.parametrize(("config", "frames"), [(CoderConfig(), 7), (CoderConfig(), 2), (CoderConfig(32), 9)])
 def test_decoder_estimate_is_at_least_the_peak(config, frames, strategy):
     vae = VAE(VAEConfig(config, config), device="meta", dtype=torch.float16)
     with PeakMemory() as memory:
