@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..files import printable
-from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from .camera.control import WarpedSignal
 from .camera.path import EASINGS, CameraPath
 from .camera.poses import Poses
 from .camera.warping import Warped, fill_holes, warp
-from .signal import Signal
+from .signal import Signal, encode_frames
 from .strength import check_share
 
 log = logging.getLogger("svd_reel")
@@ -216,14 +215,10 @@ def drag_signal(
     if camera is not None:
         warped, there = film_objects(warped, there, camera.poses(frames), depth)
         background = 1.0
-    latents: list[Tensor] = []
-    for number, frame in enumerate(warped.frames.split(1)):
-        latents.append(encode(frame).float() * LATENT_SCALE)
-        if on_frame is not None:
-            on_frame(number + 1, frames)
+    latents = encode_frames(encode, warped.frames, on_frame)
     inside, known = (F.avg_pool2d(part, 8) for part in (there, warped.valid))
     rest = torch.where(known > 0.99, background, 0.0).to(inside)
-    return WarpedSignal(Signal(torch.cat(latents), torch.where(inside > 0.5, 1.0, rest).to(inside)), warped)
+    return WarpedSignal(Signal(latents, torch.where(inside > 0.5, 1.0, rest).to(inside)), warped)
 
 
 def _grids(mask: Tensor, path: DragPath, frames: int) -> Tensor:

@@ -17,12 +17,11 @@ from ..flow.between import splat
 from ..flow.dense import dense_flow, enlarge, visible, warp_back
 from ..flow.planes import extent, inside, luminance, positions, resize, sample
 from ..flow.shared import Similarity, fit_similarity
-from ..networks.vae import LATENT_SCALE
 from ..pictures.fitting import FitMode, fit
 from ..pictures.reading import lay_out
 from .camera.control import EDGE, WarpedSignal
 from .camera.warping import ENOUGH, Warped, fill_holes, shrink
-from .signal import Signal
+from .signal import Signal, encode_frames
 
 log = logging.getLogger("svd_reel")
 
@@ -94,17 +93,13 @@ def driving_signal(
     encode: returns the unscaled latent of a picture [1, 3, 8h, 8w]. on_frame(done, frames) reports progress.
     """
     rough = driven_frames(picture, clip, frames, use, **settings)
-    latents: list[Tensor] = []
-    for number, frame in enumerate(rough.frames.split(1)):
-        latents.append(encode(frame).float() * LATENT_SCALE)
-        if on_frame is not None:
-            on_frame(number + 1, frames)
+    latents = encode_frames(encode, rough.frames, on_frame)
     cells = F.avg_pool2d(rough.valid, 8)
     limit = 0.5 if use == "animation" else 0.99
     valid = (cells > limit).to(cells)
     valid = valid if use == "animation" else shrink(valid, EDGE)
     valid[0] = 1.0
-    return WarpedSignal(Signal(torch.cat(latents), valid), rough)
+    return WarpedSignal(Signal(latents, valid), rough)
 
 
 def _picked_mask(mask: Tensor | None, count: int, frames: int) -> Tensor | None:

@@ -7,12 +7,13 @@ goes on to lower noise.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser
@@ -51,6 +52,23 @@ class Signal:
                 f"{8 * wanted[3]}x{8 * wanted[2]}; make both from the same latent"
             )
         return lay_out(self.latents.to(run.noise)), lay_out(self.valid.to(run.noise))
+
+
+def encode_frames(
+    encode: Callable[[Tensor], Tensor], frames: Tensor, on_frame: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """Return the scaled latents [T, 4, h, w] of frames [T, 3, 8h, 8w] in -1..1, encoded one by one.
+
+    encode: returns the unscaled latent of a picture, such as `SVDModel.encode_latent`. on_frame(done, frames) reports
+    progress. A frame equal to the one before is not encoded again.
+    """
+    latents: list[Tensor] = []
+    for number, frame in enumerate(frames.split(1)):
+        still = number > 0 and torch.equal(frame, frames[number - 1 : number])
+        latents.append(latents[-1] if still else encode(frame).float() * LATENT_SCALE)
+        if on_frame is not None:
+            on_frame(number + 1, len(frames))
+    return torch.cat(latents)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,12 @@ from torch import Tensor
 from ..flow.dense import dense_flow, enlarge, visible, warp_back
 from ..flow.planes import luminance, resize
 from ..flow.shared import fit_similarity
-from ..networks.vae import LATENT_SCALE
 from ..pictures.fitting import FitMode, fit
 from ..pictures.reading import lay_out
 from .camera.control import WarpedSignal
 from .camera.warping import Warped, fill_holes
 from .driving_clip import MOTION_SIDE, Clip, pick_frames
-from .signal import PartialRenoise, Signal
+from .signal import PartialRenoise, Signal, encode_frames
 from .strength import check_share
 
 DENOISE = 0.4  # the usual share of the sampling
@@ -93,12 +92,7 @@ def source_signal(
     encode: returns the unscaled latent of a picture [1, 3, 8h, 8w]. on_frame(done, frames) reports progress.
     """
     rough = source_frames(picture, clip, frames, fit_mode)
-    latents = []
-    for number, frame in enumerate(rough.frames.split(1)):
-        latents.append(encode(frame).float() * LATENT_SCALE)
-        if on_frame is not None:
-            on_frame(number + 1, frames)
-    cells = torch.cat(latents)
+    cells = encode_frames(encode, rough.frames, on_frame)
     return WarpedSignal(Signal(cells, torch.ones_like(cells[:, :1])), rough)
 
 

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...networks.vae import LATENT_SCALE
 from ...pictures.fitting import FitMode, fit, resize
 from ...pictures.reading import lay_out
-from ..signal import SIGNAL_MODES, DualClock, ReplaceEstimate, Signal, SignalControl
+from ..signal import SIGNAL_MODES, DualClock, ReplaceEstimate, Signal, SignalControl, encode_frames
 from .depth import FAR_TO_NEAR, depth_from_foreground, depth_from_map
 from .path import CameraPath
 from .warping import Warped, shrink, warp
@@ -94,7 +93,7 @@ def camera_signal(
     """Return what the camera sees of `picture` [1, 3, 8h, 8w] in -1..1 along `path`, as latents and in pixels.
 
     encode: returns unscaled latents [1, 4, h, w] of [1, 3, 8h, 8w], such as `SVDModel.encode_latent`. depth: distances
-    from `scene_depth`. on_frame(done, frames) reports progress. A frame equal to the one before is not encoded again.
+    from `scene_depth`. on_frame(done, frames) reports progress.
     """
     poses = path.poses(frames)
     if depth is None and poses.travels:
@@ -104,15 +103,10 @@ def camera_signal(
             path.text,
         )
     warped = warp(picture, poses, depth)
-    latents: list[Tensor] = []
-    for number, frame in enumerate(warped.frames.split(1)):
-        still = number > 0 and torch.equal(frame, warped.frames[number - 1 : number])
-        latents.append(latents[-1] if still else encode(frame).float() * LATENT_SCALE)
-        if on_frame is not None:
-            on_frame(number + 1, frames)
+    latents = encode_frames(encode, warped.frames, on_frame)
     cells = F.avg_pool2d(warped.valid, 8)  # [T, 1, h, w]
     valid = shrink((cells > 0.99).to(cells), EDGE)
-    return WarpedSignal(Signal(torch.cat(latents), valid), warped)
+    return WarpedSignal(Signal(latents, valid), warped)
 
 
 def camera_control(signal: Signal, mode: str, *, strength: float = 1.0, **settings: float) -> SignalControl:
