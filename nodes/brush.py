@@ -31,10 +31,6 @@ FIT = inputs.choice(
     "How the image fills the clip. Use the same value as in Prepare Image for SVD.",
     advanced=True,
 )
-VAE = inputs.socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True)
-BEHIND = inputs.text(
-    "white", "Colour behind transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
-)
 
 
 class SVDReelMotionMask:
@@ -124,8 +120,8 @@ class SVDReelMotionMask:
                 ),
                 "control": ANOTHER,
                 "fit": FIT,
-                "vae": VAE,
-                "background": BEHIND,
+                "vae": inputs.VAE,
+                "background": inputs.BEHIND,
                 "painted": inputs.text(
                     "",
                     "The mask painted on the picture below, as strokes: brush 0.05: 0.3,0.4 0.5,0.4; box: 0.1,0.1 "
@@ -254,8 +250,8 @@ class SVDReelCutAndDrag:
                     "other sizes and models. 0 uses 31. Lower values are stricter.",
                     advanced=True,
                 ),
-                "vae": VAE,
-                "background": BEHIND,
+                "vae": inputs.VAE,
+                "background": inputs.BEHIND,
                 "objects": inputs.text(
                     "",
                     "The objects painted on the picture below, as strokes: brush 0.05: 0.3,0.4 0.4,0.4; box: 0.1,0.1 "

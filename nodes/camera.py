@@ -236,12 +236,8 @@ class SVDReelCameraControl:
                     step=0.05,
                     advanced=True,
                 ),
-                "vae": inputs.socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True),
-                "background": inputs.text(
-                    "white",
-                    "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
-                    advanced=True,
-                ),
+                "vae": inputs.VAE,
+                "background": inputs.BEHIND,
                 "motion_bucket_id": inputs.STEERED_MOTION_BUCKET,
             },
         }

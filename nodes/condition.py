@@ -110,11 +110,7 @@ class SVDReelCondition:
                     advanced=True,
                 ),
                 "vae": inputs.socket("VAE", "A VAE for encoding the image, instead of the model's own.", advanced=True),
-                "background": inputs.text(
-                    "white",
-                    "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
-                    advanced=True,
-                ),
+                "background": inputs.BEHIND,
             },
         }
 

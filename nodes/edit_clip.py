@@ -64,12 +64,8 @@ class SVDReelEditClip:
                     "How image and clip fill the new clip. Use the same value as in Prepare Image for SVD.",
                     advanced=True,
                 ),
-                "vae": inputs.socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True),
-                "background": inputs.text(
-                    "white",
-                    "Colour behind transparent pixels: a name such as white or black, or #rrggbb.",
-                    advanced=True,
-                ),
+                "vae": inputs.VAE,
+                "background": inputs.BEHIND,
                 "motion_bucket_id": inputs.STEERED_MOTION_BUCKET,
             },
         }

@@ -63,9 +63,7 @@ OPTIONAL = {
     "strength": STRENGTH,
     "clip_vision": inputs.socket("CLIP_VISION", "An image encoder instead of the model's own.", advanced=True),
     "vae": inputs.socket("VAE", "A VAE for encoding the images, instead of the model's own.", advanced=True),
-    "background": inputs.text(
-        "white", "Colour behind transparent pixels: a name such as white or black, or #rrggbb.", advanced=True
-    ),
+    "background": inputs.BEHIND,
 }
 FIT = inputs.choice(
     inputs.FIT_MODES,

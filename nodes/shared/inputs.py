@@ -97,6 +97,8 @@ MOTION_BUCKET = whole(
     "Amount of motion. 127 is the official value; 20 to 60 is calm, 80 to 110 suits portraits and products, 150 to "
     "255 is lively. Values above 255 were never trained and tend to break the image.",
 )
+VAE = socket("VAE", "A VAE for encoding, instead of the model's own.", advanced=True)
+BEHIND = text("white", "Colour behind transparent pixels: a name such as white or black, or #rrggbb.", advanced=True)
 STEERED_MOTION_BUCKET = whole(
     STEERED_BUCKET,
     -1,
