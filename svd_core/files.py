@@ -375,8 +375,9 @@ def _depth(value: Any, most: int) -> int:
 
 
 def quoted(value: object) -> str:
-    """Return a value out of a file for an error: control characters escaped, and cut after 80 characters."""
-    text = value[: SHOWN + 1] if isinstance(value, str) else repr(value)
-    if len(text) > SHOWN:
-        text = f"{text[:SHOWN]}..."
-    return repr(text) if isinstance(value, str) else text
+    """Return a value out of a file for an error: control characters escaped, and then cut after 80 characters."""
+    if not isinstance(value, str):
+        text = repr(value)
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    text = repr(value[: SHOWN + 1])
+    return text if len(text) <= SHOWN + 2 else f"{text[: SHOWN + 1]}...{text[0]}"

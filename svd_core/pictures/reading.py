@@ -2,6 +2,7 @@
 
 import logging
 import math
+import struct
 import warnings
 from collections.abc import Sequence
 from os import PathLike
@@ -22,6 +23,8 @@ log = logging.getLogger("svd_reel")
 OVERSHOOT = 0.5
 # Pictures with more pixels are averaged down before they become floats, which take 12 bytes per pixel and copy.
 MOST_PIXELS = 2**25
+BROKEN = (OSError, SyntaxError, IndexError, EOFError, struct.error)
+"""What Pillow raises for a damaged file besides its own errors."""
 
 
 def open_picture(path: str | PathLike) -> Tensor:
@@ -48,8 +51,7 @@ def open_picture(path: str | PathLike) -> Tensor:
         raise ValueError(
             f"picture {path} has more than {2 * Image.MAX_IMAGE_PIXELS} pixels; make it smaller first"
         ) from None
-    except (OSError, SyntaxError) as error:
-        # Pillow raises SyntaxError for a broken PNG.
+    except BROKEN as error:
         raise ValueError(f"picture {path} cannot be read ({error}); it may be cut short, save it again") from None
 
 

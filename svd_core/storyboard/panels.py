@@ -1,7 +1,6 @@
 """Read the panels of a storyboard from a folder of pictures, a CSV table or JSON, and check their values."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..pipelines.by_name import FIELDS, located, parse_setting
 from ..pipelines.settings import SETTINGS
 from ..pipelines.steered import FILES
 from ..sampling.noise import check_seed
+from ..video.picture_clips import natural_order
 from .tables import read_json, read_table, read_text
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -112,11 +112,11 @@ def read_board(path: str | Path) -> Board:
     """
     path = Path(path)
     if path.is_dir():
-        names = [entry.name for entry in path.iterdir() if entry.suffix.lower() in PICTURES]
-        if not names:
+        pictures = [entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES]
+        if not pictures:
             raise ValueError(f"folder {path} holds no pictures; put {', '.join(PICTURES)} files into it")
-        ordered = sorted(names, key=_natural)
-        panels = (Panel(name, title=Path(name).stem, row=f"panel {i}") for i, name in enumerate(ordered, 1))
+        ordered = sorted(pictures, key=natural_order)
+        panels = (Panel(file.name, title=file.stem, row=f"panel {i}") for i, file in enumerate(ordered, 1))
         return Board(tuple(panels), path)
     if not path.exists():
         raise FileNotFoundError(f"storyboard {path} does not exist; give a .json or .csv file, or a folder of pictures")
@@ -263,8 +263,3 @@ def _number(text: str, name: str, row: str) -> float | int:
     except ValueError:
         kind = "whole number" if name == "seed" else "number"
         raise ValueError(f"{row}: {name} is {quoted(text)}, not a {kind}; write one, such as 2") from None
-
-
-def _natural(name: str) -> list:
-    """Return a sort key that counts: panel 10 comes after panel 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

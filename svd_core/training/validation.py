@@ -119,7 +119,7 @@ class Validation:
     def _known_numbers(self) -> list[str]:
         path = self.folder / NUMBERS
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        return [line for line in lines if line.split(",")[0].isdigit()]
+        return [line for line in lines if line.split(",")[0].isdecimal()]
 
     def _add_row(self, frames: Tensor, step: int) -> None:
         """Add the clip to the sheet, below those of earlier steps."""
@@ -133,7 +133,7 @@ class Validation:
         rows = self.folder / ROWS
         with replacing(rows / f"{step:06d}.png") as temporary:
             row.save(temporary, format="PNG")
-        known = sorted(file for file in rows.glob("*.png") if file.stem.isdigit() and int(file.stem) <= step)
+        known = sorted(file for file in rows.glob("*.png") if file.stem.isdecimal() and int(file.stem) <= step)
         shown = [picture for picture in map(_whole, known) if picture is not None]
         sheet = Image.new("RGB", (row.width, len(shown) * row.height), PAPER)
         for index, picture in enumerate(shown):

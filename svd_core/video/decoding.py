@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .clip import Settings, parse_settings
 from .colour import Colour, to_rgb
-from .frames import UNTIMED_FPS, Clip, Recent, check_index, opaque, reading, stretched
+from .frames import UNTIMED_FPS, Clip, Recent, check_index, check_pixels, opaque, reading, stretched
 from .media import open_input
 
 MOST_ASPECT = 16  # of a pixel's sides: beyond, the file is damaged
@@ -39,6 +39,7 @@ class EncodedClip(Clip):
             stream = container.streams.video[0]
             if stream.codec_context is None:
                 raise ValueError(f"clip {path} has a video codec that is not supported; convert it to H.264 first")
+            check_pixels(path, stream.codec_context.width, stream.codec_context.height)
             first = next(_decoded(container, stream), None)
             if first is None:
                 raise ValueError(f"clip {path} holds no frames; it may be cut short")

@@ -16,12 +16,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import composite
+from ..pictures.reading import BROKEN
 
 UNTIMED_FPS = 7  # frames per second of clips that have no rate, as SVD's own clips are played
 EVEN = 0.25  # of an interval, by which time stamps may be off before the frame rate counts as variable
 MOST_RECENT = 2**26  # bytes of decoded frames that are kept for reading backwards
 
-UNREADABLE = (av.FFmpegError, OSError, IndexError, SyntaxError, EOFError, Image.DecompressionBombError)
+MOST_PIXELS = 2**26  # of a frame, twice 8K: a header of a few bytes may ask for any size
+
+UNREADABLE = (av.FFmpegError, Image.DecompressionBombError, *BROKEN)
 """What FFmpeg and Pillow raise for damaged files."""
 
 
@@ -33,6 +36,15 @@ def reading(path: Path) -> Iterator[None]:
     except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"clip {path} cannot be read ({reason}); it may be cut short, or not a clip") from error
+
+
+def check_pixels(path: Path, width: int, height: int, most: int = MOST_PIXELS) -> None:
+    """Raise ValueError for a file whose frames have too many pixels to be read."""
+    if width * height > most:
+        raise ValueError(
+            f"clip {path} has frames of {width}x{height}, {width * height:,} pixels; at most {most:,} are read, so "
+            "make it smaller first"
+        )
 
 
 class Clip(Sequence[Tensor]):

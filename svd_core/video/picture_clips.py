@@ -12,9 +12,10 @@ from PIL import Image, ImageSequence
 from torch import Tensor
 
 from ..pictures import from_pil, open_picture
+from ..pictures.reading import MOST_PIXELS
 from .animated import IMAGE_DESCRIPTION
 from .clip import MARK, parse_settings
-from .frames import UNTIMED_FPS, Clip, Recent, check_index, opaque, reading
+from .frames import UNTIMED_FPS, Clip, Recent, check_index, check_pixels, opaque, reading
 
 ANIMATED_SUFFIXES = (".webp", ".gif", ".png", ".apng", ".avif", ".avifs")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -38,6 +39,7 @@ class AnimatedClip(Clip):
         self._at = 0
         with Image.open(path) as picture:
             self.width, self.height = picture.size
+            check_pixels(path, *picture.size)
             settings = parse_settings(text_of(picture, MARK))
             self._milliseconds = [_milliseconds(frame) for frame in ImageSequence.Iterator(picture)]
             ticks = TICKS.get(picture.format or "", 1000)
@@ -131,6 +133,7 @@ class FolderClip(Clip):
             self.fps = settings.fps
         sizes = {file: _size(file) for file in self.files}
         self.width, self.height = sizes[self.files[0]]
+        check_pixels(path, self.width, self.height, MOST_PIXELS)  # larger pictures are averaged down
         for file, (width, height) in sizes.items():
             if (width, height) != (self.width, self.height):
                 raise ValueError(
@@ -170,8 +173,11 @@ def frames_in(folder: Path) -> list[Path]:
 
 
 def natural_order(path: Path) -> list[Any]:
-    """Return a sort key that counts: frame 10 comes after frame 9."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path.name)]
+    """Return a sort key that counts: frame 10 comes after frame 9; equal names but for case or zeros have an order."""
+    parts = re.split(r"(\d+)", path.name)  # every second one is a number
+    return [(0, int(part), "") if place % 2 else (1, 0, part.lower()) for place, part in enumerate(parts)] + [
+        (2, 0, path.name)
+    ]
 
 
 def _notes(files: list[Path]) -> Iterator[str]:

@@ -32,6 +32,7 @@ RECORDED = {
     "fuzz_training_state": ("training state",),
     "set_": ("clip mp4",),
     "sound_": ("sound",),
+    "clip_gif_": ("clip gif",),
 }
 
 

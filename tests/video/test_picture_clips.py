@@ -1,6 +1,8 @@
 """Animations and folders of frames: any usual names in order, gaps and sizes said, transparency over a background."""
 
 import logging
+import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 import torch
 from PIL import Image, features
 
-from svd_core.video import open_clip, read_clip, write_clip
-from svd_core.video.picture_clips import frames_in
+from svd_core.video import open_clip, picture_clips, read_clip, write_clip
+from svd_core.video.picture_clips import frames_in, natural_order
 from tests.helpers.colour_profiles import DISPLAY_P3, icc_profile, srgb_of
 
 
@@ -35,6 +37,8 @@ NAMES = [
     ("ours", [f"frame_{number:05}.png" for number in range(3)]),
     ("tif", [f"scan-{number:03}.tif" for number in range(3)]),
     ("capitals", [f"IMG_{number:03}.PNG" for number in range(3)]),
+    ("digits that are no numbers", [f"m\u00b2_\u2460_{number}.png" for number in (8, 9, 10)]),
+    ("a digit that is no number before one", [f"\u00b2{number}.png" for number in (8, 9, 10)]),
 ]
 
 
@@ -181,3 +185,59 @@ def test_notes_are_logged_once(tmp_path: Path, caplog):
     with caplog.at_level(logging.WARNING, "svd_reel"), open_clip(path) as clip:
         list(clip), len(clip), clip[1]
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("names", [["a1.png", "A1.png", "a01.png"], ["b.png", "B.png"]])
+def test_names_that_count_alike_have_one_order(tmp_path: Path, names: list):
+    paths = [tmp_path / name for name in names]
+    assert sorted(paths, key=natural_order) == sorted(reversed(paths), key=natural_order)
+
+
+def asks_for(kind: str, width: int, height: int) -> bytes:
+    """A small file whose header says that its frames are large."""
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, kind, **({"save_all": True} if kind == "WEBP" else {}))
+    content = bytearray(buffer.getvalue())
+    if kind == "GIF":
+        content[6:10] = struct.pack("<HH", width, height)
+    else:
+        body = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        content[:] = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\2\0\0\0" + body + b"ANIM\6\0\0\0" + bytes(6) + b"ANMF"
+        frame = bytes(6) + bytes([7, 0, 0, 7, 0, 0, 100, 0, 0, 2]) + buffer.getvalue()[12:]
+        content += struct.pack("<I", len(frame)) + frame
+        content[4:8] = struct.pack("<I", len(content) - 8)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "height"), [("GIF", 8193, 8192), ("GIF", 65535, 1025), ("WEBP", 8193, 8192), ("WEBP", 2**23, 9)]
+)
+def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path: Path, kind, width, height):
+    path = tmp_path / f"x.{kind.lower()}"
+    path.write_bytes(asks_for(kind, width, height))
+    with pytest.raises(ValueError, match=rf"{width}x{height}, {width * height:,} pixels; at most 67,108,864"):
+        open_clip(path)
+    path.write_bytes(asks_for(kind, 96, 80))
+    with open_clip(path) as clip:
+        assert (clip.width, clip.height, len(clip)) == (96, 80, 1)
+
+
+def test_frames_of_a_folder_are_never_averaged_down(tmp_path: Path, monkeypatch):
+    path = folder(tmp_path / "frames", "f_0.png", "f_1.png")
+    monkeypatch.setattr(picture_clips, "MOST_PIXELS", 47)
+    with pytest.raises(ValueError, match="8x6, 48 pixels; at most 47"):
+        open_clip(path)
+
+
+def test_a_gif_cut_inside_its_palette_is_a_sentence(tmp_path: Path):
+    path = tmp_path / "x.gif"
+    pictures = [Image.effect_noise((16, 16), 50 + place) for place in range(3)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    whole = path.read_bytes()
+    for end in range(20, len(whole)):
+        path.write_bytes(whole[:end])
+        try:
+            with open_clip(path) as clip:
+                assert len(list(clip)) <= 3
+        except ValueError as error:
+            assert "cannot be read" in str(error) or "no frames" in str(error)

@@ -5,7 +5,6 @@ A source yields clips with their labels. A fingerprint of its contents shows whe
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -18,6 +17,8 @@ from torch import Tensor
 
 from ...pictures import as_batch, composite, open_picture
 from ...video import open_clip
+from ...video.frames import UNREADABLE
+from ...video.picture_clips import natural_order
 from .cutting import USUAL_FPS, ClipPlan, CutReport, at_rate, check_film_fps, clip_fps, cut_clips, fitted
 from .labels import bucket_of, measured_speed
 from .stills import check_move, move_still
@@ -184,7 +185,7 @@ def find_sources(path: str | Path, *, move: str = "", stills_count: int = 0, fra
             return stills_of([path], move, stills_count)
         remedy = "give a camera move such as pan left" if _is_picture(path) else "give a video, or a folder"
         raise ValueError(f"{path} is not a video; {remedy}")
-    inside = sorted(path.iterdir(), key=_natural)
+    inside = sorted(path.iterdir(), key=natural_order)
     films: list[Source] = [VideoFile(file) for file in inside if _is_film(file)]
     films += [FrameFolder(folder, frame_fps) for folder in inside if folder.is_dir() and pictures_in(folder)]
     pictures = pictures_in(path)
@@ -223,7 +224,7 @@ def stills_count(pictures: int) -> int:
 
 def pictures_in(folder: Path) -> list[Path]:
     """Return the pictures of a folder sorted by name, with numbers in numeric order."""
-    return sorted((file for file in folder.iterdir() if _is_picture(file) and file.is_file()), key=_natural)
+    return sorted((file for file in folder.iterdir() if _is_picture(file) and file.is_file()), key=natural_order)
 
 
 def _is_film(path: Path) -> bool:
@@ -233,7 +234,7 @@ def _is_film(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
             return getattr(picture, "n_frames", 1) > 1
-    except OSError:
+    except UNREADABLE:
         return True  # reading it raises the error
 
 
@@ -246,10 +247,6 @@ def _nothing(path: Path) -> list[Source]:
         f"folder {path} has nothing to train on; add videos ({', '.join(VIDEOS[:4])}) or folders of PNG frames, or "
         "photographs with a camera move such as pan left"
     )
-
-
-def _natural(path: Path) -> list:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path.name)]
 
 
 def _cut(timed: Iterator, rate: float, plan: ClipPlan, report: CutReport) -> Iterator[TrainingClip]:
