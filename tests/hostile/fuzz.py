@@ -5,7 +5,8 @@
 Files of cases lie in memory where the system has a folder there: on a disk, nine tenths of the time is the disk's.
 
 A case passes if the reader returns, or raises ValueError or OSError with one short, printable sentence, within
-MOST_SECONDS, or longer where it returns many pixels. The command prints the cases, and the distinct faults with an input that causes each.
+MOST_SECONDS, or longer where it returns many pixels. The command prints the cases, and the distinct faults with an
+input that causes each.
 """
 
 import argparse
