@@ -20,7 +20,7 @@ from ..flow.shared import Similarity, fit_similarity
 from ..pictures.fitting import FitMode, fit
 from ..pictures.reading import lay_out
 from .camera.control import EDGE, WarpedSignal
-from .camera.warping import ENOUGH, Warped, fill_holes, shrink
+from .camera.warping import ENOUGH, Warped, fill_beyond, fill_holes, shrink
 from .signal import Signal, encode_frames
 
 log = logging.getLogger("svd_reel")
@@ -148,8 +148,8 @@ def _filmed(picture: Tensor, grey: Tensor, amount: float) -> Warped:
         none = torch.zeros(1)
         there = Similarity(1 / scale, -shift / scale, none, none).move(x, y)  # where each pixel comes from
         covered = inside(*there, reach)[:, None]
-        moved = sample(picture, *there, reach, mode="bicubic").clamp(-1, 1)
-        frames.append(fill_holes(moved, covered))
+        moved = sample(picture, *there, reach, mode="bicubic", beyond="reflection").clamp(-1, 1)
+        frames.append(fill_beyond(moved, covered))
         valid.append(covered)
     return Warped(torch.cat(frames), torch.cat(valid))
 

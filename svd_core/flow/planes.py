@@ -84,10 +84,12 @@ def positions(planes: Tensor, reach: tuple[float, float]) -> tuple[Tensor, Tenso
     return axes[0] * reach[0], axes[1][:, None] * reach[1]
 
 
-def sample(planes: Tensor, x: Tensor, y: Tensor, reach: tuple[float, float], mode: str = "bilinear") -> Tensor:
-    """Return the values of [N, C, h, w] at positions x, y [N, h, w]; borders are repeated."""
+def sample(
+    planes: Tensor, x: Tensor, y: Tensor, reach: tuple[float, float], mode: str = "bilinear", beyond: str = "border"
+) -> Tensor:
+    """Return the values of [N, C, h, w] at positions x, y [N, h, w]; `beyond` the picture, borders are repeated."""
     grid = torch.stack([x / reach[0], y / reach[1]], dim=-1)  # [N, h, w, 2]
-    return F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(planes, grid, mode=mode, padding_mode=beyond, align_corners=False)
 
 
 def inside(x: Tensor, y: Tensor, reach: tuple[float, float]) -> Tensor:

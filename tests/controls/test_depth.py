@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from svd_core.controls.camera.depth import depth_from_foreground, depth_from_map
-from svd_core.controls.camera.warping import fill_holes, shrink
+from svd_core.controls.camera.moves import parse_path
+from svd_core.controls.camera.warping import fill_beyond, fill_holes, shrink, warp
 
 W, H = 160, 96
 
@@ -58,3 +59,48 @@ def test_a_foreground_moves_in_one_piece_in_front_of_a_plain():
     assert bool((ground.diff() <= 1e-6).all()) and ground[0] == ground[30] and ground[79].item() == pytest.approx(1.0)
     jagged = depth_from_map(torch.rand(1, 1, H, W), mask)
     assert (jagged[mask > 0] - 1).abs().max() < 1e-6
+
+
+def striped_left_half() -> tuple[torch.Tensor, torch.Tensor]:
+    """A picture whose right half is beyond its border: mirrored fine stripes on a bright half, and what is known."""
+    x = torch.arange(64.0)
+    stripes = torch.where(x.remainder(2) < 1, 0.2, -0.2) + torch.where((x >= 20) & (x < 44), 0.6, -0.6)
+    picture = stripes.expand(1, 1, 64, 64).clone()
+    valid = torch.ones(1, 1, 64, 64)
+    valid[..., 32:] = 0.0
+    return picture, valid
+
+
+def test_what_comes_into_view_has_the_mirrored_fine_detail_on_smooth_colours():
+    mirrored, valid = striped_left_half()
+    filled = fill_beyond(mirrored, valid)
+    assert torch.equal(filled[..., :32], mirrored[..., :32])
+    assert mirrored.amin() <= filled.min() and filled.max() <= mirrored.amax()
+
+    def contrast(picture):
+        """Mean step between neighbours well inside the fill and away from the mirrored edge."""
+        return (picture[..., 53:62] - picture[..., 52:61]).abs().mean()
+
+    assert contrast(fill_holes(mirrored, valid)) < 0.01  # it alone is smooth
+    assert contrast(filled) > 0.9 * contrast(mirrored)
+    # The bright form ends at column 44 of the mirrored picture; only its edge, not its size, shows in the fill.
+    far = filled[..., 54:].mean() - fill_holes(mirrored, valid)[..., 54:].mean()
+    assert far.abs() < 0.05
+
+
+def test_a_frame_without_anything_new_is_untouched():
+    mirrored, valid = striped_left_half()
+    assert fill_beyond(mirrored, torch.ones_like(valid)) is mirrored
+
+
+@pytest.mark.parametrize("path", ["pan right 0.2", "tilt up 0.2", "zoom out 1.3", "roll cw 12"])
+def test_a_camera_over_an_even_texture_keeps_its_sharpness_to_the_border(path):
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    frames, valid = warp(picture, parse_path(path).poses(4))
+    fresh = valid[-1, 0] < 0.5
+    assert fresh.float().mean() > 0.05
+
+    def spread(frame):
+        return frame.std(correction=0)
+
+    assert spread(frames[-1][:, fresh]) > 0.6 * spread(frames[-1][:, ~fresh])

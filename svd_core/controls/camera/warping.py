@@ -1,6 +1,7 @@
 """Warp a picture as a moving camera would see it: by homographies if it is flat, by points if it has depth.
 
-Pictures are [1, C, H, W] of any value range, valid masks [T, 1, H, W] of 0 and 1. Holes are filled smoothly.
+Pictures are [1, C, H, W] of any value range, valid masks [T, 1, H, W] of 0 and 1. Holes are filled smoothly. What a
+flat picture reveals beyond its borders also gets the fine detail of the picture mirrored there.
 """
 
 import math
@@ -18,6 +19,7 @@ TEAR = 0.1  # relative change of depth per pixel above which two pixels belong t
 SAME_DEPTH = 1 + TEAR  # points up to this factor behind the nearest belong to its surface, like neighbours on a slope
 ENOUGH = 0.3  # splat weight that makes a pixel valid
 MOST_POINTS = 3  # per side of a pixel
+DETAIL = 1 / 32  # of the picture's side: finer structure is mirrored beyond the borders, forms are not
 NEAREST = 0.05  # points nearer to the camera than this are not drawn
 
 
@@ -74,9 +76,9 @@ def _by_homography(picture: Tensor, poses: Poses) -> Iterator[tuple[Tensor, Tens
         inside = (inside & (y / scale).sub(height / 2 - 0.5).abs().le(height / 2)).reshape(1, 1, height, width)
         grid = torch.stack([(2 * x / scale + 1) / width - 1, (2 * y / scale + 1) / height - 1], dim=-1)
         grid = grid.reshape(1, height, width, 2).nan_to_num(4.0, 4.0, -4.0).clamp(-4, 4).to(picture)
-        moved = F.grid_sample(picture, grid, mode="bicubic", padding_mode="border", align_corners=False)
+        moved = F.grid_sample(picture, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
         valid = inside.to(picture)
-        yield fill_holes(moved.clamp(low, high), valid), valid
+        yield fill_beyond(moved.clamp(low, high), valid), valid
 
 
 def _by_points(picture: Tensor, poses: Poses, depth: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -179,6 +181,23 @@ def fill_holes(pictures: Tensor, valid: Tensor) -> Tensor:
         smooth = F.interpolate(filled, colour.shape[-2:], mode="bilinear", align_corners=False)
         filled = colour + (1 - known) * smooth  # colours are premultiplied by `known`
     return torch.where(valid.bool(), pictures, filled)
+
+
+def fill_beyond(mirrored: Tensor, valid: Tensor) -> Tensor:
+    """Return pictures [T, C, H, W] filled smoothly outside `valid`, with the fine detail that they have there.
+
+    mirrored: pictures that go on mirrored outside `valid` [T, 1, H, W] (0 or 1). A smooth border alone reads as blur
+    wherever a model keeps what it is given; mirrored forms would double objects. Values stay in the picture's range.
+    """
+    if bool(valid.all()):
+        return mirrored
+    # Imported here because ComfyUI imports every pack at its start, and few starts need a warp.
+    from ...flow.planes import blur
+
+    filled = fill_holes(mirrored, valid)
+    detail = mirrored - blur(mirrored, DETAIL * math.sqrt(mirrored.shape[2] * mirrored.shape[3]))
+    low, high = (edge(mirrored, dim=(1, 2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
+    return torch.where(valid.bool(), mirrored, torch.clamp(filled + detail, low, high))
 
 
 def _coarser(colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
