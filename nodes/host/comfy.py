@@ -397,6 +397,16 @@ def running_node() -> str | None:
     return str(prompt.get_display_node_id(context.node_id) if prompt is not None else context.node_id)
 
 
+def running_workflow() -> str | None:
+    """Return the id of the running workflow as its file stores it; None where a program started the run."""
+    server, context = PromptServer.instance, get_executing_context()
+    running, _ = server.prompt_queue.get_current_queue_volatile()
+    for _, number, _, extra, *_ in running:
+        if context is None or number == context.prompt_id:
+            return ((extra.get("extra_pnginfo") or {}).get("workflow") or {}).get("id")
+    return None
+
+
 def is_watched() -> bool:
     """Return whether a browser waits for events of this run."""
     server = getattr(PromptServer, "instance", None) if PRESENT else None
@@ -404,8 +414,9 @@ def is_watched() -> bool:
 
 
 def send(event: str, content: dict) -> None:
-    """Send an event of our own to the browser that started the run."""
+    """Send an event of our own to the browser that started the run; the browser may show another workflow by now."""
     if is_watched():
+        content = {**content, "workflow": running_workflow()}
         PromptServer.instance.send_sync(event, content, PromptServer.instance.client_id)
 
 

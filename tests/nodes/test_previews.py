@@ -2,6 +2,7 @@
 
 import base64
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,6 +73,24 @@ def test_the_finished_clip_is_a_small_file_that_browsers_play(sent) -> None:
     assert len(clip) == 4 and clip.fps == 7 and clip[0].shape == (432, 768, 3)
     assert (entry["width"], entry["height"], entry["frames"]) == (1601, 900, 4)
     path.unlink()
+
+
+def test_events_name_the_workflow_that_runs(monkeypatch) -> None:
+    sent = []
+    running = [
+        (0, "first", {}, {"extra_pnginfo": {"workflow": {"id": "a"}}}, []),
+        (1, "second", {}, {"extra_pnginfo": {"workflow": {"id": "b"}}}, [], {}),
+        (2, "by a program", {}, {}, []),
+    ]
+    queue = SimpleNamespace(get_current_queue_volatile=lambda: (running, []))
+    server = SimpleNamespace(client_id="browser", prompt_queue=queue, send_sync=lambda *event: sent.append(event))
+    monkeypatch.setattr(host, "PRESENT", True)
+    monkeypatch.setattr(host, "PromptServer", SimpleNamespace(instance=server), raising=False)
+    for prompt, workflow in (("first", "a"), ("second", "b"), ("by a program", None)):
+        context = SimpleNamespace(prompt_id=prompt)
+        monkeypatch.setattr(host, "get_executing_context", lambda context=context: context, raising=False)
+        host.send("svd_reel.preview", {"node": "3"})
+        assert sent.pop() == ("svd_reel.preview", {"node": "3", "workflow": workflow}, "browser")
 
 
 def test_results_are_plain_without_a_host() -> None:

@@ -67,6 +67,12 @@ export function nodeOfExecution(id) {
   return node
 }
 
+/** Return the node of an event {node, workflow}, or null where another workflow is open by now. */
+export function nodeOfEvent({ node, workflow }) {
+  const { id } = app.rootGraph ?? app.graph
+  return workflow && id && workflow !== id ? null : nodeOfExecution(node)
+}
+
 /** Return the key of a node in app.nodeOutputs. */
 export function locatorOf(node) {
   const root = app.rootGraph ?? app.graph

@@ -56,6 +56,14 @@ try {
   await page.waitForTimeout(900)
   assert.equal(await valueOf(page, camera, 'path'), drawn)
 
+  // A run of another workflow must not be shown here, although a node has the same number.
+  await page.evaluate(async id => {
+    const { api } = await import('/scripts/api.js')
+    const detail = { node: String(id), workflow: 'another', frames: [], step: 1, steps: 2, fps: 7, each: 1, count: 0 }
+    api.dispatchEvent(new CustomEvent('svd_reel.preview', { detail }))
+  }, camera)
+  assert.equal(await page.evaluate(id => 'svdReelPlayer' in app.graph.getNodeById(id), camera), false)
+
   await page.evaluate(() => app.graph.clear())
   const [again, drag, mask] = [
     await add(page, 'SVDReelSamplePicture', 80, 110, { widgets: { picture: 'drawing' } }),

@@ -5,7 +5,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { open } from './page.mjs'
+import { covered, open } from './page.mjs'
 
 const [port, renderer, folder, prompts] = process.argv.slice(2)
 const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 1600, height: 1200 })
@@ -13,25 +13,12 @@ const wanted = prompts ? JSON.parse(fs.readFileSync(prompts, 'utf8')) : {}
 const OURS = /^SVDReel/
 const wrong = []
 
-/** Return what lies over what, in the units of the graph, and the prompt. */
+/** Return the prompt, and the values that would be stored. */
 const look = () =>
   page.evaluate(async () => {
-    const boxes = app.graph.nodes.map(node => {
-      const [x, y] = node.pos
-      const [w, h] = node.size
-      return { title: node.title, box: [x, y - 30, x + w, y + h] }
-    })
-    const covered = []
-    boxes.forEach((a, i) =>
-      boxes.slice(i + 1).forEach(b => {
-        const [left, top] = [Math.max(a.box[0], b.box[0]), Math.max(a.box[1], b.box[1])]
-        const [right, bottom] = [Math.min(a.box[2], b.box[2]), Math.min(a.box[3], b.box[3])]
-        if (right - left > 1 && bottom - top > 1) covered.push(`${a.title} and ${b.title} overlap`)
-      }),
-    )
     const { output } = await app.graphToPrompt()
     const values = Object.fromEntries(app.graph.serialize().nodes.map(n => [n.id, n.widgets_values]))
-    return { covered, output, values }
+    return { output, values }
   })
 
 /** Return inputs of a node that are not as they should be. */
@@ -49,8 +36,8 @@ try {
     await page.evaluate(async ([workflow, name]) => app.loadGraphData(workflow, true, true, name), [workflow, name])
     await page.waitForTimeout(renderer === 'vue' ? 1500 : 700)
     console.error(name)
-    const { covered, output, values } = await look()
-    if (!prompts) wrong.push(...covered.map(text => `${name}: ${text}`))
+    const { output, values } = await look()
+    if (!prompts) wrong.push(...(await covered(page)).map(text => `${name}: ${text}`))
     for (const { id, type, widgets_values: stored = [] } of workflow.nodes) {
       const found = JSON.stringify((values[id] ?? []).slice(0, stored.length))
       if (OURS.test(type) && found !== JSON.stringify(stored)) wrong.push(`${name}: values of ${type} are ${found}`)

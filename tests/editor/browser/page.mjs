@@ -115,20 +115,60 @@ export async function draw(page, element, points, steps = 6) {
 
 /** Queue the workflow and wait until nothing runs. */
 export async function run(page, timeout = 240000) {
-  const waiting = busy =>
-    page.waitForFunction(
-      async busy => {
-        const { queue_running, queue_pending } = await (await fetch('/api/queue')).json()
-        // Between waiting and running, a job is in neither list for a moment.
-        const found = queue_running.length + queue_pending.length > 0
-        window.svd_alike = found === busy ? (window.svd_alike ?? 0) + 1 : 0
-        return window.svd_alike >= (busy ? 1 : 10) && ((window.svd_alike = 0), true)
-      },
-      busy,
-      { timeout, polling: 100 },
-    )
+  const busy = () =>
+    page.evaluate(async () => {
+      const { queue_running, queue_pending } = await (await fetch('/api/queue')).json()
+      return queue_running.length + queue_pending.length > 0
+    })
+  const end = Date.now() + timeout
   await page.evaluate(() => app.queuePrompt(0, 1))
-  await waiting(true)
-  await waiting(false)
+  // Between waiting and running, a job is in neither list for a moment.
+  for (let idle = 0; idle < 4; idle = (await busy()) ? 0 : idle + 1) {
+    if (Date.now() > end) throw new Error(`the run took more than ${timeout} ms`)
+    await page.waitForTimeout(250)
+  }
   await page.waitForTimeout(1500)
 }
+
+/** Return pairs of nodes that lie over each other, by their boxes in the graph and, in Nodes 2.0, on the screen. */
+export const covered = page =>
+  page.evaluate(() => {
+    const { scale, offset } = app.canvas.ds
+    const left = app.canvas.canvas.getBoundingClientRect()
+    const boxes = app.graph.nodes.map(node => {
+      const [x, y] = node.pos
+      const [w, h] = node.size
+      const box = [x, y - 30, x + w, y + h]
+      const drawn = window.LiteGraph.vueNodesMode && document.querySelector(`[data-node-id="${node.id}"]`)
+      if (drawn) {
+        const seen = drawn.getBoundingClientRect()
+        if (seen.width > 0) {
+          box[2] = Math.max(box[2], (seen.right - left.left) / scale - offset[0])
+          box[3] = Math.max(box[3], (seen.bottom - left.top) / scale - offset[1])
+        }
+      }
+      return { title: node.title, box }
+    })
+    const found = []
+    boxes.forEach((a, i) =>
+      boxes.slice(i + 1).forEach(b => {
+        const wide = Math.min(a.box[2], b.box[2]) - Math.max(a.box[0], b.box[0])
+        const high = Math.min(a.box[3], b.box[3]) - Math.max(a.box[1], b.box[1])
+        if (wide > 1 && high > 1) found.push(`${a.title} and ${b.title} overlap by ${wide.toFixed(0)}x${high.toFixed(0)}`)
+      }),
+    )
+    return found
+  })
+
+/** Show the whole graph. */
+export const fit = page =>
+  page.evaluate(() => {
+    const { ds, canvas } = app.canvas
+    const boxes = app.graph.nodes.map(({ pos: [x, y], size: [w, h] }) => [x, y - 30, x + w, y + h])
+    const [left, top] = [0, 1].map(k => Math.min(...boxes.map(box => box[k])) - 20)
+    const [right, bottom] = [2, 3].map(k => Math.max(...boxes.map(box => box[k])) + 20)
+    const { width, height } = canvas.getBoundingClientRect()
+    ds.scale = Math.min(1, (width - 80) / (right - left), (height - 140) / (bottom - top))
+    ds.offset = [80 / ds.scale - left, 100 / ds.scale - top]
+    app.canvas.setDirty(true, true)
+  })

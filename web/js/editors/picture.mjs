@@ -1,6 +1,6 @@
 // The picture that a node will receive, found before anything has run, as a canvas to draw on and with.
 
-import { api, app, chain, fileUrl, guard, linkOf, locatorOf, nodeOfExecution, widgetOf } from '../host.mjs'
+import { api, app, chain, fileUrl, guard, linkOf, locatorOf, nodeOfEvent, widgetOf } from '../host.mjs'
 
 const MOST_LINKS = 12
 const MOST_PIXELS = 1024 // of the longer side
@@ -10,7 +10,7 @@ const sent = new Map() // what nodes received at their input when they ran: {ori
 /** A node sends the picture that it runs with, for those that no file shows. */
 api.addEventListener('svd_reel.picture', ({ detail }) =>
   guard(() => {
-    const node = nodeOfExecution(detail.node)
+    const node = nodeOfEvent(detail)
     if (!node) return
     sent.set(locatorOf(node), { origin: originOf(node), address: `data:image/jpeg;base64,${detail.jpeg}` })
     node.svdReelEditor?.picture?.refresh()

@@ -10,6 +10,7 @@ import {
   guard,
   locatorOf,
   make,
+  nodeOfEvent,
   nodeOfExecution,
   setWidget,
   widgetOf,
@@ -255,7 +256,7 @@ function playerOf(node) {
 }
 
 api.addEventListener('svd_reel.preview', ({ detail }) =>
-  guard(() => playerOf(nodeOfExecution(detail.node))?.preview(detail)),
+  guard(() => playerOf(nodeOfEvent(detail))?.preview(detail)),
 )
 for (const name of ['execution_error', 'execution_interrupted']) {
   api.addEventListener(name, ({ detail }) => guard(() => nodeOfExecution(detail?.node_id)?.svdReelPlayer?.stopped()))

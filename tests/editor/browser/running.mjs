@@ -1,0 +1,56 @@
+// Workflows run: no node lies over another one before, while and after they run, and no error names the pack.
+//
+// node running.mjs PORT classic|vue FOLDER NAMES [FOLDER for screenshots]. NAMES: with commas. Prints OK, or what is
+// wrong.
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { covered, fit, open, run } from './page.mjs'
+
+const [port, renderer, folder, names, shots] = process.argv.slice(2)
+const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 2400, height: 1400 })
+const wrong = []
+
+try {
+  await page.evaluate(async () => {
+    const { api } = await import('/scripts/api.js')
+    api.addEventListener('execution_error', ({ detail }) => {
+      window.svd_error = `${detail.node_type}: ${detail.exception_message}`
+    })
+  })
+  for (const name of names.split(',')) {
+    const workflow = JSON.parse(fs.readFileSync(path.join(folder, `${name}.json`), 'utf8'))
+    await page.evaluate(async ([workflow, name]) => app.loadGraphData(workflow, true, true, name), [workflow, name])
+    await page.waitForTimeout(800)
+    await fit(page)
+    await page.waitForTimeout(800)
+    const look = async when => {
+      for (const text of await covered(page)) wrong.push(`${name}, ${when}: ${text}`)
+    }
+    await look('before')
+    let running = true
+    const watching = (async () => {
+      while (running) {
+        await look('while it runs')
+        await page.waitForTimeout(400)
+      }
+    })()
+    const started = Date.now()
+    await run(page, 540000)
+    running = false
+    await watching
+    await look('after')
+    const error = await page.evaluate(() => {
+      const text = window.svd_error
+      window.svd_error = null
+      return text
+    })
+    if (error) wrong.push(`${name}: ${error}`)
+    console.error(name, `${((Date.now() - started) / 1000).toFixed(0)} s`)
+    if (shots) await page.screenshot({ path: path.join(shots, `${renderer}_run_${name}.png`) })
+  }
+  wrong.push(...page.faults)
+  console.log(wrong.length ? [...new Set(wrong)].join('\n') : 'OK')
+} finally {
+  await close()
+}
