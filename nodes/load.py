@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..svd_core.checkpoints import CheckpointError, Parts, read_state_dict, split_state_dict
 from ..svd_core.checkpoints.diffusers_folder import is_part_of_folder, model_folders
-from ..svd_core.checkpoints.split import complete
+from ..svd_core.checkpoints.split import complete, no_unet
 from ..svd_core.doctor.profile import follow_profile
 from ..svd_core.files import printable
 from ..svd_core.model.latent_colours import NANO as NANO_COLOURS
@@ -193,7 +193,7 @@ class SVDReelLoadModel:
             raise ValueError("fp8 weights need the layers of ComfyUI, which is not running; choose fp16, bf16 or fp32")
         parts = open_parts(model_name, variant)
         if parts.unet is None:
-            raise CheckpointError(f"{model_name} contains no UNet; choose an SVD checkpoint such as svd_xt.safetensors")
+            raise CheckpointError(no_unet(model_name, parts))
         if complete_from != NONE:
             parts = complete(parts, open_parts(complete_from), complete_from)
         own = profile_file()

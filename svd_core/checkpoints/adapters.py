@@ -1,18 +1,17 @@
 """Small networks that are added to an SVD model: which file holds which, and what `convert` keeps of it.
 
-Detection works on names and shapes. The networks themselves are loaded by the modules named after them.
+The kinds are told in `family`. The networks themselves are loaded by the modules named after them.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..files import printable
 from ..networks.hooks import Place
-from .detect import other_model
+from .family import AdapterKind, adapter_kind, wrong_file
 from .names import Shape, unet_from_folder
 from .source import CheckpointError, TensorSource
 
@@ -22,33 +21,6 @@ PREFIXES = (UNET, "diffusion_model.", "unet.", "")
 # What MotionCtrl trained in the temporal blocks; everything else of its file equals svd.
 TRAINED = re.compile(r".+\.time_stack\.0\.(norm2|attn2|cc_projection)\..+")
 WITHOUT_VERSION_1 = "ControlNeXt-SVD v1, whose network differs; use the v2 file, controlnext-svd_v2-controlnet"
-
-
-@dataclass(frozen=True)
-class AdapterKind:
-    """A kind of small network: its key in `licence.BY_VARIANT`, what it is in words, and names that only it has."""
-
-    name: str
-    label: str
-    pattern: str
-
-
-KINDS = (
-    AdapterKind("motionctrl", "MotionCtrl-SVD camera weights", r"\.cc_projection\."),
-    AdapterKind("cameractrl", "CameraCtrl-SVD camera weights", r"qkv_merge\.|^pose_encoder\.encoder_conv_in\."),
-    AdapterKind("mimicmotion", "a MimicMotion pose network", r"^(pose_net\.)?final_proj\.weight$|^pose_net\."),
-    AdapterKind("controlnext", "a ControlNeXt-SVD pose network", r"^mid_convs\.\d+\.|^down_res\.\d+\."),
-    AdapterKind("controlnet", "an SVD ControlNet", r"^controlnet_(cond_embedding|down_blocks|mid_block)\."),
-    AdapterKind("backward_motion", "backward motion of Generative Inbetweening", r"^backward_motion\."),
-)
-
-
-def adapter_kind(keys: Mapping[str, object]) -> AdapterKind | None:
-    """Return the kind of small network that these tensors are, or belong to; None for a plain model."""
-    for kind in KINDS:
-        if any(re.search(kind.pattern, key) for key in keys):
-            return kind
-    return None
 
 
 def kept_tensors(kind: AdapterKind, shapes: Mapping[str, Shape]) -> dict[str, str]:
@@ -83,11 +55,8 @@ def check_version(kind: AdapterKind, shapes: Mapping[str, Shape], name: str) -> 
 def expect_kind(name: str, shapes: Mapping[str, Shape], file: str, remedy: str) -> AdapterKind:
     """Return the kind of that name if the tensors are one; raises CheckpointError that says what they are instead."""
     kind = adapter_kind(shapes)
-    if kind is None:
-        other = other_model(shapes) or f"none of {', '.join(kind.label for kind in KINDS)}"
-        raise CheckpointError(f"{file} is {other}; {remedy}")
-    if kind.name != name:
-        raise CheckpointError(f"{file} is {kind.label}; {remedy}")
+    if kind is None or kind.name != name:
+        raise wrong_file(file, shapes, remedy)
     check_version(kind, shapes, file)
     return kind
 

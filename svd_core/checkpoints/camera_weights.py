@@ -14,7 +14,6 @@ from ..networks.motionctrl import MotionCtrl, block_name
 from ..networks.unet import transformer_places
 from .adapters import (
     UNET,
-    adapter_kind,
     expect_kind,
     fill_adapter,
     kept_tensors,
@@ -22,6 +21,7 @@ from .adapters import (
     single_file_name,
     stored_place,
 )
+from .family import adapter_kind, wrong_file
 from .load import read_state_dict
 from .skeleton import skeleton
 from .source import CheckpointError
@@ -48,7 +48,7 @@ def load_camera_weights(
     tensors, name = read_state_dict(str(path)), Path(path).name
     kind = adapter_kind(tensors.shapes)
     if kind is None or kind.name not in ("motionctrl", "cameractrl"):
-        expect_kind("motionctrl", tensors.shapes, name, REMEDY)
+        raise wrong_file(name, tensors.shapes, REMEDY)
     load = motionctrl_of if kind.name == "motionctrl" else cameractrl_of
     return LoadedCameraWeights(load(tensors, name, config, device=device, dtype=dtype, ops=ops), kind.name, name)
 

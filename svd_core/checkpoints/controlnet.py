@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ..networks.config import UNetConfig
 from ..networks.controlnet import ControlNet
+from .adapters import shapes_of
 from .detect import read_hints
+from .family import adapter_kind, foreign_kind, wrong_file
 from .load import read_state_dict
-from .names import unet_from_folder, unet_to_folder
+from .names import Shape, unet_from_folder, unet_to_folder
 from .sizes import unet_config
 from .skeleton import skeleton
 from .source import CheckpointError
@@ -27,11 +29,6 @@ NUMBERS_KEY = "svd.controlnet_numbers"
 """Metadata key: "clip" for a ControlNet that was trained with the motion numbers of its clips."""
 OWN_NAMES = ((HINT, "hint."), ("controlnet_down_blocks.", "zero_convs."), ("controlnet_mid_block.", "middle_conv."))
 """How names begin in the file and in the module, where the UNet has no such part."""
-OTHERS = (
-    ("flow_encoder.", "MOFA-Video, whose flow encoder needs code of its own"),
-    ("cc_projection.", "MotionCtrl"),
-    ("pose_encoder.", "CameraCtrl"),
-)
 NANO = Path(__file__).parent.parent / "assets" / "nano_lineart_controlnet.safetensors"
 REMEDY = "use a depth or line-art ControlNet for SVD, such as temporal-controlnet-depth-svd-v1"
 
@@ -82,7 +79,7 @@ def controlnet_of(
     found = [int(match[1]) for key in tensors if (match := RESIDUAL_BLOCK.match(key))]
     blocks = max(found, default=1) + 1
     names = {key: module_name(key, blocks) for key in tensors}
-    _refuse_others(names, name)
+    _refuse_others(names, shapes_of(tensors), name)
     shapes = {target: tuple(tensors[key].shape) for key, target in names.items()}
     config = _config(shapes, head_channels)
     network = skeleton(ControlNet, config) if ops is nn else ControlNet(config, ops=ops, device="meta")
@@ -124,14 +121,19 @@ def file_name(key: str, blocks: int) -> str:
     return unet_to_folder(key, blocks)
 
 
-def _refuse_others(names: Mapping[str, str | None], name: str) -> None:
-    for start, what in OTHERS:
-        if any(start in key for key in names):
-            raise CheckpointError(f"{name} is {what}; {REMEDY}")
-    if IS_CONTROLNET not in names:
-        raise CheckpointError(f"{name} is no SVD ControlNet ({IS_CONTROLNET} is missing); {REMEDY}")
-    if IS_TEMPORAL not in names:
-        raise CheckpointError(f"{name} is a ControlNet for Stable Diffusion images, without temporal layers; {REMEDY}")
+def _refuse_others(names: Mapping[str, str | None], shapes: Mapping[str, Shape], name: str) -> None:
+    kind = adapter_kind(shapes)
+    if foreign_kind(shapes) is not None or kind is None or kind.name != "controlnet":
+        raise wrong_file(name, shapes, REMEDY)
+    for key in (IS_CONTROLNET, IS_TEMPORAL):
+        if key not in names:
+            raise CheckpointError(f"{name} is an incomplete SVD ControlNet ({key} is missing); download it again")
+    first = shapes[IS_CONTROLNET]
+    if len(first) == 4 and first[1] != 3:
+        raise CheckpointError(
+            f"{name} is an SVD ControlNet whose control pictures have {first[1]} channels instead of 3, so it needs "
+            f"the code of its own project; {REMEDY}"
+        )
     strange = sorted(key for key, target in names.items() if target is None)
     if strange:
         raise CheckpointError(f"{name} has {len(strange)} tensors that no SVD ControlNet has ({strange[0]}); {REMEDY}")

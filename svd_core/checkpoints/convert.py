@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..files import replacing, write_error, write_text
-from .adapters import AdapterKind, adapter_kind, check_version, kept_tensors
+from .adapters import check_version, kept_tensors
 from .diffusers_folder import folder_configs, folder_vae_config
+from .family import AdapterKind, adapter_kind
 from .licence import licence_of, notice_path, notice_text
 from .load import read_state_dict
 from .names import FolderTensor, to_folder
@@ -41,7 +42,7 @@ def convert(
 ) -> Path:
     """Save a checkpoint (file, folder or "nano") in another form and return the path of the new file or folder.
 
-    source may be tensors that are mapped already (`cli.pickles`). Adapters and pose networks (`adapters.KINDS`) keep
+    source may be tensors that are mapped already (`cli.pickles`). Adapters and pose networks (`family.KINDS`) keep
     their names; a whole MotionCtrl model is reduced to its adapter.
     dtype: fp16, bf16, fp32, fp8 (matrices of the UNet in 8 bits, the rest in fp16), None as stored. layout: "single" or
     "diffusers"; None: a name that ends in .safetensors is a single file. part: all, unet, vae or image_encoder; a

@@ -105,7 +105,7 @@ def guess_variant(name: str, vector_channels: int, frames: int | None, official_
     return {14: "svd", 25: "svd_xt"}.get(frames or 0, "custom") if official_size else "custom"
 
 
-LORA = "a LoRA; it is applied to an SVD model, not loaded as one"
+LORA = "a LoRA"
 CONTROLNET = "a ControlNet"
 CONTROLNET_NAMES = r"^control_model\.|input_hint_block|controlnet_"
 LORA_NAMES = r"lora[_.](A|B|up|down)|lora_te|\.(diff|diff_b|w_norm|b_norm|alpha|dora_scale)$"

@@ -14,11 +14,10 @@ from torch import nn
 from ..model.devices import parse_dtype, pick_device
 from ..model.model import SVDModel
 from ..networks.joined_weights import join_groups
-from .detect import REMEDY
 from .diffusers_folder import open_checkpoint
 from .skeleton import fill, skeleton
 from .source import CheckpointError, TensorSource
-from .split import LABELS, NETWORKS, Parts, complete, split_state_dict
+from .split import NETWORKS, Parts, complete, no_unet, split_state_dict
 
 NANO = Path(__file__).parent.parent / "assets" / "nano.safetensors"
 log = logging.getLogger("svd_reel")
@@ -50,8 +49,7 @@ def load_model(
     with _garbage_collection_off():
         parts = _open_parts(path_or_name, dtype)
         if parts.unet is None:
-            has = " and ".join(LABELS[name] for name in parts.present())
-            raise CheckpointError(f"{path_or_name} holds {has or 'nothing'} but no UNet; {REMEDY}")
+            raise CheckpointError(no_unet(str(path_or_name), parts))
         if complete_from is not None and _is_incomplete(parts):
             parts = complete(parts, _open_parts(complete_from, dtype), str(complete_from))
         elif complete_from is not None:

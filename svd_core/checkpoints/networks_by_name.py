@@ -10,10 +10,10 @@ from torch import nn
 
 from ..controls.between_weights import LoadedBackwardMotion
 from ..model.model import SVDModel
-from .adapters import adapter_kind
 from .backward_motion import load_backward_motion
 from .camera_weights import load_camera_weights
 from .controlnet import load_controlnet, local_controlnet
+from .family import adapter_kind
 from .load import read_state_dict
 
 _loaded: WeakKeyDictionary[nn.Module, dict[str, tuple[tuple, Any]]] = WeakKeyDictionary()
@@ -47,7 +47,7 @@ def check_networks(given: Mapping[str, Any]) -> None:
 
 
 def adapter_names(given: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what the networks at given paths are, by the names of `adapters.KINDS`, for a plan of the clip."""
+    """Return what the networks at given paths are, by the names of `family.KINDS`, for a plan of the clip."""
     kinds = [adapter_kind(read_state_dict(str(path)).shapes) for path in _paths(given).values()]
     return tuple(kind.name for kind in kinds if kind is not None)
 

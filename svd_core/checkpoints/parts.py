@@ -44,6 +44,7 @@ TRAINING_STATE = re.compile(
     r"|edm_vpred\.sigma_(?:max|min)|denoiser\.[\w.]*sigmas?|loss_fn\..+|first_stage_model\.loss\..+"
     r"|(?:optimizer|lr_scheduler|scheduler)(?:_states?|s)?\..+|(?:.+\.)?embeddings\.position_ids"
 )
+POSE_NETWORK = "MimicMotion's pose network, which Load Pose Network (SVD) and --pose-network load"
 # What ComfyUI stores beside weights in 8 or 4 bits, and decoding does not need.
 CODING_SETTINGS = frozenset({"scaled_fp8", quantised.MARK, "scale_input", "input_scale"})
 
@@ -220,9 +221,7 @@ def sort_tensors(stored: Mapping[str, Shape], layers: Mapping[str, Mapping[str, 
         elif match := IMAGE_ENCODER.fullmatch(name):
             result.image_encoder[match[1]] = Recipe(stored[key], (key,))
         elif name.startswith("pose_net."):
-            result.unused.setdefault("MimicMotion's pose network, which the pose node and --pose-net load", []).append(
-                key
-            )
+            result.unused.setdefault(POSE_NETWORK, []).append(key)
         elif TEXT_ENCODER.fullmatch(name):
             result.unused.setdefault("leftovers of the text encoder", []).append(key)
         elif match := CONDITIONER.fullmatch(name):

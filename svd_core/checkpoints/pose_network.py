@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ..controls.poses import LoadedPoseNetwork
 from ..networks.controlnext import ControlNeXt
 from ..networks.mimicmotion import PoseNet
-from .adapters import adapter_kind, check_version, expect_kind, fill_adapter, shapes_of
+from .adapters import check_version, fill_adapter, shapes_of
+from .family import adapter_kind, wrong_file
 from .load import read_state_dict
 from .skeleton import skeleton
 from .source import CheckpointError
@@ -40,7 +41,7 @@ def pose_network_of(
     shapes = shapes_of(tensors)
     kind = adapter_kind(shapes)
     if kind is None or kind.name not in ("mimicmotion", "controlnext"):
-        expect_kind("mimicmotion", shapes, name, REMEDY)
+        raise wrong_file(name, shapes, REMEDY)
     check_version(kind, shapes, name)
     if kind.name == "mimicmotion":
         prefix = PREFIX if any(key.startswith(PREFIX) for key in shapes) else ""

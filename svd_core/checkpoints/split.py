@@ -1,6 +1,7 @@
 """Split a state dict into networks: parts under module names, their sizes, and a report of what does not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +12,7 @@ from ..networks.image_encoder import ImageEncoder
 from ..networks.unet import UNet
 from ..networks.vae import VAE
 from ..networks.variants import CONTROL_SCALE, NATIVE
+from .adapters import shapes_of
 from .detect import (
     CONTROLNET,
     LORA,
@@ -24,7 +26,7 @@ from .detect import (
     other_model,
     read_hints,
 )
-from .family import family_member
+from .family import not_a_model
 from .names import Shape
 from .parts import Part, Recipe, SortedTensors, sort_tensors
 from .quantised import read_codings
@@ -77,21 +79,20 @@ def split_state_dict(
     where shapes cannot. Unless `strict` is off, tensors that are missing, unexpected, misshapen or not float
     raise CheckpointError; otherwise they are listed in `report.problems`.
     """
-    if not isinstance(tensors, TensorSource):
-        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    else:
-        shapes = tensors.shapes
+    shapes = shapes_of(tensors)
+    if isinstance(tensors, TensorSource):
         metadata, name = tensors.metadata if metadata is None else metadata, name or tensors.name
     layers, wrong = read_codings(shapes, metadata or {}, tensors)
     found = sort_tensors(shapes, layers)
     found.problems += wrong
     _reject_other_models(found, shapes, name)
-    hints = read_hints(metadata or {})
-    unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
-    vae, vae_recipes = _vae(found, tensors)
     encoder = None
-    if found.image_encoder:
-        encoder = image_encoder_config(_shapes(found.image_encoder), hints.clip_head_channels)
+    with _errors_name(name):
+        hints = read_hints(metadata or {})
+        unet = unet_config(_shapes(found.unet), hints.head_channels) if found.unet else None
+        vae, vae_recipes = _vae(found, tensors)
+        if found.image_encoder:
+            encoder = image_encoder_config(_shapes(found.image_encoder), hints.clip_head_channels)
     variant = hints.variant or "custom"
     if unet and not hints.variant:
         variant = guess_variant(name, unet.vector_channels, hints.frames, unet.model_channels == 320)
@@ -121,6 +122,12 @@ def split_state_dict(
     if strict and problems:
         raise CheckpointError(f"{name or 'the model'}: " + "; ".join(problems))
     return Parts(**parts, config=config, report=Report(layout, found.unused, tuple(problems)), skeletons=skeletons)
+
+
+def no_unet(name: str, parts: Parts) -> str:
+    """Return the sentence for a file that holds other networks of a model, but not its UNet."""
+    held = " and ".join(LABELS[key] for key in parts.present()) or "nothing"
+    return f"{name} holds {held} but no UNet; it can only complete another model, as complete_from, so {REMEDY}"
 
 
 def complete(parts: Parts, base_checkpoint: Parts, name: str) -> Parts:
@@ -198,6 +205,15 @@ def part_problems(skeletons: Mapping[str, nn.Module], parts: Mapping[str, Part |
     return problems
 
 
+@contextmanager
+def _errors_name(file: str) -> Iterator[None]:
+    """Put the name of a file before errors about its sizes, which do not know it."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{file or 'the model'}: {error}") from None
+
+
 def _shapes(recipes: Mapping[str, Recipe]) -> dict[str, Shape]:
     return {key: recipe.shape for key, recipe in recipes.items()}
 
@@ -267,11 +283,11 @@ def _is_folded(tensors: Mapping[str, Tensor], first: Mapping[str, Recipe], frame
 
 def _reject_other_models(found: SortedTensors, shapes: Mapping[str, Shape], name: str) -> None:
     """Raise CheckpointError for a model that is not SVD, or SVD under names that are not known."""
-    member = family_member(shapes)
-    if member is not None:
-        raise CheckpointError(f"{name or 'the model'} is {member.what}; {member.remedy}")
+    what = not_a_model(shapes)
+    if what is not None:
+        raise CheckpointError(f"{name or 'the model'} is {what}")
     if shapes and is_lora(shapes):
-        raise CheckpointError(f"{name or 'the model'} is {LORA}; {REMEDY}")
+        raise CheckpointError(f"{name or 'the model'} is {LORA}, for Load SVD LoRA or --lora; {REMEDY}")
     temporal = has_temporal_layers(found.unet)
     if temporal and not is_controlnet(shapes):
         return

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..checkpoints.adapters import adapter_kind
+from ..checkpoints.family import adapter_kind
 from ..checkpoints.load import read_state_dict
 from ..checkpoints.pose_network import load_pose_network
 from ..pictures import open_picture

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..checkpoints.adapters import adapter_kind
 from ..checkpoints.backward_motion import save_backward_motion
 from ..checkpoints.convert import LAYOUTS, PARTS, PRECISIONS, convert
 from ..checkpoints.describe import inspect_checkpoint
+from ..checkpoints.family import adapter_kind
 from ..checkpoints.licence import licence_text
 from ..checkpoints.load import read_state_dict
 from ..files import remove_leftovers

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoints.detect import other_model
 from ..checkpoints.diffusers_folder import open_checkpoint
+from ..checkpoints.family import what_it_is
 from ..checkpoints.source import FLOAT_TYPES, INTEGER_TYPES, TensorSource, some
 from ..files import printable
 from .delta import LoraError, LoraLayer
@@ -189,10 +189,7 @@ def _no_lora(path: Path, source: TensorSource, skipped: Mapping[str, list[str]])
     reasons = [reason for reason in skipped if reason != NOT_LORA]
     if reasons:
         return f"{path} holds nothing but {' and '.join(reasons)}; use a LoRA that was trained on SVD"
-    if any(key.endswith(("input_blocks.0.0.weight", "conv_in.weight")) for key in source):
-        return f"{path} is a whole model, not a LoRA; open it with Load SVD Model or --model"
-    what = other_model(source) or f"{len(source)} tensors ({some(source)})"
-    return f"{path} holds no LoRA but {what}; use a .safetensors file of a LoRA that was trained on SVD"
+    return f"{path} is {what_it_is(source.shapes)}; use a .safetensors file of a LoRA that was trained on SVD"
 
 
 def read_lora_options(texts: Sequence[str]) -> list[tuple[Lora, float, float]]:

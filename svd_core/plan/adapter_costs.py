@@ -151,4 +151,4 @@ ADAPTERS: dict[str, Callable[..., AdapterCost]] = {
     "controlnext": _controlnext,
     "backward_motion": _backward_motion,
 }
-"""Adapters by the names of `checkpoints.adapters.KINDS`."""
+"""Adapters by the names of `checkpoints.family.KINDS`."""

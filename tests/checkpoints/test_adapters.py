@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from svd_core.checkpoints import CheckpointError
-from svd_core.checkpoints.adapters import KINDS, adapter_kind, kept_tensors, single_file_name
+from svd_core.checkpoints.adapters import kept_tensors, single_file_name
 from svd_core.checkpoints.camera_weights import cameractrl_of, motionctrl_of
+from svd_core.checkpoints.family import KINDS, adapter_kind
 from svd_core.checkpoints.pose_network import pose_network_of
 from svd_core.networks.config import UNetConfig
 from svd_core.networks.unet import transformer_places
@@ -110,14 +111,14 @@ WRONG = {
         "for which this UNet has no temporal block",
     ),
     "CameraCtrl as MotionCtrl": (
-        lambda: motionctrl_of(cameractrl(14), "x", FULL, **META), "x is CameraCtrl-SVD camera weights; use MotionCtrl",
+        lambda: motionctrl_of(cameractrl(14), "x", FULL, **META), "x is CameraCtrl-SVD .*; use MotionCtrl",
     ),
     "CameraCtrl without its encoder": (
         lambda: cameractrl_of(table("cameractrl_attention_processor", "unet."), "x", FULL, **META),
         "no pose encoder with positions of 1 to 1024 frames",
     ),
     "a pose network as CameraCtrl": (
-        lambda: cameractrl_of(table("mimicmotion_pose_net"), "x", FULL, **META), "x is a MimicMotion pose network; use",
+        lambda: cameractrl_of(table("mimicmotion_pose_net"), "x", FULL, **META), "x is a MimicMotion .*; use",
     ),
     "ControlNeXt v1": (
         lambda: pose_network_of(table("controlnext_svd_v2_controlnet") | {"scale": torch.ones(1)}, "x", **META),
@@ -130,7 +131,7 @@ WRONG = {
         lambda: pose_network_of({"unet.a.lora_A.weight": torch.ones(1)}, "x", **META), "x is a LoRA",
     ),
     "something else": (
-        lambda: pose_network_of({"layer.weight": torch.ones(1)}, "x", **META), "x is none of MotionCtrl-SVD.*; use",
+        lambda: pose_network_of({"layer.weight": torch.ones(1)}, "x", **META), "x is not a known file .*; use",
     ),
     "a pose network without its last layer": (
         lambda: pose_network_of(without(table("mimicmotion_pose_net", "pose_net."), "pose_net.final_proj.weight"), "x",

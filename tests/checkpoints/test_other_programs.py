@@ -147,7 +147,7 @@ def test_a_controlnet_for_svd_is_named() -> None:
         key: value for key, value in folder_tensors(tiny_tensors())["unet"].items() if not key.startswith("up_blocks")
     }
     tensors |= {"controlnet_cond_embedding.conv_in.weight": torch.zeros(16, 3, 3, 3)}
-    with pytest.raises(CheckpointError, match="is a ControlNet for SVD; put it into models/controlnet"):
+    with pytest.raises(CheckpointError, match="is an SVD ControlNet, for .*models/controlnet"):
         split_state_dict(tensors, SMALL_METADATA)
 
 

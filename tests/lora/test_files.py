@@ -98,9 +98,9 @@ def test_a_path_without_a_lora_is_answered_with_what_is_near_and_no_word_of_mode
     [
         ({"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(2, 4)}, "text encoder"),
         ({"a.hada_w1_a": torch.ones(2, 2)}, "LoHa"),
-        ({"weight": torch.ones(2)}, "no LoRA but 1 tensors"),
+        ({"weight": torch.ones(2)}, "not a known file"),
         ({}, "bad.safetensors is empty: it holds no tensors; "),
-        ({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2)}, "Load SVD Model"),
+        ({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(2)}, "a part of a UNet"),
         (PAIR | {"unet.conv_out.lora_A.weight": torch.full((2, 2), float("nan"))}, "not finite"),
         (PAIR | {"unet.conv_out.lora_B.weight": torch.full((2, 2), float("inf"))}, None),
     ],
