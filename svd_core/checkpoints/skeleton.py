@@ -1,6 +1,6 @@
 """Networks on the meta device, made without drawing initial weights, and filled with tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -61,13 +61,20 @@ def skeleton(network: type[nn.Module], config: Any, *, ops: Any = nn, **options:
         return network(config, ops=_BlankLayers if ops is nn else ops, device="meta", **options)
 
 
-def names_in_files(network: nn.Module) -> dict[str, str]:
-    """Return the names in files of those weights that lie in a layer of another name."""
-    return {
-        f"{path}.{own}": f"{path}.{theirs}"
-        for path, layer in network.named_modules()
-        for own, theirs in getattr(layer, "file_names", {}).items()
-    }
+def weights_of(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """Yield every weight of a network: its layer, its name there, and its name in files.
+
+    The names differ where a layer's `file_names` says so for its own weights or those of layers inside it.
+    """
+    other: dict[str, str] = {}
+    for path, layer in network.named_modules():
+        start = f"{path}." if path else ""
+        for own, theirs in getattr(layer, "file_names", {}).items():
+            other[start + own] = start + theirs
+        for key, weight in layer._parameters.items():
+            if weight is not None:
+                name = start + key
+                yield layer, key, other.get(name, name)
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -75,11 +82,6 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
 
     The same as `load_state_dict(assign=True)` without its checks, which take longer than mapping a checkpoint.
     """
-    names = names_in_files(network)
-    for path, layer in network.named_modules():
-        for key, empty in layer._parameters.items():
-            if empty is not None:
-                name = f"{path}.{key}" if path else key
-                tensor = tensors[names.get(name, name)]
-                layer._parameters[key] = nn.Parameter(tensor, requires_grad=False)
+    for layer, key, name in weights_of(network):
+        layer._parameters[key] = nn.Parameter(tensors[name], requires_grad=False)
     return network

@@ -31,7 +31,7 @@ from .names import Shape
 from .parts import Part, Recipe, SortedTensors, sort_tensors
 from .quantised import read_codings
 from .sizes import decoder_config, encoder_config, image_encoder_config, unet_config
-from .skeleton import names_in_files, skeleton
+from .skeleton import skeleton, weights_of
 from .source import FLOAT_TYPES, CheckpointError, TensorSource, some
 
 FOLDED = ("decoder.conv_in", "post_quant_conv")  # a convolution and the 1x1 convolution before it
@@ -181,8 +181,7 @@ def part_problems(skeletons: Mapping[str, nn.Module], parts: Mapping[str, Part |
     for name, module in skeletons.items():
         part = parts[name]
         # The networks have no buffers, and `state_dict` takes three times as long.
-        names = names_in_files(module)
-        wanted = {names.get(key, key): tuple(tensor.shape) for key, tensor in module.named_parameters()}
+        wanted = {name: tuple(layer._parameters[key].shape) for layer, key, name in weights_of(module)}
         have = part.shapes
         absent, extra = wanted.keys() - have.keys(), have.keys() - wanted.keys()
         other = {key for key in wanted.keys() & have.keys() if wanted[key] != have[key]}
