@@ -106,6 +106,15 @@ def test_eight_bits_are_for_the_matrices_of_the_unet_and_load(tiny, model):
     assert torch.allclose(unet[key], before[key], rtol=1 / 16, atol=2**-9)
 
 
+def test_eight_bits_end_at_their_largest_number(tmp_path):
+    tensors = dict(tiny_tensors())
+    key = "model.diffusion_model.input_blocks.0.0.weight"
+    tensors[key] = tensors[key] * 1e9
+    save_file(tensors, tmp_path / "large.safetensors", metadata=TINY)
+    path = convert(tmp_path / "large.safetensors", tmp_path / "in_fp8.safetensors", dtype="fp8")
+    assert load_file(path)[key].float().abs().max() == torch.finfo(torch.float8_e4m3fn).max
+
+
 def test_one_part_is_saved_under_the_names_that_its_loaders_read(tiny, model):
     vae = load_file(convert(tiny, tiny.parent / "vae.safetensors", part="vae"))
     assert "decoder.conv_in.weight" in vae and not any("quant_conv" in key for key in vae)

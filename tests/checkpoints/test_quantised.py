@@ -74,6 +74,16 @@ def test_a_format_decodes_to_the_numbers_of_comfy_kitchen(kind: str, stored: Ten
     torch.testing.assert_close(found[::17], stored[f"{kind}.decoded"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("format", "block"), [("mxfp8", 32), ("nvfp4", 16)])
+def test_only_rows_need_whole_blocks(format: str, block: int) -> None:
+    coding = coding_of({"format": format}, {"weight_scale": "weight_scale"})
+    packed = 2 if format == "nvfp4" else 1  # numbers in a byte
+    whole = (block + 8, 2 * block // packed)
+    broken = (2 * block, (block + 8) // packed)
+    assert "no blocks" not in str(coding.problem(whole, {}))
+    assert f"no blocks of {block}" in str(coding.problem(broken, {}))
+
+
 @pytest.mark.parametrize(
     ("format", "place"),
     [("int8_tensorwise", "metadata without prefix"), ("nvfp4", "marks"), ("mxfp8", "metadata")],

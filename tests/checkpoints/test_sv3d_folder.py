@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import svd_core as svd
+from svd_core.checkpoints.split import split_state_dict
 from svd_core.pipelines.orbit import OrbitSettings, orbit
 from tests.helpers.checkpoint_files import TOWER, UNET, folder_tensors, write_folder
 from tests.helpers.family_golden import read_golden
@@ -55,3 +56,21 @@ def test_the_folder_makes_the_orbit_of_the_single_file(tensors, tmp_path, old_na
         clips.append(orbit(model, picture, OrbitSettings(size=64, steps=2)).frames)
     # Equal weights at other places of the files: the CPU's kernels round otherwise, about 1e-4 over two steps.
     assert torch.allclose(*clips, atol=1e-3)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_decoder_without_its_map_is_left_only_for_the_whole_one_that_it_was_made_of(tensors, alike):
+    conditioner = {
+        key.removeprefix(AUTOENCODER): value for key, value in tensors.items() if key.startswith(AUTOENCODER)
+    }
+    kernel, bias = (conditioner[f"decoder.conv_in.{kind}"] for kind in ("weight", "bias"))
+    first, shift = (conditioner[f"post_quant_conv.{kind}"] for kind in ("weight", "bias"))
+    own = {key: value for key, value in conditioner.items() if key.startswith("decoder.")}
+    own["decoder.conv_in.weight"] = torch.einsum("oiyx,ic->ocyx", kernel, first[..., 0, 0])
+    own["decoder.conv_in.bias"] = bias + torch.einsum("oiyx,i->o", kernel, shift)
+    if not alike:
+        own["decoder.conv_in.weight"] = own["decoder.conv_in.weight"] * 1.5
+    others = {key: value for key, value in tensors.items() if not key.startswith("first_stage_model.")}
+    given = others | {f"first_stage_model.{key}": value for key, value in own.items()}
+    parts = split_state_dict(given, METADATA)
+    assert parts.config.vae.post_quant_conv == alike

@@ -120,6 +120,7 @@ def test_curves_are_written_as_points_or_as_numbers(text, points):
     ("node", "values", "words"),
     [
         (AMOUNT, {"bucket_curve": "fast"}, "bucket curve.*'fast'.*write positions"),
+        (AMOUNT, {"bucket_curve": "fast, 90"}, "bucket curve.*'fast, 90'.*write positions"),
         (AMOUNT, {"bucket_curve": "0:60, 90"}, "bucket curve.*write positions"),
         (AMOUNT, {"bucket_curve": "0:1:2"}, "bucket curve.*write positions"),
         (AMOUNT, {"fps_curve": "1:6, 0:7"}, r"fps curve .*got 0\); put"),
