@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..model.devices import parse_dtype, pick_device
+from ..model.devices import AUTO, default_dtype, parse_dtype, pick_device
 from ..model.model import SVDModel
 from ..networks.joined_weights import join_groups
 from .diffusers_folder import open_checkpoint
@@ -34,7 +34,7 @@ def load_model(
     """Load an SVD model from a single file, a folder, or "nano".
 
     device: "cpu", "cuda", "cuda:1", "mps", "xpu", or "auto" for the fastest available. dtype: also by name, such as
-    "float16" or "stored".
+    "float16", "stored", or "auto" for float16 where the device computes it fast and exactly enough, else float32.
 
     Tensors are mapped from disk and cast one at a time to `dtype`; those that are stored that way already are not
     copied. dtype None keeps what is stored; a network stored in 8 bits or in several types gets the widest of them.
@@ -42,10 +42,10 @@ def load_model(
     `complete_from`; without that they are None in the model. ops: the namespace of the layer classes. Raises
     CheckpointError, one sentence on what is wrong with the file and what to do.
     """
-    dtype = parse_dtype(dtype)
+    device = pick_device(device)
+    dtype = parse_dtype(default_dtype(device) if dtype == AUTO else dtype)
     if dtype is not None and not dtype.is_floating_point:
         raise CheckpointError(f"weights cannot be cast to {dtype}; use torch.float32, torch.float16 or torch.bfloat16")
-    device = pick_device(device)
     with _garbage_collection_off():
         parts = _open_parts(path_or_name, dtype)
         if parts.unet is None:

@@ -21,11 +21,11 @@ from ..batch.local import LocalProcesses
 from ..batch.manifest import NAME, Manifest
 from ..batch.rows import BatchRow, read_rows
 from ..files import remove_leftovers, write_error
-from ..model.devices import DTYPES, default_dtype
+from ..model.devices import DTYPES, dtype_named, pick_device
 from ..storyboard.tables import first_repeated
 from ..video.target import FILE_KINDS
 from .models import computing_device
-from .options import add_model_options
+from .options import add_model_options, dtype_of
 from .progress import Progress
 from .signals import Terminated, is_terminated
 
@@ -107,12 +107,14 @@ def _add_worker_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--device",
         default="auto",
-        help="device to compute on: cpu, cuda, cuda:1, mps (default: all GPUs, else the CPU)",
+        help="device to compute on: cpu, cuda, cuda:1, mps, xpu (default: all CUDA GPUs, else the fastest)",
     )
     group.add_argument(
         "--dtype",
-        choices=tuple(DTYPES),
-        help="precision of the weights; stored keeps that of the file (default: float16 on CUDA and MPS, else float32)",
+        type=dtype_of,
+        metavar="auto|" + "|".join(DTYPES),
+        help="precision of the weights; stored keeps that of the file. auto takes float16 on CUDA, and on MPS and XPU "
+        "after a short test of its error there, else float32 (default: auto)",
     )
     group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
 
@@ -268,12 +270,12 @@ def _specs(options: argparse.Namespace) -> list[ModelSpec]:
     """Return what each worker loads."""
     _check_counts(options)
     if options.device == "auto":
-        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
+        devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or [str(pick_device("auto"))]
     else:
         devices = [str(computing_device(options.device))]
     count = options.workers or len(devices)
     threads = _threads(options, count) if devices[0] == "cpu" else options.threads
-    dtype = DTYPES[options.dtype or default_dtype(torch.device(devices[0]))]
+    dtype = DTYPES[dtype_named(options.dtype, torch.device(devices[0]))]
     spec = ModelSpec(options.model, options.complete_from, dtype=dtype, threads=threads, loras=tuple(options.lora))
     return [replace(spec, device=devices[index % len(devices)]) for index in range(count)]
 
@@ -327,7 +329,7 @@ def _cluster_spec(options: argparse.Namespace, cluster: "RayCluster") -> ModelSp
         device = "cuda" if cluster.total("GPU") else "cpu"
     if device not in ("cpu", "cuda"):
         raise ValueError(f"--device {device} does not go with --ray, which assigns the devices; use cuda, cpu or auto")
-    dtype = DTYPES[options.dtype or default_dtype(torch.device(device))]
+    dtype = DTYPES[dtype_named(options.dtype, torch.device(device))]
     threads = options.threads if device == "cuda" else options.threads or 1
     loras = tuple(options.lora)
     return ModelSpec(options.model, options.complete_from, device, dtype, threads, loras)

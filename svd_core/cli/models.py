@@ -11,8 +11,9 @@ from ..checkpoints import load_model
 from ..doctor.profile import BF16, KERNELS, DeviceProfile, follow_profile, read_profile
 from ..lora.apply import apply_loras
 from ..lora.read import read_lora_options
-from ..model.devices import DTYPES, bfloat16_units, default_dtype, pick_device
+from ..model.devices import DTYPES, TESTED, bfloat16_units, dtype_named, pick_device
 from ..model.guidance_passes import fixed_mode, set_guidance_mode
+from ..model.half_precision import check_half
 from ..model.model import SVDModel
 from ..model.switches import accumulate_in_half, compile_blocks, multiply_by
 from ..networks import kernels
@@ -40,7 +41,9 @@ def load_named_model(options: argparse.Namespace, progress: Progress) -> SVDMode
     if options.quiet:
         logging.getLogger("svd_reel").setLevel(logging.ERROR)
     device = computing_device(options.device)
-    dtype = DTYPES[options.dtype or default_dtype(device)]
+    dtype = DTYPES[dtype_named(options.dtype, device)]
+    if options.dtype is None and device.type in TESTED and check_half(device).allowed:
+        progress.say(check_half(device).text())  # a refusal is a warning of the log
     start = time.monotonic()
     loras = read_lora_options(options.lora)
     model = load_model(options.model, device=device, dtype=dtype, complete_from=options.complete_from)
@@ -103,7 +106,7 @@ def load_planned_model(
             join_groups(model.unet)
     else:
         target = computing_device(options.device)
-        name = options.dtype or default_dtype(target)
+        name = dtype_named(options.dtype, target)
         dtype = DTYPES[name] or torch.float16
         rate = measure_rate(target, torch.float32 if target.type == "cpu" else dtype)
         clip = planned_of(settings, adapters)

@@ -3,13 +3,12 @@
 import argparse
 
 from ..lora.read import split_lora_option
+from ..model.devices import AUTO, DTYPES
 from ..model.guidance_modes import GUIDANCE_MODES
 from ..networks import kernels
 from ..networks.kernels.attention_backends import BACKENDS
 from ..pipelines.settings import SETTINGS
 from .numbers import memory_of
-
-DTYPES = ("float32", "float16", "bfloat16", "stored")
 
 
 def add_settings(group: argparse._ActionsContainer, *names: str) -> None:
@@ -53,15 +52,26 @@ def add_lora_option(group: argparse._ActionsContainer) -> None:
 def add_machine_options(group: argparse._ArgumentGroup) -> None:
     """Add the options for the device, its precision and the messages."""
     group.add_argument(
-        "--device", default="auto", help="device to compute on: cpu, cuda, cuda:1, mps (default: the fastest available)"
+        "--device",
+        default="auto",
+        help="device to compute on: cpu, cuda, cuda:1, mps, xpu (default: auto, the fastest available)",
     )
     group.add_argument(
         "--dtype",
-        choices=DTYPES,
-        help="precision of the weights; stored keeps that of the file. float16 needs half the memory of float32 "
-        "(default: float16 on CUDA and MPS, else float32)",
+        type=dtype_of,
+        metavar="auto|" + "|".join(DTYPES),
+        help="precision of the weights; stored keeps that of the file. float16 needs half the memory of float32. auto "
+        "takes float16 on CUDA, on Apple (MPS) and Intel GPUs (XPU) after a short test of its error there, else "
+        "float32 (default: auto)",
     )
     group.add_argument("--quiet", action="store_true", help="print no progress and no warnings")
+
+
+def dtype_of(text: str) -> str | None:
+    """Return the dtype that `--dtype` names, None for auto."""
+    if text != AUTO and text not in DTYPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown; use {AUTO}, {', '.join(DTYPES)}")
+    return None if text == AUTO else text
 
 
 def add_speed_options(group: argparse._ArgumentGroup) -> None:

@@ -1,9 +1,18 @@
 """Devices and dtypes by their names, checked before anything is loaded."""
 
+import logging
+
 import torch
 
+from .half_precision import check_half
+
+log = logging.getLogger("svd_reel")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "stored": None}
 """Names of dtypes that weights are cast to; "stored" keeps those of the file."""
+
+AUTO = "auto"
+TESTED = ("mps", "xpu")
+"""Devices on which float16 is the default only after a test of its error."""
 
 _SHORT = {"fp32": "float32", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
 
@@ -27,8 +36,22 @@ def pick_device(name: str | torch.device) -> torch.device:
 
 
 def default_dtype(device: torch.device) -> str:
-    """Return the name of the dtype in which a model is loaded on a device: half precision where that is fast."""
-    return "float16" if device.type in ("cuda", "mps") else "float32"
+    """Return the name of the dtype in which a model is loaded on a device: half precision where that is fast.
+
+    On MPS and XPU only if a small evaluation in float16 is close to float32 there; the log says what was measured.
+    """
+    if device.type == "cuda":
+        return "float16"
+    if device.type not in TESTED:
+        return "float32"
+    check = check_half(device)
+    log.log(logging.INFO if check.allowed else logging.WARNING, check.text())
+    return "float16" if check.allowed else "float32"
+
+
+def dtype_named(name: str | None, device: torch.device) -> str:
+    """Return the name of DTYPES that an option means: None and "auto" stand for the default of the device."""
+    return default_dtype(device) if name in (None, AUTO) else name
 
 
 def parse_dtype(name: str | torch.dtype | None) -> torch.dtype | None:
