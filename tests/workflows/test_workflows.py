@@ -15,6 +15,7 @@ from tools.workflows.graph import ACCENT, KEYS, Graph
 from tools.workflows.library import NodeType, foreign_nodes, host_nodes, host_versions, library, own_nodes
 from tools.workflows.pieces import NANO, PICTURE
 from tools.workflows.prompt import NOTES, reached, to_prompt
+from tools.workflows.subgraphs import INSIDE, OUTSIDE, unfolded
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -36,6 +37,7 @@ FILE_WIDGETS |= {
     ("SVDReelLoadBetweenWeights", "file"),
 }
 TITLE = 30
+MOST_NODES = 12  # on the canvas, without notes
 
 every_workflow = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 every_version = pytest.mark.parametrize("version", VERSIONS)
@@ -54,8 +56,8 @@ def known_nodes(version: str) -> dict[str, NodeType]:
 
 
 def working_nodes(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Nodes that compute something."""
-    return (node for node in workflow["nodes"] if node["type"] not in NOTES)
+    """Nodes that compute something, those in subgraphs among them."""
+    return (node for node in unfolded(workflow)["nodes"] if node["type"] not in NOTES)
 
 
 def rectangle(node: dict[str, Any]) -> tuple[float, float, float, float]:
@@ -93,7 +95,7 @@ def test_every_workflow_has_its_picture_and_nothing_else_lies_beside_it() -> Non
 
 
 def test_every_node_of_the_pack_is_shown_in_some_workflow() -> None:
-    used = {node["type"] for path in FILES for node in read(path)["nodes"]}
+    used = {node["type"] for path in FILES for node in working_nodes(read(path))}
     assert set(own_nodes()) <= used
 
 
@@ -124,6 +126,66 @@ def test_links_join_sockets_of_one_type_and_both_ends_know_them(path: Path) -> N
     ends = [entry["link"] for node in nodes.values() for entry in node["inputs"] if entry["link"] is not None]
     starts = [number for node in nodes.values() for entry in node["outputs"] for number in entry["links"] or ()]
     assert sorted(ends) == sorted(starts) == sorted(links)
+
+
+@every_workflow
+def test_the_canvas_has_at_most_twelve_nodes_and_subgraphs_have_names_of_their_own(path: Path) -> None:
+    workflow = read(path)
+    assert len([node for node in workflow["nodes"] if node["type"] not in NOTES]) <= MOST_NODES
+    subgraphs = workflow.get("definitions", {}).get("subgraphs", [])
+    names = [entry["name"] for entry in subgraphs]
+    assert len(set(names)) == len(names) and all(entry["description"].endswith(".") for entry in subgraphs)
+    assert not set(names) & {node.title for node in own_nodes().values()}
+    titles = {node["type"]: node["title"] for node in workflow["nodes"] if node["type"] in {e["id"] for e in subgraphs}}
+    assert titles == {entry["id"]: entry["name"] for entry in subgraphs}
+    inner = [node["id"] for entry in subgraphs for node in entry["nodes"]]
+    # Newer interfaces give a node another number where one has it already.
+    assert not set(inner) & {node["id"] for node in workflow["nodes"]} and len(set(inner)) == len(inner)
+
+
+@every_workflow
+def test_links_in_subgraphs_join_sockets_of_one_type_by_their_place_among_all_inputs(path: Path) -> None:
+    known = library()
+    for inside in read(path).get("definitions", {}).get("subgraphs", []):
+        nodes = {node["id"]: node for node in inside["nodes"]}
+        for node in nodes.values():
+            declared = known[node["type"]]
+            places = [entry["name"] for entry in node["inputs"]]
+            assert places == [entry.name for entry in (*declared.sockets, *declared.widgets)]
+        for link in inside["links"]:
+            number, (origin, start) = link["id"], (link["origin_id"], link["origin_slot"])
+            source = inside["inputs"][start] if origin == INSIDE else nodes[origin]["outputs"][start]
+            assert number in source["linkIds" if origin == INSIDE else "links"]
+            target, end = link["target_id"], link["target_slot"]
+            sink = inside["outputs"][end] if target == OUTSIDE else nodes[target]["inputs"][end]
+            assert [number] == sink["linkIds"] if target == OUTSIDE else number == sink["link"]
+            assert source["type"] == link["type"] == sink["type"]
+        assert all(entry["linkIds"] for entry in (*inside["inputs"], *inside["outputs"]))
+
+
+@pytest.mark.parametrize("without_models", [False, True])
+def test_subgraphs_give_the_prompt_that_their_nodes_give_without_them(without_models: bool) -> None:
+    known = library()
+
+    def inside(value: Any) -> Any:
+        return [value[0].split(":")[-1], value[1]] if isinstance(value, list) else value
+
+    plain = build_all(without_models, folded=False)
+    for name, workflow in build_all(without_models).items():
+        prompt = {
+            number.split(":")[-1]: {**call, "inputs": {key: inside(value) for key, value in call["inputs"].items()}}
+            for number, call in to_prompt(workflow, known).items()
+        }
+        assert prompt == to_prompt(plain[name], known), name
+
+
+def test_values_on_a_subgraph_node_count_for_the_nodes_inside() -> None:
+    workflow, known = read(FOLDER / "text_to_video.json"), library()
+    (photo,) = [node for node in workflow["nodes"] if node.get("title") == "Make the Photo"]
+    place = [entry["name"] for entry in photo["inputs"] if "widget" in entry].index("steps")
+    photo["widgets_values"][place] = 7
+    (sampler,) = [call for call in to_prompt(workflow, known).values() if call["class_type"] == "KSampler"]
+    assert sampler["inputs"]["steps"] == 7 and sampler["inputs"]["cfg"] == 6
 
 
 @every_version
@@ -247,7 +309,11 @@ def test_a_note_says_how_to_do_without_the_files() -> None:
         switched = [node for node in graph.nodes if node.without != "on" or node.small]
         assert ("Without these files" in notes) == bool(switched), name
         for node in switched:
-            (line,) = (line for line in notes["Without these files"].splitlines() if f"**{node.title}**" in line)
+            fold = graph.fold_of(node)
+            names = [f"**{node.title}**", *([f"**{fold.title}**"] if fold else [])]
+            (line,) = (
+                line for line in notes["Without these files"].splitlines() if any(name in line for name in names)
+            )
             assert node.without == "on" or KEYS[node.without] in line
             assert all(f"*{widget}* {value}" in line for widget, value in node.small.items())
 

@@ -27,7 +27,7 @@ MAIN = (
 
 def build_api_forms() -> dict[str, dict[str, Any]]:
     """Return the API form of every main workflow by name, with node titles as ComfyUI's own export writes them."""
-    known, workflows = library(), build_all()
+    known, workflows = library(), build_all(folded=False)  # programs find nodes by plain numbers
     return {name: _with_titles(workflows[name], to_prompt(workflows[name], known), known) for name in MAIN}
 
 

@@ -5,27 +5,19 @@ shows it under the file's name.
 """
 
 import json
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .graph import NODE_WIDTH, Graph, Node, Output
+from .graph import Graph
 from .library import ROOT, NodeType, library
+from .node import NODE_WIDTH, Node, Output, Start
 from .pieces import SVD_XT, load_model, sample
 from .prompt import NOTES
+from .subgraphs import definition
 
 FOLDER = ROOT / "subgraphs"
 CATEGORY = "SVD Reel"
-INSIDE, OUTSIDE = -10, -20  # numbers that the format gives to both ends of a subgraph
-END_WIDTH, END_GAP, ROW = 130, 90, 20
-
-
-@dataclass(frozen=True)
-class _Start:
-    """The input side of a subgraph, in place of a node at the start of a link."""
-
-    number: int = INSIDE
 
 
 @dataclass
@@ -46,16 +38,19 @@ class Blueprint:
     def entry(self, name: str) -> Output:
         """Return an input as what nodes inside link to."""
         slot = [label for label, _ in self.inputs].index(name)
-        return Output(_Start(), slot, self.inputs[slot][1])
+        return Output(Start(), slot, self.inputs[slot][1])
 
     def to_json(self) -> dict[str, Any]:
         """Return the file: the outer node and what is inside."""
         name = self.graph.name
-        identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/blueprint/{name}"))
+        drawn = self.graph.to_json()
+        drawn["nodes"] = [node for node in drawn["nodes"] if node["type"] not in NOTES]
+        ends = [(label, output.node.number, output.slot, output.type) for label, output in self.outputs]
+        inside = definition(f"blueprint/{name}", name, self.description, drawn, self.inputs, ends)
         height = 40 + 22 * max(len(self.inputs), len(self.outputs)) + 26 * len(self.shown)
         outer = {
             "id": 1,
-            "type": identity,
+            "type": inside["id"],
             "pos": [0, 0],
             "size": [NODE_WIDTH, height],
             "flags": {},
@@ -74,65 +69,9 @@ class Blueprint:
             "nodes": [outer],
             "links": [],
             "version": 0.4,
-            "definitions": {"subgraphs": [self._inside(identity)]},
+            "definitions": {"subgraphs": [{**inside, "category": CATEGORY}]},
             "extra": {"BlueprintSearchAliases": self.aliases},
         }
-
-    def _inside(self, identity: str) -> dict[str, Any]:
-        drawn = self.graph.to_json()
-        links, nodes = drawn["links"], {node["id"]: node for node in drawn["nodes"] if node["type"] not in NOTES}
-        for slot, (_, output) in enumerate(self.outputs):
-            links.append([len(links) + 1, output.node.number, output.slot, OUTSIDE, slot, output.type])
-            start = nodes[output.node.number]["outputs"][output.slot]
-            start["links"] = [*(start["links"] or []), len(links)]
-        right = max(node["pos"][0] + node["size"][0] for node in nodes.values())
-        return {
-            "id": identity,
-            "version": 1,
-            "state": {
-                "lastGroupId": len(drawn["groups"]),
-                "lastNodeId": max(nodes),
-                "lastLinkId": len(links),
-                "lastRerouteId": 0,
-            },
-            "revision": 0,
-            "config": {},
-            "name": self.graph.name,
-            "inputNode": {"id": INSIDE, "bounding": self._end(-END_GAP - END_WIDTH, len(self.inputs))},
-            "outputNode": {"id": OUTSIDE, "bounding": self._end(right + END_GAP, len(self.outputs))},
-            "inputs": self._sockets("in", [*self.inputs], links, 1, 2, -END_GAP - 20),
-            "outputs": self._sockets(
-                "out", [(name, output.type) for name, output in self.outputs], links, 3, 4, right + END_GAP + 20
-            ),
-            "widgets": [],
-            "nodes": list(nodes.values()),
-            "groups": drawn["groups"],
-            "links": [
-                dict(zip(("id", "origin_id", "origin_slot", "target_id", "target_slot", "type"), link, strict=True))
-                for link in links
-            ],
-            "extra": {},
-            "category": CATEGORY,
-            "description": self.description,
-        }
-
-    def _end(self, x: float, count: int) -> list[float]:
-        return [x, 0, END_WIDTH, ROW * (count + 2)]
-
-    def _sockets(
-        self, side: str, sockets: list[tuple[str, str]], links: list[list], node: int, slot: int, x: float
-    ) -> list[dict[str, Any]]:
-        number = INSIDE if side == "in" else OUTSIDE
-        return [
-            {
-                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/blueprint/{self.graph.name}/{side}/{name}")),
-                "name": name,
-                "type": kind,
-                "linkIds": [link[0] for link in links if link[node] == number and link[slot] == place],
-                "pos": [x, ROW * (place + 1)],
-            }
-            for place, (name, kind) in enumerate(sockets)
-        ]
 
 
 def image_to_video(nodes: dict[str, NodeType]) -> Blueprint:

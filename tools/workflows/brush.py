@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from .graph import Graph, Node
-from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
+from .graph import Graph
+from .node import Node
+from .pieces import EMBEDDED, FIRST_STEPS, fold_conditioning, fold_measures, load, measure, sample, save
 
 PAINT = """
 - **Paint your own**: choose *brush*, *erase* or *box* in the node and paint on the picture. *clear* removes what is
@@ -16,15 +17,16 @@ MOVES = 0.7  # share of the picture's height that moves, from the top
 OBJECT, DRAG = "brush 0.085: 0.868,0.174", "0.868,0.174; 0.62,0.12; 0.5,0.17"
 
 
-def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> None:
-    """Add the stages from the sampler to the video and its measures."""
+def clip(graph: Graph, number: int, model: Node, condition: Node, control: Any, mask: Any = None) -> tuple[Node, Node]:
+    """Add the stages from the sampler to the video and its measures; return the measures."""
     make = graph.stage(f"{number}. Sample and decode")
     latent = sample(make, model, condition, control=control)
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage(f"{number + 1}. Video and measures")
     more = {} if mask is None else {"mask": mask}
-    measure(finish, frames=frames["IMAGE"], **more)
+    measures = measure(finish, frames=frames["IMAGE"], **more)
     save(finish, graph.name, frames["IMAGE"], 7.0)
+    return measures
 
 
 def motion_brush(graph: Graph) -> Graph:
@@ -100,7 +102,7 @@ def cut_and_drag(graph: Graph) -> Graph:
     )
     steer.add("PreviewImage", title="The path", images=drag["preview"])
     steer.add("PreviewImage", title="What is imposed", images=drag["pasted"])
-    clip(graph, 4, model, condition, drag["SVD_CONTROL"])
+    fold_measures(graph, clip(graph, 4, model, condition, drag["SVD_CONTROL"]))
     return graph
 
 
@@ -139,7 +141,9 @@ def camera_orbit_with_depth(graph: Graph) -> Graph:
         depth_mask=picture["depth"],
     )
     steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
-    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    measures = clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    fold_conditioning(graph, motion, condition)
+    fold_measures(graph, measures)
     return graph
 
 
@@ -174,7 +178,7 @@ def edit_clip(graph: Graph) -> Graph:
     edited = edit.add(
         "ImageCompositeMasked", destination=first["IMAGE"], source=patch["IMAGE"], x=40, y=44, resize_source=False
     )
-    edit.add("PreviewImage", title="The edited frame", images=edited["IMAGE"])
+    shown = edit.add("PreviewImage", title="The edited frame", images=edited["IMAGE"])
     steer = graph.stage("4. Control")
     condition = steer.add("SVDReelCondition", model=model["SVD_MODEL"], image=edited["IMAGE"])
     control = steer.add(
@@ -185,7 +189,24 @@ def edit_clip(graph: Graph) -> Graph:
         latent=condition["LATENT"],
     )
     steer.add("PreviewImage", title="Edited", images=control["IMAGE"])
-    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    fold_measures(graph, clip(graph, 5, model, condition, control["SVD_CONTROL"]))
+    graph.fold(
+        "The Clip to Change",
+        "A camera that moves over the picture. Load Video and Get Video Components can take its place.",
+        [filmed, camera],
+    )
+    graph.fold(
+        "Edit the First Frame",
+        "Puts a red patch on the first frame. Open it to see the edited frame.",
+        [first, patch, edited, shown],
+        [(edited, "x"), (edited, "y")],
+    )
+    graph.fold(
+        "Carry the Edit",
+        "Prepares the edited frame, and carries the edit through the frames of the clip.",
+        [condition, control],
+        [(control, "denoise")],
+    )
     return graph
 
 
@@ -220,5 +241,5 @@ def control_by_clip(graph: Graph) -> Graph:
         amount=1.5,
     )
     steer.add("PreviewImage", title="What is imposed", images=control["IMAGE"])
-    clip(graph, 5, model, condition, control["SVD_CONTROL"])
+    fold_measures(graph, clip(graph, 5, model, condition, control["SVD_CONTROL"]))
     return graph

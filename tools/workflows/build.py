@@ -10,9 +10,12 @@ from .library import ROOT, library
 FOLDER = ROOT / "workflows"
 
 
-def build_all(without_models: bool = False) -> dict[str, dict[str, Any]]:
-    """Return every workflow's JSON by file stem; without_models: with the switches of their notes applied."""
-    return {graph.name: graph.to_json(without_models) for graph in describe(library())}
+def build_all(without_models: bool = False, folded: bool = True) -> dict[str, dict[str, Any]]:
+    """Return every workflow's JSON by file stem; without_models: with the switches of their notes applied.
+
+    folded: with subgraphs.
+    """
+    return {graph.name: graph.to_json(without_models, folded) for graph in describe(library())}
 
 
 def write_all(folder: Path = FOLDER, without_models: bool = False) -> list[Path]:

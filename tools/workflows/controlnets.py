@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from .graph import Graph, Node, Output, Stage
-from .pieces import EMBEDDED, FIRST_STEPS, HUB, SVD, load, sample, sample_picture, save
+from .graph import Graph, Stage
+from .node import Node, Output
+from .pieces import EMBEDDED, FIRST_STEPS, HUB, SVD, fold_conditioning, load, sample, sample_picture, save
 
 DEPTH = ("svd_depth.safetensors", "CiaraRowles/temporal-controlnet-depth-svd-v1")
 LINES = ("svd_lineart.safetensors", "CiaraRowles/temporal-controlnet-lineart-svd-v1")
@@ -54,6 +55,7 @@ def controlled(graph: Graph, control: tuple[str, str], model: Node, picture: Nod
     latent = sample(make, model, condition, control=follow["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage(f"{number + 3}. Video"), graph.name, frames["IMAGE"], 7.0)
+    fold_conditioning(graph, motion, condition)
 
 
 def show(stage: Stage, images: Any) -> None:
@@ -159,4 +161,11 @@ def nano_controlnet(graph: Graph) -> Graph:
     latent = sample(make, model, condition, control=follow["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage("6. Video"), graph.name, frames["IMAGE"], 7.0)
+    fold_conditioning(graph, motion, condition)
+    graph.fold(
+        "Lines of a Camera Move",
+        "Moves a camera over the picture and draws the lines of every frame.",
+        [warped, lines],
+        [(lines, "detail")],
+    )
     return graph

@@ -1,7 +1,7 @@
 """Workflows of the controls, all with the embedded model."""
 
 from .graph import Graph
-from .pieces import EMBEDDED, FIRST_STEPS, load, measure, sample, save
+from .pieces import EMBEDDED, FIRST_STEPS, fold_conditioning, fold_measures, load, measure, sample, save
 
 
 def camera_pan_and_zoom(graph: Graph) -> Graph:
@@ -42,8 +42,10 @@ def camera_pan_and_zoom(graph: Graph) -> Graph:
     latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage("6. Video and measures")
-    measure(finish, frames=frames["IMAGE"], image=picture["IMAGE"])
+    measures = measure(finish, frames=frames["IMAGE"], image=picture["IMAGE"])
     save(finish, graph.name, frames["IMAGE"], 7.0)
+    fold_conditioning(graph, motion, condition)
+    fold_measures(graph, measures)
     return graph
 
 
@@ -82,6 +84,7 @@ def steadier_clip(graph: Graph) -> Graph:
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     finish = graph.stage("5. Colours, measures, video")
     matched = finish.add("SVDReelColorMatch", frames=frames["IMAGE"])
-    measure(finish, frames=matched["IMAGE"], image=picture["IMAGE"])
+    measures = measure(finish, frames=matched["IMAGE"], image=picture["IMAGE"])
     save(finish, graph.name, matched["IMAGE"], 7.0)
+    fold_measures(graph, measures)
     return graph

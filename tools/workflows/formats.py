@@ -1,7 +1,7 @@
 """Workflows for one kind of film each: product, portrait, square."""
 
 from .graph import Graph
-from .pieces import SVD_XT, load, sample
+from .pieces import SVD_XT, fold_conditioning, load, sample
 
 WIDTH, HEIGHT = 1024, 576  # of the sample picture
 
@@ -121,8 +121,8 @@ Needs one file:
 - **Lock the product** pastes the product of your photograph, moved by the camera, over the clip. Label and logo stay
   as they are, and the model makes everything around them. Bypass the node (Ctrl+B) to let the model make the product
   as well.
-- **The light** is a soft bar that Cut and Drag moves across the image. *blend_factor* of Light sweep sets its
-  strength, *path* its path, *rotation* its slant. Keep the bar wide and soft: Finish Film adds frames that follow
+- **The light** is a soft bar. *blend_factor* of Light sweep sets its strength. Open **Sweep of Light** to draw its path
+  and to change its slant. Keep the bar wide and soft: Finish Film adds frames that follow
   moving objects, and it cannot track light.
 """)
     picture, model = load(graph.stage("1. Picture and model"), SVD_XT)
@@ -199,5 +199,16 @@ Needs one file:
         size="1920x1080",
         filename_prefix=f"video/{graph.name}",
         small={"size": "640x360"},
+    )
+    fold_conditioning(graph, motion, condition)
+    graph.fold(
+        "Where the Product Is",
+        "Moves the mask of the product with the camera: a mask for every frame.",
+        [shape, moved, place],
+    )
+    graph.fold(
+        "Sweep of Light",
+        "A soft bar of light that crosses the image. Open it to draw its path and to change its slant.",
+        [light, soft, dark, lit, shining, swept],
     )
     return graph

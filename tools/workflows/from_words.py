@@ -1,6 +1,7 @@
 """Workflows that start with ComfyUI's text-to-image."""
 
-from .graph import Graph, Node, Output, Stage
+from .graph import Graph, Stage
+from .node import Node, Output
 from .pieces import CONTROLNET, SVD_XT, TEXT_TO_IMAGE, UPSCALER, load_model, sample_picture, save
 
 WIDTH, HEIGHT = 1344, 768  # what SDXL was trained at; closest to 16:9
@@ -35,8 +36,13 @@ def words(stage: Stage, positive: str) -> tuple[Node, Node, Node]:
     return model, wanted, unwanted
 
 
-def photo(stage: Stage, model: Node, positive: Output, negative: Output, own: Output, switch: str) -> Output:
-    """Add the host's sampling of one photo, and the node that is bypassed to take `own` in its place."""
+def photo(
+    stage: Stage, model: Node, positive: Output, negative: Output, own: Output, switch: str
+) -> tuple[Output, list[Node]]:
+    """Add the host's sampling of one photo, and the node that is bypassed to take `own` in its place.
+
+    Return the chosen picture, and the nodes that make the photo.
+    """
     empty = stage.add("EmptyLatentImage", title="Empty Latent Image", width=WIDTH, height=HEIGHT)
     latent = stage.add(
         "KSampler",
@@ -61,7 +67,7 @@ def photo(stage: Stage, model: Node, positive: Output, negative: Output, own: Ou
         blend_factor=1.0,
         blend_mode="normal",
     )
-    return chosen["IMAGE"]
+    return chosen["IMAGE"], [empty, latent, decoded]
 
 
 def text_to_video(graph: Graph) -> Graph:
@@ -81,7 +87,8 @@ Needs two files:
     graph.note("""
 - SVD only sees the photo: the text describes what is there, not how it moves. Name things that move by themselves:
   waves, smoke, hair, a train. *motion_bucket_id* in Animate Image sets how much.
-- **The photo is not right**: change the text, or *seed* in KSampler. Mute Animate Image (Ctrl+M) meanwhile.
+- **The photo is not right**: change the text, or *seed* of **Make the Photo**. What it must not show is inside.
+  Mute Animate Image (Ctrl+M) meanwhile.
 - Any other text-to-image workflow can replace this one: connect its image to *image2* of Photo or picture.
 - **Photo or picture**: bypass it (Ctrl+B) to animate the sample picture without making a photo.
 """)
@@ -91,12 +98,19 @@ Needs two files:
         "photograph of a lighthouse on a cliff, waves breaking below, drifting clouds, golden evening light, sharp",
     )
     making = graph.stage("3. Photo")
-    chosen = photo(making, model, wanted["CONDITIONING"], unwanted["CONDITIONING"], own, "Photo or picture")
+    chosen, made = photo(making, model, wanted["CONDITIONING"], unwanted["CONDITIONING"], own, "Photo or picture")
     clip_stage = graph.stage("4. Clip")
     clip_stage.add("PreviewImage", title="What is animated", images=chosen)
     svd = load_model(clip_stage, SVD_XT)
     clip = clip_stage.add("SVDReelAnimate", model=svd["SVD_MODEL"], image=chosen)
     save(graph.stage("5. Video"), graph.name, clip["IMAGE"], clip["FLOAT"])
+    sampler = made[1]
+    graph.fold(
+        "Make the Photo",
+        "ComfyUI's text-to-image. What the photo must not show is inside.",
+        [unwanted, *made],
+        [(sampler, name) for name in ("seed", "steps", "cfg")],
+    )
     return graph
 
 
@@ -117,10 +131,10 @@ Needs four files:
 3. The video appears in **Finish Film** and in the folder *output/video*: 121 frames of 3840x2160 at 24 fps.
 """)
     graph.note("""
-- **Lines** finds the edges of a drawing or a photo. If your drawing has black lines on white paper, replace it with
-  Invert Image; the lines are then used as they are drawn.
-- **The photo does not follow the lines**: raise *strength* of Apply ControlNet. **It looks like a drawing**: lower
-  it, or lower *end_percent*.
+- **Lines of the Drawing** finds the edges of a drawing or a photo. If your drawing has black lines on white paper, open
+  it and replace **Lines** with Invert Image; the lines are then used as they are drawn.
+- **The photo does not follow the lines**: raise *strength* of **Photo from the Lines**. **It looks like a drawing**:
+  lower it, or lower *end_percent*.
 - **Check before you wait**: mute Finish Film (Ctrl+M) until the photo is right. Unchanged parts are not computed
   again.
 - **Plan Duration** makes 5 seconds at 24 fps from the 25 frames: 4 between each pair. Finish Film upscales, resizes,
@@ -130,7 +144,7 @@ Needs four files:
     drawing = graph.stage("1. Drawing")
     own = own_picture(drawing, "The drawing (swap for Load Image)")
     lines = drawing.add("Canny", title="Lines", image=own, low_threshold=0.1, high_threshold=0.3)
-    drawing.add("PreviewImage", title="The lines", images=lines["IMAGE"])
+    shown = drawing.add("PreviewImage", title="The lines", images=lines["IMAGE"])
     text = graph.stage("2. Words and lines")
     model, wanted, unwanted = words(
         text,
@@ -153,7 +167,7 @@ Needs four files:
         strength=0.8,
         end_percent=0.8,
     )
-    chosen = photo(making, model, guided["positive"], guided["negative"], own, "Photo or sketch")
+    chosen, made = photo(making, model, guided["positive"], guided["negative"], own, "Photo or sketch")
     clip_stage = graph.stage("4. Clip")
     clip_stage.add("PreviewImage", title="What is animated", images=chosen)
     svd = load_model(clip_stage, SVD_XT)
@@ -178,5 +192,19 @@ Needs four files:
         fit="crop",
         filename_prefix=f"video/{graph.name}",
         small={"size": "640x360"},
+    )
+    fitted = next(node for node in drawing.nodes if node.title == "Cut to 16:9")
+    graph.fold(
+        "Lines of the Drawing",
+        "Cuts the drawing to 16:9 and finds its lines. Open it to see them.",
+        [fitted, lines, shown],
+        [(lines, "low_threshold"), (lines, "high_threshold")],
+    )
+    sampler = made[1]
+    graph.fold(
+        "Photo from the Lines",
+        "ComfyUI's text-to-image, led by the lines with a ControlNet. What the photo must not show is inside.",
+        [unwanted, net, guided, *made],
+        [(guided, "strength"), (guided, "end_percent"), (sampler, "seed"), (sampler, "steps"), (sampler, "cfg")],
     )
     return graph

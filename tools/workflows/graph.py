@@ -2,42 +2,17 @@
 
 import re
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .lanes import Lanes, Link
 from .library import Input, NodeType
+from .node import NODE_PADDING, NODE_WIDTH, SOCKET_HEIGHT, WIDGET_HEIGHT, Node, Output, Start
+from .subgraphs import definition, identity
 
 STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 110, 40, 70, 30, 20, 50
-SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
-NODE_WIDTH, NOTE_WIDTH = 330, 460
-# Room below the widgets for the picture or clip that the interface shows in the node.
-PREVIEW_HEIGHT = {
-    "KSampler": 280,  # a player, once it samples an exported model
-    "LoadImage": 260,
-    "PreviewImage": 260,
-    "SaveVideo": 300,
-    "SaveAnimatedWEBP": 300,
-    "SVDReelAnimate": 280,  # a player
-    "SVDReelCameraPath": 400,  # drawn below its widgets, like those of the next nodes
-    "SVDReelCompare": 340,
-    "SVDReelCutAndDrag": 400,
-    "SVDReelDecode": 280,
-    "SVDReelExtend": 280,
-    "SVDReelFinish": 340,
-    "SVDReelGuidance": 250,
-    "SVDReelInbetween": 280,
-    "SVDReelLoop": 280,
-    "SVDReelDoctor": 260,
-    "SVDReelModelInfo": 240,
-    "SVDReelMotionAmount": 250,
-    "SVDReelMotionMask": 370,
-    "SVDReelSampler": 280,
-    "SVDReelSchedule": 250,
-    "SVDReelStoryboard": 640,  # its text, its table and a player
-    "SVDReelSweep": 480,
-    "CLIPTextEncode": 100,  # so has its text
-}
+NOTE_WIDTH = 460
 # The node to touch first, in the accent colour: the first of these kinds in the workflow.
 TOUCHED_FIRST = (
     "SVDReelCutAndDrag",
@@ -58,62 +33,56 @@ KEYS = {"mute": "Ctrl+M", "bypass": "Ctrl+B"}
 STAGE_COLORS = ("#3f789e", "#88A", "#8A8", "#b58b2a", "#A88")
 
 
-@dataclass(frozen=True)
-class Output:
-    """One output socket of a node in the graph."""
+@dataclass(eq=False)
+class Fold:
+    """Nodes that the canvas shows as one, as a subgraph; `shown` are pairs (node, widget) that it shows.
 
-    node: "Node"
-    slot: int
-    type: str
-
-
-@dataclass
-class Node:
-    """One node in the graph; `values` are its widgets, `links` its linked inputs.
-
-    Without foreign models the node is switched to `without` (a key of MODES) and its widgets to `small`.
+    Links that enter or leave become its sockets, named like the first socket inside. `number` and `position` are those
+    of the node on the canvas.
     """
 
-    number: int
-    type: NodeType
     title: str
-    values: dict[str, Any]
+    description: str
+    nodes: list[Node]
+    shown: Sequence[tuple[Node, str]]
+    type: NodeType
     links: dict[str, Output]
-    properties: dict[str, Any]
-    without: str = "on"
-    small: dict[str, Any] = field(default_factory=dict)
+    inside: "Graph"
+    ends: list[Output]
+    number: int = 0
     position: tuple[int, int] = (0, 0)
-
-    def __getitem__(self, name: str) -> Output:
-        """Return an output by name, or by type where only one output has it."""
-        by_name = [slot for slot, (label, _) in enumerate(self.type.outputs) if label == name]
-        slots = by_name or [slot for slot, (_, kind) in enumerate(self.type.outputs) if kind == name]
-        if len(slots) != 1:
-            raise ValueError(f"{self.type.id} has {len(slots)} outputs {name!r}; it has {self.type.outputs}")
-        return Output(self, slots[0], self.type.outputs[slots[0]][1])
+    properties: dict[str, Any] = field(default_factory=dict)
+    without: str = "on"
 
     @property
     def shown_inputs(self) -> list[Input]:
-        """Inputs with a dot: sockets, and widgets that a link has taken over."""
-        return [entry for entry in self.type.inputs.values() if entry.socket or entry.name in self.links]
+        """Sockets, and the widgets that it shows."""
+        return list(self.type.inputs.values())
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in the editor's units, on the large side: newer interfaces draw taller widgets."""
-        sockets = max(len(self.shown_inputs), len(self.type.outputs))
-        widgets = len(self.type.widgets) + sum(entry.seed for entry in self.type.widgets)
-        height = NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * widgets
-        return NODE_WIDTH, height + PREVIEW_HEIGHT.get(self.type.id, 0)
+        """Width and height in the editor's units."""
+        sockets = max(len(self.type.sockets), len(self.type.outputs))
+        return NODE_WIDTH, NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * len(self.shown)
 
     def widget_values(self, without_models: bool) -> list[Any]:
-        """Values in the order in which the interface stores them, with its own additions."""
-        values = self.values | self.small if without_models else self.values
-        stored = []
-        for entry in self.type.widgets:
-            stored.append(values.get(entry.name, entry.default))
-            if entry.seed:
-                stored.append("fixed")
-        return [*stored, "image"] if self.type.id == "LoadImage" else stored
+        """Values of the widgets that it shows."""
+        return [
+            (node.values | node.small if without_models else node.values).get(name, node.type.inputs[name].default)
+            for node, name in self.shown
+        ]
+
+    def definition(self, without_models: bool) -> dict[str, Any]:
+        """Return what is inside, in the workflow format."""
+        drawn = {**self.inside.to_json(without_models), "groups": []}
+        numbers = {node.number for node in self.nodes}
+        drawn["nodes"] = [node for node in drawn["nodes"] if node["id"] in numbers]  # without notes
+        sockets = [(entry.name, entry.type) for entry in self.shown_inputs]
+        ends = [
+            (name, end.node.number, end.slot, kind)
+            for (name, kind), end in zip(self.type.outputs, self.ends, strict=True)
+        ]
+        return definition(self.inside.name, self.title, self.description, drawn, sockets, ends)
 
 
 @dataclass
@@ -183,6 +152,7 @@ class Graph:
         self.name, self.library = name, library
         self.stages: list[Stage] = []
         self.notes: list[str] = []
+        self.folds: list[Fold] = []
         self._numbers = 0
 
     def new_number(self) -> int:
@@ -200,17 +170,84 @@ class Graph:
         """Every node, in the order in which they were added."""
         return [node for stage in self.stages for node in stage.nodes]
 
+    def fold(self, title: str, description: str, nodes: Sequence[Node], shown: Sequence[tuple[Node, str]] = ()) -> Fold:
+        """Show nodes as one node at the place of the first; call it once all their links are there."""
+        inputs: dict[str, Input] = {}
+        links: dict[str, Output] = {}
+        within: dict[int, dict[str, Output]] = {node.number: {} for node in nodes}
+
+        def add(entry: Input, label: str) -> Output:
+            name = label if label not in inputs else next(
+                f"{label}_{k}" for k in range(2, 99) if f"{label}_{k}" not in inputs
+            )  # fmt: skip
+            inputs[name] = replace(entry, name=name)
+            return Output(Start(), len(inputs) - 1, entry.type)
+
+        for node in nodes:
+            for entry in node.shown_inputs:
+                source = node.links.get(entry.name)
+                if source is None or source.node in nodes:
+                    continue
+                known = next((name for name, link in links.items() if link == source), None)
+                start = (
+                    Output(Start(), list(inputs).index(known), source.type)
+                    if known
+                    else add(replace(entry, socket=True), entry.name)
+                )
+                links.setdefault(known or list(inputs)[-1], source)
+                within[node.number][entry.name] = start
+        for node, name in shown:
+            within[node.number][name] = add(node.type.inputs[name], name)
+        ends: list[Output] = []
+        for other in self.nodes:
+            for source in other.links.values():
+                if other not in nodes and source.node in nodes and source not in ends:
+                    ends.append(source)
+        ends.sort(key=lambda end: (nodes.index(end.node), end.slot))
+        outputs = tuple((end.node.type.outputs[end.slot][0], end.type) for end in ends)
+        key = f"{self.name}/{title}"
+        inside = Graph(key, self.library)
+        for column in _columns(nodes):
+            stage = inside.stage("")
+            stage.nodes = [replace(node, links=node.links | within[node.number], inside=True) for node in column]
+        made = Fold(
+            title, description, list(nodes), shown,
+            NodeType(identity(key), inputs, outputs, "", True, ""), links, inside, ends,
+        )  # fmt: skip
+        self.folds.append(made)
+        return made
+
+    def fold_of(self, node: Node) -> Fold | None:
+        """Return the fold that a node is in."""
+        return next((fold for fold in self.folds if node in fold.nodes), None)
+
+    def canvas(self, folded: bool = True) -> list[list["Node | Fold"]]:
+        """Return what the canvas shows, by stage."""
+        shown: list[list[Node | Fold]] = []
+        for stage in self.stages:
+            column: list[Node | Fold] = []
+            for node in stage.nodes:
+                fold = self.fold_of(node) if folded else None
+                if fold is None:
+                    column.append(node)
+                elif node is fold.nodes[0]:
+                    column.append(fold)
+            shown.append(column)
+        return shown
+
     def touched_first(self) -> Node | None:
         """Return the node that a reader changes first, such as the drawing or the picture."""
-        kinds = [node.type.id for node in self.nodes]
+        nodes = [node for node in self.nodes if self.fold_of(node) is None]
+        kinds = [node.type.id for node in nodes]
         first = next((kind for kind in TOUCHED_FIRST if kind in kinds), None)
-        return self.nodes[kinds.index(first)] if first else None
+        return nodes[kinds.index(first)] if first else None
 
     def switches(self) -> list[str]:
         """What a reader without the foreign models changes, a step each; empty where nothing is needed."""
         steps = []
         for node in self.nodes:
-            where = f"**{node.title}**"
+            fold = self.fold_of(node)
+            where = f"**{fold.title if fold and set(node.small) <= {name for _, name in fold.shown} else node.title}**"
             if node.without in KEYS:
                 steps.append(f"{where}: select it and press {KEYS[node.without]} ({node.without}).")
             if node.small:
@@ -223,16 +260,20 @@ class Graph:
         # Some versions of the interface keep line breaks, so a paragraph must be one line.
         self.notes.append(re.sub(r"(?<=\S)\n(?![\n#-]|\d+\.)\s*", " ", text.strip()))
 
-    def to_json(self, without_models: bool = False) -> dict[str, Any]:
+    def to_json(self, without_models: bool = False, folded: bool = True) -> dict[str, Any]:
         """Lay the graph out and return it in the interface's own format, version 0.4.
 
-        without_models: as it is after the steps of `switches`.
+        without_models: as it is after the steps of `switches`. folded: with subgraphs.
         """
-        frames = self._lay_out()
-        nodes = self.nodes
-        links, joined = self._links(nodes)
-        written = [self._node_json(order, node, joined, without_models) for order, node in enumerate(nodes)]
-        written += self._note_json(len(nodes), len(nodes) + 1)
+        for number, fold in enumerate(self.folds, self._numbers + 1):
+            fold.number = number
+        canvas = self.canvas(folded)
+        frames = self._lay_out(canvas)
+        nodes = [node for column in canvas for node in column]
+        links, joined = self._links(nodes, folded)
+        written = [self._node_json(order, node, links, joined, without_models) for order, node in enumerate(nodes)]
+        written += self._note_json(len(nodes), max(node.number for node in nodes + self.nodes) + 1)
+        folds = [fold.definition(without_models) for fold in self.folds] if folded else []
         return {
             "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"svd-reel/{self.name}")),
             "revision": 0,
@@ -242,18 +283,22 @@ class Graph:
             "links": links,
             "groups": frames,
             "config": {},
-            "extra": {"ds": {"scale": 0.65, "offset": [NOTE_WIDTH + 200, 160]}, **self._lanes(links, frames)},
+            "extra": {"ds": {"scale": 0.65, "offset": [NOTE_WIDTH + 200, 160]}, **_lanes(nodes, links, frames)},
             "version": 0.4,
+            **({"definitions": {"subgraphs": folds}} if folds else {}),
         }
 
-    def _lay_out(self) -> list[dict[str, Any]]:
+    def _lay_out(self, canvas: list[list[Node | Fold]]) -> list[dict[str, Any]]:
         frames, left, right, bottom = [], 0, 0, 0
-        for number, stage in enumerate(self.stages):
+        for stage, column in zip(self.stages, canvas, strict=True):
+            if not column:
+                continue  # all of it is shown elsewhere, in a subgraph
+            number = len(frames)
             if not stage.below:
                 left, bottom = right, -TITLE_HEIGHT - GROUP_HEAD - STAGE_SKIP
             top = bottom + STAGE_SKIP
             y, width = top + GROUP_HEAD + TITLE_HEIGHT, 0
-            for node in stage.nodes:
+            for node in column:
                 node.position = (left, y)
                 width = max(width, node.size[0])
                 y += node.size[1] + TITLE_HEIGHT + NODE_GAP
@@ -271,47 +316,41 @@ class Graph:
             right = max(right, left + width + STAGE_GAP)
         return frames
 
-    def _links(self, nodes: list[Node]) -> tuple[list[list[Any]], dict[tuple[int, str], int]]:
+    def _links(self, nodes: list[Node | Fold], folded: bool) -> tuple[list[list[Any]], dict[tuple[int, str], int]]:
         links: list[list[Any]] = []
         joined: dict[tuple[int, str], int] = {}
         for node in nodes:
             for slot, entry in enumerate(node.shown_inputs):
                 source = node.links.get(entry.name)
-                if source is not None:
-                    links.append([len(links) + 1, source.node.number, source.slot, node.number, slot, source.type])
-                    joined[node.number, entry.name] = len(links)
+                if source is None:
+                    continue
+                fold = self.fold_of(source.node) if folded else None
+                if fold:
+                    source = Output(fold, fold.ends.index(source), source.type)
+                links.append([len(links) + 1, source.node.number, source.slot, node.number, slot, source.type])
+                joined[node.number, entry.name] = len(links)
         return links, joined
 
-    def _lanes(self, links: list[list[Any]], frames: list[dict[str, Any]]) -> dict[str, Any]:
-        nodes = {node.number: node for node in self.nodes}
-        ways = Lanes([(x, y, x + width, y + height) for x, y, width, height in (frame["bounding"] for frame in frames)])
-        drawn = []
-        for number, origin, slot, target, entry, _ in links:
-            if origin in nodes:
-                (x, y), (to_x, to_y) = nodes[origin].position, nodes[target].position
-                start = (x + nodes[origin].size[0], y + SOCKET_HEIGHT * (slot + 0.5))
-                drawn.append(Link(number, (origin, slot), start, (to_x, to_y + SOCKET_HEIGHT * (entry + 0.5))))
-        ways.add(
-            drawn, [(*node.position, *map(sum, zip(node.position, node.size, strict=True))) for node in self.nodes]
-        )
-        return ways.extra()
-
     def _node_json(
-        self, order: int, node: Node, joined: dict[tuple[int, str], int], without_models: bool
+        self,
+        order: int,
+        node: Node | Fold,
+        links: list[list[Any]],
+        joined: dict[tuple[int, str], int],
+        without_models: bool,
     ) -> dict[str, Any]:
         inputs = [
             {"name": entry.name, "type": entry.type, "link": joined.get((node.number, entry.name))}
             | ({} if entry.socket else {"widget": {"name": entry.name}})
             for entry in node.shown_inputs
         ]
-        used: dict[int, list[int]] = {}
-        for stage in self.stages:
-            for other in stage.nodes:
-                for name, source in other.links.items():
-                    if source.node is node:
-                        used.setdefault(source.slot, []).append(joined[other.number, name])
         outputs = [
-            {"name": name, "type": kind, "slot_index": slot, "links": sorted(used.get(slot, [])) or None}
+            {
+                "name": name,
+                "type": kind,
+                "slot_index": slot,
+                "links": [link[0] for link in links if link[1:3] == [node.number, slot]] or None,
+            }
             for slot, (name, kind) in enumerate(node.type.outputs)
         ]
         titled = {"title": node.title} if node.title != node.type.title else {}
@@ -364,3 +403,26 @@ class Graph:
             )
             y += height + TITLE_HEIGHT + NODE_GAP
         return written
+
+
+def _lanes(nodes: list[Node | Fold], links: list[list[Any]], frames: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return reroute points of links that would run behind a node."""
+    known = {node.number: node for node in nodes}
+    ways = Lanes([(x, y, x + width, y + height) for x, y, width, height in (frame["bounding"] for frame in frames)])
+    drawn = []
+    for number, origin, slot, target, entry, _ in links:
+        if origin in known:
+            (x, y), (to_x, to_y) = known[origin].position, known[target].position
+            start = (x + known[origin].size[0], y + SOCKET_HEIGHT * (slot + 0.5))
+            drawn.append(Link(number, (origin, slot), start, (to_x, to_y + SOCKET_HEIGHT * (entry + 0.5))))
+    ways.add(drawn, [(*node.position, *map(sum, zip(node.position, node.size, strict=True))) for node in nodes])
+    return ways.extra()
+
+
+def _columns(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Return nodes in columns, each to the right of those that it takes something from."""
+    depth: dict[int, int] = {}
+    for node in nodes:
+        before = [depth[link.node.number] for link in node.links.values() if link.node in nodes]
+        depth[node.number] = 1 + max(before, default=-1)
+    return [[node for node in nodes if depth[node.number] == place] for place in range(max(depth.values()) + 1)]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .graph import Node, Stage
+from .graph import Graph, Stage
+from .node import Node
 
 HUB = "https://huggingface.co"
 NANO = "nano (embedded)"
@@ -142,7 +143,23 @@ def sample(stage: Stage, model: Node, condition: Node, **more: Any) -> Node:
     )
 
 
-def measure(stage: Stage, *, title: str = "Report", **inputs: Any) -> None:
+def measure(stage: Stage, *, title: str = "Report", **inputs: Any) -> tuple[Node, Node]:
     """Add the measures of a clip and the page that shows them."""
     report = stage.add("SVDReelReport", **inputs)
-    stage.add("PreviewImage", title=title, images=report["page"])
+    return report, stage.add("PreviewImage", title=title, images=report["page"])
+
+
+def fold_measures(graph: Graph, measures: tuple[Node, Node]) -> None:
+    """Show what `measure` added as one node."""
+    graph.fold("Measure the Clip", "Measures the finished clip and draws a page of results. Open it to see the page.",
+               measures)  # fmt: skip
+
+
+def fold_conditioning(graph: Graph, motion: Node, condition: Node) -> None:
+    """Show Set Motion and Prepare Image as one node."""
+    graph.fold(
+        "Motion and Conditioning",
+        "Sets how much moves, and prepares the image for the model.",
+        [motion, condition],
+        [(motion, "motion_bucket_id"), (motion, "fps"), *((condition, name) for name in ("width", "height", "frames"))],
+    )

@@ -4,6 +4,7 @@ from typing import Any
 
 from .graph import MODES
 from .library import NodeType
+from .subgraphs import unfolded
 
 NOTES = ("MarkdownNote", "Note")
 
@@ -13,8 +14,9 @@ def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[st
 
     Widget values are assigned by position, without the second value that a seed stores. Widgets of a newer host that
     are not in the workflow keep the host's defaults. A muted node has no outputs; a bypassed one passes on its inputs
-    of the same type.
+    of the same type. Subgraphs are unfolded.
     """
+    workflow = unfolded(workflow)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     links = {link[0]: (link[1], link[2], link[5]) for link in workflow["links"]}
     prompt = {}
@@ -29,6 +31,7 @@ def to_prompt(workflow: dict[str, Any], library: dict[str, NodeType]) -> dict[st
             inputs[entry.name] = values.pop(0)
             if entry.seed:
                 values.pop(0)
+        inputs |= node.get("shown", {})
         for entry in node["inputs"]:
             if entry.get("link") is None:
                 continue

@@ -211,12 +211,13 @@ def orbit_from_video_depth(graph: Graph) -> Graph:
 # An orbit by depth that was read from the picture
 {DEPTH_FILES}
 1. Choose your image in **Load Image** and press **Run**.
-2. **Video to Depth or Normals** reads the depth, **Control Camera** moves the camera by it.
+2. **Video to Depth or Normals** reads the depth, **Condition and Control the Camera** moves the camera by
+   it.
 """)
     graph.note("""
 - The clip itself is made by SVD-XT, which is also the file that completes DepthCrafter.
 - Try *dolly in 0.2* or *truck right 0.15*: moves that travel need depth.
-- *far_to_near* of Control Camera sets how deep the scene is.
+- *far_to_near* sets how deep the scene is.
 """)
     picture, reader = _load_depth(graph, "Picture")
     model = load_model(graph.stage("2. Model of the clip"), SVD_XT)
@@ -240,4 +241,14 @@ def orbit_from_video_depth(graph: Graph) -> Graph:
     latent = sample(make, model, condition, control=control["SVD_CONTROL"])
     frames = make.add("SVDReelDecode", vae=model["VAE"], latent=latent["LATENT"])
     save(graph.stage("6. Video"), graph.name, frames["IMAGE"], 7.0)
+    graph.fold(
+        "Condition and Control the Camera",
+        "Prepares the image for the model, and leads the clip along the camera path by the depth.",
+        [motion, condition, control],
+        [
+            (motion, "motion_bucket_id"),
+            *((condition, name) for name in ("width", "height", "frames")),
+            *((control, name) for name in ("mode", "strength", "far_to_near")),
+        ],
+    )
     return graph

@@ -1,6 +1,7 @@
 """Workflows that train and use LoRAs, all with the embedded model."""
 
-from .graph import Graph, Node
+from .graph import Graph
+from .node import Node
 from .pieces import FIRST_STEPS, load, measure, save
 
 CAMERA_LORA = "nano_pan_left (embedded)"

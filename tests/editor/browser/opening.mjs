@@ -1,7 +1,8 @@
 // Every workflow of a folder opens: nothing lies over anything else, no value moves, no error names the pack.
 //
 // node opening.mjs PORT classic|vue FOLDER [PROMPTS.json]. PROMPTS: name -> prompt that each shall give, as
-// {node: {inputs: {name: value}}}; inputs that were added since may be there as well. Prints OK, or what is wrong.
+// {node: {inputs: {name: value}}}; inputs that were added since may be there as well. Nodes in subgraphs have the number
+// that they have inside. Prints OK, or what is wrong.
 
 import fs from 'node:fs'
 import path from 'node:path'
@@ -21,6 +22,16 @@ const look = () =>
     return { output, values }
   })
 
+/** Return a prompt with the numbers that nodes have inside their subgraphs: "14:5" is 5. */
+function inside(prompt) {
+  const last = id => String(id).split(':').at(-1)
+  const linked = value => (Array.isArray(value) && value.length === 2 ? [last(value[0]), value[1]] : value)
+  const plain = inputs => Object.fromEntries(Object.entries(inputs).map(([name, value]) => [name, linked(value)]))
+  return Object.fromEntries(
+    Object.entries(prompt).map(([id, node]) => [last(id), { ...node, inputs: plain(node.inputs) }]),
+  )
+}
+
 /** Return inputs of a node that are not as they should be. */
 function changed(found, expected) {
   if (!found) return ['is missing']
@@ -37,13 +48,14 @@ try {
     await page.waitForTimeout(renderer === 'vue' ? 1500 : 700)
     console.error(name)
     const { output, values } = await look()
-    if (!prompts) wrong.push(...(await covered(page)).map(text => `${name}: ${text}`))
+    wrong.push(...(await covered(page)).map(text => `${name}: ${text}`))
     for (const { id, type, widgets_values: stored = [] } of workflow.nodes) {
       const found = JSON.stringify((values[id] ?? []).slice(0, stored.length))
       if (OURS.test(type) && found !== JSON.stringify(stored)) wrong.push(`${name}: values of ${type} are ${found}`)
     }
+    const found = inside(output)
     for (const [id, node] of Object.entries(wanted[name] ?? {}))
-      wrong.push(...changed(output[id], node).map(text => `${name}: ${node.class_type} ${id} ${text}`))
+      wrong.push(...changed(found[id], node).map(text => `${name}: ${node.class_type} ${id} ${text}`))
     await page.keyboard.press('Escape')
   }
   wrong.push(...page.faults)
