@@ -9,6 +9,7 @@ from ..svd_core.controls.camera.control import WarpedSignal, camera_control, mod
 from ..svd_core.controls.camera.depth import FAR_TO_NEAR
 from ..svd_core.controls.camera.moves import MOVES, camera_move, move_names, parse_path
 from ..svd_core.controls.camera.path import EASINGS, CameraPath, Chain, Hold
+from ..svd_core.controls.refine import MOST_ROUNDS
 from ..svd_core.controls.signal import SIGNAL_MODES
 from ..svd_core.pipelines.settings import STEERED_BUCKET
 from ..svd_core.pipelines.steering import camera_signals
@@ -239,6 +240,14 @@ class SVDReelCameraControl:
                 "vae": inputs.VAE,
                 "background": inputs.BEHIND,
                 "motion_bucket_id": inputs.STEERED_MOTION_BUCKET,
+                "refine": inputs.whole(
+                    0,
+                    0,
+                    MOST_ROUNDS,
+                    "Rounds in which the model draws what comes into view again in the middle steps, for replace "
+                    "estimate only. 2 make holes and seams cleaner and take up to twice as long. 0 is off.",
+                    advanced=True,
+                ),
             },
         }
 
@@ -263,6 +272,7 @@ class SVDReelCameraControl:
         vae=None,
         background: str = "white",
         motion_bucket_id: int = STEERED_BUCKET,
+        refine: int = 0,
     ) -> tuple:
         if depth is not None and depth_mask is not None:
             raise ValueError("depth and depth_mask are both connected; disconnect one of them")
@@ -279,7 +289,7 @@ class SVDReelCameraControl:
             far_to_near=far_to_near,
             on_frame=host.Progress().decoded,
         )
-        settings = mode_settings(mode, sigma, repeats, keep, last_weight)
+        settings = mode_settings(mode, sigma, repeats, keep, last_weight, refine)
         controls = [camera_control(made.signal, mode, strength=strength, **settings) for made in signals]
         chain = (control or ControlChain()).imposing(controls, motion_bucket_id)
         return (chain, *warped_images(signals))

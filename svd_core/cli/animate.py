@@ -87,7 +87,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     add_settings(group, "camera", "camera_mode", "camera_strength", "camera_sigma", "camera_far_to_near")
-    add_settings(group, "camera_repeats", "camera_keep", "camera_last_weight")
+    add_settings(group, "camera_repeats", "camera_keep", "camera_last_weight", "camera_refine")
     group.add_argument("--depth", metavar="FILE", help="depth map, bright is near; use it for a camera that travels")
     group.add_argument("--foreground", metavar="FILE", help="mask of the object in front, bright on dark")
     add_camera_weights(group)

@@ -17,10 +17,12 @@ from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from ..sampling.controls import Control, Run, Start
 from ..sampling.guidance import Denoiser
+from .refine import MOST_ROUNDS, agreement, refine_holes, refines_at
 from .strength import check_strength, release_level
 
 PIN_SIGMA = 1.0  # below it the first frame is only half held, so that its fine detail matches its neighbours
 PIN_BELOW = 0.5
+NEAR = 4.0  # times the release; below it, refinement lets go of cells that the model contradicts
 CLOSE = 0.97  # skip levels of the schedule this close below a start sigma, so that no step is wasted
 
 
@@ -177,12 +179,15 @@ class ReplaceEstimate(SignalControl):
     repeats: evaluations of each guided step. Above 1 the step is noised again and evaluated without the signal, which
     hides seams and costs as many times more.
     last: weight of the last frame; weights fall evenly from 1 in the first.
+    refine: rounds in which the model draws what is not valid again at a guided level (`refine.refine_holes`), 0 is off.
+    Near the release, cells then count less the more the model disagrees with them.
     """
 
     sigma: float = 8.0
     keep: float = 1.0
     repeats: int = 1
     last: float = 1.0
+    refine: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,11 +196,13 @@ class ReplaceEstimate(SignalControl):
                 raise ValueError(f"{name} must be above 0 and at most 1 (got {value:g}); use 0.6 to 1")
         if not 1 <= self.repeats <= 10:
             raise ValueError(f"repeats must be 1 to 10 (got {self.repeats}); use 1 to 3")
+        if not 0 <= self.refine <= MOST_ROUNDS:
+            raise ValueError(f"refine must be 0 to {MOST_ROUNDS} rounds (got {self.refine}); use 2, or 0 for none")
 
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
         """Replace the estimate of guided levels; with repeats, the last evaluation of a step is left free."""
         if self.repeats == 1 and sigma > self.level(run, self.sigma):
-            estimate = self._replaced(run, estimate)
+            estimate = self._replaced(run, sigma, estimate)
         return super().edit_estimate(run, x, sigma, estimate)
 
     def edit_state(self, run: Run, x: Tensor, sigma: float, denoise: Denoiser) -> Tensor:
@@ -204,13 +211,18 @@ class ReplaceEstimate(SignalControl):
             return x
         for number in range(self.repeats - 1):
             estimate = denoise(x, sigma)
-            estimate = self._replaced(run, estimate) if number == 0 else estimate
+            estimate = self._replaced(run, sigma, estimate) if number == 0 else estimate
             x = super().edit_estimate(run, x, sigma, estimate) + sigma * run.fresh_noise()
+        if self.refine and refines_at(run, sigma):
+            latents, valid = self.signal.on(run)
+            x = refine_holes(run, x, sigma, denoise, latents, valid > 0, self.refine)
         return x
 
-    def _replaced(self, run: Run, estimate: Tensor) -> Tensor:
+    def _replaced(self, run: Run, sigma: float, estimate: Tensor) -> Tensor:
         latents, valid = self.signal.on(run)
         frames = len(estimate)
+        if self.refine and sigma < NEAR * self.level(run, self.sigma):
+            valid = valid * agreement(estimate - latents, valid)
         if self.keep < 1:
             valid = valid * _closest(estimate - latents, valid, self.keep)
         weight = torch.linspace(1, self.last, frames).to(valid).reshape(-1, 1, 1, 1)

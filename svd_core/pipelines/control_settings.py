@@ -15,6 +15,7 @@ from ..controls.amount import BLUR, BucketGuidance, LowPassStart, MotionCurves, 
 from ..controls.camera.control import mode_settings
 from ..controls.camera.depth import FAR_TO_NEAR
 from ..controls.extend import Extension
+from ..controls.refine import MOST_ROUNDS
 from ..controls.skip_guidance import SkipGuidance
 from ..controls.steady import MAX_REGIONS, ColourAnchor, ColourMatch, FirstFrame, SteadyGuidance
 from ..controls.windows import BORDERS, ENDS, NOISES, WEIGHTS, Windows
@@ -37,8 +38,8 @@ NEEDS = (
      ("windows",)),
     (("extend_overlap", "extend_anchor", "extend_colour_lock", "extend_detail", "extend_repeats",
       "extend_chunk_frames"), ("extend",)),
-    (("camera_mode", "camera_far_to_near", "camera_sigma", "camera_repeats", "camera_keep", "camera_last_weight"),
-     ("camera",)),
+    (("camera_mode", "camera_far_to_near", "camera_sigma", "camera_repeats", "camera_keep", "camera_last_weight",
+      "camera_refine"), ("camera",)),
     (("match_method", "match_ramp", "match_smoothing"), ("match_colours",)),
 )  # fmt: skip
 """Settings that have no effect unless one of others is given."""
@@ -210,6 +211,16 @@ class ControlSettings:
         high=1,
         advice="use 0.6 to 1",
     )
+    camera_refine: int = setting(
+        0,
+        "rounds in which the model draws what comes into view again in the middle steps with replace estimate; 2 make "
+        "holes and seams cleaner and take up to twice as long. 0 is off",
+        default_text="0",
+        metavar="N",
+        low=0,
+        high=MOST_ROUNDS,
+        advice="use 2, or 0 for none",
+    )
     match_colours: float = _share(
         0.0, "move the colours of finished frames to those of the first one by this share. 0 is off", "use 0.5"
     )
@@ -288,8 +299,8 @@ def extension_of(settings: Any, frames: int) -> Extension:
 
 def camera_options(settings: Any) -> dict[str, float]:
     """Return the settings of the mode in which a camera path is imposed."""
-    numbers = (settings.camera_sigma, settings.camera_repeats, settings.camera_keep, settings.camera_last_weight)
-    return mode_settings(settings.camera_mode, *numbers)
+    names = ("sigma", "repeats", "keep", "last_weight", "refine")
+    return mode_settings(settings.camera_mode, **{name: getattr(settings, f"camera_{name}") for name in names})
 
 
 def guidance_over(settings: Any, scales: Tensor, frames: int) -> Tensor | Guidance:

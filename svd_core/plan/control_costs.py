@@ -191,6 +191,12 @@ class _Placeholders:
         clip = torch.zeros(self.frames, 4, self.height, self.width)
         return Signal(clip, torch.ones(self.frames, 1, self.height, self.width))
 
+    def holes(self) -> Signal:
+        """Return a signal with a hole in all frames after the first."""
+        signal = self.signal()
+        signal.valid[1:, :, : self.height // 4] = 0.0
+        return signal
+
     def ends(self) -> tuple[Condition, Tensor, Tensor]:
         """Return the end picture's condition, and the latents of both ends."""
         return self.condition, self.latent, self.latent.clone()
@@ -206,6 +212,7 @@ METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = 
     ("changed clip", "Edit Clip", lambda p: source_control(p.signal()), "signal"),
     ("replace estimate", "Control Camera", lambda p: ReplaceEstimate(p.signal()), "signal"),
     ("replace estimate, 3 repeats", "Control Camera", lambda p: ReplaceEstimate(p.signal(), repeats=3), "signal"),
+    ("replace estimate, 2 rounds", "Control Camera", lambda p: ReplaceEstimate(p.holes(), refine=2), "signal"),
     ("motion mask", "Motion Mask", lambda p: MotionBrush(p.cells, latent=p.latent), "picture"),
     ("lower start", "Motion Amount", lambda p: LowPassStart(), ""),
     ("buckets and fps over the frames", "Motion Amount", lambda p: MotionCurves(((0.0, 60.0),)), ""),

@@ -35,6 +35,7 @@ def dragged():
 
 
 LEFT = torch.cat([torch.ones(1, 1, H, W // 2), torch.zeros(1, 1, H, W - W // 2)], dim=3)
+HALF = torch.cat([torch.ones(1, 1, H, W), LEFT.expand(FRAMES - 1, -1, -1, -1)])  # holes after frame 0
 CONTROLS = {
     "brush": MotionBrush(LEFT, still_bucket=1.0, moving_bucket=200.0),
     "brush per frame": MotionBrush(LEFT * torch.linspace(0, 1, FRAMES).reshape(-1, 1, 1, 1)),
@@ -42,6 +43,7 @@ CONTROLS = {
     "partial re-noise": PartialRenoise(SIGNAL),
     "dual clock": DualClock(SIGNAL),
     "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
+    "refined estimate": ReplaceEstimate(Signal(SIGNAL.latents, HALF), refine=2),
     "changed clip": source_control(SIGNAL),
     "match": MatchedBetween(SIGNAL),
     "take turns": TakeTurns(*ENDS),

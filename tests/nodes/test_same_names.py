@@ -94,6 +94,7 @@ SAME: dict[str, dict[str, str | No]] = {
         "repeats": "camera_repeats",
         "keep": "camera_keep",
         "last_weight": "camera_last_weight",
+        "refine": "camera_refine",
     },
     "SVDReelCameraWeights": {
         "camera_weights": "camera_weights",

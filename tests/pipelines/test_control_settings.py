@@ -79,11 +79,11 @@ def test_windows_and_extensions_get_all_their_settings() -> None:
 
 def test_the_camera_mode_gets_its_own_settings_only() -> None:
     given = {"camera": "zoom in 1.1", "camera_sigma": 10.0}
-    more = {"camera_repeats": 3, "camera_keep": 0.8, "camera_last_weight": 0.6}
+    more = {"camera_repeats": 3, "camera_keep": 0.8, "camera_last_weight": 0.6, "camera_refine": 2}
     assert camera_options(resolved(**given)) == {"sigma": 10.0}
     assert camera_options(resolved(camera="zoom in 1.1")) == {}
     strict = camera_options(resolved(**given, **more, camera_mode="replace estimate"))
-    assert strict == {"sigma": 10.0, "repeats": 3, "keep": 0.8, "last": 0.6}
+    assert strict == {"sigma": 10.0, "repeats": 3, "keep": 0.8, "last": 0.6, "refine": 2}
     double = camera_options(resolved(**given, camera_mode="dual clock"))
     assert double["sigma_weak"] / double["sigma"] == pytest.approx(75 / 31)
 

@@ -125,16 +125,16 @@ def camera_control(signal: Signal, mode: str, *, strength: float = 1.0, **settin
 
 
 def mode_settings(
-    mode: str, sigma: float = 0.0, repeats: int = 1, keep: float = 1.0, last_weight: float = 1.0
+    mode: str, sigma: float = 0.0, repeats: int = 1, keep: float = 1.0, last_weight: float = 1.0, refine: int = 0
 ) -> dict[str, float]:
     """Return the settings of a mode besides its strength, for `camera_control`; a sigma of 0 is the mode's own.
 
-    repeats, keep and last_weight are for replace estimate; other modes ignore them.
+    repeats, keep, last_weight and refine are for replace estimate; other modes ignore them.
     """
     settings: dict[str, float] = {"sigma": sigma} if sigma > 0 else {}
     if SIGNAL_MODES.get(mode) is DualClock and sigma > 0:
         # Keep the ratio of both levels as in the published constants.
         settings["sigma_weak"] = sigma * DualClock.sigma_weak / DualClock.sigma
     if SIGNAL_MODES.get(mode) is ReplaceEstimate:
-        settings |= {"repeats": repeats, "keep": keep, "last": last_weight}
+        settings |= {"repeats": repeats, "keep": keep, "last": last_weight, "refine": refine}
     return settings
