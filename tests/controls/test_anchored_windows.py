@@ -10,57 +10,24 @@ from svd_core.controls.adapters import attached
 from svd_core.controls.anchored_windows import AnchoredWindows, DropFirstFrame
 from svd_core.controls.poses import ControlNeXtAdapter
 from svd_core.networks.controlnext import ControlNeXt
-from svd_core.pipelines.video_depth import depth_noise_rows, depth_windows
 from svd_core.sampling.controls import Inputs, Run
 from svd_core.sampling.guidance import as_guidance
+from tests.helpers.family_windows import wrong_plans
 from tests.helpers.golden_rule import DATA
 
 PLANS = json.loads((DATA / "family" / "windows.json").read_text(encoding="utf-8"))
 
 
-def numbers(key: str) -> tuple[int, int, int]:
-    return tuple(map(int, key.split(",")))
+@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind in PLANS for key in PLANS[kind]])
+def test_plans_are_those_of_the_public_code(kind, key):
+    assert wrong_plans({kind: {key: PLANS[kind][key]}}) == {f"{kind} {key}": 0}
 
 
-@pytest.mark.parametrize("key", PLANS["mimicmotion"])
-def test_mimicmotion_plans_are_those_of_the_public_code(key):
-    frames, size, overlap = numbers(key)
-    control, expected = AnchoredWindows(size, overlap), PLANS["mimicmotion"][key]
-    plan = control.plan(frames)
-    assert [window.frames for window in plan] == expected["windows"]
-    assert plan[0].weights == pytest.approx(expected["weights"])
-    total = torch.zeros(frames)
-    for window in plan:
-        total.index_add_(0, torch.tensor(window.frames), torch.tensor(window.weights))
-    assert total.tolist() == pytest.approx(expected["sum_per_frame"])
-    noise = torch.arange(float(frames)).reshape(-1, 1, 1, 1)
-    assert control.edit_noise(noise, 0).flatten().tolist() == expected["noise_index"]
-
-
-@pytest.mark.parametrize("key", PLANS["controlnext"])
-def test_controlnext_plans_are_those_of_the_public_code(key):
-    frames, size, overlap = numbers(key)
-    plan = AnchoredWindows(size, overlap, "controlnext").plan(frames)
-    found = [
-        {
-            "frames": window.frames,
-            "control_of": window.poses,
-            "kept": [frame for frame, weight in zip(window.frames, window.weights, strict=True) if weight],
-        }
-        for window in plan
-    ]
-    assert found == PLANS["controlnext"][key]["windows"]
-
-
-@pytest.mark.parametrize("key", PLANS["depthcrafter"])
-def test_depthcrafter_plans_are_those_of_the_public_code(key):
-    frames, size, overlap = numbers(key)
-    rows = depth_noise_rows(frames, size, overlap)
-    found = [
-        {"frames": list(span), "noise_rows": own, "starts_from_previous": overlap if number else 0}
-        for number, (span, own) in enumerate(zip(depth_windows(frames, size, overlap), rows, strict=True))
-    ]
-    assert found == PLANS["depthcrafter"][key]["windows"]
+def test_a_wrong_number_of_a_plan_is_counted():
+    plan = json.loads(json.dumps(PLANS["mimicmotion"]["17,16,6"]))
+    plan["windows"][-1][-1] += 1
+    plan["weights"][3] += 0.01
+    assert wrong_plans({"mimicmotion": {"17,16,6": plan}}) == {"mimicmotion 17,16,6": 2}
 
 
 @pytest.mark.parametrize("anchor", ["mimicmotion", "controlnext"])

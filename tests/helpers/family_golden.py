@@ -1,14 +1,16 @@
 """Compare the product with golden outputs of the public code of the SVD family (tests/data/family).
 
-    python -m tests.helpers.family_golden FILE.safetensors ...
+    python -m tests.helpers.family_golden FILE.safetensors ... windows.json
 
 A file's metadata names its kind; the weights are built by the rule of tests/data/golden/README.md from the `.keys.json`
 beside it. Prints a relative L2 error per tensor and exits with 1 where one is above its limit: 1e-5 for one evaluation,
-2e-5 for a whole sampling.
+2e-5 for a whole sampling, and none for the whole numbers of window plans in JSON. Sizes, clips, strengths and noise
+levels are those of the file.
 """
 
 import json
 import math
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -52,9 +54,12 @@ from svd_core.pipelines.video_depth import VideoDepthSettings, sample_depth, sam
 from svd_core.sampling.controls import Inputs, Run
 from svd_core.sampling.guidance import Guidance
 
+from .family_windows import wrong_plans
 from .golden_rule import fill_by_rule
 
 EVALUATION, SAMPLING = 1e-5, 2e-5
+HEADS = {"svd.head_channels": "head_channels", "svd.clip_head_channels": "clip_head_width"}
+GUIDANCE = (1.0, 2.5)  # of SV3D and SVD, where a file says nothing else
 
 
 class Golden(NamedTuple):
@@ -79,7 +84,6 @@ def read_golden(path: Path) -> Golden:
     with safe_open(path, "pt") as file:
         settings = {name: _value(text) for name, text in file.metadata().items()}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    table = path.with_suffix("").with_suffix(".keys.json") if path.suffix else path
     table = path.parent / f"{path.stem}.keys.json"
     shapes = json.loads(table.read_text(encoding="utf-8")) if table.exists() else {}
     return Golden(path.stem, settings, tensors, shapes)
@@ -102,7 +106,8 @@ def relative(actual: Tensor, expected: Tensor) -> float:
 def load_rule_model(golden: Golden, shapes: dict[str, list[int]] | None = None, **metadata: object) -> svd.SVDModel:
     """Return the model whose weights the rule makes, through a file and the product's own loader."""
     weights = fill_by_rule(shapes or golden.shapes, int(golden.settings["seed"]))
-    metadata = {"svd.head_channels": golden.settings.get("head_channels", 16), "svd.clip_head_channels": 16, **metadata}
+    heads = {name: golden.settings.get(word, 16) for name, word in HEADS.items()}
+    metadata = {**heads, **metadata}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{golden.name}.safetensors"
         save_file(weights, path, {name: str(value) for name, value in metadata.items()})
@@ -112,7 +117,7 @@ def load_rule_model(golden: Golden, shapes: dict[str, list[int]] | None = None, 
 def orbit_findings(golden: Golden) -> Iterator[Finding]:
     """SV3D_u and SV3D_p: preprocessing, condition, denoiser, sampling, decode."""
     kind, g = golden.settings["kind"], golden.tensors
-    frames, augmentation = int(golden.settings["frames"]), float(golden.settings["aug"])
+    frames, augmentation = len(g["noise"]), float(golden.settings["aug"])
     model = load_rule_model(golden, **{"svd.variant": kind})
     path = OrbitPath.level(frames=frames)
     if kind == "sv3d_p":
@@ -128,36 +133,39 @@ def orbit_findings(golden: Golden) -> Iterator[Finding]:
     yield Finding("clip_embed", relative(condition.token, g["clip_embed"]), EVALUATION)
     yield Finding("cond_concat", relative(condition.latent, g["cond_concat"]), EVALUATION)
     yield Finding("cond_vector", relative(condition.vector.expand(frames, -1), g["cond_vector"]), EVALUATION)
-    for name in (name for name in g if name.startswith("denoised_")):
-        sigma = float(name.rpartition("_")[2])
-        used = condition.unconditional() if "uncond" in name else condition
+    for name, branch, sigma in evaluations(g):
+        used = condition.unconditional() if branch == "uncond" else condition
         found = model.denoise(g["noise"] * (1 + sigma**2) ** 0.5, sigma, used)
         yield Finding(name, relative(found, g[name]), EVALUATION)
-    guidance = svd.triangle_guidance(1.0, 2.5, frames)
+    scales = golden.settings.get("guider", {}).get("params", {})
+    guidance = svd.triangle_guidance(scales.get("min_scale", 1.0), scales.get("max_scale", 2.5), frames)
     yield Finding("guidance", relative(guidance, g["guidance"]), EVALUATION)
     sigmas = svd.karras_sigmas(int(golden.settings["steps"]))
+    yield Finding("sigmas", relative(sigmas, g["sigmas"]), EVALUATION)
     latents = svd.sample(model.denoise, g["noise"], sigmas, guidance, condition)
     yield Finding("samples_z", relative(latents, g["samples_z"]), SAMPLING)
     decoded = model.decode(g["samples_z"])
-    errors = {name: relative(decoded, g[name]) for name in ("decoded_first_stage", "decoded_conditioner")}
+    errors = {name: relative(decoded, g[name]) for name in g if name.startswith("decoded_")}
     best = min(errors, key=errors.get)
     yield Finding(best, errors[best], EVALUATION)
 
 
 def preparation_findings(golden: Golden) -> Iterator[Finding]:
-    """The official preparation of an object's picture; every third pixel is recorded, in 8 bits."""
+    """The official preparation of an object's picture; every few pixels are recorded, in 8 bits."""
     for name, expected in golden.tensors.items():
         picture, _, ratio = name.partition(".ratio_")
         if ratio:
             rgba = golden.tensors[f"{picture}.rgba"].float() / 255
             made = prepare_object(rgba, ratio=None if ratio == "none" else float(ratio))
-            levels = (made * 255).round()[::3, ::3]
+            step = -(-len(made) // len(expected))  # every third pixel is recorded
+            levels = (made * 255).round()[::step, ::step]
             yield Finding(name, float((levels - expected.float()).abs().max()), 0.0)
 
 
 def controlnet_findings(golden: Golden) -> Iterator[Finding]:
     """The SVD ControlNet: hint, residuals, and the UNet with them as trained, at half strength, and each once."""
-    g, frames = golden.tensors, int(golden.settings["frames"])
+    g = golden.tensors
+    videos, frames = g["sample"].shape[:2]
     weights = fill_by_rule(golden.shapes, int(golden.settings["seed"]))
     heads = int(golden.settings["head_channels"])
     parts = {name: {k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(f"{name}.")} for name in
@@ -167,19 +175,33 @@ def controlnet_findings(golden: Golden) -> Iterator[Finding]:
     x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
     hint = network.hint(g["control_image"])
     yield Finding("hint", relative(hint, g["hint"]), EVALUATION)
-    made = network.residuals(x, c_noise, token, vector, frames, hint.repeat(2, 1, 1, 1))
+    made = network.residuals(x, c_noise, token, vector, frames, hint.repeat(videos, 1, 1, 1))
     for index, residual in enumerate(made.skips):
         yield Finding(f"residual_{index}_eps5", relative(residual, g[f"residual_{index}_eps5"]), EVALUATION)
     yield Finding("residual_mid_eps5", relative(made.middle, g["residual_mid_eps5"]), EVALUATION)
     trained, once = trained_counts(unet.config), [1] * len(made.skips)
-    for name, hooks in (
-        ("unet_without_eps5", None),
-        ("unet_with_eps5", AddResiduals(made, trained)),
-        ("unet_half_eps5", AddResiduals(made, trained, 0.5)),
-        ("unet_once_eps5", AddResiduals(made, once)),
-    ):
-        found = unet(x, c_noise, token, vector, frames, hooks=hooks).unflatten(0, (2, frames))
+    cases = {
+        "unet_without_eps5": None,
+        "unet_with_eps5": AddResiduals(made, trained),
+        "unet_half_eps5": AddResiduals(made, trained, 0.5),
+        "unet_once_eps5": AddResiduals(made, once),
+    }
+    cases |= {name: AddResiduals(made, trained, strength) for name, strength in strengths(g)}
+    for name, hooks in ((name, hooks) for name, hooks in cases.items() if name in g):
+        found = unet(x, c_noise, token, vector, frames, hooks=hooks).unflatten(0, (videos, frames))
         yield Finding(name, relative(found, g[name]), EVALUATION)
+
+
+def strengths(g: dict[str, Tensor]) -> list[tuple[str, float]]:
+    """Return the tensors of a UNet with an adapter at some strength, such as "unet_scale_0.5_eps5", with the number."""
+    found = [(name, re.fullmatch(r"unet_scale_([\d.]+)_eps5", name)) for name in g]
+    return [(name, float(match[1])) for name, match in found if match]
+
+
+def evaluations(g: dict[str, Tensor]) -> list[tuple[str, str, float]]:
+    """Return the tensors of one evaluation: name, what is before its noise level ("", "uncond", "still"), the level."""
+    found = [(name, re.fullmatch(r"denoised_(?:(\w+)_)?sigma_([\d.e+-]+)", name)) for name in g]
+    return [(name, match[1] or "", float(match[2])) for name, match in found if match]
 
 
 def rule_unet(tensors: dict[str, Tensor], head_channels: int) -> UNet:
@@ -198,7 +220,9 @@ def unet_inputs(g: dict[str, Tensor], vector_channels: int) -> tuple[Tensor, Ten
     numbers = g["added_time_ids"]
     vector = torch.cat([sinusoidal_embedding(row, vector_channels // len(row)).reshape(1, -1) for row in numbers])
     token = g["token"].repeat_interleave(frames, 0) if "token" in g else g["tokens"].flatten(0, 1)[:, None]
-    return g["sample"].flatten(0, 1), g["c_noise"].expand(videos * frames), token, vector.repeat_interleave(frames, 0)
+    noise = g["c_noise"].flatten()
+    noise = noise.repeat_interleave(frames) if len(noise) == videos else noise.expand(videos * frames)
+    return g["sample"].flatten(0, 1), noise, token, vector.repeat_interleave(frames, 0)
 
 
 def motionctrl_findings(golden: Golden) -> Iterator[Finding]:
@@ -222,16 +246,12 @@ def motionctrl_findings(golden: Golden) -> Iterator[Finding]:
     moving = MotionCtrlAdapter(network, poses)
     plain = svd.Condition(g["token"], g["latent"], g["vector"])
     condition = attached(plain, moving)
-    cases = [(name, condition) for name in g if name.startswith("denoised_sigma_")]
-    cases += [
-        ("denoised_uncond_sigma_7.0", condition.unconditional()),
-        ("denoised_still_sigma_7.0", attached(plain, still)),
-    ]
-    for name, used in cases:
-        sigma = float(name.rpartition("_")[2])
-        found = model.denoise(g["noise"] * (1 + sigma**2) ** 0.5, sigma, used)
+    branches = {"": condition, "uncond": condition.unconditional(), "still": attached(plain, still)}
+    for name, branch, sigma in evaluations(g):
+        found = model.denoise(g["noise"] * (1 + sigma**2) ** 0.5, sigma, branches[branch])
         yield Finding(name, relative(found, g[name]), EVALUATION)
-    guidance = svd.linear_guidance(1.0, 2.5, len(poses))
+    low, high = (float(golden.settings.get(name, value)) for name, value in zip(("low", "high"), GUIDANCE, strict=True))
+    guidance = svd.linear_guidance(low, high, len(poses))
     made = svd.sample(model.denoise, g["noise"], g["sigmas"], guidance, plain, controls=[AdapterControl(moving)])
     yield Finding("samples_z", relative(made, g["samples_z"]), SAMPLING)
 
@@ -254,7 +274,7 @@ def cameractrl_findings(golden: Golden) -> Iterator[Finding]:
         yield Finding(f"pose_feature_{level}", relative(feature, g[f"pose_feature_{level}"]), EVALUATION)
     x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
     frames = len(rows)
-    for name, strength in (("unet_with_eps5", 1.0), ("unet_scale_0.5_eps5", 0.5)):
+    for name, strength in (("unet_with_eps5", 1.0), *strengths(g)):
         own = CameraCtrlAdapter.of(network, rows, strength)
         found = unet(x, c_noise, token, vector, frames, adapters=[(own,)] * (len(x) // frames))
         yield Finding(name, relative(found.unflatten(0, (-1, frames)), g[name]), EVALUATION)
@@ -271,16 +291,13 @@ def controlnext_findings(golden: Golden) -> Iterator[Finding]:
     g, (unet, rest) = golden.tensors, _unet_and_rest(golden)
     network = pose_network_of({key.removeprefix("controlnext."): value for key, value in rest.items()}, golden.name)
     x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
-    frames = int(golden.settings["frames"])
+    videos, frames = g["sample"].shape[:2]
     adapter = ControlNeXtAdapter(network.network, g["control_image"])
     yield Finding("control", relative(adapter.features(c_noise[:1]), g["control"]), EVALUATION)
-    yield Finding("unet_without_eps5", relative(unet(x, c_noise, token, vector, frames).unflatten(0, (2, frames)),
-                                                g["unet_without_eps5"]), EVALUATION)  # fmt: skip
-    for strength in (1.0, 0.5):
-        own = replace(adapter, strength=strength)
-        found = unet(x, c_noise, token, vector, frames, adapters=[(), (own,)])
-        name = f"unet_scale_{strength}_eps5"
-        yield Finding(name, relative(found.unflatten(0, (2, frames)), g[name]), EVALUATION)
+    for name, strength in (("unet_without_eps5", None), *strengths(g)):
+        own = () if strength is None else (replace(adapter, strength=strength),)
+        found = unet(x, c_noise, token, vector, frames, adapters=[(), *[own] * (videos - 1)])
+        yield Finding(name, relative(found.unflatten(0, (videos, frames)), g[name]), EVALUATION)
 
 
 def mimicmotion_findings(golden: Golden) -> Iterator[Finding]:
@@ -292,7 +309,7 @@ def mimicmotion_findings(golden: Golden) -> Iterator[Finding]:
     adapter = MimicMotionAdapter.of(network, (g["pose_image"] + 1) / 2)
     yield Finding("pose_latents", relative(adapter.features, g["pose_latents"]), EVALUATION)
     x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
-    frames = int(golden.settings["frames"])
+    frames = g["sample"].shape[1]
     made = unet(x, c_noise, token, vector, frames, adapters=[(), (adapter,)]).unflatten(0, (2, 1, frames))
     for name, found in zip(("unet_uncond_eps5", "unet_cond_eps5"), made, strict=True):
         yield Finding(name, relative(found, g[name]), EVALUATION)
@@ -328,10 +345,10 @@ def character_findings(golden: Golden) -> Iterator[Finding]:
 def video_reader_findings(golden: Golden) -> Iterator[Finding]:
     """DepthCrafter and NormalCrafter: one evaluation with a token per frame, or a long video in windows."""
     g, (unet, _), kind = golden.tensors, _unet_and_rest(golden), golden.settings["kind"]
-    if "unet" in g:
+    if "samples_z" not in g:
         x, c_noise, token, vector = unet_inputs(g, unet.config.vector_channels)
-        found = unet(x, c_noise, token, vector, int(golden.settings["frames"]))
-        yield Finding("unet_eps5", relative(found[None], g["unet_eps5"]), EVALUATION)
+        found = unet(x, c_noise, token, vector, g["sample"].shape[1]).unflatten(0, g["sample"].shape[:2])
+        yield Finding("unet_eps5", relative(found, g["unet_eps5"]), EVALUATION)
         return
     depth = kind == "depthcrafter"
     size, overlap = (int(golden.settings[name]) for name in ("tile", "overlap"))
@@ -417,6 +434,9 @@ KINDS: dict[str, Callable[[Golden], Iterator[Finding]]] = {
 
 def findings_of(path: Path) -> list[Finding]:
     """Return the findings of one golden file; ValueError for a kind that nothing here runs."""
+    if path.suffix == ".json":
+        wrong = wrong_plans(json.loads(path.read_text(encoding="utf-8")))
+        return [Finding(plan, float(count), 0.0) for plan, count in wrong.items()]
     golden = read_golden(path)
     kind = golden.settings.get("kind")
     if kind not in KINDS:
@@ -430,11 +450,19 @@ def main(paths: list[str]) -> int:
         print(__doc__.strip(), file=sys.stderr)
         return 2
     torch.manual_seed(0)
-    failed = 0
+    failed, largest = 0, 0.0
     for path in map(Path, paths):
-        for tensor, error, limit in findings_of(path):
+        try:
+            findings = findings_of(path)
+        except Exception as error:  # the files after it are still run
+            failed += 1
+            print(f"{path.stem:24} FAILED: {type(error).__name__}: {error}")
+            continue
+        for tensor, error, limit in findings:
             failed += not error <= limit
+            largest = max(largest, error)
             print(f"{path.stem:24} {tensor:28} {error:.2e} {'ok' if error <= limit else f'ABOVE {limit:.0e}'}")
+    print(f"largest error {largest:.2e}, {failed} failed")
     return 1 if failed else 0
 
 
