@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from svd_core.condition import DeepFeatures
+from svd_core.controls.windows import Windows
+from svd_core.model.guidance_passes import set_guidance_mode
+from svd_core.model.model import SVDModel
 from svd_core.model.weight_stream import WeightStream
 from svd_core.sampling.controls import Control
 from svd_core.sampling.reuse import ReuseFeatures
@@ -20,16 +23,58 @@ def make(request) -> Callable[[float], Control]:
     return ADAPTERS[request.param]
 
 
-def clip(model, *controls):
+def clip(model, *controls, **more):
     noise = random(FRAMES, 4, SIDE, SIDE, seed=3)
-    return sample(model.denoise, noise, [50.0, 5.0, 0.0], 2.0, condition_for(model), controls=controls)
+    return sample(model.denoise, noise, [50.0, 5.0, 0.0], 2.0, condition_for(model), controls=controls, **more)
 
 
-def test_strength_0_leaves_the_clip_bit_equal(make):
-    model = tiny_model()
-    plain = clip(model)
-    assert torch.equal(clip(model, make(0.0)), plain)
-    assert not torch.allclose(clip(model, make(1.0)), plain, atol=1e-3)
+def with_model(change: Callable[[SVDModel], object], *controls: Control, **more) -> Callable[..., torch.Tensor]:
+    """Return how a clip is made of a changed model, with these controls beside those that are given."""
+
+    def made(*given: Control) -> torch.Tensor:
+        model = tiny_model()
+        kept = change(model)
+        result = clip(model, *given, *controls, **more)
+        if isinstance(kept, WeightStream):
+            kept.close()
+        return result
+
+    return made
+
+
+def unchanged(model: SVDModel) -> None:
+    """Leave a model as it is."""
+
+
+CIRCUMSTANCES = {
+    "plain": with_model(unchanged),
+    "windows": with_model(unchanged, Windows(2, 1)),
+    "reused features": with_model(unchanged, ReuseFeatures(2, 1)),
+    "streamed weights": with_model(lambda model: WeightStream(model.unet, "cpu")),
+    "half precision": with_model(lambda model: model.to(dtype="float16")),
+    "bfloat16": with_model(lambda model: model.to(dtype="bfloat16")),
+    "passes together": with_model(lambda model: set_guidance_mode(model.unet, "together")),
+    "passes in turn": with_model(lambda model: set_guidance_mode(model.unet, "in turn")),
+    "heun": with_model(unchanged, solver="heun"),
+    "dpmpp_2m": with_model(unchanged, solver="dpmpp_2m"),
+}
+
+
+@pytest.mark.parametrize("circumstance", CIRCUMSTANCES)
+def test_strength_0_leaves_the_clip_bit_equal(make, circumstance):
+    made = CIRCUMSTANCES[circumstance]
+    plain = made()
+    assert torch.equal(made(make(0.0)), plain)
+    if circumstance == "plain":
+        assert not torch.allclose(made(make(1.0)), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("other", ADAPTERS)
+def test_strength_0_leaves_the_clip_of_another_adapter_bit_equal(make, other):
+    beside = ADAPTERS[other](1.0)
+    alone = clip(tiny_model(), beside)
+    assert torch.equal(clip(tiny_model(), make(0.0), beside), alone)
+    assert torch.equal(clip(tiny_model(), beside, make(0.0)), alone)
 
 
 def test_streamed_weights_give_the_same_pass(make):
