@@ -16,6 +16,7 @@ from .condition import Motion
 from .host import comfy as host
 from .host.preview import ClipPreview, encoded, pictures, played, shown
 from .shared import inputs
+from .shared.controls import ControlChain
 from .shared.model import LoadedModel
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ class SVDReelSweep:
                     "of buckets.",
                     advanced=True,
                 ),
+                "control": inputs.socket(
+                    "SVD_CONTROL",
+                    "Control of all clips: a ControlNet, camera weights or another control node. Make it with a latent "
+                    "of the size and length of these clips.",
+                ),
             },
         }
 
@@ -167,6 +173,7 @@ class SVDReelSweep:
         camera_strength: str = "1",
         camera_mode: str = AnimateSettings.camera_mode,
         camera_bucket_id: int = STEERED_BUCKET,
+        control: ControlChain | None = None,
     ) -> tuple:
         from ..svd_core.lab import SHOWN, Aim, Grid, draw_sheet, run_sweep
         from ..svd_core.lab.grid import parse_list
@@ -200,9 +207,12 @@ class SVDReelSweep:
 
         quick = replace(settings, steps=steps)
         aim = Aim(score, wanted_motion, drift_limit)
-        sweep = run_sweep(model, image, quick, grid, aim, shown=SHOWN[shows], on_step=on_step, steps_after=all_steps)
+        controls = (control or ControlChain()).of_clip(0, 1)
+        report = {"shown": SHOWN[shows], "on_step": on_step, "steps_after": all_steps, "controls": controls}
+        sweep = run_sweep(model, image, quick, grid, aim, **report)
         best = full_settings(settings, sweep.best, full_steps or None, model)
-        clip = animate(model, image, best, on_step=count_from(on_step, total - all_steps, total))
+        on_last = count_from(on_step, total - all_steps, total)
+        clip = animate(model, image, best, controls=controls, on_step=on_last)
         motion = Motion(best.motion_bucket, best.fps, best.augmentation)
         sheet, clip = (_image(frames) for frames in (draw_sheet(sweep), clip))
         text = (sweep.text(), sweep.to_json(), sweep.to_csv())

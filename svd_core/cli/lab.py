@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
+from ..checkpoints.networks_by_name import check_networks, load_networks
 from ..files import printable, write_text
 from ..lab.grid import Grid, parse_list
 from ..lab.scores import SCORES, Aim
@@ -12,14 +13,16 @@ from ..lab.sheet import SHOWN, draw_sheet
 from ..lab.sweep import FEW_STEPS, Sweep, count_from, full_settings, run_sweep
 from ..pictures import open_picture
 from ..pictures.sheets import to_picture
-from ..pipelines.clip import AnimateSettings, animate
-from ..pipelines.settings import STEERED_BUCKET
+from ..pipelines.settings import STEERED_BUCKET, AnimateSettings
+from ..pipelines.steered import NETWORKS, check_steering, open_steering, steered_clip, steering_metadata
 from ..version import __version__
 from ..video import check_output, write_clip
 from .models import load_named_model
+from .networks import add_camera_weights, add_controlnet
 from .options import add_machine_options, add_model_options, add_settings, lora_metadata, model_files
 from .outputs import check_outputs, check_page, save_page
 from .progress import Progress
+from .steering import option_of, steering_of
 
 BUCKETS = "60, 127, 200"
 
@@ -33,6 +36,8 @@ def add_lab(parser: argparse.ArgumentParser) -> None:
     _add_grid_options(parser.add_argument_group("values to try, separated by commas"))
     _add_best_options(parser.add_argument_group("the best clip"))
     _add_clip_options(parser.add_argument_group("clips"))
+    add_controlnet(parser.add_argument_group("ControlNet of all clips"))
+    add_camera_weights(parser.add_argument_group("camera by weights, in all clips"))
     output = parser.add_argument_group("output and machine")
     output.add_argument("--output", metavar="SHEET.png", required=True, help="sheet to write: .png, .jpg or .webp")
     output.add_argument(
@@ -105,16 +110,24 @@ def _add_clip_options(group: argparse._ArgumentGroup) -> None:
     add_settings(group, "camera", "camera_strength", "camera_mode")
 
 
+def _steering_by_name(options: argparse.Namespace) -> dict[str, object]:
+    """Return the networks and their options that all clips share, by the names of Steering, checked as files."""
+    given = steering_of(options)
+    check_networks(given)
+    return given
+
+
 def run_lab(options: argparse.Namespace) -> None:
     """Print the table and write the files asked for; bad input is found before the model is loaded."""
     for name in ("strengths", "camera_strength", "camera_mode"):
-        if vars(options)[name] is not None and not options.camera:
+        if vars(options)[name] is not None and not (options.camera or options.camera_poses):
             raise ValueError(
                 f"--{name.replace('_', '-')} has no effect without --camera PATH; add that, or leave it out"
             )
     if options.strengths and options.camera_strength is not None:
         raise ValueError("--strengths replaces --camera-strength; leave one of them out")
-    buckets = BUCKETS if options.buckets is None and not options.camera else options.buckets
+    moved = options.camera or options.camera_poses
+    buckets = BUCKETS if options.buckets is None and not moved else options.buckets
     grid = Grid(
         _parse_values(buckets, "--buckets"),
         _parse_values(options.seeds, "--seeds", whole=True),
@@ -125,27 +138,31 @@ def run_lab(options: argparse.Namespace) -> None:
     aim = _aim(options)
     _check_files(options, grid)
     names = ("width", "height", "frames", "augmentation", "fit", "camera", "camera_strength", "camera_mode")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    settings = AnimateSettings(**given)
+    settings = AnimateSettings(**{name: vars(options)[name] for name in names if vars(options)[name] is not None})
     config = inspect_checkpoint(options.model).config
     quick = replace(settings, steps=options.steps)
+    given = _steering_by_name(options)
+    steering = open_steering(given)
     for cell in grid.cells(quick):
-        cell.resolve(config)
+        check_steering(steering, cell.resolve(config), name_of=option_of)
     full = replace(settings, steps=options.full_steps).resolve(config).steps if options.clip else 0
     picture = open_picture(options.image)
     with Progress(options.quiet) as progress:
         model = load_named_model(options, progress)
+        steering = replace(steering, **load_networks({name: given[name] for name in NETWORKS if name in given}, model))
         progress.say(f"{options.image}: {grid.count} clips")
-        given = {"shown": SHOWN[options.shows], "on_step": progress.on_step, "steps_after": full}
-        sweep = run_sweep(model, picture, quick, grid, aim, **given)
+        report = {"shown": SHOWN[options.shows], "on_step": progress.on_step, "steps_after": full}
+        sweep = run_sweep(model, picture, quick, grid, aim, steering, **report)
         _write(options, sweep)
         print(sweep.text(), flush=True)
         if options.clip:
             best = full_settings(settings, sweep.best, options.full_steps, model)
             done = sum(cell.settings.steps for cell in sweep.cells)
-            frames = animate(model, picture, best, on_step=count_from(progress.on_step, done, done + full))
+            on_step = count_from(progress.on_step, done, done + full)
+            frames = steered_clip(model, picture, best, steering, on_step=on_step)
             metadata = {"image": Path(options.image).name, "model": Path(options.model).name, "variant": model.variant}
             metadata |= {"version": __version__, **asdict(best), **lora_metadata(options)}
+            metadata |= steering_metadata(given)
             print(write_clip(frames, options.clip, fps=best.fps, metadata=metadata), flush=True)
 
 

@@ -27,6 +27,12 @@ def add_controlnet(group: argparse._ArgumentGroup) -> None:
         help="the control images are ordinary frames; draw their lines first, for a line-art ControlNet",
     )
     group.add_argument(
+        "--controlnet-detail",
+        type=float,
+        metavar="N",
+        help="faint lines that --controlnet-lines draws: 0.5 only strong ones, 2 more (default: 1)",
+    )
+    group.add_argument(
         "--controlnet-strength",
         metavar="N,...",
         help="strength of the control, 0 to 1.5; several values are a curve over the frames (default: 1)",
@@ -76,4 +82,13 @@ def add_camera_weights(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="N",
         help="how far the camera travels with --camera-weights, 0 to 8; raise it if the motion is weak (default: 1)",
+    )
+    group.add_argument(
+        "--camera-start", type=float, metavar="SHARE", help="start of --camera-weights, 0 to 1 (default: 0)"
+    )
+    group.add_argument(
+        "--camera-end",
+        type=float,
+        metavar="SHARE",
+        help="end of --camera-weights, 0 to 1; 0.6 frees the details (default: 1)",
     )

@@ -21,8 +21,7 @@ def line_drawing(frames: Tensor, *, detail: float = 1.0) -> Tensor:
 
     detail: above 1 draws fainter edges too, below 1 only strong ones; 0.25 to 4.
     """
-    if not 0.05 <= detail <= 20:
-        raise ValueError(f"the detail of line drawings must be 0.05 to 20 (got {detail:g}); use 0.5 to 2, such as 1")
+    check_detail(detail)
     if frames.ndim != 4 or frames.shape[-1] not in (1, 3, 4):
         raise ValueError(f"line drawings need frames [T, H, W, C] with 1, 3 or 4 channels (got {list(frames.shape)})")
     grey = frames[..., 0] if frames.shape[-1] == 1 else luminance(frames[..., :3].float())  # [T, H, W]
@@ -37,6 +36,12 @@ def line_drawing(frames: Tensor, *, detail: float = 1.0) -> Tensor:
     # A blur of half a pixel takes the steps out of slanted lines; the gain restores their brightness.
     drawn = (blur(drawn, 0.6) * 1.5).clamp(0, 1)
     return drawn.movedim(1, -1).expand(-1, -1, -1, 3).contiguous()
+
+
+def check_detail(detail: float) -> None:
+    """Raise ValueError for a detail that no drawing takes, before a model is loaded."""
+    if not 0.05 <= detail <= 20:
+        raise ValueError(f"the detail of line drawings must be 0.05 to 20 (got {detail:g}); use 0.5 to 2, such as 1")
 
 
 def _thin_edges(grey: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
@@ -12,8 +12,10 @@ from torch import Tensor
 from ..controls.camera.moves import parse_path
 from ..pictures import as_batch
 from ..pictures.sheets import spread
-from ..pipelines.clip import AnimateSettings, animate
+from ..pipelines.settings import AnimateSettings
+from ..pipelines.steered import Steering, steered_clip
 from ..report import ClipReport, measure
+from ..sampling.controls import Control
 from ..sampling.solvers import Step
 from .grid import NAMES, Grid
 from .scores import Aim, measured, ranking
@@ -65,8 +67,9 @@ class Sweep:
 
     @property
     def swept(self) -> tuple[str, ...]:
-        """The settings of the table: those of the lists; the strength only with a camera path."""
-        return tuple(name for name in NAMES if name != "camera_strength" or self.cells[0].settings.camera)
+        """The settings of the table: those of the lists; the strength only with a camera."""
+        strengths = bool(self.grid.strengths or self.cells[0].settings.camera)
+        return tuple(name for name in NAMES if name != "camera_strength" or strengths)
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
@@ -122,14 +125,17 @@ def run_sweep(
     settings: AnimateSettings,
     grid: Grid,
     aim: Aim | None = None,
+    steering: Steering | None = None,
     *,
+    controls: Sequence[Control] = (),
     shown: int = 3,
     on_step: Callable[[Step], None] | None = None,
     steps_after: int = 0,
 ) -> Sweep:
-    """Generate and measure the clip of every cell of `grid`: exactly that of `animate(model, image, cell.settings)`.
+    """Generate and measure the clip of every cell of `grid`: that of `steered_clip(model, image, settings, steering)`.
 
-    image: one picture, as for `animate`. settings: shared by all cells; the default of `steps` is FEW_STEPS.
+    image: one picture, as for `animate`. settings, steering and controls: shared by all cells; the default of `steps`
+    is FEW_STEPS.
     shown: number of frames kept of each clip. on_step: called after each step, counted over all cells and `steps_after`
     more; may raise to stop. Raises ValueError for invalid settings before anything is generated.
     """
@@ -142,7 +148,9 @@ def run_sweep(
     total = sum(cell.steps for cell in plan) + steps_after
     cells, done = [], 0
     for cell in plan:
-        clip = animate(model, pictures, cell, on_step=count_from(on_step, done, total))
+        clip = steered_clip(
+            model, pictures, cell, steering, controls=controls, on_step=count_from(on_step, done, total)
+        )
         done += cell.steps
         frames = spread(len(clip), shown)
         report = measure(clip, image=(pictures.movedim(1, -1) + 1) / 2, asked=_asked(cell, clip))

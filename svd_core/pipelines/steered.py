@@ -62,7 +62,8 @@ NEEDS = (
     (("denoise",), ("source_clip",)),
     (("controlnet",), ("controlnet_images",)),
     (tuple(f"controlnet_{name}" for name in CONTROLNET_OPTIONS), ("controlnet",)),
-    (("camera_poses", "camera_speed"), ("camera_weights",)),
+    (("controlnet_detail",), ("controlnet_lines",)),
+    (("camera_poses", "camera_speed", "camera_start", "camera_end"), ("camera_weights",)),
     (("camera_weights",), ("camera", "camera_poses")),
 )
 """Fields that have no effect unless one of others is given."""
@@ -107,11 +108,12 @@ class Steering:
     source_clip: frames [N, H, W, 3] in 0..1 that are changed; the image is the first of them, as it is or edited.
     denoise: share of the sampling that changes them, 0 to 1.
     controlnet: an SVD ControlNet. controlnet_images: its control pictures [N, H, W, C] in 0..1, one per frame;
-    controlnet_lines: draw their lines first. controlnet_strength: one value, or several over the frames, also as text.
-    controlnet_start, controlnet_end: shares of the sampling. controlnet_mask: white where it acts. controlnet_sums,
-    controlnet_numbers: of `controls.controlnet`. controlnet_conditional: control the conditional pass only.
+    controlnet_lines: draw their lines first; controlnet_detail: how many faint ones, 1 is usual. controlnet_strength:
+    one value, or several over the frames, also as text. controlnet_start, controlnet_end: shares of the sampling.
+    controlnet_mask: white where it acts. controlnet_sums, controlnet_numbers: of `controls.controlnet`.
+    controlnet_conditional: control the conditional pass only.
     camera_weights: MotionCtrl or CameraCtrl weights, which follow the camera of the settings, or camera_poses.
-    camera_speed: factor of how far the camera travels, 0 to 8.
+    camera_speed: factor of how far the camera travels, 0 to 8. camera_start, camera_end: shares of the sampling.
     between_weights: backward motion weights, for end pictures; the mode is "fine-tuned" then. between_repeats: 0 to 20.
     """
 
@@ -149,6 +151,7 @@ class Steering:
     controlnet: Any = None
     controlnet_images: Tensor | None = None
     controlnet_lines: bool | None = None
+    controlnet_detail: float | None = None
     controlnet_strength: Sequence[float] | float | str | None = None
     controlnet_start: float | None = None
     controlnet_end: float | None = None
@@ -159,6 +162,8 @@ class Steering:
     camera_weights: Any = None
     camera_poses: CameraRows | None = None
     camera_speed: float | None = None
+    camera_start: float | None = None
+    camera_end: float | None = None
     between_weights: Any = None
     between_repeats: int | None = None
 

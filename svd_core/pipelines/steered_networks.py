@@ -9,14 +9,16 @@ from ..controls.camera.moves import parse_path
 from ..controls.camera.pose_files import cropped_intrinsics
 from ..controls.camera.weights import camera_weights_adapter, check_speed
 from ..controls.controlnet import NUMBERS, SUMS, strengths_over
-from ..controls.lines import line_drawing
+from ..controls.lines import check_detail, line_drawing
 from ..networks.config import UNetConfig
 from ..sampling.controls import Control
 from .between import FINE_TUNED
 from .controlled import control_by_pictures
 from .settings import AnimateSettings
 
-CONTROLNET_OPTIONS = ("images", "lines", "strength", "start", "end", "mask", "sums", "numbers", "conditional")
+CONTROLNET_OPTIONS = (
+    "images", "lines", "detail", "strength", "start", "end", "mask", "sums", "numbers", "conditional",
+)  # fmt: skip
 
 
 def network_controls(config: UNetConfig, settings: AnimateSettings, steering: Any) -> tuple[list[Control], Any]:
@@ -41,13 +43,20 @@ def _camera_control(settings: AnimateSettings, steering: Any) -> AdapterControl:
     adapter = camera_weights_adapter(
         steering.camera_weights, camera, settings.frames, *size, strength=settings.camera_strength, speed=speed
     )
-    return AdapterControl(adapter, enabled=settings.camera_strength > 0)
+    return AdapterControl(adapter, *_camera_range(steering), enabled=settings.camera_strength > 0)
+
+
+def _camera_range(steering: Any) -> tuple[float, float]:
+    """Return the shares of the sampling between which camera weights act."""
+    start, end = steering.camera_start, steering.camera_end
+    return (0.0 if start is None else start, 1.0 if end is None else end)
 
 
 def _controlnet_control(config: UNetConfig, settings: AnimateSettings, steering: Any) -> Control:
     loaded, pictures, mask = steering.controlnet, steering.controlnet_images, steering.controlnet_mask
     if steering.controlnet_lines:
-        pictures = line_drawing(pictures)
+        detail = 1.0 if steering.controlnet_detail is None else steering.controlnet_detail
+        pictures = line_drawing(pictures, detail=detail)
     numbers = steering.controlnet_numbers or NUMBERS[0]
     given = {name: getattr(steering, f"controlnet_{name}") for name in ("start", "end", "sums")}
     return control_by_pictures(
@@ -82,6 +91,10 @@ def check_network_numbers(steering: Any) -> None:
                 raise ValueError(f"controlnet_{name} {value!r} is unknown; use one of {', '.join(known)}")
     if steering.camera_speed is not None:
         check_speed(steering.camera_speed)
+    if steering.camera_weights is not None:
+        check_range(*_camera_range(steering))
+    if steering.controlnet_detail is not None:
+        check_detail(steering.controlnet_detail)
     if steering.between_weights is not None and steering.between_mode not in (None, FINE_TUNED):
         raise ValueError(
             f"between_weights work in the mode {FINE_TUNED} only (got {steering.between_mode!r}); leave the mode out"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from svd_core import AnimateSettings, SVDModel, __version__, animate
+from svd_core import AnimateSettings, SVDModel, __version__, animate, load_model
 from svd_core.cli.main import main
 from svd_core.lab import Aim, Grid, draw_sheet, run_sweep
 from svd_core.lab.grid import parse_list
@@ -20,6 +21,7 @@ from svd_core.pictures import open_picture
 from svd_core.video import read_clip
 from tests.helpers.layouts import other_layouts
 from tests.helpers.nodes_pack import part, run
+from tests.helpers.steering_networks import write_networks
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 SMALL = AnimateSettings(width=32, height=32, frames=3, steps=2)
@@ -280,3 +282,63 @@ def test_the_lab_takes_one_picture(model: SVDModel):
     with pytest.raises(ValueError, match=r"1 picture \(got 2\)"):
         run_sweep(model, torch.rand(2, 32, 32, 3), SMALL, GRID)
     assert parse_list("", "fps") == () and parse_list("1;2", "seeds", whole=True) == (1, 2)
+
+
+SIZE = ("--width", 64, "--height", 64, "--frames", 3, "--steps", 2, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A ControlNet and camera weights for nano."""
+    return write_networks(tmp_path_factory.mktemp("networks"), load_model("nano").config.unet)
+
+
+NETWORKS = {
+    "controlnet": ({"controlnet": "controlnet", "controlnet_images": "picture"}, {}),
+    "camera weights": ({"camera_weights": "camera_weights"}, {"camera": "dolly in 0.3"}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_lab_tries_clips_that_networks_steer(name: str, networks: dict, picture: str, tmp_path: Path):
+    """The best clip of the command is that of `animate` with the same names, and another one than without them."""
+    given, settings = NETWORKS[name]
+    given = {key: {"picture": picture, **networks}[value] for key, value in given.items()}
+    words = [f"--{key.replace('_', '-')}={value}" for key, value in {**given, **settings}.items()]
+    grid = ("--seeds", "1,2", "--buckets", "40")
+    output = ("--output", tmp_path / "s.png", "--clip", tmp_path / "best", "--json", tmp_path / "s.json")
+    assert command(picture, "--device", "cpu", *words, *grid, *SIZE, "--full-steps", 2, *output) == 0
+    best = json.loads((tmp_path / "s.json").read_text())["best"]
+    quick = {"width": 64, "height": 64, "frames": 3, "steps": 2, **settings, **best}
+    made = animate(load_model("nano"), picture, **quick, **given)
+    found, _, metadata = read_clip(tmp_path / "best")
+    assert torch.equal((made * 255).round(), (found * 255).round())
+    assert not torch.equal(made, animate(load_model("nano"), picture, **quick))
+    assert Path(given[next(iter(given))]).name in json.dumps(metadata)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--controlnet", "nano"), "--controlnet FILE has no effect without --controlnet-images"),
+        (("--camera-speed", "2"), "--camera-speed.* has no effect without --camera-weights"),
+        (("--camera-weights", "none.safetensors", "--camera", "dolly in"), "none.safetensors"),
+        (("--camera-strength", "2"), "--camera-strength has no effect without --camera"),
+    ],
+)
+def test_networks_that_lack_something_are_refused_before_sampling(words, said, picture, tmp_path, capsys):
+    assert command(picture, *words, *SIZE, "--output", tmp_path / "s.png") == 2
+    assert re.search(said, capsys.readouterr().err)
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_the_node_gives_all_clips_its_control(checkpoint: str, picture: str, monkeypatch):
+    loaded = load_node_model(checkpoint, monkeypatch)
+    size = {"width": 32, "height": 32, "frames": 3}
+    latent = run("SVDReelCondition", model=loaded, image=open_picture(picture), **size)[2]
+    camera = run("SVDReelCameraPath", path="pan right 0.3")[0]
+    control = run("SVDReelCameraControl", model=loaded, image=open_picture(picture), latent=latent, camera=camera)[0]
+    given = {"model": loaded, "image": open_picture(picture), "buckets": "40", "seeds": "1, 2", "sigma_max": "700"}
+    given |= size | {"steps": 2, "full_steps": 2}
+    free, held = (run("SVDReelSweep", **given, **more)[1] for more in ({}, {"control": control}))
+    assert held.shape == free.shape and not torch.equal(held, free)

@@ -102,7 +102,8 @@ SAME: dict[str, dict[str, str | No]] = {
         "speed": "camera_speed",
         "camera": "camera",
         "poses": "camera_poses",
-        **dict.fromkeys(("start", "end"), No("a share of the sampling; weights are trained for all of it")),
+        "start": "camera_start",
+        "end": "camera_end",
     },
     "SVDReelControlByClip": {
         "clip": "control_clip",
@@ -122,7 +123,7 @@ SAME: dict[str, dict[str, str | No]] = {
     },
     "SVDReelLineArt": {
         "images": "controlnet_lines",
-        "detail": No("the usual detail; draw the lines oneself for another"),
+        "detail": "controlnet_detail",
     },
     "SVDReelInbetween": {
         "mode": "between_mode",

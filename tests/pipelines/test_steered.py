@@ -63,11 +63,17 @@ STEERED = {
         "controlnet": "controlnet",
         "controlnet_images": "last",
         "controlnet_lines": True,
+        "controlnet_detail": 2.0,
         "controlnet_strength": "1, 0.5",
         "controlnet_mask": "left",
         "controlnet_end": 0.9,
     },
-    "camera weights": {"camera_weights": "camera_weights", "camera": "dolly in 0.3", "camera_speed": 2.0},
+    "camera weights": {
+        "camera_weights": "camera_weights",
+        "camera": "dolly in 0.3",
+        "camera_speed": 2.0,
+        "camera_end": 0.8,
+    },
     "fine-tuned in-between": {"end_image": "last", "between_weights": "between_weights", "between_repeats": 1},
     "mask and drag": {"motion_mask": "left", "drag": "0.3,0.5; 0.5,0.5", "drag_mask": "left"},
 }
@@ -121,6 +127,21 @@ NETWORKS_OFF = {
     "controlnet": {"controlnet": "controlnet", "controlnet_images": "last", "controlnet_strength": 0.0},
     "camera weights": {"camera_weights": "camera_weights", "camera": "dolly in 0.3", "camera_strength": 0.0},
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("camera weights", "camera_start", 0.5),
+        ("camera weights", "camera_end", 0.0),
+        ("controlnet", "controlnet_detail", 0.3),
+        ("controlnet", "controlnet_start", 0.5),
+    ],
+)
+def test_a_share_of_the_sampling_and_the_detail_of_lines_change_the_clip(name, field, value, model, files):
+    given = with_files(STEERED[name], files)
+    plain = svd.animate(model, files["first"], **QUICK, **given)
+    assert not torch.equal(svd.animate(model, files["first"], **QUICK, **(given | {field: value})), plain)
 
 
 @pytest.mark.parametrize("name", NETWORKS_OFF)
@@ -220,6 +241,13 @@ WRONG = [
     ),
     ({"camera_poses": "absent.txt"}, FileNotFoundError, "camera poses absent.txt does not exist"),
     ({"camera_speed": 2.0}, ValueError, "camera_speed has no effect without camera_weights"),
+    ({"camera_end": 0.5}, ValueError, "camera_end has no effect without camera_weights"),
+    (
+        {"camera_weights": LoadedCameraWeights(None, "motionctrl", "net"), "camera": "dolly in", "camera_end": 2.0},
+        ValueError,
+        "1",
+    ),
+    ({"controlnet_detail": 2.0}, ValueError, "controlnet_detail has no effect without controlnet"),
     (
         {"end_image": np.ones((8, 8, 3)), "between_mode": "fine-tuned"},
         ValueError,
