@@ -17,6 +17,8 @@ MAIN = (
     "camera_pan_and_zoom",
     "motion_brush",
     "cut_and_drag",
+    "edit_clip",
+    "nano_controlnet",
     "first_and_last_frame",
     "seamless_loop",
     "longer_clip",
