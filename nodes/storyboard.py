@@ -239,7 +239,7 @@ def _picture(panel: "Panel", number: int, images: Tensor | None) -> Tensor:
 def _make(model: LoadedModel, pictures: list[Tensor], film: "Film") -> tuple[Tensor, list[Tensor]]:
     """Return the film [T, H, W, 3], and one frame of every panel for the sheet."""
     from ..svd_core.storyboard import film_frames
-    from ..svd_core.storyboard.film import sheet_frame
+    from ..svd_core.storyboard.film import sheet_frame, sheet_picture
 
     first = film.settings[0]
     whole = torch.empty(film.timing.frames, first.height, first.width, 3)
@@ -248,7 +248,7 @@ def _make(model: LoadedModel, pictures: list[Tensor], film: "Film") -> tuple[Ten
 
     def on_frame(panel: int, index: int, frame: Tensor) -> None:
         if index == sheet_frame(film.timing.shots[panel].frames):
-            shown.append(frame.clone())
+            shown.append(sheet_picture(frame))
 
     frames = film_frames(model, pictures.__getitem__, film, on_step=progress.step, on_frame=on_frame)
     for index, frame in enumerate(frames):

@@ -16,7 +16,7 @@ from ..pictures.sheets import to_picture
 from ..pipelines.settings import AnimateSettings
 from ..pipelines.steered import steering_metadata
 from ..storyboard.clips import LONGER, ClipStore, shot_key
-from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame
+from ..storyboard.film import FADE, Film, draw_contact_sheet, film_frames, plan_film, sheet_frame, sheet_picture
 from ..storyboard.panels import Board, Panel, read_board
 from ..version import __version__
 from ..video import check_output, write_clip
@@ -127,7 +127,7 @@ def run_storyboard(options: argparse.Namespace) -> None:
 
     def on_frame(panel: int, index: int, frame: Tensor) -> None:
         if index == sheet_frame(timing.shots[panel].frames):
-            shown[panel] = frame.clone()
+            shown[panel] = sheet_picture(frame)
 
     with Progress(options.quiet) as progress:
 

@@ -10,7 +10,7 @@ from .dense import dense_flow, shared_flow, visible, warp_back
 from .planes import blur, lay_out, positions
 from .shared import Similarity, fit_similarity
 
-PIXELS_AT_ONCE = 2**20  # in a batch of pairs, which limits memory to a few hundred megabytes
+PIXELS_AT_ONCE = 2**18  # in a batch of pairs: as fast as more, takes about 100 MB, and stops within a second
 FASTEST = 0.05
 FLICKER_SIGMA = 1.0  # blur in pixels before comparing along the motion, because interpolation changes finer detail
 RIGID_PIXELS, RIGID_SHARE = 0.5, 0.1  # largest distance from the shared motion, in pixels and as a share of it

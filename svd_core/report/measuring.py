@@ -28,11 +28,11 @@ class EncodesImages(Protocol):
         """Return the tokens [B, n, D] of images [B, 3, H, W] in -1..1."""
 
 
-@torch.no_grad()
 def _nothing() -> None:
     """Do nothing between two frames."""
 
 
+@torch.no_grad()
 def measure(
     clip: Tensor | Sequence[Tensor],
     *,
@@ -159,12 +159,14 @@ def _measure_frames(
 
     Works frame by frame, because a clip may fill most of the memory.
     """
-    greys, colours, contrasts, edges, steps = [], [], [], [], []
+    colours, contrasts, edges, steps = [], [], [], []
     before = first = _frame(clip, 0)
+    # Allocated at once: small pieces between large frames would split the memory that a frame leaves for the next one.
+    greys = first.new_empty(len(clip), 1, *small)
     for index in range(len(clip)):
         on_work()
         frame = _frame(clip, index)
-        greys.append(resize(luminance(frame)[None, None], small))
+        greys[index] = resize(luminance(frame)[None, None], small)[0]
         colours.append(frame.mean(dim=(0, 1)))
         contrasts.append(contrast(frame))
         edges.append(sharpness(frame))
@@ -178,7 +180,7 @@ def _measure_frames(
         "contrast": _against_first(contrasts),
         "sharpness": _against_first(edges),
     }
-    return single, torch.cat(greys)
+    return single, greys
 
 
 def _against_first(values: list[float]) -> tuple[float, ...]:

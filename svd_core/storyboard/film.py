@@ -160,11 +160,24 @@ def sheet_frame(frames: int) -> int:
     return frames // 2
 
 
-def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyboard") -> Tensor:
-    """Return the contact sheet [1, H, W, 3] in 0..1, about square, with one frame [H, W, 3] of each panel."""
-    height, width = shown[0].shape[:2]
+def sheet_picture(frame: Tensor) -> Tensor:
+    """Return a frame [H, W, 3] in 0..1 at its size on the contact sheet, to be kept instead of it."""
+    return as_image(small_picture(frame, *_sheet_size(frame)))[0]
+
+
+def _sheet_size(frame: Tensor) -> tuple[int, int]:
+    """Return the width and height of a frame [H, W, 3] on the contact sheet."""
+    height, width = frame.shape[:2]
     scale = PICTURE / max(height, width)
-    small = max(16, round(width * scale)), max(16, round(height * scale))
+    return max(16, round(width * scale)), max(16, round(height * scale))
+
+
+def draw_contact_sheet(timing: Timing, shown: list[Tensor], title: str = "Storyboard") -> Tensor:
+    """Return the contact sheet [1, H, W, 3] in 0..1, about square, with one frame [H, W, 3] of each panel.
+
+    shown: frames of any one size, such as those of `sheet_picture`, which make the same sheet.
+    """
+    small = _sheet_size(shown[0])
     cell_width = max(small[0], LEAST_CELL)
     cell_height = small[1] + 3 * (TEXT + 4) + 6
     columns = min(len(shown), max(1, math.ceil(math.sqrt(len(shown) * cell_height / cell_width * 1.4))))
