@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from ..networks.joined_weights import ALIGNMENT, joined_view, packed_order
 from ..networks.unet import UNet, VideoResidualBlock
 
+CACHE_LINE = 64  # bytes; torch allocates memory at multiples of it
+
 
 class _Unit:
     """The weights of one layer, consecutive in main memory."""
 
-    def __init__(self, module: nn.Module, kept_out: set[int], groups: list[list[nn.Parameter]], pin: bool):
+    def __init__(self, module: nn.Module, kept_out: set[int], groups: list[list[nn.Parameter]], device: torch.device):
         parameters = [p for p in module.parameters() if id(p) not in kept_out]
         self.parameters = packed_order(parameters, groups)
         inside = {id(p) for group in groups for p in group[1:]}
@@ -25,10 +27,10 @@ class _Unit:
         for parameter in self.parameters:
             if id(parameter) not in inside:
                 # At least some bytes of distance, so that only weights that were joined before are joined here.
-                end = (end // ALIGNMENT + 1) * ALIGNMENT
+                end = (end // ALIGNMENT + 1) * ALIGNMENT + (shift(parameter) if device.type == "cpu" else 0)
             self.offsets.append(end)
             end += parameter.numel() * parameter.element_size()
-        self.home = torch.empty(end, dtype=torch.uint8, pin_memory=pin)
+        self.home = torch.empty(end, dtype=torch.uint8, pin_memory=device.type == "cuda")
         for parameter, place in zip(self.parameters, self.views(self.home), strict=True):
             place.copy_(parameter)
 
@@ -42,6 +44,15 @@ class _Unit:
         """Make the layer use the weights in `memory`."""
         for parameter, place in zip(self.parameters, self.views(memory), strict=True):
             parameter.data = place
+
+
+def shift(parameter: Tensor) -> int:
+    """Return how far a weight in main memory lies behind an address that is a multiple of 64 bytes.
+
+    Weights that are mapped from a file lie where its header ends, and products of one row with a matrix round
+    otherwise there. Copies that lie alike give the same bits.
+    """
+    return parameter.data_ptr() % CACHE_LINE
 
 
 class WeightStream:
@@ -68,7 +79,7 @@ class WeightStream:
         }
         groups = [group for group in unet.joinable() if id(group[0]) not in kept_out and joined_view(group) is not None]
         blocks = [layer for layer in layers if any(id(p) not in kept_out for p in layer.parameters())]
-        self.units = [_Unit(block, kept_out, groups, pin=on_gpu) for block in blocks]
+        self.units = [_Unit(block, kept_out, groups, self.device) for block in blocks]
         for unit in self.units:
             unit.live_in(unit.home)
         streamed = {id(p) for unit in self.units for p in unit.parameters}

@@ -138,6 +138,17 @@ def unet() -> UNet:
     return UNet(CONFIG).requires_grad_(False)
 
 
+def mapped(unet: UNet, start: int) -> UNet:
+    """The weights as a file has them: one after the other, `start` bytes behind a multiple of 64."""
+    memory = torch.empty(64 + sum(p.numel() for p in unet.parameters()) * 4, dtype=torch.uint8)
+    end = -memory.data_ptr() % 64 + start
+    for parameter in unet.parameters():
+        place = memory[end : end + parameter.numel() * 4].view(torch.float32).view(parameter.shape)
+        parameter.data = place.copy_(parameter)
+        end += parameter.numel() * 4
+    return unet
+
+
 def one_pass(unet: UNet) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     x, token = torch.randn(2, 8, 8, 8, generator=generator), torch.randn(1, 1, 24, generator=generator)
@@ -171,6 +182,18 @@ def test_the_end_waits_for_what_was_fetched_ahead_and_gives_all_weights_back(une
         assert torch.equal(tensor, weights[name]), name
     assert torch.equal(one_pass(unet), whole)
     assert not any(module._forward_pre_hooks for module in unet.modules())
+
+
+@pytest.mark.parametrize("start", [0, 4, 8, 40])
+def test_weights_of_a_file_give_the_same_bits_wherever_its_header_ends(unet, start):
+    whole = one_pass(mapped(unet, start))
+    places = {name: parameter.data_ptr() % 64 for name, parameter in unet.named_parameters()}
+    assert len(set(places.values())) > 1 or start == 0
+    stream = WeightStream(unet, "cpu")
+    assert torch.equal(one_pass(unet), whole)
+    assert {name: parameter.data_ptr() % 64 for name, parameter in unet.named_parameters()} == places
+    stream.close()
+    assert torch.equal(one_pass(unet), whole)
 
 
 @pytest.mark.parametrize("broken", [0, 3, -1])
