@@ -88,6 +88,16 @@ def test_what_comes_into_view_has_the_mirrored_fine_detail_on_smooth_colours():
     assert far.abs() < 0.05
 
 
+def test_the_outline_of_an_object_is_not_mirrored_as_its_ghost():
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    grain = torch.randn(64, 64, generator=torch.Generator().manual_seed(2)) * 0.01
+    ring = torch.where(((x - 46).hypot(y - 32) - 12).abs() < 1.5, 1.0, 0.0)
+    mirrored, valid = (ring + grain)[None, None], torch.ones(1, 1, 64, 64)
+    valid[..., 32:] = 0.0
+    ghost = fill_beyond(mirrored, valid) - fill_holes(mirrored, valid)
+    assert 0.004 < ghost[..., 34:].abs().mean() and ghost[..., 34:].abs().max() < 0.1
+
+
 def test_a_frame_without_anything_new_is_untouched():
     mirrored, valid = striped_left_half()
     assert fill_beyond(mirrored, torch.ones_like(valid)) is mirrored

@@ -1,7 +1,7 @@
 """Warp a picture as a moving camera would see it: by homographies if it is flat, by points if it has depth.
 
 Pictures are [1, C, H, W] of any value range, valid masks [T, 1, H, W] of 0 and 1. Holes are filled smoothly. What a
-flat picture reveals beyond its borders also gets the fine detail of the picture mirrored there.
+flat picture reveals beyond its borders also gets the texture of the picture mirrored there.
 """
 
 import math
@@ -19,6 +19,7 @@ TEAR = 0.1  # relative change of depth per pixel above which two pixels belong t
 SAME_DEPTH = 1 + TEAR  # points up to this factor behind the nearest belong to its surface, like neighbours on a slope
 ENOUGH = 0.3  # splat weight that makes a pixel valid
 MOST_POINTS = 3  # per side of a pixel
+TEXTURE = 1.25  # most detail beyond the borders, times its median size in the picture
 DETAIL = 1 / 32  # of the picture's side: finer structure is mirrored beyond the borders, forms are not
 NEAREST = 0.05  # points nearer to the camera than this are not drawn
 
@@ -184,7 +185,7 @@ def fill_holes(pictures: Tensor, valid: Tensor) -> Tensor:
 
 
 def fill_beyond(mirrored: Tensor, valid: Tensor) -> Tensor:
-    """Return pictures [T, C, H, W] filled smoothly outside `valid`, with the fine detail that they have there.
+    """Return pictures [T, C, H, W] filled smoothly outside `valid`, with the fine texture that they have there.
 
     mirrored: pictures that go on mirrored outside `valid` [T, 1, H, W] (0 or 1). A smooth border alone reads as blur
     wherever a model keeps what it is given; mirrored forms would double objects. Values stay in the picture's range.
@@ -196,8 +197,11 @@ def fill_beyond(mirrored: Tensor, valid: Tensor) -> Tensor:
 
     filled = fill_holes(mirrored, valid)
     detail = mirrored - blur(mirrored, DETAIL * math.sqrt(mirrored.shape[2] * mirrored.shape[3]))
+    # Texture passes, edges hardly: the mirrored outline of an object would be seen as its ghost.
+    most = TEXTURE * detail.abs().flatten(1).median(dim=1).values.view(-1, 1, 1, 1)
+    texture = torch.clamp(detail, -most, most)
     low, high = (edge(mirrored, dim=(1, 2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
-    return torch.where(valid.bool(), mirrored, torch.clamp(filled + detail, low, high))
+    return torch.where(valid.bool(), mirrored, torch.clamp(filled + texture, low, high))
 
 
 def _coarser(colour: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
