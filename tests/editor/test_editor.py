@@ -14,8 +14,12 @@ import pytest
 
 from tests.helpers.editor_cases import PATH, cases
 from tests.host.comfy_server import Server
+from tools.workflows.build import build_all
+from tools.workflows.library import library
+from tools.workflows.prompt import to_prompt
 
 HERE = Path(__file__).parent
+WORKFLOWS = HERE.parents[1] / "workflows"
 NODE = shutil.which("node")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
 PLAYWRIGHT = Path(os.environ.get("PLAYWRIGHT_DIR", "none")) / "node_modules" / "playwright-core"
@@ -71,12 +75,26 @@ def server(tmp_path_factory):
         made.stop()
 
 
+def arguments(script: str, folder: Path) -> list[str]:
+    """What a script of the browser takes besides the port and the renderer."""
+    if script == "dragging":
+        return [str(WORKFLOWS / "cut_and_drag.json")]
+    if script == "running":
+        return [str(WORKFLOWS), "nano_image_to_video,camera_pan_and_zoom"]
+    if script != "opening":
+        return []
+    known = library()
+    prompts = {name: to_prompt(workflow, known) for name, workflow in build_all(folded=False).items()}
+    (folder / "prompts.json").write_text(json.dumps(prompts), encoding="utf-8")
+    return [str(WORKFLOWS), str(folder / "prompts.json")]
+
+
 # 0.3.64 has no drawn widgets in its hidden experiment with Nodes 2.0; run it with COMFYUI_RENDERERS=classic.
 @pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()}")
 @pytest.mark.parametrize("renderer", os.environ.get("COMFYUI_RENDERERS", "classic,vue").split(","))
-@pytest.mark.parametrize("script", ["drawing", "playing", "opening"])
-def test_everything_is_drawn_by_mouse_plays_and_opens(server: Server, script: str, renderer: str) -> None:
-    more = [str(HERE.parents[1] / "workflows")] if script == "opening" else []
+@pytest.mark.parametrize("script", ["drawing", "handling", "dragging", "playing", "running", "opening"])
+def test_everything_is_drawn_by_mouse_plays_runs_and_opens(server: Server, script: str, renderer: str) -> None:
+    more = arguments(script, server.base)
     environment = {**os.environ, "PLAYWRIGHT_DIR": str(PLAYWRIGHT.parents[1]), "CHROMIUM": CHROMIUM}
     done = subprocess.run(
         [NODE, str(HERE / "browser" / f"{script}.mjs"), str(server.port), renderer, *more],

@@ -1,0 +1,100 @@
+// By mouse: the sun of a drawing is painted over and dragged; in the last frame of the clip it is where it was dropped.
+//
+// node dragging.mjs PORT classic|vue WORKFLOW [FOLDER for screenshots]. Prints OK, or what is wrong.
+
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { draw, fit, open, run, valueOf } from './page.mjs'
+
+const [port, renderer, workflow, folder] = process.argv.slice(2)
+const NEAR = 0.05 // of the picture's sides, between the place where the object was dropped and the one where it is
+const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 2400, height: 1300 })
+
+try {
+  const graph = JSON.parse(fs.readFileSync(workflow, 'utf8'))
+  await page.evaluate(async graph => app.loadGraphData(graph, true, true, 'dragging'), graph)
+  await page.waitForTimeout(1500)
+  await fit(page)
+  const [drag, decode] = await page.evaluate(() => {
+    const find = type => app.graph.nodes.find(node => node.type === type)
+    const node = find('SVDReelCutAndDrag')
+    for (const name of ['objects', 'path']) {
+      const widget = node.widgets.find(widget => widget.name === name)
+      widget.value = ''
+      widget.callback?.('')
+    }
+    find('SVDReelSampler').widgets.find(widget => widget.name === 'seed').value = Date.now() % 1000
+    return [node.id, find('SVDReelDecode').id]
+  })
+  await page.waitForTimeout(800)
+  const stage = page.locator('[data-testid=svd_cut_and_drag] canvas').first()
+  const inPicture = points =>
+    page.evaluate(
+      ([id, points]) => {
+        const editor = app.graph.getNodeById(id).svdReelEditor
+        const { x, y, w, h } = editor.box()
+        const [wide, high] = editor.size
+        return points.map(([u, v]) => [(x + u * w) / wide, (y + v * h) / high])
+      },
+      [drag, points],
+    )
+  const sun = [
+    [0.845, 0.15],
+    [0.89, 0.16],
+    [0.885, 0.21],
+    [0.845, 0.2],
+  ]
+  await draw(page, stage, await inPicture(sun), 10)
+  const ends = async () => (await valueOf(page, drag, 'path')).split('; ').map(point => point.split(',').map(Number))
+  const dropped = [0.45, 0.2]
+  await draw(page, stage, await inPicture([(await ends()).at(-1), dropped]), 10)
+  const drawn = (await ends()).at(-1)
+  assert.ok(Math.hypot(drawn[0] - dropped[0], drawn[1] - dropped[1]) < 0.03, `the path ends at ${drawn}`)
+  if (folder) await page.screenshot({ path: path.join(folder, `${renderer}_drag_before.png`) })
+  await run(page, 540000)
+  await page.waitForFunction(id => app.graph.getNodeById(id).svdReelPlayer.video.readyState >= 2, decode)
+  const seen = await page.evaluate(
+    async ([drag, decode]) => {
+      const { video } = app.graph.getNodeById(decode).svdReelPlayer
+      video.pause()
+      await new Promise(done => {
+        video.addEventListener('seeked', done, { once: true })
+        video.currentTime = video.duration - 0.05
+      })
+      const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight)
+      const context = canvas.getContext('2d')
+      context.drawImage(video, 0, 0)
+      const { data } = context.getImageData(0, 0, canvas.width, canvas.height)
+      // The sun is the only yellow thing of the drawing.
+      let [sum, across, down] = [0, 0, 0]
+      for (let y = 0; y < canvas.height; y++)
+        for (let x = 0; x < canvas.width; x++) {
+          const [r, g, b] = data.subarray(4 * (y * canvas.width + x))
+          const weight = Math.max(0, Math.min(r, g) - b - 40)
+          sum += weight
+          across += weight * (x + 0.5)
+          down += weight * (y + 0.5)
+        }
+      const { ratio } = app.graph.getNodeById(drag).svdReelEditor.picture
+      return { sum, at: [across / sum, down / sum], size: [canvas.width, canvas.height], ratio }
+    },
+    [drag, decode],
+  )
+  if (folder) await page.screenshot({ path: path.join(folder, `${renderer}_drag_after.png`) })
+  // The clip shows the middle of the picture, cut to its own shape.
+  const [width, height] = seen.size
+  const shown = [Math.min(1, width / height / seen.ratio), Math.min(1, (seen.ratio * height) / width)]
+  const found = seen.at.map((value, k) => (value / seen.size[k] - 0.5) * shown[k] + 0.5)
+  const apart = Math.hypot(found[0] - drawn[0], found[1] - drawn[1])
+  console.error(JSON.stringify({ drawn, found, apart, ...seen }))
+  assert.ok(seen.sum > 500, 'the sun is not in the last frame')
+  assert.ok(apart < NEAR, `dropped at ${drawn}, in the last frame at ${found}`)
+  assert.deepEqual(page.faults, [])
+  console.log('OK')
+} catch (error) {
+  console.log(String(error.stack ?? error))
+  process.exitCode = 1
+} finally {
+  await close()
+}
