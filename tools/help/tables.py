@@ -1,4 +1,7 @@
-"""The tables of inputs and outputs on a help page, from the node's class and its translations."""
+"""The lists of inputs and outputs on a help page, from the node's class and its translations.
+
+They are lists and not tables, because the help panel is narrow: a name with its meaning, the type small below.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -58,31 +61,32 @@ def entries(node: type) -> list[tuple[str, tuple, bool]]:
 
 
 def words_of(language: str) -> dict[str, str]:
-    """Return the words that the tables themselves use."""
+    """Return the words that the lists themselves use."""
     return json.loads((PROSE / language / "words.json").read_text(encoding="utf-8"))
 
 
 def parameters(texts: Texts) -> str:
-    """Return both tables of a node."""
+    """Return both lists of a node."""
     node, words = node_class(texts.node_id), words_of(texts.language)
-    rows = _head(words, "input")
+    rows = [f"**{words['inputs']}**", ""]
     for name, spec, optional in entries(node):
         options = spec[1] if len(spec) > 1 else {}
         shown = texts.get(name, "inputs", name, "name")
-        label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
         meaning = texts.get(options.get("tooltip", ""), "inputs", name, "tooltip")
-        rows.append(f"| {label} | {_values(words, spec[0], options, optional)} | {cell(meaning)} |")
-    rows += ["", *_head(words, "output")]
+        rows.append(listed(words, name, shown, meaning, _values(words, spec[0], options, optional)))
+    rows += ["", f"**{words['outputs']}**", ""]
     names = zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True)
     for number, (name, kind, tooltip) in enumerate(names):
         shown = texts.get(name, "outputs", str(number), "name")
-        label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
-        rows.append(f"| {label} | `{kind}` | {cell(texts.get(tooltip, 'outputs', str(number), 'tooltip'))} |")
+        meaning = texts.get(tooltip, "outputs", str(number), "tooltip")
+        rows.append(listed(words, name, shown, meaning, f"`{kind}`"))
     return "\n".join(rows)
 
 
-def _head(words: dict[str, str], first: str) -> list[str]:
-    return [f"| {words[first]} | {words['values']} | {words['meaning']} |", "|---|---|---|"]
+def listed(words: dict[str, str], name: str, shown: str, meaning: str, values: str) -> str:
+    """Return one entry: the name, as the language shows it, the meaning, and below the type and values."""
+    label = f"`{name}`" if shown == name else f"{cell(shown)} `{name}`"
+    return f"- {label}{words['colon']}{cell(meaning)}<br><sub>{values}</sub>"
 
 
 def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> str:
@@ -110,7 +114,7 @@ def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> 
             parts.append(words["optional"])
     if options.get("advanced"):
         parts.append(words["advanced"])
-    return words["end"].join(part.replace("|", "\\|").replace("\n", " ") for part in parts)
+    return words["end"].join(part.replace("\n", " ") for part in parts)
 
 
 def _number(value: float) -> str:
@@ -119,7 +123,7 @@ def _number(value: float) -> str:
 
 
 def cell(text: str) -> str:
-    """Escape plain text for a cell of a Markdown table."""
+    """Escape plain text for a line of Markdown, in a table as well."""
     text = " ".join(text.split())
     for sign in "\\|*_~<[":
         text = text.replace(sign, f"\\{sign}")
