@@ -8,7 +8,7 @@ from typing import Any
 
 from .lanes import Lanes, Link
 from .library import Input, NodeType
-from .node import NODE_PADDING, NODE_WIDTH, SOCKET_HEIGHT, WIDGET_HEIGHT, Node, Output, Start
+from .node import NODE_PADDING, NODE_WIDTH, PREVIEW_HEIGHT, SOCKET_HEIGHT, WIDGET_HEIGHT, Node, Output, Start
 from .subgraphs import definition, identity
 
 STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 110, 40, 70, 30, 20, 50
@@ -63,7 +63,10 @@ class Fold:
     def size(self) -> tuple[int, int]:
         """Width and height in the editor's units."""
         sockets = max(len(self.type.sockets), len(self.type.outputs))
-        return NODE_WIDTH, NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * len(self.shown)
+        pictures = sum(
+            PREVIEW_HEIGHT[node.type.id] for node in self.nodes if node.type.id == "PreviewImage"
+        )  # from 0.33
+        return NODE_WIDTH, NODE_PADDING + SOCKET_HEIGHT * sockets + WIDGET_HEIGHT * len(self.shown) + pictures
 
     def widget_values(self, without_models: bool) -> list[Any]:
         """Values of the widgets that it shows."""
