@@ -75,7 +75,7 @@ def run_one(server: Server, info: dict, path: Path, steps: int | None) -> dict[s
     """Run one workflow and return its decoded files, or a text on why there are none."""
     prompt = to_prompt(json.loads(path.read_text(encoding="utf-8")), library())
     for node in prompt.values():
-        if node["inputs"].get("model_name") == "nano":
+        if node["inputs"].get("model_name") in ("nano", "nano (embedded)"):
             node["inputs"]["model_name"] = NANO
         if steps and not isinstance(node["inputs"].get("steps", []), list):
             node["inputs"]["steps"] = steps
