@@ -16,7 +16,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # The lowest floor first. A room may import from rooms on lower floors only.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("svd_core/condition.py", "svd_core/memory.py", "svd_core/files.py", "svd_core/charts.py"),
+    (
+        "svd_core/condition.py",
+        "svd_core/memory.py",
+        "svd_core/files.py",
+        "svd_core/charts.py",
+        "svd_core/stopping.py",
+    ),
     ("svd_core/pictures", "svd_core/flow"),
     ("svd_core/networks", "svd_core/sampling", "svd_core/report", "svd_core/video"),
     ("svd_core/model", "svd_core/controls", "svd_core/finish"),

@@ -19,6 +19,7 @@ from ...svd_core.memory import available_bytes
 from ...svd_core.networks.transformer import VideoTransformer
 from ...svd_core.networks.unet import Downsample, Upsample, VideoResidualBlock
 from ...svd_core.sampling.solvers import Step
+from ...svd_core.stopping import ask_between
 
 try:
     import folder_paths
@@ -324,6 +325,9 @@ def check_interrupt() -> None:
     """Raise the host's own exception if the user has cancelled the run."""
     if PRESENT:
         mm.throw_exception_if_processing_interrupted()
+
+
+ask_between(check_interrupt)
 
 
 # Models

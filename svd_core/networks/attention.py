@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..stopping import stop_if_asked
 from . import kernels
 from .activation_bytes import BYTES_PER_SCORE, CHUNK_ELEMENTS, SCORE_BYTES
 from .embedding import is_broadcast
@@ -27,6 +28,12 @@ fifth of its time.
 """
 
 
+WORK_ON_CPU, QUERIES_ON_CPU = 2**35, 512
+"""Floating-point operations of an attention call on the CPU, about half a second of one core, so that a run can be
+stopped in between; and the queries of which slices are multiples, so that torch's kernels round as they do without.
+"""
+
+
 def chunk_limit(device: torch.device, wanted: int | None) -> int:
     """Return the input elements per feed-forward chunk on a device: `wanted`, but at most the device's limit."""
     limit = CHUNK_ELEMENTS_ON_CPU if device.type == "cpu" else CHUNK_ELEMENTS
@@ -37,17 +44,25 @@ def attend(q: Tensor, k: Tensor, v: Tensor, score_bytes: int | None = None) -> T
     """Return scaled dot-product attention over [N, heads, length, head width].
 
     It is computed in slices: of N for large N, and of N and the queries where scores are kept that would take more than
-    `score_bytes` (None: SCORE_BYTES). Every query sees all keys, so slices change nothing but rounding.
+    `score_bytes` (None: SCORE_BYTES), or where a CPU would take long. Every query sees all keys, so slices change
+    nothing but rounding.
     """
     rows, queries = SEQUENCES_PER_CALL, q.shape[2]
     if stores_scores(q, k, v):
         limit = (score_bytes or SCORE_BYTES) // (BYTES_PER_SCORE * q.shape[1] * k.shape[2])  # queries of all heads
         rows, queries = max(1, min(rows, limit // queries)), max(1, min(queries, limit))
+    if q.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        most = WORK_ON_CPU // (4 * q.shape[1] * k.shape[2] * q.shape[3]) // QUERIES_ON_CPU * QUERIES_ON_CPU
+        most = max(QUERIES_ON_CPU, most)
+        rows, queries = max(1, min(rows, most // q.shape[2])), min(queries, most)
     if len(q) <= rows and q.shape[2] <= queries:
         return fused_attention(q, k, v)
     parts = []
     for some, keys, values in zip(q.split(rows), k.split(rows), v.split(rows), strict=True):
-        slices = [fused_attention(part, keys, values) for part in some.split(queries, dim=2)]
+        slices = []
+        for part in some.split(queries, dim=2):
+            stop_if_asked()
+            slices.append(fused_attention(part, keys, values))
         parts.append(slices[0] if len(slices) == 1 else torch.cat(slices, dim=2))
     return torch.cat(parts)
 

@@ -13,6 +13,7 @@ import av
 import torch
 from torch import Tensor
 
+from ..stopping import stop_if_asked
 from .clip import Settings, parse_settings
 from .colour import Colour, to_rgb
 from .frames import UNTIMED_FPS, Clip, Recent, check_index, check_pixels, opaque, reading, stretched
@@ -110,6 +111,7 @@ class EncodedClip(Clip):
         interval = 1 / float(self.fps or UNTIMED_FPS)
         seconds = -interval
         for frame in frames:
+            stop_if_asked()
             seconds = seconds + interval if frame.time is None else float(frame.time)
             yield seconds, frame
 

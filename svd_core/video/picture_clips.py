@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..pictures import from_pil, open_picture
 from ..pictures.reading import MOST_PIXELS
+from ..stopping import stop_if_asked
 from .animated import IMAGE_DESCRIPTION
 from .clip import MARK, parse_settings
 from .frames import UNTIMED_FPS, Clip, Recent, check_index, check_pixels, opaque, reading
@@ -111,6 +112,7 @@ def _is_even(milliseconds: list[float]) -> bool:
 
 
 def _milliseconds(frame: Image.Image) -> float:
+    stop_if_asked()
     frame.load()  # WebP has a frame's duration only then
     return frame.info.get("duration", 0) or 0
 
@@ -161,6 +163,7 @@ class FolderClip(Clip):
 
 def _size(file: Path) -> tuple[int, int]:
     """Return (width, height) of a picture as it is shown."""
+    stop_if_asked()
     with reading(file), Image.open(file) as picture:
         turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
         return picture.size[::-1] if turned else picture.size

@@ -49,7 +49,8 @@ def read_clip(path: str | PathLike, *, background: str = "white") -> tuple[Tenso
     has no rate, and an average where it varies. Raises FileNotFoundError, or ValueError for a file without frames.
     """
     with open_clip(path, background=background) as clip:
-        return torch.stack(list(clip)), float(clip.fps), clip.metadata
+        frames = [frame for frame in clip]  # list(clip) would ask for the length, which decodes the file once more
+        return torch.stack(frames), float(clip.fps), clip.metadata
 
 
 def read_settings(path: str | PathLike) -> dict[str, Any]:

@@ -262,10 +262,9 @@ def _json_value(content: bytes, source: random.Random) -> bytes:
         (length,) = struct.unpack("<Q", content[:8])
         body, tail = content[8 : 8 + length], content[8 + length :]
     try:
-        value = json.loads(body)
+        text = json.dumps(_mutated(json.loads(body), source)).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return _bytes(content, source)
-    text = json.dumps(_mutated(value, source)).encode("utf-8", "surrogatepass")
     head = struct.pack("<Q", len(text)) if start == 8 else b""
     return head + text + tail
 
@@ -274,7 +273,7 @@ def _mutated(value: object, source: random.Random) -> object:
     if isinstance(value, str) and value[:1] in "[{" and source.random() < 0.5:
         try:  # JSON inside a text, as metadata holds it
             return json.dumps(_mutated(json.loads(value), source))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     if isinstance(value, dict) and value and source.random() < 0.8:
         key = source.choice(list(value))

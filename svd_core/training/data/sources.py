@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...pictures import as_batch, composite, open_picture
+from ...stopping import stop_if_asked
 from ...video import open_clip
 from ...video.frames import UNREADABLE
 from ...video.picture_clips import natural_order
@@ -287,6 +288,7 @@ def _digest_of_files(paths: list[Path]) -> str:
         digest.update(path.name.encode() if len(paths) > 1 else b"")
         with open(path, "rb") as file:
             while block := file.read(2**20):
+                stop_if_asked()
                 digest.update(block)
     return digest.hexdigest()
 
