@@ -59,7 +59,8 @@ def model_location(name: str) -> str:
         return str(folder)
     raise FileNotFoundError(
         f"model {printable(name)!r} not found; put svd_xt.safetensors or another SVD file into models/svd or "
-        "models/checkpoints and press R, or choose the embedded nano model"
+        "models/checkpoints, or a UNet alone into models/diffusion_models, and press R; or choose the embedded nano "
+        "model"
     )
 
 
@@ -119,9 +120,9 @@ class SVDReelLoadModel:
             "required": {
                 "model_name": inputs.choice(
                     names,
-                    "The checkpoint to load: a .safetensors file in models/svd or models/checkpoints, or a folder in "
-                    "models/diffusers. Start with nano, a tiny model inside this pack, to try everything without a "
-                    "download.",
+                    "The checkpoint to load: a .safetensors file in models/svd or models/checkpoints, a UNet alone in "
+                    "models/diffusion_models, or a folder in models/diffusers or models/svd. Start with nano, a tiny "
+                    "model inside this pack, to try everything without a download.",
                 ),
                 "variant": inputs.choice(
                     [AUTO, *NATIVE],
