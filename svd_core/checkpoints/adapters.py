@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..files import printable
 from ..networks.hooks import Place
-from .family import AdapterKind, adapter_kind, wrong_file
+from .family import AdapterKind, adapter_kind, foreign_kind, wrong_file
 from .names import Shape, unet_from_folder
 from .source import CheckpointError, TensorSource
 
@@ -52,10 +52,10 @@ def check_version(kind: AdapterKind, shapes: Mapping[str, Shape], name: str) -> 
         raise CheckpointError(f"{name} is {WITHOUT_VERSION_1}")
 
 
-def expect_kind(name: str, shapes: Mapping[str, Shape], file: str, remedy: str) -> AdapterKind:
-    """Return the kind of that name if the tensors are one; raises CheckpointError that says what they are instead."""
+def expect_kind(names: str | tuple[str, ...], shapes: Mapping[str, Shape], file: str, remedy: str) -> AdapterKind:
+    """Return the kind of the tensors if it is one of these; raises CheckpointError that says what they are instead."""
     kind = adapter_kind(shapes)
-    if kind is None or kind.name != name:
+    if kind is None or kind.name not in ((names,) if isinstance(names, str) else names) or foreign_kind(shapes):
         raise wrong_file(file, shapes, remedy)
     check_version(kind, shapes, file)
     return kind

@@ -21,7 +21,6 @@ from .adapters import (
     single_file_name,
     stored_place,
 )
-from .family import adapter_kind, wrong_file
 from .load import read_state_dict
 from .skeleton import skeleton
 from .source import CheckpointError
@@ -29,6 +28,8 @@ from .source import CheckpointError
 ENCODER, FIRST_POSITIONS = "pose_encoder.", "encoder_down_attention_blocks.0.0.attention_blocks.0.pos_encoder.pe"
 MERGE = ".1.time_stack.0.attn1.processor.qkv_merge."
 MOST_FRAMES = 1024
+KINDS = ("motionctrl", "cameractrl")
+"""Kinds of file (`family.KINDS`) that hold camera weights."""
 REMEDY = "use MotionCtrl-SVD or CameraCtrl-SVD weights, after `python -m svd_core convert`"
 MOTIONCTRL_REMEDY = "use MotionCtrl-SVD (motionctrl_svd.ckpt after `python -m svd_core convert`) with svd"
 CAMERACTRL_REMEDY = (
@@ -46,9 +47,7 @@ def load_camera_weights(
     Raises CheckpointError, saying what the file is, for anything else.
     """
     tensors, name = read_state_dict(str(path)), Path(path).name
-    kind = adapter_kind(tensors.shapes)
-    if kind is None or kind.name not in ("motionctrl", "cameractrl"):
-        raise wrong_file(name, tensors.shapes, REMEDY)
+    kind = expect_kind(KINDS, tensors.shapes, name, REMEDY)
     load = motionctrl_of if kind.name == "motionctrl" else cameractrl_of
     return LoadedCameraWeights(load(tensors, name, config, device=device, dtype=dtype, ops=ops), kind.name, name)
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from ..networks.config import UNetConfig
 from ..networks.controlnet import ControlNet
-from .adapters import shapes_of
+from .adapters import expect_kind, shapes_of
 from .detect import read_hints
-from .family import adapter_kind, foreign_kind, wrong_file
 from .load import read_state_dict
 from .names import Shape, unet_from_folder, unet_to_folder
 from .sizes import unet_config
@@ -122,9 +121,7 @@ def file_name(key: str, blocks: int) -> str:
 
 
 def _refuse_others(names: Mapping[str, str | None], shapes: Mapping[str, Shape], name: str) -> None:
-    kind = adapter_kind(shapes)
-    if foreign_kind(shapes) is not None or kind is None or kind.name != "controlnet":
-        raise wrong_file(name, shapes, REMEDY)
+    expect_kind("controlnet", shapes, name, REMEDY)
     for key in (IS_CONTROLNET, IS_TEMPORAL):
         if key not in names:
             raise CheckpointError(f"{name} is an incomplete SVD ControlNet ({key} is missing); download it again")

@@ -10,6 +10,8 @@ from torch import nn
 
 from ..controls.between_weights import LoadedBackwardMotion
 from ..model.model import SVDModel
+from . import backward_motion, camera_weights, controlnet
+from .adapters import expect_kind
 from .backward_motion import load_backward_motion
 from .camera_weights import load_camera_weights
 from .controlnet import load_controlnet, local_controlnet
@@ -40,10 +42,19 @@ LOADERS = {
 }
 
 
+EXPECTED = {
+    "controlnet": (("controlnet",), controlnet.REMEDY),
+    "camera_weights": (camera_weights.KINDS, camera_weights.REMEDY),
+    "between_weights": (("backward_motion",), backward_motion.REMEDY),
+}
+"""The kinds of file (`family.KINDS`) that each name takes, and what to use for it."""
+
+
 def check_networks(given: Mapping[str, Any]) -> None:
-    """Raise CheckpointError for a network's path that holds no safetensors file, before a model is loaded."""
-    for path in _paths(given).values():
-        read_state_dict(str(path))
+    """Raise CheckpointError for a path that does not hold the network of its name, before a model is loaded."""
+    for name, path in _paths(given).items():
+        kinds, remedy = EXPECTED[name]
+        expect_kind(kinds, read_state_dict(str(path)).shapes, path.name, remedy)
 
 
 def adapter_names(given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from ..controls.poses import LoadedPoseNetwork
 from ..networks.controlnext import ControlNeXt
 from ..networks.mimicmotion import PoseNet
-from .adapters import check_version, fill_adapter, shapes_of
-from .family import adapter_kind, wrong_file
+from .adapters import expect_kind, fill_adapter, shapes_of
 from .load import read_state_dict
 from .skeleton import skeleton
 from .source import CheckpointError
 
 PREFIX = "pose_net."  # of the file that holds MimicMotion's UNet too
+KINDS = ("mimicmotion", "controlnext")
+"""Kinds of file (`family.KINDS`) that hold pose networks."""
 REMEDY = (
     "use mimic_motion_pose_net.safetensors or MimicMotion-fp16.safetensors with a MimicMotion UNet, or "
     "controlnext-svd_v2-controlnet-fp16.safetensors with ControlNeXt's UNet"
@@ -39,10 +40,7 @@ def pose_network_of(
 ) -> LoadedPoseNetwork:  # fmt: skip
     """Return the pose network of tensors; those of a UNet in the same file are left out."""
     shapes = shapes_of(tensors)
-    kind = adapter_kind(shapes)
-    if kind is None or kind.name not in ("mimicmotion", "controlnext"):
-        raise wrong_file(name, shapes, REMEDY)
-    check_version(kind, shapes, name)
+    kind = expect_kind(KINDS, shapes, name, REMEDY)
     if kind.name == "mimicmotion":
         prefix = PREFIX if any(key.startswith(PREFIX) for key in shapes) else ""
         network, last = PoseNet, "final_proj.weight"
@@ -57,3 +55,8 @@ def pose_network_of(
     return LoadedPoseNetwork(
         fill_adapter(made, sources, tensors, name, REMEDY, device=device, dtype=dtype), kind.name, name
     )
+
+
+def pose_network_kind(path: str | PathLike) -> str:
+    """Return the kind of a pose network's file, one of KINDS, from its header; raises CheckpointError for others."""
+    return expect_kind(KINDS, read_state_dict(str(path)).shapes, Path(path).name, REMEDY).name

@@ -6,9 +6,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from ..checkpoints import inspect_checkpoint
-from ..checkpoints.family import adapter_kind
-from ..checkpoints.load import read_state_dict
-from ..checkpoints.pose_network import load_pose_network
+from ..checkpoints.pose_network import load_pose_network, pose_network_kind
 from ..pictures import open_picture
 from ..pipelines.character import CharacterSettings, animate_character
 from ..pipelines.settings import FIT_MODES
@@ -88,8 +86,7 @@ def run_character(options: argparse.Namespace) -> None:
     start = time.monotonic()
     names = {field.name for field in fields(CharacterSettings)}
     given = {name: value for name, value in vars(options).items() if name in names and value is not None}
-    kind = adapter_kind(read_state_dict(options.pose_network).shapes)
-    settings = CharacterSettings(**given).resolve(kind.name if kind and kind.name == "controlnext" else "mimicmotion")
+    settings = CharacterSettings(**given).resolve(pose_network_kind(options.pose_network))
     inspect_checkpoint(options.model)
     check_clip(options.output, fps=options.playback_fps, quality=options.quality)
     picture = open_picture(options.image)

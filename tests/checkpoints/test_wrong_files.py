@@ -16,6 +16,7 @@ from svd_core.checkpoints.backward_motion import load_backward_motion
 from svd_core.checkpoints.camera_weights import load_camera_weights
 from svd_core.checkpoints.controlnet import controlnet_of, load_controlnet
 from svd_core.checkpoints.family import FOREIGN, KINDS, MODEL_PLACE, PART_PLACE, adapter_kind
+from svd_core.checkpoints.networks_by_name import check_networks
 from svd_core.checkpoints.pose_network import load_pose_network
 from svd_core.checkpoints.split import split_state_dict
 from svd_core.cli.animate import add_animate
@@ -224,3 +225,18 @@ def test_an_image_controlnet_is_not_called_one_for_svd():
     with pytest.raises(CheckpointError) as caught:
         split_state_dict(given, {}, name="canny.safetensors")
     assert "SVD ControlNet" not in str(caught.value) and "ControlNet" in str(caught.value)
+
+
+BY_NAME = {"controlnet": "controlnet", "camera_weights": "camera", "between_weights": "between"}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("kind", FILES)
+def test_a_network_by_name_is_checked_before_a_model_is_loaded(kind, name, files):
+    words, places = FILES[kind]
+    given = {name: str(files[kind])}
+    if BY_NAME[name] in places:
+        check_networks(given)
+        return
+    with pytest.raises(CheckpointError, match=f"is {words}.*; {REMEDIES[BY_NAME[name]]}"):
+        check_networks(given)

@@ -63,7 +63,7 @@ def test_animate_follows_camera_weights_by_path_and_by_file(folder):
         (["--camera-strength", "1"], "--camera-strength has no effect without --camera"),
         (["--camera-weights", "motionctrl.safetensors"], "has no effect without --camera PATH or --camera-poses FILE"),
         (["--camera-weights", "motionctrl.safetensors", "--camera", "dolly in", "--loop"], "cannot be combined"),
-        (["--camera-weights", "poses.safetensors", "--camera", "dolly in"], "is a MimicMotion pose network; use"),
+        (["--camera-weights", "poses.safetensors", "--camera", "dolly in"], "is a MimicMotion pose network, for"),
         (["--camera-weights", "motionctrl.safetensors", "--camera", "zoom in"], "does not support zoom; use dolly"),
     ],
 )
