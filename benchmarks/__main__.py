@@ -3,7 +3,8 @@
 `python -m benchmarks compare OLD NEW` compares two files of counts.
 
 QUESTION: counts, unet, decode, clip, kernels, load, memory_caps, half_precision, ablation, approximate, batch_losses,
-batch_rows. If COMFYUI_DIR names a checkout of ComfyUI with its requirements installed, its networks are measured too.
+batch_rows, startup, growth. If COMFYUI_DIR names a checkout of ComfyUI with its requirements installed, its networks
+are measured too.
 """
 
 import gc

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from svd_core.charts import PALETTE, Bar, draw_bars
 HERE = Path(__file__).resolve().parent
 ORDER = (
     "counts", "unet", "decode", "clip", "kernels", "load", "memory_caps", "half_precision", "ablation", "approximate",
-    "batch_losses", "batch_rows",
+    "batch_losses", "batch_rows", "startup", "growth",
 )  # fmt: skip
 WIDTH = 900
 
 
 @dataclass
 class Report:
-    """Answer to one question. rows: cells by column. bars: (label, value) of the chart, in `unit`."""
+    """Answer to one question.
+
+    rows: cells by column. bars: (label, value) of the chart, in `unit`; page: a picture instead of bars.
+    """
 
     name: str
     question: str
@@ -31,6 +34,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     bars: list[tuple[str, float]] = field(default_factory=list)
     unit: str = "seconds"
+    page: Image.Image | None = None
 
     def markdown(self) -> str:
         """Return the section of RESULTS.md."""
@@ -43,11 +47,17 @@ class Report:
     def write(self, folder: Path) -> None:
         """Write NAME.json, NAME.md and NAME.png, and print the table."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{self.name}.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        (folder / f"{self.name}.json").write_text(json.dumps(self._numbers(), indent=1) + "\n", encoding="utf-8")
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
-        if self.bars:
-            plot(self.bars, f"{self.name}: {self.unit}").save(folder / f"{self.name}.png")
+        page = plot(self.bars, f"{self.name}: {self.unit}") if self.bars else self.page
+        if page is not None:
+            page.save(folder / f"{self.name}.png")
         print(self.markdown(), flush=True)
+
+    def _numbers(self) -> dict[str, Any]:
+        numbers = asdict(replace(self, page=None))
+        del numbers["page"]
+        return numbers
 
 
 def _cell(value: Any) -> str:

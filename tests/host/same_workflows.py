@@ -6,7 +6,8 @@ Every JSON in OLD/workflows is sent to a server with the pack of OLD and to one 
 largest difference of the decoded frames that they save, in levels of 255: 0 means equal to the bit. With `--run` the
 workflows only run with this pack, and nothing is compared. The exit code is 1 if a workflow fails or differs.
 
-The model is nano with a control scale of 1, so that the scale of nano's controls may change in between.
+The model is nano with a control scale of 1, and controls that impose motion leave the bucket as it is, so that these
+defaults may change in between.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from tools.workflows.prompt import to_prompt
 from .comfy_server import PACK, Server
 from .graphs import runnable
 
+STEERED = ("SVDReelCameraControl", "SVDReelCutAndDrag", "SVDReelControlByClip")
 NANO = "nano_control_scale_1.safetensors"
 
 
@@ -77,6 +79,9 @@ def run_one(server: Server, info: dict, path: Path, steps: int | None) -> dict[s
     for node in prompt.values():
         if node["inputs"].get("model_name") in ("nano", "nano (embedded)"):
             node["inputs"]["model_name"] = NANO
+        inputs = info.get(node["class_type"], {}).get("input", {})
+        if "motion_bucket_id" in inputs.get("optional", {}) and node["class_type"] in STEERED:
+            node["inputs"].setdefault("motion_bucket_id", -1)
         if steps and not isinstance(node["inputs"].get("steps", []), list):
             node["inputs"]["steps"] = steps
     prompt = runnable(prompt, info, NANO)
