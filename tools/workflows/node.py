@@ -1,13 +1,10 @@
 """One node of a described workflow: its sockets, values, size and place."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .library import Input, NodeType
 from .subgraphs import INSIDE
-
-if TYPE_CHECKING:
-    from .graph import Fold
 
 SOCKET_HEIGHT, WIDGET_HEIGHT, NODE_PADDING = 22, 26, 20
 NODE_WIDTH = 330
@@ -49,9 +46,9 @@ class Start:
 
 @dataclass(frozen=True)
 class Output:
-    """One output socket of a node in the graph."""
+    """One output socket of `node`, which is a Node, a Start, or a Fold of the graph."""
 
-    node: "Node | Fold | Start"
+    node: Any
     slot: int
     type: str
 

@@ -1,4 +1,4 @@
-"""What moving previews cost while a clip is sampled: `python -m benchmarks.previews [MODEL] [--steps N] [--rounds N]`.
+"""What moving previews cost while a clip is sampled: `python -m tools.previews [MODEL] [--steps N] [--rounds N]`.
 
 It runs without ComfyUI: frames are made and encoded as for a browser that watches, and written as the message is.
 Processor time is compared, in alternating runs with and without previews. The last line counts the work of one
@@ -9,7 +9,6 @@ import argparse
 import json
 import statistics
 import time
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -17,10 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import svd_core as svd
 from svd_core.model.latent_colours import NANO, measure_colours
-from tools.workflows.library import ROOT, load_pack
+
+from .workflows.library import ROOT, load_pack
 
 SVD_LATENTS = (25, 4, 72, 128)
-COUNTS = Path(__file__).parent / "results" / "counts.json"
+COUNTS = ROOT / "benchmarks" / "results" / "counts.json"
 
 
 def preview_module():
