@@ -83,7 +83,7 @@ def test_a_controlled_clip_is_that_of_python_and_strength_zero_changes_nothing(m
 def test_files_that_look_like_svd_come_first_and_others_are_named(model):
     names = part("nodes.controlnet").controlnet_names()
     assert names == [FILE, OTHER, part("nodes.controlnet").EMBEDDED]
-    with pytest.raises(ValueError, match="sd15_canny.*ControlNet for Stable Diffusion images"):
+    with pytest.raises(ValueError, match="sd15_canny.*ControlNet for image models"):
         run("SVDReelLoadControlNet", control_net_name=OTHER)
     with pytest.raises(FileNotFoundError, match="'gone'.*models/controlnet"):
         run("SVDReelLoadControlNet", control_net_name="gone")

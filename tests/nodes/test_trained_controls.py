@@ -112,7 +112,7 @@ def test_paths_and_poses_that_cannot_be_followed_are_refused(condition, camera_w
 def test_a_file_of_another_kind_is_named(model, node, words):
     wrong = POSES if node == "SVDReelLoadCameraWeights" else MOTIONCTRL
     more = {"model": model} if node == "SVDReelLoadCameraWeights" else {}
-    with pytest.raises(ValueError, match=rf"{re.escape(wrong)} is (a )?{words}; use"):
+    with pytest.raises(ValueError, match=rf"{re.escape(wrong)} is (a )?{words}, for Load .*; use"):
         run(node, file=wrong, **more)
 
 
