@@ -70,7 +70,7 @@ def run_edit(options: argparse.Namespace) -> None:
         height, width = frames.shape[1:3]
         given["width"], given["height"] = size_like(width, height, config.width * config.height, multiple)
     settings = AnimateSettings(**given).resolve(config, steered=options.denoise != 1)
-    steering = Steering(source_clip=frames, denoise=options.denoise)
+    steering = Steering(source_clip=frames, denoise=options.denoise, source_mode=options.source_mode)
     check_steering(steering, settings, name_of=option_of)
     fps = options.playback_fps or settings.fps
     check_clip(options.output, fps=fps, quality=options.quality)
@@ -82,6 +82,7 @@ def run_edit(options: argparse.Namespace) -> None:
         metadata = {"source_clip": Path(options.clip).name, "model": Path(options.model).name, "variant": model.variant}
         metadata |= {"version": __version__, **asdict(settings), **lora_metadata(options)}
         chosen = {"image": options.image and Path(options.image).name, "denoise": options.denoise}
+        chosen["source_mode"] = options.source_mode
         metadata |= {name: value for name, value in chosen.items() if value is not None}
         print(write_clip(made, options.output, fps=fps, quality=options.quality, metadata=metadata), flush=True)
         progress.say(f"{len(made) / fps:.2f} s of clip, {since(start)}")

@@ -8,7 +8,7 @@ from ..controls.drag import BACKGROUND
 from ..controls.driving_clip import USES
 from ..controls.mask import FEATHER
 from ..controls.signal import SIGNAL_MODES, DualClock
-from ..controls.source_clip import DENOISE
+from ..controls.source_clip import DENOISE, SOURCE_MODES
 from ..pipelines.between import FINE_TUNED, LOOP_MODES, MATCH
 from ..pipelines.steered import ON, STEERING, USUAL_MODE
 
@@ -196,6 +196,13 @@ def add_source_clip(group: argparse._ArgumentGroup, *, command: str = "animate")
         metavar="N",
         help=f"share of the sampling that changes the clip: 0.2 keeps nearly everything, 0.6 keeps the layout, 1 keeps "
         f"nothing (default: {DENOISE:g})",
+    )
+    group.add_argument(
+        "--source-mode",
+        choices=SOURCE_MODES,
+        help="what sampling starts with: the frames with random noise, or the noise that the model would turn into "
+        "them, which keeps what was not edited at more denoising and takes up to three times as long "
+        f"(default: {SOURCE_MODES[0]})",
     )
 
 

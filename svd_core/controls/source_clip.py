@@ -22,6 +22,8 @@ from .driving_clip import MOTION_SIDE, Clip, pick_frames
 from .signal import PartialRenoise, Signal, encode_frames
 from .strength import check_share
 
+SOURCE_MODES = ("noise", "inversion")
+"""What sampling starts with: the frames with random noise, or with the noise that the model would turn into them."""
 DENOISE = 0.4  # the usual share of the sampling
 SOURCE_SIGMA = 5.0  # where it starts, for SVD at 1024x576: forms stay, surfaces change
 MOST = 0.5  # share of the picture from which on an edit is a new style rather than an object
@@ -39,7 +41,7 @@ def source_frames(picture: Tensor, clip: Clip, frames: int, fit_mode: FitMode = 
     """
     picture = lay_out(picture)
     height, width = picture.shape[2:]
-    shown = lay_out(fit(pick_frames(clip, frames).movedim(-1, 1) * 2 - 1, width, height, fit_mode)[0])
+    shown = shown_frames(clip, frames, width, height, fit_mode)
     first, whole = shown[:1], torch.ones_like(shown[:, :1])
     changed = ((picture - first).abs().amax(1, keepdim=True) > 2 * EDITED).to(picture)
     if not bool(changed.any()):
@@ -59,6 +61,11 @@ def source_frames(picture: Tensor, clip: Clip, frames: int, fit_mode: FitMode = 
         made.append(frame.clamp(-1, 1))
         sure.append(known)
     return Warped(torch.cat(made), torch.cat(sure))
+
+
+def shown_frames(clip: Clip, frames: int, width: int, height: int, fit_mode: FitMode = "crop") -> Tensor:
+    """Return `frames` frames of a clip [N, H, W, C] in 0..1, evenly spread and fitted: [T, 3, height, width], -1..1."""
+    return lay_out(fit(pick_frames(clip, frames).movedim(-1, 1) * 2 - 1, width, height, fit_mode)[0])
 
 
 def _closed(known: Tensor, reach: int) -> Tensor:

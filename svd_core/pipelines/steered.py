@@ -22,8 +22,9 @@ from ..controls.camera.pose_files import MOST_TEXT, parse_poses
 from ..controls.camera.weights import CameraRows
 from ..controls.drag import DragPath, drag_signal, parse_drags
 from ..controls.driving_clip import USES, driving_signal
+from ..controls.inversion import inverted_control
 from ..controls.mask import fit_masks
-from ..controls.source_clip import source_control, source_signal
+from ..controls.source_clip import SOURCE_MODES, source_control, source_signal
 from ..model.model import VideoModel
 from ..pictures import as_batch, as_image, fit
 from ..sampling.controls import Control
@@ -59,7 +60,7 @@ NEEDS = (
     (("between_repeats",), ("between_weights",)),
     (("depth", "foreground"), ("camera",)),
     (("control_mask", "control_use", "control_amount", "control_strength", "control_mode"), ("control_clip",)),
-    (("denoise",), ("source_clip",)),
+    (("denoise", "source_mode"), ("source_clip",)),
     (("controlnet",), ("controlnet_images",)),
     (tuple(f"controlnet_{name}" for name in CONTROLNET_OPTIONS), ("controlnet",)),
     (("controlnet_detail",), ("controlnet_lines",)),
@@ -106,7 +107,7 @@ class Steering:
     per frame. control_use: what is taken from them, one of driving_clip.USES. control_amount: factor of their motion.
     control_strength: 0 to 2. control_mode: how it is imposed, one of SIGNAL_MODES.
     source_clip: frames [N, H, W, 3] in 0..1 that are changed; the image is the first of them, as it is or edited.
-    denoise: share of the sampling that changes them, 0 to 1.
+    denoise: share of the sampling that changes them, 0 to 1. source_mode: one of source_clip.SOURCE_MODES.
     controlnet: an SVD ControlNet. controlnet_images: its control pictures [N, H, W, C] in 0..1, one per frame;
     controlnet_lines: draw their lines first; controlnet_detail: how many faint ones, 1 is usual. controlnet_strength:
     one value, or several over the frames, also as text. controlnet_start, controlnet_end: shares of the sampling.
@@ -148,6 +149,7 @@ class Steering:
     control_mode: str | None = None
     source_clip: Tensor | None = None
     denoise: float | None = None
+    source_mode: str | None = None
     controlnet: Any = None
     controlnet_images: Tensor | None = None
     controlnet_lines: bool | None = None
@@ -316,7 +318,7 @@ def _controls(model: VideoModel, image: Any, settings: AnimateSettings, steering
     if steering.control_clip is not None:
         made.append(_driven(model.encode_latent, pictures, settings, steering))
     if steering.source_clip is not None:
-        made.append(_changed(model.encode_latent, pictures, settings, steering))
+        made.append(_changed(model.encode_latent, model.encode_image, pictures, settings, steering))
     return made
 
 
@@ -360,9 +362,15 @@ def _driven(encode: Callable, picture: Tensor, settings: Any, steering: Steering
     return camera_control(made.signal, mode, **_not_none({"strength": steering.control_strength}))
 
 
-def _changed(encode: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
+def _changed(encode: Callable, encode_image: Callable, picture: Tensor, settings: Any, steering: Steering) -> Control:
     made = source_signal(encode, picture, steering.source_clip, settings.frames, fit_mode=settings.fit)
-    return source_control(made.signal, **_not_none({"denoise": steering.denoise}))
+    given = _not_none({"denoise": steering.denoise})
+    mode = steering.source_mode or SOURCE_MODES[0]
+    if mode == SOURCE_MODES[0]:
+        return source_control(made.signal, **given)
+    if mode not in SOURCE_MODES:
+        raise ValueError(f"source_mode {mode!r} is unknown; use one of {', '.join(SOURCE_MODES)}")
+    return inverted_control(encode, encode_image, made.signal, steering.source_clip, **given, fit_mode=settings.fit)
 
 
 def _check_numbers(steering: Steering) -> None:
@@ -386,7 +394,7 @@ def _check_numbers(steering: Steering) -> None:
         _driven(encode, torch.zeros(1, 3, side, side), settings, blank)
     if steering.source_clip is not None:
         shortened = replace(blank, source_clip=steering.source_clip[:2])
-        _changed(encode, torch.zeros(1, 3, side, side), settings, shortened)
+        _changed(encode, lambda image: image[:, :1, :1, 0], torch.zeros(1, 3, side, side), settings, shortened)
 
 
 def _is_used(name: str, value: Any) -> bool:

@@ -17,6 +17,7 @@ from ..controls.anchored_windows import AnchoredWindows
 from ..controls.between import Blend, TakeTurns
 from ..controls.brush import MotionBrush
 from ..controls.extend import HoldFrames
+from ..controls.inversion import InvertedSource
 from ..controls.loop import LatentRoll
 from ..controls.matched import MatchedBetween
 from ..controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
@@ -210,6 +211,7 @@ METHODS: tuple[tuple[str, str, Callable[[_Placeholders], Control], str], ...] = 
     ("partial re-noise", "Control Camera", lambda p: PartialRenoise(p.signal()), "signal"),
     ("dual clock", "Control Camera, Cut and Drag, Control by Clip", lambda p: DualClock(p.signal()), "signal"),
     ("changed clip", "Edit Clip", lambda p: source_control(p.signal()), "signal"),
+    ("changed clip, inversion", "Edit Clip", lambda p: InvertedSource(p.signal()), "signal"),
     ("replace estimate", "Control Camera", lambda p: ReplaceEstimate(p.signal()), "signal"),
     ("replace estimate, 3 repeats", "Control Camera", lambda p: ReplaceEstimate(p.signal(), repeats=3), "signal"),
     ("replace estimate, 2 rounds", "Control Camera", lambda p: ReplaceEstimate(p.holes(), refine=2), "signal"),

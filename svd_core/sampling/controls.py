@@ -148,6 +148,10 @@ class Control:
         """Return a replacement of `evaluate(x, sigma, inputs)`, the guided model; once per clip, after `begin`."""
         return evaluate
 
+    def edit_start(self, run: Run, x: Tensor, denoise: Denoise) -> Tensor:
+        """Return the state at the first level, changed; once per clip, after `wrap`, so that the model can be used."""
+        return x
+
     def edit_estimate(self, run: Run, x: Tensor, sigma: float, estimate: Tensor) -> Tensor:
         """Return the denoised estimate [T, 4, h, w] of the state `x` at `sigma`, changed."""
         return estimate
@@ -196,6 +200,8 @@ class Hooks:
         self.run = replace(self.run, levels=tuple(start.sigmas))
         for control in sorted(self.controls, key=lambda control: control.outermost - control.innermost):
             self._evaluate = control.wrap(self.run, self._evaluate)
+        for control in self.controls:
+            start = start._replace(x=control.edit_start(self.run, start.x, self.denoise))
         return start
 
     def denoise(self, x: Tensor, sigma: float, inputs: Inputs | None = None, *, edited: bool = False) -> Tensor:

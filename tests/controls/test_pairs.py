@@ -10,6 +10,7 @@ from svd_core.controls.between import Blend, TakeTurns
 from svd_core.controls.brush import MotionBrush
 from svd_core.controls.drag import drag_signal, parse_drag
 from svd_core.controls.extend import HoldFrames
+from svd_core.controls.inversion import InvertedSource
 from svd_core.controls.loop import LatentRoll
 from svd_core.controls.matched import MatchedBetween
 from svd_core.controls.signal import DualClock, PartialRenoise, ReplaceEstimate, Signal
@@ -45,6 +46,7 @@ CONTROLS = {
     "replace estimate": ReplaceEstimate(SIGNAL, repeats=2),
     "refined estimate": ReplaceEstimate(Signal(SIGNAL.latents, HALF), refine=2),
     "changed clip": source_control(SIGNAL),
+    "inverted clip": InvertedSource(SIGNAL),
     "match": MatchedBetween(SIGNAL),
     "take turns": TakeTurns(*ENDS),
     "blend": Blend(*ENDS),
@@ -109,7 +111,9 @@ def test_a_control_at_zero_strength_is_bit_equal_to_none_also_beside_others(plai
 
 def test_every_method_that_has_a_strength_is_switched_off_here():
     kinds = {type(control) for control in OFF.values()}
-    assert {type(control) for control in CONTROLS.values()} - kinds == {Windows, HoldFrames}, "lengths, no strength"
+    assert {type(control) for control in CONTROLS.values()} - kinds == {Windows, HoldFrames, InvertedSource}, (
+        "no strength"
+    )
 
 
 @pytest.mark.parametrize("guidance", ["rescale", "projection"])

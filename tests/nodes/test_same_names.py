@@ -113,7 +113,7 @@ SAME: dict[str, dict[str, str | No]] = {
         "amount": "control_amount",
         "mode": "control_mode",
     },
-    "SVDReelEditClip": {"clip": "source_clip", "denoise": "denoise"},
+    "SVDReelEditClip": {"clip": "source_clip", "denoise": "denoise", "mode": "source_mode"},
     "SVDReelControlNet": {
         "control_net": "controlnet",
         "images": "controlnet_images",
