@@ -17,7 +17,9 @@ from torch import Tensor
 RGB_MATRIX, BT709, UNKNOWN, FCC, BT601, SMPTE170M, SMPTE240M, YCGCO, BT2020 = 0, 1, 2, 4, 5, 6, 7, 8, 9
 P3_DCI, P3_D65 = 11, 12
 PQ, HLG = 16, 18
-FULL = 2
+LIMITED, FULL = 1, 2
+FLOAT_WHITE = np.float32(257 / 256)  # swscale's floats have 8-bit white at 255 / 256 of 16 bits, a level too dark
+GREYS = ("gray", "gray9le", "gray10le", "gray12le", "gray14le", "gray16le")
 LUMA_WEIGHTS = {  # of red and blue; green has the rest
     BT709: (0.2126, 0.0722),
     FCC: (0.30, 0.11),
@@ -87,10 +89,10 @@ class Colour:
 
 def to_rgb(frame: av.VideoFrame, colour: Colour) -> Tensor:
     """Return a decoded frame as [H, W, 3 | 4] floats in 0..1: RGB of BT.709, with its alpha where it has one."""
+    if frame.format.name in GREYS:
+        return _converted(torch.from_numpy(_by_luma(frame)), colour)
     if _is_rgb(frame):
-        planar = "gbrapf32le" if _has_alpha(frame) else "gbrpf32le"
-        rgb = torch.from_numpy(frame.reformat(format=planar).to_ndarray()).clamp(0, 1)
-        return _converted(rgb, colour)
+        return _converted(torch.from_numpy(_by_planes(frame)), colour)
     if colour.standard:
         rgb = torch.from_numpy(_by_swscale(frame, colour.matrix)).clamp(0, 1)
     else:
@@ -99,7 +101,7 @@ def to_rgb(frame: av.VideoFrame, colour: Colour) -> Tensor:
 
 
 def _is_rgb(frame: av.VideoFrame) -> bool:
-    return bool(frame.format.is_rgb) or frame.format.name == "pal8"
+    return bool(frame.format.is_rgb) or frame.format.name.startswith(("pal8", "gray", "ya", "mono"))
 
 
 def _has_alpha(frame: av.VideoFrame) -> bool:
@@ -107,11 +109,39 @@ def _has_alpha(frame: av.VideoFrame) -> bool:
     return name.startswith(("yuva", "gbrap", "rgba", "bgra", "argb", "abgr", "ya")) or name in ("pal8", "ayuv64le")
 
 
+def _by_planes(frame: av.VideoFrame) -> np.ndarray:
+    """Return [H, W, 3 | 4] in 0..1 of a frame without a matrix.
+
+    Through planes of whole numbers, which swscale keeps as they are.
+    """
+    bits = max(component.bits for component in frame.format.components)
+    planar = "gbrap" if _has_alpha(frame) else "gbrp"
+    if bits == 32:
+        return frame.reformat(format=f"{planar}f32le").to_ndarray().clip(0, 1)
+    if bits > 8:
+        planes = [_rows(plane, np.uint16) for plane in frame.reformat(format=f"{planar}16le").planes]
+    else:
+        planes = [_rows(plane, np.uint8) for plane in frame.reformat(format=planar).planes]
+    green, blue, red, *alpha = planes
+    most = np.float32(65535 if bits > 8 else 255)
+    return np.stack([red, green, blue, *alpha], axis=-1).astype(np.float32) / most
+
+
+def _by_luma(frame: av.VideoFrame) -> np.ndarray:
+    """Return [H, W, 3] of a grey frame. Grey is of full range unless it is tagged otherwise, as in swscale."""
+    bits = frame.format.components[0].bits
+    luma = _rows(frame.planes[0], np.uint8 if bits == 8 else np.uint16).astype(np.float32)
+    limited = int(frame.color_range) == LIMITED
+    black, white = (16 * 2 ** (bits - 8), 235 * 2 ** (bits - 8)) if limited else (0, 2**bits - 1)
+    return np.repeat((luma[..., None] - black) / np.float32(white - black), 3, axis=-1)
+
+
 def _by_swscale(frame: av.VideoFrame, matrix: int) -> np.ndarray:
     """Return [H, W, 3]. In floats, because swscale's conversion to 8 bits is a level too dark on average."""
     source = Colorspace.ITU709 if matrix == BT709 else Colorspace.ITU601
     # RGB has no matrix, but PyAV before 15 ignores the source's unless the destination's has another name.
-    return frame.reformat(format="gbrpf32le", src_colorspace=source, dst_colorspace=Colorspace.FCC).to_ndarray()
+    rgb = frame.reformat(format="gbrpf32le", src_colorspace=source, dst_colorspace=Colorspace.FCC).to_ndarray()
+    return rgb * FLOAT_WHITE
 
 
 def _by_matrix(frame: av.VideoFrame, colour: Colour) -> np.ndarray:
