@@ -11,7 +11,7 @@ may be stopped at any time. Moves are summed up at the end: slope, correlation a
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -74,12 +74,14 @@ KINDS: dict[str, tuple[Measurement, tuple[str, ...]]] = {
 """Kinds of measurements: the function, and what it is called with."""
 
 
-def jobs(kind: str, names: list[str], size: tuple[int, int], frames: int | None) -> Iterator[tuple[dict, Callable]]:
-    """Yield the key of each measurement, and a function that measures it."""
-    function, cases = KINDS[kind]
+def jobs(
+    kind: str, names: list[str], size: tuple[int, int], frames: int | None, cases: Sequence[str] = ()
+) -> Iterator[tuple[dict, Callable]]:
+    """Yield the key of each measurement, and a function that measures it; without `cases`, the usual ones."""
+    function, usual = KINDS[kind]
     for name in names:
         photograph = lru_cache(maxsize=1)(lambda name=name: Photograph(name, size, frames))
-        for case in cases:
+        for case in cases or usual:
             key = {"what": kind, "photograph": Path(name).stem, "size": list(size), "frames": frames, "case": case}
             yield key, lambda photograph=photograph, case=case: function(photograph(), case)
 
@@ -117,7 +119,9 @@ def main() -> None:
     parser.add_argument("--size", default="128x128", metavar="WIDTHxHEIGHT")
     parser.add_argument("--frames", type=int, help="default: the model's own")
     parser.add_argument("--photographs", nargs="+", default=list(PACKAGED), metavar="NAME|FILE")
-    parser.add_argument("--cases", nargs="+", metavar="TEXT", help="of the paths and the like, only these")
+    parser.add_argument(
+        "--cases", nargs="+", metavar="TEXT", help="paths, pictures or settings to measure instead of the usual ones"
+    )
     parser.add_argument("--log", type=Path, default=LOG)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -125,8 +129,10 @@ def main() -> None:
     done = [
         {key: row[key] for key in ("what", "photograph", "size", "frames", "case")} for row in read_log(options.log)
     ]
-    for key, measurement in jobs(options.kind, options.photographs, (width, height), options.frames):
-        if key in done or (options.cases and key["case"] not in options.cases):
+    for key, measurement in jobs(
+        options.kind, options.photographs, (width, height), options.frames, options.cases or ()
+    ):
+        if key in done:
             continue
         started = time.monotonic()
         with torch.inference_mode():
