@@ -26,7 +26,7 @@ RADIUS = 0.4  # of the dragged disc, in halves of a side
 CROP = 0.1  # of the photograph's side between the crops of in-betweens
 PANELS = ("pan right 0.2", "zoom in 1.3", "tilt up 0.15", "roll cw 8")
 DRAGS = ("0.5,0.5; 0.72,0.5", "0.5,0.5; 0.28,0.5", "0.5,0.5; 0.5,0.72", "0.5,0.5; 0.38,0.36")
-VIDEO_FRAMES = (40, 60)  # of a video, the ends of in-betweens
+VIDEO_FRAMES = (40, 47)  # of a video, the ends of in-betweens
 
 
 def disc(height: int, width: int) -> Tensor:
