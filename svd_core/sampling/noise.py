@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..files import quoted
+
 
 def seeded_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     """Return standard normal noise of `shape`: the first draw of torch's CPU generator seeded with `seed`, float32."""
@@ -42,7 +44,7 @@ class NoiseStream:
 def check_seed(seed: int) -> None:
     """Raise ValueError unless `seed` is in the range of torch's generators, 0 to 2^64 - 1."""
     if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed must be 0 to 2^64 - 1 (got {seed}); use any such whole number")
+        raise ValueError(f"the seed must be 0 to 2^64 - 1 (got {quoted(seed)}); use any such whole number")
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -255,3 +255,8 @@ def test_panels_have_settings_and_steering_of_their_own(tmp_path: Path) -> None:
     assert first.steering == {"motion_mask": str(tmp_path / "a.png"), "mask_invert": True}
     assert second.given == {}
     assert second.filled(first).settings == {"steps": 3}
+
+
+def test_a_seed_of_a_thousand_digits_is_cut():
+    with pytest.raises(ValueError, match=r"seed must be 0 to 2\^64 - 1 \(got 1{80}\.\.\.\)"):
+        parse_text("image,seed\na.png," + "1" * 1000)
