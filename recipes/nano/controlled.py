@@ -15,14 +15,14 @@ from svd_core.controls.lines import line_drawing
 from svd_core.model.conditioning import clip_pixels
 from svd_core.networks.controlnet import AddResiduals, ControlNet, HintEncoder, trained_counts
 from svd_core.networks.unet import UNet
-from svd_core.networks.vae import LATENT_SCALE
+from svd_core.networks.vae import LATENT_SCALE, VAE
 from svd_core.training import TrainingSample
 
 from .camera import FASTEST_FPS, SLOWEST_FPS, bright_side, choose, film, free_move, full_speed_move, speed_of
 from .first_weights import zero
 from .latents import hold_exposure, motion_vectors
 from .networks import UNET, save_checkpoint
-from .pool import CELL, Format, draw_field, encode_fields, middle
+from .pool import CELL, Format, draw_field, middle
 from .scenes import PictureSource
 
 SMALL, SQUARE = Format("small", 8, 8, 400), Format("square", 16, 16, 500)
@@ -40,8 +40,8 @@ def draw_pool(
 ) -> dict[str, Tensor]:
     """Draw and encode the pictures of one format.
 
-    picture: [N, 3, H, W], uint8. field: scaled latents [N, 4, H/8, W/8]. noised: unscaled latents [N, 4, h, w] of the
-    first view with augmentation noise `level` [N]. side [N, 2], token [N, D].
+    picture: [N, 3, H, W], uint8. noised: unscaled latents [N, 4, h, w] of the first view with augmentation noise
+    `level` [N]. side [N, 2], token [N, D].
     """
     items: list[dict[str, Tensor]] = []
     for _ in range(form.pictures):
@@ -49,12 +49,10 @@ def draw_pool(
         view = middle(field, form, CELL)
         level = torch.exp(-3.0 + 0.5 * torch.randn((), generator=generator))
         noised = view + level * torch.randn(view.shape, generator=generator)
-        latent = encode_fields(model.vae, field[None], form)[0] * LATENT_SCALE
         with torch.autocast("cpu", torch.bfloat16):
             concat = model.vae.encode(noised[None]).float()[0]
         items.append({
             "picture": ((field + 1) * 127.5).round().clamp(0, 255).to(torch.uint8),
-            "field": latent,
             "noised": concat,
             "level": level,
             "side": bright_side(view[None])[0],
@@ -77,10 +75,12 @@ class LineSource:
     """Random clips, which depend only on the step and the generator; `lines` are those of the last batch.
 
     Trainers pass latents and conditions to the network; the network of `TaughtControlNet` takes the lines from here.
-    `pools` has the pictures of one format or of both.
+    `pools` has the pictures of one format or of both. Every frame is filmed in pixels and encoded by `vae`: one moved
+    latent would be blurred by the interpolation, and a network taught with it dissolves the picture.
     """
 
     pools: list[tuple[Format, dict[str, Tensor]]]
+    vae: VAE
     lines: Tensor | None = None
 
     def batch(self, step: int, count: int, generator: torch.Generator) -> list[TrainingSample]:
@@ -94,12 +94,20 @@ class LineSource:
         free = torch.rand(clips, generator=generator) < FREE
         rule = full_speed_move(pool["side"][slots]).times(speed_of(bucket, fps))
         move = choose(free, free_move(clips, generator).times(torch.tensor(FULLER)), rule)
-        latent = hold_exposure(film(pool["field"][slots], move, FRAMES, form.height, form.width))
         seen = film(pool["picture"][slots].float() / 255, move, FRAMES, form.height * CELL, form.width * CELL)
         self.lines = draw_lines(seen)
+        latent = self.encoded(hold_exposure(seen))
         vector = motion_vectors(fps, bucket, pool["level"][slots])
         tokens, noised = pool["token"][slots], pool["noised"][slots]
         return [TrainingSample(latent[clip], noised[clip], tokens[clip], vector[clip]) for clip in range(clips)]
+
+    @torch.no_grad()
+    def encoded(self, clips: Tensor) -> Tensor:
+        """Return the scaled latents [B, T, 4, h, w] of clips [B, T, 3, H, W] in 0..1."""
+        frames = clips.flatten(0, 1).clamp(0, 1) * 2 - 1  # [B*T, 3, H, W]
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = self.vae.encode(frames).float()
+        return latents.unflatten(0, clips.shape[:2]) * LATENT_SCALE
 
 
 def draw_lines(clips: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import svd_core as svd
-from svd_core.checkpoints.controlnet import NUMBERS_KEY, save_controlnet
+from svd_core.checkpoints.controlnet import NUMBERS_KEY, load_controlnet, save_controlnet
 from svd_core.training import Trainer, TrainSettings
 
 from .controlled import SMALL, SQUARE, LineSource, TaughtControlNet, load_pool
@@ -19,7 +19,7 @@ from .networks import prepare_cpu
 from .scenes import PictureSource
 from .train_unet import report
 
-STEPS = 920
+STEPS = 1500
 NAME = "nano_lineart_controlnet.safetensors"
 SETTINGS = {
     "method": "full",
@@ -31,8 +31,8 @@ SETTINGS = {
     "warmup": 20,
     "schedule": "linear-cooldown",
     # Where the camera goes is decided while noise hides the clip; below a sigma of 3 the base sees it by itself.
-    "p_mean": 2.7,
-    "p_std": 1.2,
+    "p_mean": 2.2,
+    "p_std": 1.3,
     "wide_share": 0.1,
     "drop_token": 0.03,
     "drop_latent": 0.0,
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--precision", default=SETTINGS["precision"], help="bf16 is faster where the CPU has it")
     parser.add_argument("--pictures", type=int, nargs=2, default=(SMALL.pictures, SQUARE.pictures), metavar="N",
                         help="pictures of the small and of the square format; 0 for none")  # fmt: skip
+    parser.add_argument("--start", type=Path, help="ControlNet to go on from; without it, a copy of the base")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -68,9 +69,11 @@ def main() -> None:
     forms = [
         replace(form, pictures=count) for form, count in zip((SMALL, SQUARE), given.pictures, strict=True) if count
     ]
-    source = LineSource([(form, load_pool(given.work, form, model, pictures, given.seed)) for form in forms])
+    source = LineSource([(form, load_pool(given.work, form, model, pictures, given.seed)) for form in forms], model.vae)
     network = TaughtControlNet(model.unet, source)
     network.start()
+    if given.start:
+        network.load_state_dict(load_controlnet(given.start, dtype=torch.float32).network.state_dict())
     chosen = SETTINGS | {"rate": given.rate, "batch": given.batch, "precision": given.precision}
     settings = TrainSettings(steps=given.steps, seed=given.seed, **chosen)
     trainer = Trainer(network, source, settings, given.work / "controlnet", rate_share=rate_share)
