@@ -119,8 +119,9 @@ PARTS = (
 
 def adapter_kind(shapes: Mapping[str, object]) -> AdapterKind | None:
     """Return the kind of small network that these tensors are, or belong to; None for a plain model."""
+    names = "\n".join(shapes)  # one text instead of two thousand names: it is searched at the speed of C
     for kind in KINDS:
-        if any(re.search(kind.pattern, key) for key in shapes):
+        if re.search(kind.pattern, names, re.MULTILINE):
             # A ControlNet without layers that mix frames is one of an image model.
             return None if kind.name == "controlnet" and not has_temporal_layers(shapes) else kind
     return None
