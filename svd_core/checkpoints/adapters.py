@@ -1,6 +1,6 @@
 """Small networks that are added to an SVD model: which file holds which, and what `convert` keeps of it.
 
-The kinds are told in `family`. The networks themselves are loaded by the modules named after them.
+`family` says what kinds of file there are; the module named after a network loads it.
 """
 
 import re
