@@ -17,8 +17,8 @@ from .source import CheckpointError, some
 class AdapterKind:
     """A kind of small network that is added to a model.
 
-    name: its key in `licence.BY_VARIANT`. label: what it is. pattern: of tensor names that only it has. place: the node
-    and the option that load it.
+    name: its key in `licence.BY_VARIANT`. label: what it is. pattern: of tensor names that only it has, in a text with
+    a line break and a dot before each. place: the node and the option that load it.
     """
 
     name: str
@@ -29,28 +29,28 @@ class AdapterKind:
 
 KINDS = (
     AdapterKind(
-        "motionctrl", "MotionCtrl-SVD camera weights", r"\.cc_projection\.",
+        "motionctrl", "MotionCtrl-SVD camera weights", r"\.cc_projection\.(?<!\n\.cc_projection\.)",
         "Load Camera Weights (SVD) or --camera-weights",
     ),
     AdapterKind(
         "cameractrl", "CameraCtrl-SVD camera weights",
-        r"qkv_merge\.|^pose_encoder\.encoder_conv_in\.|encoder_down_attention_blocks\.",
+        r"qkv_merge\.|\n\.pose_encoder\.encoder_conv_in\.|encoder_down_attention_blocks\.",
         "Load Camera Weights (SVD) or --camera-weights",
     ),
     AdapterKind(
-        "mimicmotion", "a MimicMotion pose network", r"^(pose_net\.)?final_proj\.weight$|^pose_net\.",
+        "mimicmotion", "a MimicMotion pose network", r"\n\.(?:(pose_net\.)?final_proj\.weight$|pose_net\.)",
         "Load Pose Network (SVD) or --pose-network",
     ),
     AdapterKind(
-        "controlnext", "a ControlNeXt-SVD pose network", r"^mid_convs\.\d+\.|^down_res\.\d+\.",
+        "controlnext", "a ControlNeXt-SVD pose network", r"\n\.(mid_convs|down_res)\.\d+\.",
         "Load Pose Network (SVD) or --pose-network",
     ),
     AdapterKind(
-        "controlnet", "an SVD ControlNet", r"^controlnet_(cond_embedding|down_blocks|mid_block)\.",
+        "controlnet", "an SVD ControlNet", r"\n\.controlnet_(cond_embedding|down_blocks|mid_block)\.",
         "Load SVD ControlNet (put it into models/controlnet) or --controlnet",
     ),
     AdapterKind(
-        "backward_motion", "backward motion of Generative Inbetweening", r"^backward_motion\.",
+        "backward_motion", "backward motion of Generative Inbetweening", r"\n\.backward_motion\.",
         "Load In-between Weights (SVD) or --between-weights",
     ),
 )  # fmt: skip
@@ -119,7 +119,7 @@ PARTS = (
 
 def adapter_kind(shapes: Mapping[str, object]) -> AdapterKind | None:
     """Return the kind of small network that these tensors are, or belong to; None for a plain model."""
-    names = "\n".join(shapes)  # one text instead of two thousand names: it is searched at the speed of C
+    names = "\n" + _one_text(shapes)
     for kind in KINDS:
         if re.search(kind.pattern, names, re.MULTILINE):
             # A ControlNet without layers that mix frames is one of an image model.
@@ -191,5 +191,5 @@ def _model(shapes: Mapping[str, Shape]) -> str:
 
 
 def _one_text(shapes: Mapping[str, object]) -> str:
-    # One text instead of two thousand names: it is searched at the speed of C.
+    # One text instead of two thousand names: it is searched at the speed of C, where patterns begin with fixed letters.
     return "".join(f".{key}\n" for key in shapes)
