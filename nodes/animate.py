@@ -24,6 +24,7 @@ class SVDReelAnimate:
     )
     SEARCH_ALIASES = [
         "image to video",
+        "image to video animation",
         "img2vid",
         "i2v",
         "svd",

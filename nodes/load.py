@@ -103,6 +103,7 @@ class SVDReelLoadModel:
         "stable video",
         "stable video diffusion",
         "image to video",
+        "image to video model",
     ]
     RETURN_TYPES = ("SVD_MODEL", "CLIP_VISION", "VAE")
     RETURN_NAMES = ("model", "clip_vision", "vae")
