@@ -1,17 +1,14 @@
 // By mouse: the sun of a drawing is painted over and dragged; in the last frame of the clip it is where it was dropped.
 //
-// node dragging.mjs PORT classic|vue WORKFLOW [FOLDER for screenshots]. Prints OK, or what is wrong.
+// node dragging.mjs PORT classic|vue WORKFLOW. Prints OK, or what is wrong.
 
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
-import path from 'node:path'
-import { draw, fit, open, run, valueOf } from './page.mjs'
+import { draw, fit, inEditor, run, valueOf } from './page.mjs'
 
-const [port, renderer, workflow, folder] = process.argv.slice(2)
 const NEAR = 0.05 // of the picture's sides, between the place where the object was dropped and the one where it is
-const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 2400, height: 1300 })
 
-try {
+await inEditor({ width: 2400, height: 1300 }, async ({ page, shot, more: [workflow] }) => {
   const graph = JSON.parse(fs.readFileSync(workflow, 'utf8'))
   await page.evaluate(async graph => app.loadGraphData(graph, true, true, 'dragging'), graph)
   await page.waitForTimeout(1500)
@@ -51,7 +48,7 @@ try {
   await draw(page, stage, await inPicture([(await ends()).at(-1), dropped]), 10)
   const drawn = (await ends()).at(-1)
   assert.ok(Math.hypot(drawn[0] - dropped[0], drawn[1] - dropped[1]) < 0.03, `the path ends at ${drawn}`)
-  if (folder) await page.screenshot({ path: path.join(folder, `${renderer}_drag_before.png`) })
+  await shot('drag_before')
   await run(page, 540000)
   await page.waitForFunction(id => app.graph.getNodeById(id).svdReelPlayer.video.readyState >= 2, decode)
   const seen = await page.evaluate(
@@ -81,7 +78,7 @@ try {
     },
     [drag, decode],
   )
-  if (folder) await page.screenshot({ path: path.join(folder, `${renderer}_drag_after.png`) })
+  await shot('drag_after')
   // The clip shows the middle of the picture, cut to its own shape.
   const [width, height] = seen.size
   const shown = [Math.min(1, width / height / seen.ratio), Math.min(1, (seen.ratio * height) / width)]
@@ -90,11 +87,4 @@ try {
   console.error(JSON.stringify({ drawn, found, apart, ...seen }))
   assert.ok(seen.sum > 500, 'the sun is not in the last frame')
   assert.ok(apart < NEAR, `dropped at ${drawn}, in the last frame at ${found}`)
-  assert.deepEqual(page.faults, [])
-  console.log('OK')
-} catch (error) {
-  console.log(String(error.stack ?? error))
-  process.exitCode = 1
-} finally {
-  await close()
-}
+})

@@ -6,17 +6,12 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { covered, open } from './page.mjs'
+import { covered, inEditor } from './page.mjs'
 
-const [port, renderer, folder, prompts] = process.argv.slice(2)
-const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 1600, height: 1200 })
-const wanted = prompts ? JSON.parse(fs.readFileSync(prompts, 'utf8')) : {}
 const OURS = /^SVDReel/
-const wrong = []
-const known = new Set(await page.evaluate(() => Object.keys(LiteGraph.registered_node_types)))
 
 /** Return the prompt, and the values that would be stored. */
-const look = () =>
+const look = page =>
   page.evaluate(async () => {
     const { output } = await app.graphToPrompt()
     const values = Object.fromEntries(app.graph.serialize().nodes.map(n => [n.id, n.widgets_values]))
@@ -41,14 +36,17 @@ function changed(found, expected) {
     .map(([name, value]) => `${name} is ${JSON.stringify(found.inputs[name])}, not ${JSON.stringify(value)}`)
 }
 
-try {
+await inEditor({ width: 1600, height: 1200 }, async ({ page, vue, more: [folder, prompts] }) => {
+  const wanted = prompts ? JSON.parse(fs.readFileSync(prompts, 'utf8')) : {}
+  const wrong = []
+  const known = new Set(await page.evaluate(() => Object.keys(LiteGraph.registered_node_types)))
   for (const file of fs.readdirSync(folder).filter(name => name.endsWith('.json')).sort()) {
     const name = file.slice(0, -5)
     const workflow = JSON.parse(fs.readFileSync(path.join(folder, file), 'utf8'))
     await page.evaluate(async ([workflow, name]) => app.loadGraphData(workflow, true, true, name), [workflow, name])
-    await page.waitForTimeout(renderer === 'vue' ? 1500 : 700)
+    await page.waitForTimeout(vue ? 1500 : 700)
     console.error(name)
-    const { output, values } = await look()
+    const { output, values } = await look(page)
     wrong.push(...(await covered(page)).map(text => `${name}: ${text}`))
     for (const { id, type, widgets_values: stored = [] } of workflow.nodes) {
       const found = JSON.stringify((values[id] ?? []).slice(0, stored.length))
@@ -61,8 +59,5 @@ try {
     }
     await page.keyboard.press('Escape')
   }
-  wrong.push(...page.faults)
-  console.log(wrong.length ? [...new Set(wrong)].join('\n') : 'OK')
-} finally {
-  await close()
-}
+  return wrong
+})

@@ -1,6 +1,7 @@
 // A headless Chromium at a running ComfyUI, and what tests do with it by mouse.
 //
-// PLAYWRIGHT_DIR: a folder with node_modules/playwright-core. CHROMIUM: the browser's program.
+// Scripts are run as `node SCRIPT PORT classic|vue MORE...`; they print OK, or what is wrong. PLAYWRIGHT_DIR: a folder
+// with node_modules/playwright-core. CHROMIUM: the browser's program. SHOTS: a folder for screenshots, if wanted.
 
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
@@ -18,8 +19,32 @@ const FLAGS = [
   '--disable-sync',
 ]
 
+/**
+ * Run `test` in the editor of the script's command line, and print OK, what it returns as wrong, or what it throws.
+ *
+ * It gets the page, whether it is drawn by Nodes 2.0, `shot` for screenshots, and the rest of the command line.
+ */
+export async function inEditor(size, test) {
+  const [port, renderer, ...more] = process.argv.slice(2)
+  const { page, close } = await open(Number(port), { vue: renderer === 'vue', ...size })
+  const folder = process.env.SHOTS
+  const shot = async name => folder && page.screenshot({ path: path.join(folder, `${renderer}_${name}.png`) })
+  try {
+    const wrong = (await test({ page, vue: renderer === 'vue', shot, more })) ?? []
+    const texts = new Set([...wrong, ...page.faults])
+    console.log(texts.size ? [...texts].join('\n') : 'OK')
+    process.exitCode = texts.size ? 1 : 0
+  } catch (error) {
+    await shot('wrong')
+    console.log(String(error.stack ?? error))
+    process.exitCode = 1
+  } finally {
+    await close()
+  }
+}
+
 /** Open the editor in the classic renderer or in Nodes 2.0 (`vue`); page.faults collects errors that name the pack. */
-export async function open(port, { vue = false, width = 1400, height = 950 } = {}) {
+async function open(port, { vue, width, height }) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'svd-editor-'))
   await fetch(`http://127.0.0.1:${port}/api/settings`, {
     method: 'POST',

@@ -1,17 +1,13 @@
 // Workflows run: no node lies over another one before, while and after they run, and no error names the pack.
 //
-// node running.mjs PORT classic|vue FOLDER NAMES [FOLDER for screenshots]. NAMES: with commas. Prints OK, or what is
-// wrong.
+// node running.mjs PORT classic|vue FOLDER NAMES. NAMES: with commas. Prints OK, or what is wrong.
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { covered, fit, open, run } from './page.mjs'
+import { covered, fit, inEditor, run } from './page.mjs'
 
-const [port, renderer, folder, names, shots] = process.argv.slice(2)
-const { page, close } = await open(Number(port), { vue: renderer === 'vue', width: 2400, height: 1400 })
-const wrong = []
-
-try {
+await inEditor({ width: 2400, height: 1400 }, async ({ page, shot, more: [folder, names] }) => {
+  const wrong = []
   await page.evaluate(async () => {
     const { api } = await import('/scripts/api.js')
     api.addEventListener('execution_error', ({ detail }) => {
@@ -47,10 +43,7 @@ try {
     })
     if (error) wrong.push(`${name}: ${error}`)
     console.error(name, `${((Date.now() - started) / 1000).toFixed(0)} s`)
-    if (shots) await page.screenshot({ path: path.join(shots, `${renderer}_run_${name}.png`) })
+    await shot(`run_${name}`)
   }
-  wrong.push(...page.faults)
-  console.log(wrong.length ? [...new Set(wrong)].join('\n') : 'OK')
-} finally {
-  await close()
-}
+  return wrong
+})
