@@ -9,8 +9,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,8 +49,7 @@ POSE_NETWORK = "MimicMotion's pose network, which Load Pose Network (SVD) and --
 CODING_SETTINGS = frozenset({"scaled_fp8", quantised.MARK, "scale_input", "input_scale"})
 
 
-@dataclass(frozen=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How one module tensor is made: its shape, and the stored tensors, joined along axis 0 if there are several.
 
     codings: how each of `keys` is stored in 8 or 4 bits, None for a plain one; empty where all are plain.
@@ -118,6 +117,9 @@ class Part(Mapping[str, Tensor]):
         dtype None: as stored, and float16 for weights in 8 or 4 bits with scales, which are decoded.
         """
         tensors, recipe = self._recipes[key]
+        if len(recipe.keys) == 1 and not (recipe.codings or recipe.transpose):
+            tensor = _fetched(tensors, recipe.keys[0], device, dtype)
+            return tensor if tensor.shape == recipe.shape else tensor.reshape(recipe.shape)
         codings = recipe.codings or (None,) * len(recipe.keys)
         stored = [_stored(tensors, *one, device, dtype) for one in zip(recipe.keys, codings, strict=True)]
         tensor = stored[0] if len(stored) == 1 else torch.cat(stored)
@@ -353,7 +355,7 @@ def _add_codings(
                 mine = tuple(codings.get(key) for key in recipe.keys)
                 # Recipes of several keys belong to plain formats only, whose shapes are those of their bytes.
                 shape = mine[0].shape(recipe.shape) if len(mine) == 1 and mine[0] else recipe.shape
-                recipes[name] = replace(recipe, shape=shape, codings=mine)
+                recipes[name] = recipe._replace(shape=shape, codings=mine)
                 used |= {key for key in recipe.keys if key in codings}
     result.problems += quantised.coding_problems(
         (key, codings[key], stored[key], {word: stored[scale] for word, scale in codings[key].scales.items()})

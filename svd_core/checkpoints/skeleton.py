@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..networks.layers import TemporalConvolution
+
 # Functions of torch.nn.init and of tensors that draw or scale initial weights and keep their shape.
 _SKIPPED = {
     "kaiming_uniform_", "kaiming_normal_", "uniform_", "normal_", "trunc_normal_", "fill_", "zero_", "mul", "__mul__",
@@ -35,7 +37,7 @@ def _blank(layer: type[nn.Module]) -> type[nn.Module]:
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             if type(self) is Blank:  # networks derive classes of their own too
-                self.__class__ = layer
+                object.__setattr__(self, "__class__", layer)  # quicker than the module's own
 
         def reset_parameters(self) -> None:
             pass
@@ -45,11 +47,11 @@ def _blank(layer: type[nn.Module]) -> type[nn.Module]:
 
 class _BlankLayers:
     """The layers of torch.nn that the networks use. Drawing weights takes a quarter of the time of making a network,
-    even where the mode above skips the arithmetic.
+    even where the mode above skips the arithmetic; without any, the mode is not needed.
     """
 
     Linear, Conv2d, GroupNorm, LayerNorm = map(_blank, (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm))
-    Conv3d = nn.Conv3d  # the temporal convolution has a fast path for exactly this class
+    Conv3d = _blank(TemporalConvolution)
 
 
 def skeleton(network: type[nn.Module], config: Any, *, ops: Any = nn, **options: Any) -> nn.Module:
@@ -57,8 +59,10 @@ def skeleton(network: type[nn.Module], config: Any, *, ops: Any = nn, **options:
 
     ops: the namespace of the layer classes. options: for the network's constructor.
     """
+    if ops is nn:
+        return network(config, ops=_BlankLayers, device="meta", **options)
     with _WithoutNumbers():
-        return network(config, ops=_BlankLayers if ops is nn else ops, device="meta", **options)
+        return network(config, ops=ops, device="meta", **options)
 
 
 def weights_of(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
@@ -67,14 +71,16 @@ def weights_of(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
     The names differ where a layer's `file_names` says so for its own weights or those of layers inside it.
     """
     other: dict[str, str] = {}
-    for path, layer in network.named_modules():
-        start = f"{path}." if path else ""
-        for own, theirs in getattr(layer, "file_names", {}).items():
+    ahead = [("", network)]
+    while ahead:  # half the time of `named_modules`
+        start, layer = ahead.pop()
+        for own, theirs in getattr(type(layer), "file_names", {}).items():
             other[start + own] = start + theirs
         for key, weight in layer._parameters.items():
             if weight is not None:
                 name = start + key
                 yield layer, key, other.get(name, name)
+        ahead += [(f"{start}{name}.", inner) for name, inner in reversed(layer._modules.items()) if inner is not None]
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -60,8 +60,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message says why, with numbers, and what to do."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One tensor of a header: safetensors type name, shape, first byte in the file, bytes."""
 
     dtype: str
@@ -131,15 +130,14 @@ class TensorSource(Mapping[str, Tensor]):
         A tensor that is stored that way already stays mapped; every other one is copied. What is only read to be
         copied does not stay in memory: a float32 file that is cast to float16 takes half of its size.
         """
-        device = torch.device("cpu" if device is None else device)
         entry = self._headers[key].entries[key]
-        if device.type == "cpu" and dtype in (None, TYPES.get(entry.dtype)):
-            return self[key]
+        if (device is None or torch.device(device).type == "cpu") and dtype in (None, TYPES.get(entry.dtype)):
+            return self._read(key, self._mapped)
         # Pages of a mapping stay in memory as long as the mapping does, so it is dropped from time to time.
         self._passed += entry.size
         if self._passed > RELEASED_AFTER:
             self._passing, self._passed = {}, entry.size
-        return self._read(key, self._passing).to(device=device, dtype=dtype, copy=True)
+        return self._read(key, self._passing).to(device="cpu" if device is None else device, dtype=dtype, copy=True)
 
     def _read(self, key: str, opened: dict[Path, Any]) -> Tensor:
         header = self._headers[key]
@@ -234,7 +232,7 @@ def _entry(key: str, raw: Any, start: int) -> Entry:
         raise ValueError(f"a tensor has a name of {len(key):,} characters, '{printable(key)}'")
     fields = raw if isinstance(raw, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    if not isinstance(dtype, str) or not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+    if not isinstance(dtype, str) or not _are_sizes(shape, offsets) or len(offsets) != 2:
         raise ValueError(f"the entry of '{printable(key)}' is not a type, a shape and two offsets")
     size = offsets[1] - offsets[0]
     known = TYPES.get(dtype)
@@ -243,11 +241,12 @@ def _entry(key: str, raw: Any, start: int) -> Entry:
     return Entry(dtype, tuple(shape), start + offsets[0], size)
 
 
-def _are_sizes(value: Any) -> bool:
+def _are_sizes(shape: Any, offsets: Any) -> bool:
     # Without a loop, because a header has ten thousand of these numbers.
-    if type(value) is not list or len(value) > MOST_DIMENSIONS:
+    if type(shape) is not list or type(offsets) is not list or len(shape) > MOST_DIMENSIONS:
         return False
-    return not value or (set(map(type, value)) == {int} and min(value) >= 0 and max(value) <= 2**63)
+    sizes = shape + offsets
+    return not sizes or (set(map(type, sizes)) == {int} and min(sizes) >= 0 and max(sizes) <= 2**63)
 
 
 def damaged(path: Path, error: object) -> CheckpointError:

@@ -102,6 +102,8 @@ class TemporalConvolution(_TemporalConvolution, nn.Conv3d):
 def _temporal_convolution_class(convolution: type) -> type:
     if convolution is nn.Conv3d:
         return TemporalConvolution
+    if issubclass(convolution, _TemporalConvolution):
+        return convolution
     return type("TemporalConvolution", (_TemporalConvolution, convolution), {})
 
 
