@@ -42,6 +42,8 @@ NO_TORCH = (
     "one"
 )
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+MOST_SHOWN = 500
+"""Characters of an error; names out of files may have thousands."""
 LESS_MEMORY = {
     "width": "a smaller --width and --height",
     "frames": "fewer --frames",
@@ -179,8 +181,10 @@ def _remedy(options: argparse.Namespace) -> str:
 
 
 def _fail(error: object, code: int) -> int:
-    """Print the error and return the exit code."""
-    print(f"svd_core: {error}", file=sys.stderr)
+    """Print the error and return the exit code. A longer text, such as one with a name of a table, loses its middle."""
+    text = str(error)
+    half = MOST_SHOWN // 2
+    print(f"svd_core: {text if len(text) <= MOST_SHOWN else f'{text[:half]}...{text[-half:]}'}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:

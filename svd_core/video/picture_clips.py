@@ -42,7 +42,10 @@ class AnimatedClip(Clip):
             self.width, self.height = picture.size
             check_pixels(path, *picture.size)
             settings = parse_settings(text_of(picture, MARK))
-            self._milliseconds = [_milliseconds(frame) for frame in ImageSequence.Iterator(picture)]
+            self._milliseconds = []
+            for frame in ImageSequence.Iterator(picture):
+                check_pixels(path, *frame.size)  # a later frame of a GIF may be larger than the first
+                self._milliseconds.append(_milliseconds(frame))
             ticks = TICKS.get(picture.format or "", 1000)
         self.metadata = settings.metadata
         if settings.fault:

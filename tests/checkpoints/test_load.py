@@ -134,6 +134,14 @@ def test_sharded_folder_is_read_through_its_index(golden_model, tmp_path, index_
         load_model(folder)
 
 
+def test_a_shard_whose_name_no_file_can_have_is_one_sentence(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a.weight": "a" * 5000}}))
+    with pytest.raises(CheckpointError, match=r"lacks 1 of 1 shards \(a+\.\.\.\)") as caught:
+        read_state_dict(index)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("name", ["unet", "unet_short_prefix", "unet_no_prefix"])
 def test_unet_only_files_are_completed_from_another_checkpoint(files, model, name):
     path = files / f"{name}.safetensors"
@@ -272,8 +280,8 @@ def test_full_size_file_loads_without_reading_it(tmp_path):
 def test_unused_tensors_are_never_read(golden, monkeypatch):
     source = read_state_dict(golden / "tiny.safetensors")
     parts, read = split_state_dict(source), set()
-    fetch = type(source).__getitem__
-    monkeypatch.setattr(type(source), "__getitem__", lambda self, key: read.add(key) or fetch(self, key))
+    fetch = type(source)._read
+    monkeypatch.setattr(type(source), "_read", lambda self, key, opened: read.add(key) or fetch(self, key, opened))
     for part in parts.present().values():
         dict(part)
     unused = {key for keys in parts.report.unused.values() for key in keys}

@@ -222,6 +222,17 @@ def test_frames_that_are_too_large_are_refused_before_they_are_decoded(tmp_path:
         assert (clip.width, clip.height, len(clip)) == (96, 80, 1)
 
 
+def test_a_later_frame_of_a_gif_is_refused_before_it_is_decoded_if_it_is_too_large(tmp_path: Path):
+    content = bytearray(asks_for("GIF", 96, 80)[:-1])
+    descriptor = content.index(b"\x2c", 13)
+    later = content[descriptor:]
+    later[5:9] = struct.pack("<HH", 9000, 8000)  # its width and height
+    path = tmp_path / "x.gif"
+    path.write_bytes(content + later + b"\x3b")
+    with pytest.raises(ValueError, match=r"9000x8000, 72,000,000 pixels; at most 67,108,864"):
+        open_clip(path)
+
+
 def test_frames_of_a_folder_are_never_averaged_down(tmp_path: Path, monkeypatch):
     path = folder(tmp_path / "frames", "f_0.png", "f_1.png")
     monkeypatch.setattr(picture_clips, "MOST_PIXELS", 47)
