@@ -13,7 +13,8 @@ OUTSIDE = (
     "{secret}", "{secret}/deep", "{inside}/../../secret", "../secret", "a/../../secret", "/", "/etc", "/etc/passwd",
     "~", "~root", "~nobody-here/x", "~/videos", "//server/share", "/proc/self", "..", "../", "/dev/zero",
     "{secret}/../secret",
-    "{inside}x", "{inside}/..", "{inside}/" + "x" * 3000, "x" * 3000, "file:///etc/passwd/../../../..", "nul\0byte", "line\nbreak", "\x1b[31m", " ",
+    "{inside}x", "{inside}/..", "{inside}/" + "x" * 3000, "x" * 3000,
+    "file:///etc/passwd/../../../..", "nul\0byte", "line\nbreak", "\x1b[31m", " ",
 )  # fmt: skip
 NAMES = (
     "../evil", "/evil", "a/b", "..", ".", "", ".hidden", "evil\0", "evil\nname", "a" * 300, "a\\b", "C:evil",
