@@ -16,7 +16,7 @@ from ..checkpoints.networks_by_name import load_networks
 from ..checkpoints.writing import write_tensors
 from ..controls.camera.moves import parse_path
 from ..controls.camera.path import held_frames
-from ..files import JsonError, read_json, write_json
+from ..files import JsonError, read_json, remove_leftovers, write_json
 from ..pictures import as_batch
 from ..pictures.reading import lay_out
 from ..pipelines.settings import AnimateSettings, settings_metadata
@@ -120,10 +120,14 @@ class MemoryStore:
 
 
 class ClipStore:
-    """Keeps clips in a folder, each file written whole or not at all, with a manifest of which panel uses which."""
+    """Keeps clips in a folder, each file written whole or not at all, with a manifest of which panel uses which.
+
+    What killed runs left in the folder is removed.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
+        remove_leftovers(folder)
 
     def path(self, key: str) -> Path:
         """Return the path of a clip's file."""

@@ -176,6 +176,15 @@ def test_a_manifest_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: st
     assert store.path("a").exists() and json.loads((tmp_path / "panels.json").read_text())["panels"] == [{"clip": "b"}]
 
 
+
+def test_what_killed_runs_left_among_the_clips_is_removed(tmp_path: Path):
+    left = (tmp_path / ".panels.json.0123abcd.part", tmp_path / ".clip_ab.safetensors.0123abcd.part")
+    for path in (*left, tmp_path / "clip_ab.safetensors"):
+        path.write_bytes(b"half")
+    ClipStore(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip_ab.safetensors"]
+
+
 def test_an_edited_manifest_deletes_nothing_outside_the_folder(tmp_path: Path):
     outside = tmp_path / "clip_x.safetensors"
     outside.touch()
