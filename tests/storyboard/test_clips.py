@@ -176,7 +176,6 @@ def test_a_manifest_that_cannot_be_read_counts_as_empty(tmp_path: Path, text: st
     assert store.path("a").exists() and json.loads((tmp_path / "panels.json").read_text())["panels"] == [{"clip": "b"}]
 
 
-
 def test_what_killed_runs_left_among_the_clips_is_removed(tmp_path: Path):
     left = (tmp_path / ".panels.json.0123abcd.part", tmp_path / ".clip_ab.safetensors.0123abcd.part")
     for path in (*left, tmp_path / "clip_ab.safetensors"):
