@@ -144,7 +144,10 @@ def kill_command(name: str, arguments: list[str], out: Path, most: int) -> tuple
         return 0, [f"{name} ended with {code}"]
     count, kills, faults, source = min(most, events), 0, [], random.Random(name)
     places = sorted({1 + round(step * (events - 1) / max(1, count - 1)) for step in range(count)})
-    for place in [*places, *(source.uniform(0, seconds) for _ in range(most - events))]:
+    # Some moments come when the command is done already, so there are more of them than kills.
+    for place in [*places, *(source.uniform(0, seconds) for _ in range(3 * (most - events)))]:
+        if kills == most:
+            break
         clean()
         killed, found = faults_of(arguments, out, whole, place)
         kills += killed
@@ -155,7 +158,8 @@ def kill_command(name: str, arguments: list[str], out: Path, most: int) -> tuple
 def run(kills: Mapping[str, int], folder: Path, model: str = "") -> tuple[int, list[str]]:
     """Kill commands as often as asked for; return the number of kills, and the faults.
 
-    kills: by names of COMMANDS. model: of the commands that need any; "" for a random one of few layers.
+    kills: by names of COMMANDS. folder: for inputs and outputs; the inputs are made in the first run there. model: of
+    the commands that need any; "" for a random one of few layers.
     """
     from svd_core.cli.main import build_parser
     from tests.helpers.commands import calls, family_calls, folder_calls, write_family, write_inputs
@@ -163,9 +167,12 @@ def run(kills: Mapping[str, int], folder: Path, model: str = "") -> tuple[int, l
 
     build_parser()  # imports all commands once, before the forks
     inputs, out = folder / "in", folder / "out"
-    write_inputs(inputs)
-    write_family(inputs)
-    model = model or str(write_few_layers(inputs / "model.safetensors"))
+    few_layers = inputs / "model.safetensors"
+    if not few_layers.exists():
+        write_inputs(inputs)
+        write_family(inputs)
+        write_few_layers(few_layers)
+    model = model or str(few_layers)
     given = {**calls(inputs, out, model), **folder_calls(inputs, out, model), **family_calls(inputs, out)}
     total, faults = 0, []
     for name, most in kills.items():
