@@ -92,7 +92,9 @@ def arguments(script: str, folder: Path) -> list[str]:
 # 0.3.64 has no drawn widgets in its hidden experiment with Nodes 2.0; run it with COMFYUI_RENDERERS=classic.
 @pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()}")
 @pytest.mark.parametrize("renderer", os.environ.get("COMFYUI_RENDERERS", "classic,vue").split(","))
-@pytest.mark.parametrize("script", ["searching", "drawing", "handling", "dragging", "playing", "running", "opening"])
+@pytest.mark.parametrize(
+    "script", ["searching", "drawing", "handling", "dragging", "following", "playing", "running", "opening"]
+)
 def test_everything_is_drawn_by_mouse_plays_runs_and_opens(server: Server, script: str, renderer: str) -> None:
     more = arguments(script, server.base)
     environment = {**os.environ, "PLAYWRIGHT_DIR": str(PLAYWRIGHT.parents[1]), "CHROMIUM": CHROMIUM}

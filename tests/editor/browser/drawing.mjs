@@ -3,7 +3,7 @@
 // node drawing.mjs PORT classic|vue. Prints OK, or the first thing that is wrong.
 
 import assert from 'node:assert/strict'
-import { add, draw, link, inEditor, run, valueOf } from './page.mjs'
+import { add, draw, inEditor, inPicture, link, run, valueOf } from './page.mjs'
 
 await inEditor({ width: 1600, height: 1250 }, async ({ page, shot }) => {
   const editor = (id, what) =>
@@ -17,16 +17,9 @@ await inEditor({ width: 1600, height: 1250 }, async ({ page, shot }) => {
 
   await page.evaluate(() => {
     window.svd_camera = e => ({ ...e.handles(), size: e.size })
-    window.svd_box = e => ({ box: e.box(), size: e.size })
-    window.svd_knob = e => ({ ...e.knob(), size: e.size })
     window.svd_point = e => ({ ...e.placeOf(e.points.at(-1)), size: e.size })
   })
   const stage = name => page.locator(`[data-testid=${name}] canvas`).first()
-  /** Return shares of the drawing for shares of the picture in it. */
-  const inPicture = async (id, points) => {
-    const { box, size } = await editor(id, 'box')
-    return points.map(([u, v]) => shares({ x: box.x + u * box.w, y: box.y + v * box.h }, size))
-  }
 
   const picture = await add(page, 'SVDReelSamplePicture', 80, 110)
   const camera = await add(page, 'SVDReelCameraPath', 420, 110, { size: [520, 700] })
@@ -73,7 +66,7 @@ await inEditor({ width: 1600, height: 1250 }, async ({ page, shot }) => {
   await draw(
     page,
     stage('svd_cut_and_drag'),
-    await inPicture(drag, [
+    await inPicture(page, drag, [
       [0.85, 0.15],
       [0.89, 0.2],
       [0.85, 0.22],
@@ -82,13 +75,13 @@ await inEditor({ width: 1600, height: 1250 }, async ({ page, shot }) => {
   const [start] = (await valueOf(page, drag, 'path')).split('; ').map(point => point.split(',').map(Number))
   assert.ok(Math.hypot(start[0] - 0.865, start[1] - 0.18) < 0.04, `the path starts at the object, not at ${start}`)
   const end = (await valueOf(page, drag, 'path')).split('; ')[1].split(',').map(Number)
-  await draw(page, stage('svd_cut_and_drag'), await inPicture(drag, [end, [0.5, 0.15]]))
+  await draw(page, stage('svd_cut_and_drag'), await inPicture(page, drag, [end, [0.5, 0.15]]))
   const reached = (await valueOf(page, drag, 'path')).split('; ')[1].split(',').map(Number)
   assert.ok(Math.hypot(reached[0] - 0.5, reached[1] - 0.15) < 0.05, `the path ends at ${reached}`)
   await draw(
     page,
     stage('svd_motion_mask'),
-    await inPicture(mask, [
+    await inPicture(page, mask, [
       [0.65, 0.3],
       [0.75, 0.45],
       [0.7, 0.5],

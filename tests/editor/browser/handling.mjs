@@ -3,7 +3,7 @@
 // node handling.mjs PORT classic|vue. Prints OK, or the first thing that is wrong.
 
 import assert from 'node:assert/strict'
-import { add, draw, link, inEditor, valueOf } from './page.mjs'
+import { add, draw, inEditor, link, valueOf } from './page.mjs'
 
 await inEditor({ width: 1700, height: 1150 }, async ({ page, vue, shot }) => {
   const EMPTY = [90, 1080]

@@ -138,6 +138,18 @@ export async function draw(page, element, points, steps = 6) {
   await page.waitForTimeout(250)
 }
 
+/** Return shares of the drawing in a node for `points`, shares of the picture in it. */
+export const inPicture = (page, id, points) =>
+  page.evaluate(
+    ([id, points]) => {
+      const editor = app.graph.getNodeById(id).svdReelEditor
+      const { x, y, w, h } = editor.box()
+      const [wide, high] = editor.size
+      return points.map(([u, v]) => [(x + u * w) / wide, (y + v * h) / high])
+    },
+    [id, points],
+  )
+
 /** Queue the workflow and wait until nothing runs. */
 export async function run(page, timeout = 240000) {
   const busy = () =>
@@ -153,6 +165,26 @@ export async function run(page, timeout = 240000) {
     await page.waitForTimeout(250)
   }
   await page.waitForTimeout(1500)
+}
+
+/** Stop the player of a node at a share of its clip; return the pixels there, scaled to `size` [w, h] where given. */
+export async function frameOf(page, id, share, size = null) {
+  await page.waitForFunction(id => app.graph.getNodeById(id).svdReelPlayer?.video.readyState >= 2, id)
+  return page.evaluate(
+    async ([id, share, size]) => {
+      const { video } = app.graph.getNodeById(id).svdReelPlayer
+      video.pause()
+      await new Promise(done => {
+        video.addEventListener('seeked', done, { once: true })
+        video.currentTime = share * (video.duration - 0.05)
+      })
+      const [width, height] = size ?? [video.videoWidth, video.videoHeight]
+      const context = new OffscreenCanvas(width, height).getContext('2d')
+      context.drawImage(video, 0, 0, width, height)
+      return { width, height, data: [...context.getImageData(0, 0, width, height).data] }
+    },
+    [id, share, size],
+  )
 }
 
 /** Return pairs of nodes that lie over each other, by their boxes in the graph and, in Nodes 2.0, on the screen. */

@@ -4,9 +4,9 @@
 
 import assert from 'node:assert/strict'
 import { apart } from '../../../web/js/logic/playing.mjs'
-import { add, draw, link, inEditor, run, valueOf } from './page.mjs'
+import { add, draw, inEditor, link, run, valueOf } from './page.mjs'
 
-await inEditor({ width: 1500, height: 1150 }, async ({ page, shot }) => {
+await inEditor({ width: 1600, height: 1150 }, async ({ page, shot }) => {
   const compared = id =>
     page.evaluate(id => {
       const { videos, share, over, status } = app.graph.getNodeById(id).svdReelCompare
@@ -30,8 +30,8 @@ await inEditor({ width: 1500, height: 1150 }, async ({ page, shot }) => {
     await add(page, 'RepeatImageBatch', 370, 110, { widgets: { amount: 14 } }),
     await add(page, 'RepeatImageBatch', 370, 300, { widgets: { amount: 9 } }),
   ]
-  const compare = await add(page, 'SVDReelCompare', 580, 110, { size: [460, 480] })
-  const film = await add(page, 'SVDReelFinish', 1060, 110, {
+  const compare = await add(page, 'SVDReelCompare', 660, 110, { size: [460, 480] })
+  const film = await add(page, 'SVDReelFinish', 1140, 110, {
     size: [400, 560],
     widgets: { codec: 'prores', size: '640x360', interpolate: 1, fps: 7 },
   })
