@@ -149,4 +149,17 @@ await inEditor({ width: 1600, height: 1250 }, async ({ page, shot }) => {
   await shot('clip')
   assert.ok(shown.previews.length > 0 && shown.previews.every(count => count > 1), 'no moving preview came')
   assert.match(shown.taken, /^128x128, \d+ frames, 4 steps, .*s$/)
+  // The last step's frames may still be read when the node says what the run took.
+  const late = await page.evaluate(async id => {
+    const player = app.graph.getNodeById(id).svdReelPlayer
+    const canvas = new OffscreenCanvas(8, 8)
+    canvas.getContext('2d').fillRect(0, 0, 8, 8)
+    const jpeg = await canvas.convertToBlob({ type: 'image/jpeg' })
+    const frame = btoa(String.fromCharCode(...new Uint8Array(await jpeg.arrayBuffer())))
+    const reading = player.preview({ frames: [frame], step: 4, steps: 4, left: 0, fps: 7, each: 1, count: 1 })
+    player.executed({ svd_taken: ['what it took'] })
+    await reading
+    return player.status.textContent
+  }, animate)
+  assert.equal(late, 'what it took')
 })

@@ -99,6 +99,10 @@ export class ClipPlayer {
   /** Show the frames of a step: {step, steps, left, fps, each, count, frames: JPEG in base64}. */
   async preview(detail) {
     const round = ++this.round
+    // At once: the run may end, and say what it took, while the frames are read.
+    this.say(
+      `step ${detail.step} of ${detail.steps}${detail.step < detail.steps ? `, ${duration(detail.left)} left` : ''}`,
+    )
     const bitmaps = await Promise.all(detail.frames.map(bitmapOf))
     if (round !== this.round) return bitmaps.forEach(bitmap => bitmap.close())
     this.clear()
@@ -107,9 +111,6 @@ export class ClipPlayer {
     this.video.hidden = true
     this.video.pause()
     this.canvas.hidden = this.over.hidden = false
-    this.say(
-      `step ${detail.step} of ${detail.steps}${detail.step < detail.steps ? `, ${duration(detail.left)} left` : ''}`,
-    )
     this.start()
   }
 
