@@ -3,21 +3,11 @@
 // node handling.mjs PORT classic|vue. Prints OK, or the first thing that is wrong.
 
 import assert from 'node:assert/strict'
-import { add, draw, inEditor, link, valueOf } from './page.mjs'
+import { add, draw, inEditor, link, place, valueOf } from './page.mjs'
 
 await inEditor({ width: 1700, height: 1150 }, async ({ page, vue, shot }) => {
   const EMPTY = [90, 1080]
 
-  /** Return the place on the screen of a point in the graph. */
-  const place = (x, y) =>
-    page.evaluate(
-      ([x, y]) => {
-        const { scale, offset } = app.canvas.ds
-        const box = app.canvas.canvas.getBoundingClientRect()
-        return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale]
-      },
-      [x, y],
-    )
   const sizeOf = id => page.evaluate(id => [...app.graph.getNodeById(id).size], id)
   const cameras = () =>
     page.evaluate(() => app.graph.nodes.filter(node => node.type === 'SVDReelCameraPath').map(node => node.id))
@@ -53,9 +43,9 @@ await inEditor({ width: 1700, height: 1150 }, async ({ page, vue, shot }) => {
   assert.match(drawn, /^through /)
 
   // Copy and paste: the copy has the same path, and a drawing of its own.
-  await page.mouse.click(...(await place(600, 95)))
+  await page.mouse.click(...(await place(page, 600, 95)))
   await page.keyboard.press('Control+c')
-  await page.mouse.move(...(await place(1050, 200)))
+  await page.mouse.move(...(await place(page, 1050, 200)))
   await page.keyboard.press('Control+v')
   await page.waitForTimeout(1200)
   const copy = (await cameras()).find(id => id !== camera)
@@ -82,7 +72,7 @@ await inEditor({ width: 1700, height: 1150 }, async ({ page, vue, shot }) => {
   // Resize by the corner: the drawing grows with the node.
   const before = await sizeOf(camera)
   const high = await page.evaluate(id => app.graph.getNodeById(id).svdReelEditor.stage.clientHeight, camera)
-  const corner = await place(420 + before[0] - (vue ? 4 : 5), 110 + before[1] - (vue ? 4 : 5))
+  const corner = await place(page, 420 + before[0] - (vue ? 4 : 5), 110 + before[1] - (vue ? 4 : 5))
   await page.mouse.move(...corner)
   await page.mouse.down()
   await page.mouse.move(corner[0] + 40, corner[1] + 150, { steps: 6 })

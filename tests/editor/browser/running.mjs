@@ -24,10 +24,14 @@ await inEditor({ width: 2400, height: 1400 }, async ({ page, shot, more: [folder
       for (const text of await covered(page)) wrong.push(`${name}, ${when}: ${text}`)
     }
     await look('before')
-    let running = true
+    await shot(`before_${name}`)
+    let [running, previewed] = [true, false]
     const watching = (async () => {
       while (running) {
         await look('while it runs')
+        const shows = await page.evaluate(() => app.graph.nodes.some(node => node.svdReelPlayer?.frames.length))
+        if (shows && !previewed) await shot(`preview_${name}`)
+        previewed ||= shows
         await page.waitForTimeout(400)
       }
     })()
