@@ -93,7 +93,8 @@ def arguments(script: str, folder: Path) -> list[str]:
 @pytest.mark.skipif(bool(lacking()), reason=f"needs {lacking()}")
 @pytest.mark.parametrize("renderer", os.environ.get("COMFYUI_RENDERERS", "classic,vue").split(","))
 @pytest.mark.parametrize(
-    "script", ["searching", "drawing", "handling", "dragging", "following", "playing", "running", "opening"]
+    "script",
+    ["searching", "drawing", "handling", "dragging", "following", "playing", "running", "opening", "translating"],
 )
 def test_everything_is_drawn_by_mouse_plays_runs_and_opens(server: Server, script: str, renderer: str) -> None:
     more = arguments(script, server.base)

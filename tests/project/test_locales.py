@@ -9,7 +9,7 @@ from tests.helpers.nodes_pack import ROOT
 from tools.help import translations
 
 LANGUAGE = "zh"
-# Other keys are read by nobody: choices of a widget, for one, the frontend shows as they are.
+# Other keys are read by nobody: options of a widget, for one, are labelled by the pack's own script.
 KEYS = {"display_name", "description", "inputs", "outputs"}
 # Chinese stands in no Python file: some tools read those in their own code page.
 DATA = json.loads((ROOT / "tests" / "data" / "translations.json").read_text(encoding="utf-8"))
@@ -73,6 +73,19 @@ def test_a_changed_english_text_asks_for_its_translation_until_it_is_accepted(mo
     after = json.loads(record.read_text(encoding="utf-8"))
     assert {key for key in after if after[key] != before.get(key)} == {path}
     assert not [found for found in translations.faults(LANGUAGE) if path in found]
+
+
+@pytest.mark.parametrize(
+    ("node_id", "options", "fault"),
+    [
+        ("SVDReelCondition", ["crop", "glue"], "options.glue is missing"),
+        ("SVDReelCompare", [], "options.side by side belongs to no widget"),
+    ],
+)
+def test_options_are_translated_or_kept_each(monkeypatch, node_id, options, fault):
+    chosen = translations.options_of_node
+    monkeypatch.setattr(translations, "options_of_node", lambda one: options if one == node_id else list(chosen(one)))
+    assert any(found.startswith(fault) for found in translations.faults(LANGUAGE))
 
 
 def definitions():

@@ -4,15 +4,17 @@ ComfyUI asks for docs/NODE/LANGUAGE.md, then for docs/NODE.md, and puts /extensi
 either; so all languages use the same picture. It leaves other links unchanged, so they must be full addresses.
 """
 
+import json
 import re
 from pathlib import Path
 
 from tools.workflows.library import ROOT
 
 from .prose import LANGUAGES, LOCALES, PageError, node_definitions, page_source, pages_of, read_page
-from .tables import cell, display_name, node_class, node_ids, parameters, texts_of
+from .tables import cell, display_name, node_class, node_ids, options_of, parameters, texts_of
 
 DOCS = ROOT / "web" / "docs"
+LABELS = ROOT / "web" / "js" / "labels"  # of options, for the editor
 NODE_TABLE = ROOT / "docs" / "nodes.md"
 PICTURES = "pictures"
 PICTURE = re.compile(r"^\{\{picture(?:: *(.+?))?\}\}$", re.MULTILINE)
@@ -42,9 +44,13 @@ def all_pages() -> dict[Path, str]:
 
 
 def all_files() -> dict[Path, str]:
-    """Return everything that is written: the pages, translated node definitions, and the table of nodes."""
-    definitions = {LOCALES / name / "nodeDefs.json": node_definitions(name) for name in LANGUAGES if name != "en"}
-    return all_pages() | definitions | {NODE_TABLE: node_table()}
+    """Return everything that is written: pages, translated node definitions and options, and the table of nodes."""
+    others = [name for name in LANGUAGES if name != "en"]
+    definitions = {LOCALES / name / "nodeDefs.json": node_definitions(name) for name in others}
+    labels = {
+        LABELS / f"{name}.json": json.dumps(options_of(name), indent=2, ensure_ascii=False) + "\n" for name in others
+    }
+    return all_pages() | definitions | labels | {NODE_TABLE: node_table()}
 
 
 def write_pages() -> list[Path]:

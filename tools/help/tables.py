@@ -65,15 +65,22 @@ def words_of(language: str) -> dict[str, str]:
     return json.loads((PROSE / language / "words.json").read_text(encoding="utf-8"))
 
 
+def options_of(language: str) -> dict[str, str]:
+    """Return the translations of options, such as crop; names of formats and solvers have none."""
+    path = PROSE / language / "options.json"
+    return json.loads(path.read_text(encoding="utf-8"))["translated"] if path.exists() else {}
+
+
 def parameters(texts: Texts) -> str:
     """Return both lists of a node."""
     node, words = node_class(texts.node_id), words_of(texts.language)
+    meanings = options_of(texts.language)
     rows = [f"**{words['inputs']}**", ""]
     for name, spec, optional in entries(node):
         options = spec[1] if len(spec) > 1 else {}
         shown = texts.get(name, "inputs", name, "name")
         meaning = texts.get(options.get("tooltip", ""), "inputs", name, "tooltip")
-        rows.append(listed(words, name, shown, meaning, _values(words, spec[0], options, optional)))
+        rows.append(listed(words, name, shown, meaning, _values(words, meanings, spec[0], options, optional)))
     rows += ["", f"**{words['outputs']}**", ""]
     names = zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_TOOLTIPS, strict=True)
     for number, (name, kind, tooltip) in enumerate(names):
@@ -89,15 +96,15 @@ def listed(words: dict[str, str], name: str, shown: str, meaning: str, values: s
     return f"- {label}{words['colon']}{cell(meaning)}<br><sub>{values}</sub>"
 
 
-def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> str:
+def _values(words: dict[str, str], meanings: dict[str, str], kind: Any, options: dict, optional: bool) -> str:
     """Return type, range and default of an input."""
     default = options.get("default")
     if isinstance(kind, (list, tuple)):
-        choices = [f"`{value}`" for value in kind]
+        choices = [_option(words, meanings, value) for value in kind]
         if any(str(value).endswith(EMBEDDED) for value in kind):
             # Other files of this machine do not belong on the page.
             own = [str(value) for value in kind if str(value).endswith(EMBEDDED) or value == "none"]
-            choices = [*(f"`{value}`" for value in own), words["files"]]
+            choices = [*(_option(words, meanings, value) for value in own), words["files"]]
         parts = [words["separator"].join(choices), words["default"].format(value=f"`{default}`")]
     elif kind in ("INT", "FLOAT"):
         parts = [f"{kind} {words['span'].format(low=_number(options['min']), high=_number(options['max']))}"]
@@ -115,6 +122,11 @@ def _values(words: dict[str, str], kind: Any, options: dict, optional: bool) -> 
     if options.get("advanced"):
         parts.append(words["advanced"])
     return words["end"].join(part.replace("\n", " ") for part in parts)
+
+
+def _option(words: dict[str, str], meanings: dict[str, str], value: str) -> str:
+    """Return an option as it is stored, and what it means."""
+    return words["option"].format(value=f"`{value}`", meaning=meanings[value]) if value in meanings else f"`{value}`"
 
 
 def _number(value: float) -> str:

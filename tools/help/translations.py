@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .prose import LOCALES, PROSE, node_definitions, pages_of, read_page
-from .tables import entries, node_class, node_ids
+from .tables import EMBEDDED, entries, node_class, node_ids
 
 SPECIAL = "@{}|"  # the frontend's message format gives these a meaning, and escapes them differently in old and new
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -64,7 +64,28 @@ def faults(language: str) -> list[str]:
             found += [f"{path} {fault}" for fault in _faults_of(path, sources[path], text)]
             if _follows(path) and accepted.get(path) != digest(sources[path]):
                 found.append(f"{path} follows an older English; bring it up to date, then --accept {path}")
-    return found + [f"{path} is in sources.json but no longer exists" for path in accepted if path not in sources]
+    found += [f"{path} is in sources.json but no longer exists" for path in accepted if path not in sources]
+    return found + option_faults(language)
+
+
+def option_faults(language: str) -> list[str]:
+    """Return options of widgets that options.json neither translates nor keeps as they are, and what it has besides."""
+    texts = _read(PROSE / language / "options.json")
+    known = {**texts["translated"], **dict.fromkeys(texts["kept"], "")}
+    chosen = {value for node_id in node_ids() for value in options_of_node(node_id)}
+    found = [f"options.{value} is missing from options.json" for value in sorted(chosen - set(known))]
+    found += [f"options.{value} belongs to no widget" for value in sorted(set(known) - chosen)]
+    return found + [
+        f"options.{value} is not translated" for value in texts["translated"] if not HAN.search(known[value])
+    ]
+
+
+def options_of_node(node_id: str) -> Iterator[str]:
+    """Yield the options of a node's widgets, without names of files."""
+    for _, (kind, *_), _ in entries(node_class(node_id)):
+        if isinstance(kind, (list, tuple)):
+            files = any(str(value).endswith(EMBEDDED) for value in kind)
+            yield from (str(value) for value in kind if not files or value == "none")
 
 
 def accept(language: str, paths: list[str]) -> None:

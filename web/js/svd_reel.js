@@ -7,6 +7,7 @@ import { CutAndDragEditor } from './editors/cut_and_drag.mjs'
 import { MotionMaskEditor } from './editors/motion_mask.mjs'
 import { StoryboardEditor } from './editors/storyboard.mjs'
 import { app, guard, widgetOf } from './host.mjs'
+import { labelOptions, readLabels } from './option_labels.mjs'
 import { ClipPlayer } from './players/clip_player.mjs'
 import { ComparePlayer } from './players/compare_player.mjs'
 
@@ -33,9 +34,11 @@ const PLAYERS = {
 
 app.registerExtension({
   name: 'svd_reel.editor',
+  init: () => readLabels(),
   nodeCreated(node) {
     const Editor = EDITORS[node.comfyClass]
     const player = PLAYERS[node.comfyClass]
+    if (node.comfyClass?.startsWith('SVDReel')) guard(() => labelOptions(node))
     if (Editor) guard(() => new Editor(node))
     if (node.comfyClass?.startsWith('SVDReel') && widgetOf(node, 'background'))
       guard(() => addColourButton(node, 'background'))

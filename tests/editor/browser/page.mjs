@@ -22,15 +22,16 @@ const FLAGS = [
 /**
  * Run `test` in the editor of the script's command line, and print OK, what it returns as wrong, or what it throws.
  *
- * It gets the page, whether it is drawn by Nodes 2.0, `shot` for screenshots, and the rest of the command line.
+ * It gets the page, whether it is drawn by Nodes 2.0, `shot` for screenshots, `reload`, and the rest of the command
+ * line.
  */
 export async function inEditor(size, test) {
   const [port, renderer, ...more] = process.argv.slice(2)
-  const { page, close } = await open(Number(port), { vue: renderer === 'vue', ...size })
+  const { page, load, close } = await open(Number(port), { vue: renderer === 'vue', ...size })
   const folder = process.env.SHOTS
   const shot = async name => folder && page.screenshot({ path: path.join(folder, `${renderer}_${name}.png`) })
   try {
-    const wrong = (await test({ page, vue: renderer === 'vue', shot, more })) ?? []
+    const wrong = (await test({ page, vue: renderer === 'vue', shot, reload: load, more })) ?? []
     const texts = new Set([...wrong, ...page.faults])
     console.log(texts.size ? [...texts].join('\n') : 'OK')
     process.exitCode = texts.size ? 1 : 0
@@ -66,7 +67,23 @@ async function open(port, { vue, width, height }) {
   page.on('pageerror', error => {
     if (ours(String(error.stack ?? error))) page.faults.push(String(error.stack ?? error))
   })
-  await page.goto(`http://127.0.0.1:${port}/`, { waitUntil: 'domcontentloaded' })
+  const load = async () => {
+    await page.goto(`http://127.0.0.1:${port}/`, { waitUntil: 'domcontentloaded' })
+    await ready(page)
+  }
+  await load()
+  return {
+    page,
+    load,
+    close: async () => {
+      await context.close()
+      fs.rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Wait until the editor can be used, and empty it. */
+async function ready(page) {
   await page.waitForFunction(
     () =>
       window.app?.graph &&
@@ -83,13 +100,6 @@ async function open(port, { vue, width, height }) {
     app.canvas.ds.offset = [0, 0]
   })
   await page.waitForTimeout(500)
-  return {
-    page,
-    close: async () => {
-      await context.close()
-      fs.rmSync(folder, { recursive: true, force: true })
-    },
-  }
 }
 
 /** Add a node; widgets by name, size [w, h]. */
@@ -148,6 +158,17 @@ export const inPicture = (page, id, points) =>
       return points.map(([u, v]) => [(x + u * w) / wide, (y + v * h) / high])
     },
     [id, points],
+  )
+
+/** Return the place on the screen of a point in the graph. */
+export const place = (page, x, y) =>
+  page.evaluate(
+    ([x, y]) => {
+      const { scale, offset } = app.canvas.ds
+      const box = app.canvas.canvas.getBoundingClientRect()
+      return [box.left + (x + offset[0]) * scale, box.top + (y + offset[1]) * scale]
+    },
+    [x, y],
   )
 
 /** Queue the workflow and wait until nothing runs. */

@@ -5,6 +5,7 @@ import { test } from 'node:test'
 import { formatKeys, keysOf, parametersOf, parsePath, pathTable, viewOf } from '../../../web/js/logic/camera.mjs'
 import { formatCurve, formatList, parseCurve } from '../../../web/js/logic/curve.mjs'
 import { formatPaths, parsePaths } from '../../../web/js/logic/drag.mjs'
+import { isLabelled, labelsBy } from '../../../web/js/logic/labels.mjs'
 import { apart, frameAt, shareAt } from '../../../web/js/logic/playing.mjs'
 import { formatObjects, parseObjects, simplified } from '../../../web/js/logic/strokes.mjs'
 import { formatTable, parseTable } from '../../../web/js/logic/table.mjs'
@@ -145,4 +146,14 @@ test('two clips that repeat are compared over their join, and places stay in the
     [0, 150, 900].map(x => shareAt(x, { left: 100, width: 100 })),
     [0, 0.5, 1],
   )
+})
+
+test('options have a label with what is stored behind it, or only what is stored', () => {
+  const label = labelsBy({ crop: '\u88c1\u5207' })
+  assert.equal(label('crop'), '\u88c1\u5207 (crop)')
+  for (const value of ['karras', 'constructor', '__proto__', '']) assert.equal(label(value), value)
+  assert.equal(label(8), '8')
+  assert.equal(label(null), '')
+  assert.ok(isLabelled({ crop: '' }, ['pad', 'crop']))
+  assert.ok(!isLabelled({ crop: '' }, ['pad', 'constructor']) && !isLabelled({ crop: '' }, undefined))
 })
