@@ -19,6 +19,7 @@ from ..networks import kernels
 from ..networks.autoencoder_blocks import FrameResidualBlock, VideoResidualBlock
 from ..networks.layers import silu
 from ..networks.vae import VAE
+from ..stopping import stop_if_asked
 
 STRATEGIES = ("store", "recompute", "host")
 
@@ -96,11 +97,14 @@ def _slide_as_products(frames: Iterable[Tensor], convolution: nn.Module) -> Iter
     bias = convolution.bias[:, None]
     previous = begun = None  # the output that still needs the next frame, and the one after it
     for frame in frames:
+        stop_if_asked()
         pixels = frame[0].flatten(1)  # [C, HW]
         size = (1, -1, *frame.shape[2:])
         del frame
         done = None if previous is None else previous.addmm_(after, pixels).view(size)
+        stop_if_asked()
         previous = torch.addmm(bias, now, pixels) if begun is None else begun.addmm_(now, pixels)
+        stop_if_asked()
         begun = torch.addmm(bias, before, pixels)
         del pixels
         if done is not None:
@@ -223,6 +227,7 @@ def decode_clip(vae: VAE, latent: Tensor, strategy: str = "store", tick: Callabl
         frame = clip.take(t)
         for module in pending:
             frame = module(frame)
+        stop_if_asked()
         images.append(decoder.to_image(frame))
         tick()
     image = torch.cat(images)

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from ..stopping import stop_if_asked
 from .attention import attend
-from .layers import GROUPS, accumulate, convolve_clip, enlarge_and_convolve, norm_silu, temporal_convolution
+from .layers import (
+    GROUPS,
+    accumulate,
+    convolve,
+    convolve_clip,
+    enlarge_and_convolve,
+    norm_silu,
+    temporal_convolution,
+)
 from .step_cache import StepCache
 
 FRAME_EPS = 1e-6
@@ -32,9 +40,9 @@ class FrameResidualBlock(nn.Module):
     def frame(self, x: Tensor) -> Tensor:
         """Return the block's output for x [N, C, H, W], in new memory: [N, C', H, W]."""
         stop_if_asked()
-        h = self.conv1(norm_silu(self.norm1, x))
+        h = convolve(self.conv1, norm_silu(self.norm1, x))
         stop_if_asked()
-        h = self.conv2(norm_silu(self.norm2, h))
+        h = convolve(self.conv2, norm_silu(self.norm2, h))
         stop_if_asked()
         return accumulate(h, self.nin_shortcut(x))
 

@@ -1,10 +1,11 @@
 """Layers shared by the UNet and the autoencoder.
 
-In this order: in-place arithmetic, norms, temporal convolution, the spatio-temporal blend, nearest-neighbour doubling
-with a convolution, and sinusoidal embeddings.
+In this order: in-place arithmetic, norms, convolutions in strips, temporal convolution, the spatio-temporal blend,
+nearest-neighbour doubling with a convolution, and sinusoidal embeddings.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -12,12 +13,18 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..stopping import stop_if_asked
 from . import kernels
 from .kernels.weights import is_plain
 from .step_cache import StepCache
 
 GROUPS = 32
 """Groups of every GroupNorm in the model (spec section 3.3)."""
+
+WORK_OF_STRIP, ROWS_OF_STRIP = 2**36, 32
+"""Floating-point operations of a convolution on the CPU, about a second of one core, so that a run can be stopped in
+between; and the least rows of a strip, two of which are computed twice.
+"""
 
 
 # In-place arithmetic
@@ -70,6 +77,36 @@ def add_norm(norm: nn.Module, x: Tensor, update: Tensor | None = None, *, fresh:
     if update is not None:
         x = x + update if fresh else accumulate(x, update)
     return x, norm(x)
+
+
+# Convolutions in strips
+
+
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """Return `conv` (3x3, padding 1) of frames x [N, C, H, W], on a CPU in strips of rows if it takes long."""
+    return _in_strips(conv, x, 18 * conv.in_channels * conv.out_channels * x.shape[-1])
+
+
+def _in_strips(convolution: Callable[[Tensor], Tensor], x: Tensor, operations: int, scale: int = 1) -> Tensor:
+    """Return `convolution(x)`, x [N, C, h, w], whose rows depend on those of x and one more at either side.
+
+    operations: floating-point operations of a row of one frame. scale: rows of the result for each of x. A run can be
+    stopped between strips. They depend on sizes alone, so that a frame has the same bits however a clip is decoded.
+    """
+    rows, height = max(ROWS_OF_STRIP, WORK_OF_STRIP // operations), x.shape[-2]
+    if x.device.type != "cpu" or height <= rows or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return convolution(x)
+    out = None
+    for begin in range(0, height, rows):
+        stop_if_asked()
+        first, end = max(begin - 1, 0), min(begin + rows, height)
+        strip = convolution(x[:, :, first : end + 1])
+        if out is None:
+            layout = torch.contiguous_format if strip.is_contiguous() else torch.channels_last
+            size = (*strip.shape[:2], scale * height, strip.shape[-1])
+            out = torch.empty(size, dtype=strip.dtype, device=strip.device, memory_format=layout)
+        out[:, :, scale * begin : scale * end] = strip[:, :, scale * (begin - first) : scale * (end - first)]
+    return out
 
 
 # Temporal convolution
@@ -174,12 +211,18 @@ def enlarge_and_convolve(conv: nn.Module, x: Tensor, size: tuple[int, int], step
     height, width = x.shape[-2:]
     doubled = size == (2 * height, 2 * width)
     if not doubled or not _can_sum_taps(conv, x):
-        return conv(F.interpolate(x, size=size, mode="nearest"))
+        return convolve(conv, F.interpolate(x, size=size, mode="nearest"))
     weight = step_cache.get([conv.weight], "doubled", lambda: doubled_kernel(conv.weight))
     bias = None if conv.bias is None else conv.bias.repeat(4)
+    return _in_strips(lambda strip: _doubled(strip, weight, bias), x, 2 * weight.numel() * width, scale=2)
+
+
+def _doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution of x [N, C, h, w] doubled, [N, C', 2h, 2w]. weight, bias: of `doubled_kernel`."""
+    height, width = x.shape[-2:]
     parts = F.conv2d(x, weight, bias, padding=1)  # [N, 4C', h + 1, w + 1]
     parts = parts.unflatten(1, (2, 2, -1))  # [N, row parity, column parity, C', h + 1, w + 1]
-    out = x.new_empty(len(x), parts.shape[3], *size)
+    out = x.new_empty(len(x), parts.shape[3], 2 * height, 2 * width)
     for row in range(2):
         for column in range(2):
             out[:, :, row::2, column::2] = parts[:, row, column, :, row : row + height, column : column + width]
