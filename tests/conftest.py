@@ -1,5 +1,6 @@
 """Settings that every test shares: few threads, and random numbers that do not depend on the order of tests."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +14,17 @@ from svd_core.cli import models
 from tests.helpers.nodes_pack import part, run, write_few_layers
 
 torch.set_num_threads(min(4, torch.get_num_threads()))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what lives as long as the run, such as all imported modules, out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the last collection of the process see everything again."""
+    gc.unfreeze()
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from svd_core.checkpoints import inspect_checkpoint, load_model
+from tests.helpers.imported_later import imported_later
 
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
+diffusers = imported_later("diffusers")
+transformers = imported_later("transformers")
 
 FRAMES = 3
 TOLERANCE = 1e-5  # relative, float32; different kernels and summation orders

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import svd_core as svd
+from tests.helpers.imported_later import imported_later
 from tests.helpers.lora_files import layer_shapes, write
 from tests.networks.test_diffusers import TOKEN, WIDTHS, relative, shake
 
-diffusers = pytest.importorskip("diffusers")
-peft = pytest.importorskip("peft")
+diffusers = imported_later("diffusers")
+peft = imported_later("peft")
 
 EXACT = "^down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 EXACT_SETTINGS = {

@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 import svd_core as svd
 from svd_core.lora import LoraError, save_lora
 from svd_core.lora.save import NAMES
+from tests.helpers.imported_later import imported_later
 from tests.lora.test_peft import LIMIT, model, of_diffusers, of_ours, relative, unet  # noqa: F401
 
-diffusers = pytest.importorskip("diffusers")
-peft = pytest.importorskip("peft")
+diffusers = imported_later("diffusers")
+peft = imported_later("peft")
 
 LAYERS = {
     "input_blocks.1.1.transformer_blocks.0.attn1.to_q": (4, 4.0),

@@ -8,9 +8,10 @@ import torch
 
 import svd_core as svd
 from svd_core.networks.config import UNetConfig
+from tests.helpers.imported_later import imported_later
 
-diffusers = pytest.importorskip("diffusers")
-transformers = pytest.importorskip("transformers")
+diffusers = imported_later("diffusers")
+transformers = imported_later("transformers")
 
 WIDTHS = (32, 64, 128, 128)
 TOKEN = 48
