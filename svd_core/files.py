@@ -45,7 +45,8 @@ REMEDIES = {
 }
 JSON_BYTES = 20_000_000
 JSON_DEPTH = 64
-LONG_NUMBER = re.compile("[0-9]{19}")  # 64 bits reach to 19 digits
+ALL_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
+LONG_NUMBER = b"0" * 19  # of text with ALL_ZEROS; 64 bits reach to 19 digits
 MOST_PATH = 1000  # characters of a path in a message
 SHOWN = 80  # characters of a text from a file in a message
 
@@ -290,8 +291,10 @@ def parse_json(
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text))
-        # Python parses thousands of numbers by itself ten times faster than through a function.
-        whole = _whole if LONG_NUMBER.search(text) else None
+        # Python parses thousands of numbers by itself ten times faster than through a function. A pattern of digits
+        # would take twice as long to search as the whole text takes to parse.
+        is_long = LONG_NUMBER in text.encode("utf-8", "surrogatepass").translate(ALL_ZEROS)
+        whole = _whole if is_long else None
         value = json.loads(
             text.removeprefix("\ufeff"),
             parse_int=whole,
