@@ -12,6 +12,7 @@ from .node import NODE_PADDING, NODE_WIDTH, PREVIEW_HEIGHT, SOCKET_HEIGHT, WIDGE
 from .subgraphs import definition, identity
 
 STAGE_GAP, STAGE_SKIP, NODE_GAP, TITLE_HEIGHT, GROUP_MARGIN, GROUP_HEAD = 110, 40, 70, 30, 20, 50
+GROUP_FOOT = 46  # Nodes 2.0 draws some nodes up to 42 taller than `Node.size`
 NOTE_WIDTH = 460
 # The node to touch first, in the accent colour: the first of these kinds in the workflow.
 TOUCHED_FIRST = (
@@ -305,7 +306,7 @@ class Graph:
                 node.position = (left, y)
                 width = max(width, node.size[0])
                 y += node.size[1] + TITLE_HEIGHT + NODE_GAP
-            bottom = y - NODE_GAP - TITLE_HEIGHT + GROUP_MARGIN
+            bottom = y - NODE_GAP - TITLE_HEIGHT + GROUP_FOOT
             frames.append(
                 {
                     "id": number + 1,

@@ -12,6 +12,7 @@ NODE_WIDTH = 330
 PREVIEW_HEIGHT = {
     "KSampler": 280,  # a player, once it samples an exported model
     "LoadImage": 260,
+    "MaskPreview": 260,
     "PreviewImage": 260,
     "SaveVideo": 300,
     "SaveAnimatedWEBP": 300,
@@ -33,6 +34,7 @@ PREVIEW_HEIGHT = {
     "SVDReelSchedule": 250,
     "SVDReelStoryboard": 640,  # its text, its table and a player
     "SVDReelSweep": 480,
+    "VHS_VideoCombine": 300,
     "CLIPTextEncode": 100,  # so has its text
 }
 

@@ -208,7 +208,7 @@ export async function frameOf(page, id, share, size = null) {
   )
 }
 
-/** Return pairs of nodes that lie over each other, by their boxes in the graph and, in Nodes 2.0, on the screen. */
+/** Return nodes over each other or over their group's edge, by boxes in the graph and, in Nodes 2.0, on the screen. */
 export const covered = page =>
   page.evaluate(() => {
     const { scale, offset } = app.canvas.ds
@@ -235,6 +235,14 @@ export const covered = page =>
         if (wide > 1 && high > 1) found.push(`${a.title} and ${b.title} overlap by ${wide.toFixed(0)}x${high.toFixed(0)}`)
       }),
     )
+    for (const { title, pos, size } of app.graph.groups) {
+      const [left, top, right, bottom] = [...pos, pos[0] + size[0], pos[1] + size[1]]
+      for (const { title: name, box } of boxes) {
+        const over = Math.max(box[2] - right, box[3] - bottom)
+        const starts = box[0] >= left && box[0] < right && box[1] >= top && box[1] < bottom
+        if (starts && over > 1) found.push(`${name} reaches ${over.toFixed(0)} out of ${title}`)
+      }
+    }
     return found
   })
 
