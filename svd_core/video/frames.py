@@ -20,8 +20,9 @@ from ..pictures.reading import BROKEN
 
 UNTIMED_FPS = 7  # frames per second of clips that have no rate, as SVD's own clips are played
 EVEN = 0.25  # of an interval, by which time stamps may be off before the frame rate counts as variable
-MOST_RECENT = 2**26  # bytes of decoded frames that are kept for reading backwards
-
+# Bytes and number of decoded frames that are kept for reading backwards. A decoder keeps up to a megabyte for each
+# besides its pixels.
+MOST_RECENT, MOST_KEPT = 2**26, 24
 MOST_PIXELS = 2**26  # of a frame, twice 8K: a header of a few bytes may ask for any size
 
 UNREADABLE = (av.FFmpegError, Image.DecompressionBombError, *BROKEN)
@@ -137,11 +138,11 @@ class _Chosen(Sequence[Tensor]):
 
 
 class Recent(OrderedDict):
-    """The most recently decoded frames by index, as many as fit in MOST_RECENT bytes."""
+    """The most recently decoded frames by index: MOST_KEPT, or as many as fit in MOST_RECENT bytes."""
 
     def __init__(self, bytes_per_frame: int):
         super().__init__()
-        self.most = max(4, MOST_RECENT // max(1, bytes_per_frame))
+        self.most = max(4, min(MOST_KEPT, MOST_RECENT // max(1, bytes_per_frame)))
 
     def add(self, index: int, frame: Any) -> None:
         """Keep a frame, and drop the oldest beyond the limit."""

@@ -19,9 +19,9 @@ from svd_core.training.data.cutting import ClipPlan
 from svd_core.training.data.sources import find_sources
 from svd_core.video import write_clip
 
-WIDTH, HEIGHT = 960, 544
+WIDTH, HEIGHT = 640, 360
 FRAME = WIDTH * HEIGHT * 3 * 4  # bytes
-MOST = 15 * FRAME  # for 40 more frames: encoders and decoders fill up to some 60 MB; a stage that keeps all adds 40
+MOST = 15 * FRAME  # for 40 more frames: encoders and decoders fill up to some 25 MB; a stage that keeps all adds 40
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 pytestmark = pytest.mark.skipif(not RESET.exists(), reason="needs Linux, which counts the peak of a process")

@@ -245,7 +245,7 @@ def test_a_gif_cut_inside_its_palette_is_a_sentence(tmp_path: Path):
     pictures = [Image.effect_noise((16, 16), 50 + place) for place in range(3)]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
     whole = path.read_bytes()
-    for end in range(20, len(whole)):
+    for end in range(20, len(whole), 5):
         path.write_bytes(whole[:end])
         try:
             with open_clip(path) as clip:
