@@ -1,52 +1,67 @@
 """In-betweens of two pictures of one scene: how the first moves into the second is measured, and imposed as a signal.
 
-Optical flow in both directions gives every frame in between, warped from both pictures. The sampler starts from these
-frames with noise, as for a camera path (`signal.PartialRenoise`), and holds both ends. One pass per step, and fewer
-steps. Pictures that have too little in common for that need another mode.
+Optical flow in both directions gives every frame in between, warped from both pictures. Where flow finds too little, or
+loses an object that goes far, a few layers that move as a whole take its place (`flow.layers`). The sampler starts from
+these frames with noise, as for a camera path (`signal.PartialRenoise`), and holds both ends. One pass per step, and
+fewer steps. Pictures that have too little in common for that need another mode.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..flow.between import Side, frame_between, sides_of
+from ..flow.layers import Layer, find_layers, frame_of_layers, lost_by_flow, share_of
 from ..networks.vae import LATENT_SCALE
 from ..pictures.reading import lay_out
 from ..sampling.controls import Run
 from .signal import PIN_BELOW, PIN_SIGMA, PartialRenoise, Signal
 
 SURE = 0.2  # share of both pictures that must be found again in the other; unrelated photographs reach 0.01
+SURE_LAYERS = 0.15  # the same of layers, which try more; two unrelated night skies reach 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """Two pictures [H, W, 3] in 0..1, and the motion between them seen from each."""
+    """Two pictures [H, W, 3] in 0..1, and the motion between them seen from each; or with `layers`, that of those."""
 
     pictures: tuple[Tensor, Tensor]
     sides: tuple[Side, Side]
+    layers: tuple[Layer, ...] = ()
 
     @property
     def share(self) -> float:
         """Return the share of the pictures that shows up in the other one and looks alike there, 0 to 1."""
+        if self.layers:
+            return share_of(self.pictures, self.layers)
         return sum(float((side.fit * (1 - side.hidden)).mean()) for side in self.sides) / 2
 
     @property
     def sure(self) -> bool:
         """Whether the pictures have enough in common to be moved into each other."""
-        return self.share >= SURE
+        return self.share >= (SURE_LAYERS if self.layers else SURE)
 
     def frame(self, time: float) -> Tensor:
         """Return the frame [H, W, 3] at `time`, 0 (the first picture) to 1 (the second)."""
+        if self.layers:
+            return frame_of_layers(self.pictures, self.layers, time)
         return frame_between(self.pictures, self.sides, time)
 
 
 @torch.no_grad()
 def match_pictures(first: Tensor, second: Tensor) -> Match:
-    """Return the match of two fitted pictures [1, 3, H, W] in -1..1 of one size."""
+    """Return the match of two fitted pictures [1, 3, H, W] in -1..1 of one size.
+
+    By layers where flow finds too little, or loses an object that a layer finds; by flow everywhere else.
+    """
     pictures = tuple(lay_out(((picture[0].movedim(0, -1).float() + 1) / 2).clamp(0, 1)) for picture in (first, second))
-    return Match(pictures, sides_of(*pictures))
+    match = Match(pictures, sides_of(*pictures))
+    layered = replace(match, layers=find_layers(*pictures))
+    side = match.sides[0]
+    lost = not match.sure or lost_by_flow(pictures, layered.layers, side.fit * (1 - side.hidden))
+    return layered if lost and layered.sure else match
 
 
 @torch.no_grad()

@@ -81,3 +81,24 @@ def test_pictures_that_do_not_match_are_blended_with_a_line_in_the_log(other, ma
     assert matched or made.controls[-1].ease == UNRELATED_EASE
     with pytest.raises(ValueError, match="'magic' is unknown; use one of match, take turns, blend"):
         between_inputs(Encoder(), pictures, keyframes, FRAMES, mode="magic")
+
+
+def toy(x):
+    """A picture [1, 3, SIDE, SIDE] in -1..1 of a dark square at x pixels, before a pale ground."""
+    picture = 0.7 + 0.3 * scene(4)
+    picture[..., 30:54, x : x + 24] = 0.5 * scene(5)[..., 30:54, 30:54] - 0.5
+    return picture
+
+
+def test_an_object_that_goes_far_moves_as_a_layer():
+    match = match_pictures(toy(6), toy(60))
+    assert match.sure
+    assert len(match.layers) == 2
+    found = match.frame(0.5)[30:54, 33:57].mean()
+    assert found < 0.5, (
+        "half way it is nearer to the dark square (0.2) than to the ground, which a cross-fade shows (0.8)"
+    )
+
+
+def test_small_motion_needs_no_layers():
+    assert match_pictures(toy(30), toy(34)).layers == ()
