@@ -2,9 +2,12 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from svd_core.controls.signal import SIGNAL_MODES
+from svd_core.flow.planes import luminance
+from svd_core.flow.shared import fit_similarity
 from svd_core.report.measuring import measure
 
 from .bench import Bench, Found, correlation
@@ -29,6 +32,16 @@ def measured_move(kind: str, clip: Tensor) -> float:
     if kind == "tilt":
         return total["camera_up"] / 100
     return total[f"camera_{kind}"]
+
+
+def turned_between(clip: Tensor) -> float:
+    """Return the roll in degrees from the first to the last frame, fitted to these two alone; positive clockwise.
+
+    `measured_move` adds up the rolls of neighbours. The grid of a small autoencoder stays on the screen while the
+    picture turns, which makes each of those small rolls a little smaller.
+    """
+    first, last = (luminance(frame)[None, None] for frame in (clip[0], clip[-1]))
+    return -float(torch.rad2deg(fit_similarity(first, last).scale.angle()))
 
 
 def slope_of(kind: str, asked: list[float], got: list[float]) -> float:

@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from svd_core.controls.camera.control import camera_signal
 from svd_core.controls.camera.moves import parse_path
 from svd_core.controls.camera.warping import shrink, warp
 from svd_core.flow.planes import luminance
 
-from . import held, steered
+from . import combined, edited, held, steered
 from .camera import SWEEP, measured_move, sharpness_kept, slope_of
-from .photographs import PACKAGED, Photograph
+from .photographs import PACKAGED, Photograph, model
 
 LOG = Path("control_defaults.jsonl")
 KEY = ("what", "photograph", "size", "frames", "case")  # of a result in the log
@@ -34,17 +35,30 @@ Measurement = Callable[[Photograph, str], dict]
 
 
 def move(photograph: Photograph, path: str) -> dict:
-    """Move the camera along a path of one move; return what was asked and measured, and the sharpness kept."""
+    """Move the camera along a path of one move; return what was asked and measured, and the sharpness kept.
+
+    filmed_got, filmed_kept: the same of the frames that are imposed, which only the autoencoder has seen. Detail that
+    leaves the picture, and what the fill of the part that comes into view lacks, is lost there, too.
+    """
     kind = path.split()[0]
     asked = dict(SWEEP[kind])[path]
     clip = photograph.clip(camera=path)
+    filmed = filmed_clip(photograph, path, len(clip))
     return {
         "kind": kind,
         "asked": asked,
         "got": measured_move(kind, clip),
         "kept": sharpness_kept(clip),
         "content": content_kept(clip, path),
+        "filmed_got": measured_move(kind, filmed),
+        "filmed_kept": sharpness_kept(filmed),
     }
+
+
+def filmed_clip(photograph: Photograph, path: str, frames: int) -> Tensor:
+    """Return what the camera sees of the photograph along a path after the autoencoder: [T, H, W, 3] in 0..1."""
+    signal = camera_signal(model().encode_latent, photograph.picture, parse_path(path), frames).signal
+    return ((model().decode(signal.latents) + 1) / 2).clamp(0, 1).movedim(1, -1).contiguous()
 
 
 def content_kept(clip: Tensor, path: str) -> float:
@@ -69,6 +83,8 @@ def laplacian(frame: Tensor) -> Tensor:
 KINDS: dict[str, tuple[Measurement, tuple[str, ...]]] = {
     "moves": (move, tuple(path for rows in SWEEP.values() for path, _ in rows)),
     **steered.KINDS,
+    **combined.KINDS,
+    **edited.KINDS,
     **held.KINDS,
 }
 """Kinds of measurements: the function, and what it is called with."""

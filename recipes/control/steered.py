@@ -19,14 +19,13 @@ from svd_core.storyboard.panels import Panel
 from svd_core.video import open_clip
 
 from .bench import shown
-from .camera import measured_move
+from .camera import measured_move, turned_between
 from .photographs import Photograph, model
 
 RADIUS = 0.4  # of the dragged disc, in halves of a side
 CROP = 0.1  # of the photograph's side between the crops of in-betweens
 PANELS = ("pan right 0.2", "zoom in 1.3", "tilt up 0.15", "roll cw 8")
 DRAGS = ("0.5,0.5; 0.72,0.5", "0.5,0.5; 0.28,0.5", "0.5,0.5; 0.5,0.72", "0.5,0.5; 0.38,0.36")
-VIDEO_FRAMES = (40, 47)  # of a video, the ends of in-betweens
 
 
 def disc(height: int, width: int) -> Tensor:
@@ -77,16 +76,20 @@ def between(photograph: Photograph, case: str) -> dict:
 
 
 def _ends(photograph: Photograph, case: str) -> list[Tensor]:
-    """Return two pictures [1, 3, H, W]: crops of the photograph, frames of a video, or it and another photograph."""
+    """Return two pictures [1, 3, H, W]: crops of the photograph, frames of a video, or it and another photograph.
+
+    Frames of a video are written FILE@40-60, and the photograph is not used.
+    """
     whole = photograph.whole
     height, width = (round(CROP * side) for side in whole.shape[2:])
     if case == "opposite corners":
         return [whole[..., :-height, :-width], whole[..., height:, width:]]
     if case == "nearer":
         return [whole, whole[..., height:-height, width:-width]]
-    if case.endswith((".avi", ".mp4")):
-        with open_clip(case) as video:
-            return [lay_out(video[place].movedim(-1, 0)[None]) * 2 - 1 for place in VIDEO_FRAMES]
+    video, _, places = case.partition("@")
+    if places:
+        with open_clip(video) as frames:
+            return [lay_out(frames[int(place)].movedim(-1, 0)[None]) * 2 - 1 for place in places.split("-")]
     return [whole, Photograph(case, (photograph.width, photograph.height), photograph.frames).whole]
 
 
@@ -117,7 +120,10 @@ def lab(photograph: Photograph, path: str) -> dict:
 
 
 def driven(photograph: Photograph, case: str) -> dict:
-    """Follow a clip made by moving this photograph (animation), or another one (camera); return what was followed."""
+    """Follow a clip made by moving this photograph (animation), or another one (camera); return what was followed.
+
+    ends: the roll from the first frame to the last (`turned_between`).
+    """
     use, path = case.split(": ")
     other = (
         photograph.whole
@@ -130,8 +136,9 @@ def driven(photograph: Photograph, case: str) -> dict:
     rough = warp(source, parse_path(path).poses(frames)).frames  # [T, 3, H, W]
     steering = Steering(control_clip=(rough.movedim(1, -1) + 1) / 2, control_use=use)
     kind = path.split()[0]
-    rough = steering.control_clip.contiguous()
-    return {"source": measured_move(kind, rough), "got": measured_move(kind, photograph.steered(steering=steering))}
+    rough, clip = steering.control_clip.contiguous(), photograph.steered(steering=steering)
+    found = {"source": measured_move(kind, rough), "got": measured_move(kind, clip)}
+    return found | ({"ends": turned_between(clip)} if kind == "roll" else {})
 
 
 KINDS = {
