@@ -83,7 +83,13 @@ def add_norm(norm: nn.Module, x: Tensor, update: Tensor | None = None, *, fresh:
 
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
-    """Return `conv` (3x3, padding 1) of frames x [N, C, H, W], on a CPU in strips of rows if it takes long."""
+    """Return `conv` (3x3, padding 1) of frames x [N, C, H, W], on a CPU in strips of rows if it takes long.
+
+    A layer that somebody has changed, such as for pictures that wrap around, sees whole frames.
+    """
+    changed = not is_plain(conv, type(conv)) or "_conv_forward" in vars(conv) or conv.padding_mode != "zeros"
+    if changed:
+        return conv(x)
     return _in_strips(conv, x, 18 * conv.in_channels * conv.out_channels * x.shape[-1])
 
 

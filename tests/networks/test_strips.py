@@ -64,6 +64,27 @@ def test_enlarged_frames_are_convolved_in_strips(enlarged, monkeypatch, asked):
     assert len(asked) > 4
 
 
+def wraps(conv: nn.Conv2d) -> None:
+    conv.padding_mode = "circular"
+
+
+def is_replaced(conv: nn.Conv2d) -> None:
+    conv._conv_forward = lambda x, weight, bias: x.flip(2)
+
+
+def is_hooked(conv: nn.Conv2d) -> None:
+    conv.register_forward_hook(lambda layer, given, out: out - out.mean(2, keepdim=True))
+
+
+@pytest.mark.parametrize("change", [wraps, is_replaced, is_hooked])
+@torch.no_grad()
+def test_a_changed_layer_sees_whole_frames(change, monkeypatch, asked):
+    conv, x = nn.Conv2d(6, 6, 3, padding=1), torch.randn(1, 6, 33, 24)
+    change(conv)
+    whole, again = whole_and_in_strips(lambda: convolve(conv, x), monkeypatch)
+    assert torch.equal(again, whole) and torch.equal(whole, conv(x)) and asked == []
+
+
 def test_gradients_come_from_one_convolution(monkeypatch, asked):
     short_strips(monkeypatch)
     conv, x = nn.Conv2d(6, 5, 3, padding=1), torch.randn(1, 6, 33, 24)
