@@ -36,7 +36,7 @@ DIVISIONS, OPEN = 12, 4  # rounds in which pictures are divided, and those until
 SMALLEST = 0.01  # share of the picture that a layer needs
 FIT = 30.0  # decay of a pixel's weight with its error
 OBJECT, LOST = 0.02, 0.1  # share of the picture that a lost object has, and of itself that a flow finds at most
-RIM = 3  # pixels around other layers that the ground takes from the picture that shows it there
+RIM = 2  # pixels of the divided pictures around other layers, where the ground is taken from the other picture
 FAINT = 1e-3
 
 
@@ -123,12 +123,11 @@ def frame_of_layers(frames: tuple[Tensor, Tensor], layers: Sequence[Layer], time
     for number, layer in enumerate(layers):
         here = layer.until(time).inverse().move(*x_y)  # where each pixel was in the first picture
         there = layer.motion.move(*here)  # and will be in the second
-        own, its = (
-            sample(F.interpolate(share, (height, width), mode="bilinear", align_corners=False), *place, reach,
-                   beyond="zeros")
-            for share, place in ((layer.earlier, here), (layer.later, there))
-        )  # fmt: skip
-        near, far = (_without_rim(own), _without_rim(its)) if number == 0 else (own, its)
+        own, its = (_seen(share, place, reach) for share, place in ((layer.earlier, here), (layer.later, there)))
+        near, far = own, its
+        if number == 0:
+            near = _seen(_without_rim(layer.earlier), here, reach)
+            far = _seen(_without_rim(layer.later), there, reach)
         near, far = (1 - time) * (near + FAINT), time * (far + FAINT)
         colours = [
             sample(picture, *place, reach, mode="bicubic") for picture, place in ((first, here), (second, there))
@@ -136,6 +135,12 @@ def frame_of_layers(frames: tuple[Tensor, Tensor], layers: Sequence[Layer], time
         colour = (near * colours[0] + far * colours[1]) / (near + far)
         result = colour if number == 0 else torch.lerp(result, colour, (1 - time) * own + time * its)
     return lay_out(result[0].movedim(0, -1).clamp(0, 1))
+
+
+def _seen(share: Tensor, place: tuple[Tensor, Tensor], reach: tuple[float, float]) -> Tensor:
+    """Return a share [1, 1, h, w] at positions x, y [H, W], 0 beyond the picture: [1, 1, H, W]."""
+    whole = F.interpolate(share, tuple(place[0].shape[-2:]), mode="bilinear", align_corners=False)
+    return sample(whole, *place, reach, beyond="zeros")
 
 
 def _without_rim(share: Tensor) -> Tensor:
