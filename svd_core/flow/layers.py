@@ -35,7 +35,7 @@ EVIDENCE, SMOOTH, COMMON, REACH = 8.0, 4.0, 0.7, 2.0  # weights of errors, neigh
 DIVISIONS, OPEN = 12, 4  # rounds in which pictures are divided, and those until both must agree
 SMALLEST = 0.01  # share of the picture that a layer needs
 FIT = 30.0  # decay of a pixel's weight with its error
-OBJECT, LOST = 0.02, 0.1  # share of the picture that a lost object has, and of itself that a flow finds at most
+OBJECT, LOST = 0.03, 0.1  # share of the picture that a lost object has, and of itself that a flow finds at most
 RIM = 2  # pixels of the divided pictures around other layers, where the ground is taken from the other picture
 FAINT = 1e-3
 
