@@ -65,6 +65,11 @@ class _FrameMixing:
         """Return x [B*T, 3, H, W] mixed over neighbouring frames."""
         return convolve_clip(self.time_mix_conv, x, num_frames)
 
+    def reset_parameters(self) -> None:
+        """Draw initial weights, but none on the meta device, where that makes torch import its compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
 
 class FrameMixingConvolution(_FrameMixing, nn.Conv2d):
     """The convolution on PyTorch's own layer; it has a name in this module, so that a model can be pickled."""

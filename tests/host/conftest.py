@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items):
     """Skip the tests of this folder without a host."""
     if "COMFYUI_DIR" in os.environ:
         return
-    here = str(Path(__file__).parent)
+    here = f"{Path(__file__).parent}{os.sep}"
     for item in items:
         if str(item.path).startswith(here):
             item.add_marker(pytest.mark.skip(reason=REASON))
