@@ -28,6 +28,7 @@ from typing import Any
 import psutil
 
 PART_SUFFIX, OLD_SUFFIX = ".part", ".old"
+MOST_NAME = 255  # bytes of the name of a file or folder, which file systems allow
 NAME_BYTES = 200  # of a file's own name in a temporary one: file systems allow 255 bytes
 HIDDEN = re.compile(
     r"\.(?P<name>.+)\.((?P<machine>[0-9a-f]{4})(?P<process>[0-9a-f]{8}))?[0-9a-f]{8}(?P<suffix>\.part|\.old)", re.DOTALL
@@ -333,6 +334,11 @@ def is_whole(value: Any, least: int, most: int) -> bool:
 def is_number(value: Any, most: float) -> bool:
     """Return whether a JSON value is a finite number of at most this magnitude."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= most
+
+
+def fits_a_name(name: str) -> bool:
+    """Return whether the name of a file or folder is short enough for file systems, which raise for longer ones."""
+    return len(os.fsencode(name)) <= MOST_NAME
 
 
 def printable(text: object, most: int = SHOWN) -> str:

@@ -9,12 +9,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from ...svd_core.files import printable
+from ...svd_core.files import fits_a_name, printable
 from . import comfy as host
 
 ALLOWED_FILE = Path(__file__).resolve().parents[2] / "allowed_folders.txt"
 MOST_BYTES = 100_000  # of ALLOWED_FILE
-MOST_PART = 255  # bytes of a folder's or file's name, which file systems allow
 LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary files and licence notices have longer names
 FORBIDDEN = set('<>:"/\\|?*')  # on Windows; everywhere, so that a name works on the next machine too
 
@@ -31,7 +30,7 @@ def readable(text: str, what: str) -> Path:
         path = Path(text.strip()).expanduser()
     except RuntimeError:  # ~name of an unknown user
         path = None
-    fits = path is not None and text.isprintable() and all(len(os.fsencode(part)) <= MOST_PART for part in path.parts)
+    fits = path is not None and text.isprintable() and all(map(fits_a_name, path.parts))
     if not fits or not text.strip():
         raise ValueError(
             f"{what} {printable(text)!r} cannot be a path; name a file or folder in ComfyUI's input folder"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import JsonError, is_number, is_whole, printable, read_json
+from ..files import JsonError, fits_a_name, is_number, is_whole, printable, read_json
 from ..networks.config import ImageEncoderConfig, SVDConfig, UNetConfig, VAEConfig
 from ..networks.vae import LATENT_SCALE
 from .detect import MOST
@@ -30,7 +30,6 @@ STANDARD_NAMES = ("diffusion_pytorch_model", "model.", "model-")
 SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})((?:\.\w+)?\.safetensors)")
 NESTED = 2  # levels of folders that are searched below the one that is given
 CONFIG_BYTES = 1_000_000
-MOST_FILE_NAME = 255  # characters; file systems raise for longer ones
 SDXL_SCALE = 0.13025  # `scaling_factor` of SDXL's VAE; SVD and SD have LATENT_SCALE
 CLASSES = {
     "unet": ("diffusers", "UNetSpatioTemporalConditionModel"),
@@ -199,7 +198,7 @@ def _read_index(path: Path) -> list[Header]:
     outside = [name for name in names if Path(name).name != name or "\\" in name or ":" in name]
     if outside:
         raise CheckpointError(f"{path} points outside its folder ({some(outside)}); shards lie beside their index")
-    absent = [name for name in names if len(name) > MOST_FILE_NAME or not (path.parent / name).is_file()]
+    absent = [name for name in names if not fits_a_name(name) or not (path.parent / name).is_file()]
     if absent:
         raise CheckpointError(f"{path.parent} lacks {len(absent)} of {len(names)} shards ({some(absent)}); add them")
     return [read_header(path.parent / name) for name in names]
